@@ -1,0 +1,36 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+VERSION = (Path(__file__).parent / "wedefense_lite/__init__.py").read_text().split('__version__ = "')[1]
+
+setup(
+    name="wedefense_lite",
+    version=VERSION.split('"')[0],
+    description="A small, correct and fast recipe toolkit for speech spoof detection",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["wedefense_lite", "wedefense_lite.*"]),
+    install_requires=[
+        "torch>=2.4",
+        "torchaudio>=2.4",
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "soundfile",
+        "webdataset>=1.0",
+        "kaldiio",
+        "jsonargparse[signatures]>=4.40",
+        "pyyaml",
+        "tqdm",
+        "tensorboard",
+        "matplotlib",
+    ],
+    extras_require={
+        # The mini corpus: G.722 and other codecs, the WORLD vocoder.
+        "mini": ["av", "pyworld"],
+        # Text to speech with the weights inside the wheel.
+        "neural": ["hibari-tts"],
+        "dev": ["pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff"],
+    },
+)

@@ -1,0 +1,68 @@
+"""What every entry point shares: options from a function's signature, one-line errors, progress."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from jsonargparse import ArgumentParser
+from tqdm import tqdm
+
+from wedefense_lite.files import InputError
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+def run(function: Callable, positional: bool = False) -> None:
+    """Run ``function`` with options read from the command line, then exit truly.
+
+    Types, defaults and help come from its signature and docstring. An :class:`InputError` becomes
+    one line on standard error and exit status 2.
+
+    Args:
+        function: the entry point; its return value is dropped.
+        positional: parameters without a default are positional arguments, not required options.
+    """
+    parser = ArgumentParser(description=(function.__doc__ or "").split("\n\n")[0], allow_abbrev=False)
+    parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
+    arguments = parser.parse_args()
+    with one_line_errors(parser.prog):
+        function(**parser.instantiate_classes(arguments).as_dict())
+
+
+class one_line_errors:
+    """Context in which an :class:`InputError` ends the program with one line and status 2."""
+
+    def __init__(self, program: str):
+        self.program = program
+        rank = int(os.environ.get("RANK", "0"))
+        logging.basicConfig(format=LOG_FORMAT, level=logging.INFO if rank == 0 else logging.WARNING)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is not None and issubclass(kind, InputError):
+            print(f"{self.program}: error: {error}", file=sys.stderr, flush=True)
+            sys.exit(2)
+
+
+def progress(items: Iterable, total: int, what: str, unit: str = "utt") -> Iterator:
+    """Yield ``items`` with a bar on a terminal, and a plain line every ten seconds elsewhere.
+
+    Only rank 0 shows anything.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield from items
+    elif sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=what, unit=unit)
+    else:
+        start = last = time.monotonic()
+        for count, item in enumerate(items, 1):
+            yield item
+            now = time.monotonic()
+            if now - last >= 10 or count == total:
+                last, rate = now, count / (now - start + 1e-9)
+                left = (total - count) / rate
+                logging.info("%s: %d/%d, %.1f %s/s, %.0f s left", what, count, total, rate, unit, left)

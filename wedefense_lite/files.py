@@ -1,0 +1,131 @@
+"""Plain-text tables, JSON and files that are written whole or not at all."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wedefense_lite.labels import LABELS
+
+
+class InputError(Exception):
+    """Something the user gave is wrong. Entry points print it as one line and exit with 2."""
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its name when the block ends without an error.
+
+    The content is synced to disk first, so a file that exists is complete; after an error the
+    earlier file, if any, is as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.fchmod(handle, 0o666 & ~_umask())
+    os.close(handle)
+    try:
+        yield Path(name)
+        with open(name, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` (UTF-8) atomically, making parent folders."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """Write lines, each ended by a newline, atomically."""
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def write_table(path: str | Path, table: dict[str, str]) -> None:
+    """Write a two-column table ``key value`` sorted by key in byte order (``LC_ALL=C``)."""
+    write_lines(path, (f"{key} {table[key]}" for key in sorted(table, key=str.encode)))
+
+
+def write_json(path: str | Path, value) -> None:
+    """Write JSON atomically, numbers in full precision."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_text(path: str | Path) -> str:
+    """Text of a UTF-8 file; an :class:`InputError` where it can't be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
+def read_json(path: str | Path):
+    """Parsed JSON; an :class:`InputError` names the file where it is missing or malformed."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+
+
+def read_rows(path: str | Path, columns: int, maxsplit: int = -1) -> list[tuple[int, list[str]]]:
+    """Rows of a white-space separated file as ``(line number from 1, fields)``, blank lines left out.
+
+    Args:
+        columns: the number of fields each line must have.
+        maxsplit: as in :meth:`str.split`, for a last field that may hold spaces.
+
+    Raises:
+        InputError: unreadable or empty file, or a line with another number of fields.
+    """
+    rows = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        fields = line.split(None, maxsplit)
+        if not fields:
+            continue
+        if len(fields) != columns:
+            raise InputError(f"{path}:{number}: {len(fields)} columns, expected {columns}: {line!r}")
+        rows.append((number, fields))
+    if not rows:
+        raise InputError(f"{path}: empty, expected lines of {columns} columns")
+    return rows
+
+
+def read_table(path: str | Path) -> dict[str, str]:
+    """A two-column table ``key value`` (the value may hold spaces) in file order.
+
+    Raises:
+        InputError: as :func:`read_rows`, or a key that stands there twice.
+    """
+    table: dict[str, str] = {}
+    for number, (key, value) in read_rows(path, columns=2, maxsplit=1):
+        if key in table:
+            raise InputError(f"{path}:{number}: {key} is there twice")
+        table[key] = value.strip()
+    return table
+
+
+def read_labels(path: str | Path) -> dict[str, str]:
+    """``utt2lab``: utterance to ``bonafide`` or ``spoof``.
+
+    Raises:
+        InputError: as :func:`read_table`, or another label.
+    """
+    table = read_table(path)
+    for key, label in table.items():
+        if label not in LABELS:
+            expected = " or ".join(LABELS)
+            raise InputError(f"{path}: {key} has label {label!r}, expected {expected}")
+    return table
