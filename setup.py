@@ -13,7 +13,6 @@ setup(
     packages=find_packages(include=["wedefense_lite", "wedefense_lite.*"]),
     install_requires=[
         "torch>=2.4",
-        "torchaudio>=2.4",
         "numpy",
         "scipy",
         "scikit-learn",
@@ -31,6 +30,6 @@ setup(
         "mini": ["av", "pyworld"],
         # Text to speech with the weights inside the wheel.
         "neural": ["hibari-tts"],
-        "dev": ["pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff"],
+        "dev": ["kaldi-native-fbank", "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff"],
     },
 )
