@@ -1,0 +1,84 @@
+"""Cost models: priors and costs of the errors, always explicit and printed beside every number."""
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Priors of the three kinds of trials and the costs of their errors.
+
+    A trial is a target, a nontarget (bona fide, another speaker) or a spoof; for detection alone
+    target and nontarget are both bona fide. The same numbers serve the DCF (``c_miss``,
+    ``c_fa_spoof``), the t-DCF of 2019 and of 2021, and the a-DCF.
+
+    Raises:
+        ValueError: a prior outside (0, 1), or a cost that is not positive.
+    """
+
+    name: str
+    p_spoof: float = 0.05
+    p_nontarget: float = 0.95 * 0.01
+    c_miss: float = 1.0
+    c_fa_nontarget: float = 10.0
+    c_fa_spoof: float = 10.0
+
+    def __post_init__(self):
+        if not (0 < self.p_spoof < 1 and 0 <= self.p_nontarget < 1 - self.p_spoof):
+            raise ValueError(f"priors of {self} are not a distribution with targets and spoofs")
+        if not (0 < self.c_miss < math.inf and 0 < self.c_fa_spoof < math.inf):
+            raise ValueError(f"costs of {self} are not positive")
+
+    @property
+    def p_target(self) -> float:
+        return 1 - self.p_spoof - self.p_nontarget
+
+    @property
+    def miss_weight(self) -> float:
+        """Expected cost of rejecting every bona fide trial."""
+        return self.c_miss * (1 - self.p_spoof)
+
+    @property
+    def fa_weight(self) -> float:
+        """Expected cost of accepting every spoofed trial."""
+        return self.c_fa_spoof * self.p_spoof
+
+    @property
+    def threshold(self) -> float:
+        """Bayes threshold on an LLR (natural logarithm): accept at this value or more."""
+        return -math.log(self.miss_weight / self.fa_weight)
+
+    def as_dict(self) -> dict[str, float | str]:
+        """Every number that defines the model, and the threshold that follows from it."""
+        return asdict(self) | {"threshold": self.threshold}
+
+    def __str__(self):
+        return ", ".join(
+            f"{key}={value:g}" if key != "name" else value for key, value in self.as_dict().items()
+        )
+
+
+# The evaluations of the series share their numbers; the a-DCF paper (Shim et al., 2024) has its own.
+PRESETS = {
+    name: CostModel(name)
+    for name in ("asvspoof2019", "asvspoof2021", "asvspoof5_track1", "asvspoof5_track2")
+} | {"shim_adcf": CostModel("shim_adcf", p_nontarget=0.05, c_fa_spoof=20.0)}
+DEFAULT = PRESETS["asvspoof5_track1"]
+
+
+def cost_model(text: str) -> CostModel:
+    """A preset by name, or ``name:field=value,...`` that changes some of its numbers.
+
+    Raises:
+        ValueError: no such preset or field, or a value that is no number in range.
+    """
+    name, _, changes = text.partition(":")
+    if name not in PRESETS:
+        raise ValueError(f"no cost model {name!r}, expected one of {', '.join(PRESETS)}")
+    if not changes:
+        return PRESETS[name]
+    numbers = {field.name for field in fields(CostModel)} - {"name"}
+    values = dict(item.partition("=")[::2] for item in changes.split(","))
+    if set(values) - numbers:
+        raise ValueError(f"cost model {text!r}: expected field=value of {', '.join(sorted(numbers))}")
+    return replace(PRESETS[name], name=text, **{key: float(value) for key, value in values.items()})
