@@ -1,6 +1,7 @@
 """Waveform to frames. Importing the package makes the short class names known to configurations."""
 
 from wedefense_lite.frontends.base import Frontend
+from wedefense_lite.frontends.spec_augment import SpecAugment
 from wedefense_lite.frontends.spectral import LFCC, Fbank, LogSpectrogram
 
-__all__ = ["LFCC", "Fbank", "Frontend", "LogSpectrogram"]
+__all__ = ["LFCC", "Fbank", "Frontend", "LogSpectrogram", "SpecAugment"]

@@ -1,10 +1,12 @@
 """What every front end promises."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 
-class Frontend(nn.Module):
+class Frontend(nn.Module, ABC):
     """Waveforms to frames, batched, on the model's device.
 
     Attributes:
@@ -15,6 +17,7 @@ class Frontend(nn.Module):
     dim: int
     hop_seconds: float
 
+    @abstractmethod
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Frames of a batch.
 
@@ -29,7 +32,6 @@ class Frontend(nn.Module):
         Raises:
             ValueError: an utterance too short for one frame.
         """
-        raise NotImplementedError
 
 
 def valid_mask(lengths_B: Tensor, size: int) -> Tensor:

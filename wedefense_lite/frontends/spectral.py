@@ -5,6 +5,7 @@ moves by up to 0.07.
 """
 
 import math
+from abc import abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -34,9 +35,9 @@ class Spectral(Frontend):
         self.hop_seconds = self.hop_samples / sample_rate
         self.mean_norm = mean_norm
 
+    @abstractmethod
     def features(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """``frames_BFD`` of a float32 batch."""
-        raise NotImplementedError
 
     def frame_lengths(self, lengths_B: Tensor) -> Tensor:
         """Frames of utterances of so many samples."""
@@ -163,7 +164,7 @@ class CentredStft(Spectral):
 
 
 class LFCC(CentredStft):
-    """Linear-frequency cepstra with deltas, as the NII baselines of the ASVspoof challenges define them.
+    """Linear-frequency cepstra with deltas, as the NII baselines of ASVspoof define them.
 
     Pre-emphasis 0.97, triangular filters on a linear frequency axis, log10, orthonormal DCT-II, the
     first coefficient replaced by log energy, and two differences ``x[t+1] - x[t-1]`` with repeated

@@ -1,0 +1,66 @@
+"""ResNet over time and frequency with statistics pooling."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wedefense_lite.models.base import Backbone
+from wedefense_lite.models.pooling import as_maps, halved, statistics_pooling
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut (He et al., CVPR 2016, figure 5, left)."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, maps_BCDF: Tensor) -> Tensor:
+        hidden = F.relu(self.bn1(self.conv1(maps_BCDF)))
+        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(maps_BCDF))
+
+
+class ResNet(Backbone):
+    """ResNet in the form WeSpeaker gave it: no first pooling, statistics over time, one linear layer.
+
+    The defaults are its ResNet18, 4.1 M parameters on 80 filterbanks (Wang et al., ICASSP 2023,
+    https://arxiv.org/abs/2210.17016). No EER on ASVspoof 2019 LA is published for it.
+
+    Args:
+        input_dim: features of a frame.
+        channels: channels of the first stage, doubled at each further stage.
+        blocks: residual blocks of each stage; every stage but the first halves time and frequency.
+        embed_dim: size of the embedding.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        channels: int = 32,
+        blocks: tuple[int, ...] = (2, 2, 2, 2),
+        embed_dim: int = 256,
+    ):
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.conv1 = nn.Conv2d(1, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        stages, in_channels = [], channels
+        for stage, count in enumerate(blocks):
+            out_channels, stride = channels * 2**stage, 1 if stage == 0 else 2
+            for block in range(count):
+                stages.append(BasicBlock(in_channels, out_channels, stride if block == 0 else 1))
+                in_channels = out_channels
+        self.stages = nn.Sequential(*stages)
+        self.halvings = len(blocks) - 1
+        self.embed = nn.Linear(2 * in_channels * halved(input_dim, self.halvings), embed_dim)
+
+    def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
+        maps = self.stages(F.relu(self.bn1(self.conv1(as_maps(frames_BFD)))))
+        return self.embed(statistics_pooling(maps, halved(frame_lengths_B, self.halvings)))
