@@ -1,0 +1,49 @@
+"""Waveform augmentation: pure functions ``f(wav, rng, ...) -> wav``, and a class each for the YAML."""
+
+import numpy as np
+
+
+def add_white_noise(wav: np.ndarray, rng: np.random.Generator, snr_db: float) -> np.ndarray:
+    """Add Gaussian white noise at a signal-to-noise ratio over the whole of ``wav``.
+
+    Args:
+        wav: ``T`` samples, float32; digital silence is returned as it is.
+        snr_db: ratio of the mean powers in dB.
+    """
+    level = np.sqrt(np.mean(np.square(wav, dtype=np.float64)) * 10 ** (-snr_db / 10))
+    return wav + np.float32(level) * rng.standard_normal(len(wav), dtype=np.float32)
+
+
+class Augment:
+    """Something that is done to an utterance with a probability.
+
+    Args:
+        p: probability in [0, 1] that an utterance is changed.
+    """
+
+    def __init__(self, p: float = 0.5):
+        self.p = p
+
+    def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The changed utterance; ``wav`` (``T`` samples, float32) itself stays as it is."""
+        raise NotImplementedError
+
+    def __call__(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """``apply`` with probability ``p``. All chance comes from ``rng``."""
+        return self.apply(wav, rng) if rng.random() < self.p else wav
+
+
+class WhiteNoise(Augment):
+    """Additive white noise.
+
+    Args:
+        p: probability in [0, 1] that an utterance is changed.
+        snr_db: lowest and highest signal-to-noise ratio in dB, drawn uniformly between.
+    """
+
+    def __init__(self, p: float = 0.5, snr_db: tuple[float, float] = (10.0, 40.0)):
+        super().__init__(p)
+        self.snr_db = snr_db
+
+    def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return add_white_noise(wav, rng, rng.uniform(*self.snr_db))

@@ -1,0 +1,43 @@
+"""The ``data`` section of a system's YAML."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wedefense_lite.dataset.augment import Augment
+from wedefense_lite.files import InputError
+
+
+@dataclass
+class DataConfig:
+    """How audio is read, cut, changed and put into batches.
+
+    Attributes:
+        sample_rate: rate in Hz that all audio must have.
+        crop_seconds: length of training crops; 0 takes whole utterances, in batches padded with zeros.
+        pad: how an utterance shorter than a crop is filled up.
+        eval_seconds: scoring reads the first so many seconds, filled up as ``pad`` says; 0 reads all.
+        augment: what is done to training crops, in this order.
+        batch_size: utterances in a training batch, per process.
+        num_workers: processes that read ahead, per process; 0 reads in the process itself.
+        balance_classes: draw each class equally often, so that the loss sees a prior of 0.5.
+        shuffle_window: 0 shuffles completely; N permutes the shards and shuffles within windows of N
+            of them, so that reads stay sequential on disks that need it.
+    """
+
+    sample_rate: int = 16000
+    crop_seconds: float = 3.0
+    pad: Literal["repeat", "zero"] = "repeat"
+    eval_seconds: float = 0.0
+    augment: list[Augment] = field(default_factory=list)
+    batch_size: int = 32
+    num_workers: int = 0
+    balance_classes: bool = False
+    shuffle_window: int = 0
+
+    def __post_init__(self):
+        for name, least in {"sample_rate": 1, "batch_size": 1}.items():
+            if getattr(self, name) < least:
+                raise InputError(f"data.{name} is {getattr(self, name)}, expected at least {least}")
+        for name in ("crop_seconds", "eval_seconds", "num_workers", "shuffle_window"):
+            if getattr(self, name) < 0:
+                raise InputError(f"data.{name} is {getattr(self, name)}, expected 0 or more")
