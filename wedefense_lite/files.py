@@ -80,11 +80,11 @@ def read_json(path: str | Path):
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
 
 
-def read_rows(path: str | Path, columns: int, maxsplit: int = -1) -> list[tuple[int, list[str]]]:
+def read_rows(path: str | Path, columns: int | None, maxsplit: int = -1) -> list[tuple[int, list[str]]]:
     """Rows of a white-space separated file as ``(line number from 1, fields)``, blank lines left out.
 
     Args:
-        columns: the number of fields each line must have.
+        columns: the number of fields each line must have; None: as many as the first one has.
         maxsplit: as in :meth:`str.split`, for a last field that may hold spaces.
 
     Raises:
@@ -95,11 +95,12 @@ def read_rows(path: str | Path, columns: int, maxsplit: int = -1) -> list[tuple[
         fields = line.split(None, maxsplit)
         if not fields:
             continue
+        columns = columns or len(fields)
         if len(fields) != columns:
             raise InputError(f"{path}:{number}: {len(fields)} columns, expected {columns}: {line!r}")
         rows.append((number, fields))
     if not rows:
-        raise InputError(f"{path}: empty, expected lines of {columns} columns")
+        raise InputError(f"{path}: empty, expected lines of {columns or 'several'} columns")
     return rows
 
 
