@@ -1,0 +1,99 @@
+"""Calibration and fusion: scores of one or several systems to log-likelihood ratios."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
+
+from wedefense_lite.files import InputError
+from wedefense_lite.metrics.detection import SortedScores
+
+
+@dataclass(frozen=True)
+class Affine:
+    """LLR = sum over systems of ``scale * score``, plus ``offset``."""
+
+    scale: tuple[float, ...]
+    offset: float
+
+    def __call__(self, scores: ArrayLike) -> np.ndarray:
+        """LLRs ``(N,)`` of scores ``(N,)`` or ``(N, K systems)``."""
+        return _columns(scores) @ np.asarray(self.scale) + self.offset
+
+
+IDENTITY = Affine((1.0,), 0.0)
+
+
+def fit_affine(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float) -> Affine:
+    """Logistic regression of the class on K scores, each class weighted to its target prior.
+
+    Minimises the prior-weighted cross-entropy, the objective of BOSARIS and PYLLR, without
+    regularisation that could be felt (C = 1e10); the prior's log odds are then taken off.
+
+    Args:
+        bonafide: scores ``(N,)`` or ``(N, K)`` of bona fide trials.
+        spoof: the same of spoofed trials.
+        p_spoof: target prior of spoof, in (0, 1).
+
+    Raises:
+        ValueError: an empty class, scores that are not finite, or a prior out of range.
+    """
+    bonafide, spoof = _columns(bonafide), _columns(spoof)
+    if not 0 < p_spoof < 1:
+        raise ValueError(f"the prior of spoof is {p_spoof}, expected a number between 0 and 1")
+    if not len(bonafide) or not len(spoof):
+        raise ValueError("calibration needs trials of both classes")
+    scores = np.concatenate([bonafide, spoof])
+    if not np.isfinite(scores).all():
+        raise ValueError("calibration needs finite scores")
+    classes = np.arange(len(scores)) < len(bonafide)
+    weights = np.where(classes, (1 - p_spoof) / len(bonafide), p_spoof / len(spoof)) * len(scores)
+    mean, deviation = scores.mean(axis=0), scores.std(axis=0)
+    deviation[deviation == 0] = 1.0
+    model = LogisticRegression(C=1e10, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+    model.fit((scores - mean) / deviation, classes, sample_weight=weights)
+    scale = model.coef_[0] / deviation
+    return Affine(tuple(map(float, scale)), float(model.intercept_[0] - scale @ mean + logit(p_spoof)))
+
+
+def pav_llr(
+    bonafide: ArrayLike, spoof: ArrayLike, limit: float = math.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """LLRs that the best increasing map gives these very trials: for analysis, never to score others.
+
+    Args:
+        bonafide: scores of bona fide trials.
+        spoof: the same of spoofed trials.
+        limit: LLRs are clipped to ``[-limit, limit]``; pure bins have infinite ones.
+
+    Returns:
+        LLRs of the bona fide and of the spoofed trials, in the order given.
+    """
+    threshold, miss, false_alarm = SortedScores(bonafide, spoof).hull
+    with np.errstate(divide="ignore"):
+        llr = np.log(np.diff(miss)) - np.log(-np.diff(false_alarm))
+    llr = np.clip(llr, -limit, limit)
+    bins = (np.searchsorted(threshold[1:], scores, "left") for scores in (bonafide, spoof))
+    return tuple(llr[which] for which in bins)
+
+
+def refuse_overlap(fitted_on: Iterable[str], applied_to: Iterable[str], what: str) -> None:
+    """Refuse to test a calibration on trials it was fitted on.
+
+    Raises:
+        InputError: a name is in both.
+    """
+    both = sorted(set(fitted_on) & set(applied_to))
+    if both:
+        raise InputError(
+            f"{what}: {both[0]} is in the calibration set too ({len(both)} such), expected none"
+        )
+
+
+def _columns(scores: ArrayLike) -> np.ndarray:
+    scores = np.asarray(scores, dtype=np.float64)
+    return scores[:, None] if scores.ndim == 1 else scores

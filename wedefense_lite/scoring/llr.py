@@ -1,0 +1,134 @@
+"""From logits of any number of classes to log-likelihood ratios."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import logsumexp
+
+from wedefense_lite.files import InputError, read_rows, read_table
+from wedefense_lite.scoring.sidecar import Sidecar
+
+
+def llr_from_logits(logits: ArrayLike, bonafide: ArrayLike, prior: ArrayLike | None) -> np.ndarray:
+    """log p(x | bona fide) - log p(x | spoof), each a mixture of its classes.
+
+    The softmax of the logits is the posterior of C classes under ``prior``, so the sum of the
+    posteriors of a group over the sum of their priors is the group's likelihood, its classes weighted
+    by their share of the group (Bruemmer, 2010, section 2.3). Dividing each logit by its own prior
+    instead, and adding, weighs every class of a group by 1 and is no likelihood.
+
+    Args:
+        logits: ``(..., C)``.
+        bonafide: ``(C,)`` booleans, the classes that are bona fide.
+        prior: ``(C,)`` class prior that the loss saw; None leaves the prior in, for a head whose
+            softmax is no posterior.
+
+    Returns:
+        ``(...)``, natural logarithm, higher is more bona fide.
+
+    Raises:
+        ValueError: one of the two groups is empty.
+    """
+    logits, bonafide = np.asarray(logits, dtype=np.float64), np.asarray(bonafide, dtype=bool)
+    if bonafide.all() or not bonafide.any():
+        raise ValueError("the classes are not of two groups")
+    odds = logsumexp(logits[..., bonafide], axis=-1) - logsumexp(logits[..., ~bonafide], axis=-1)
+    if prior is None:
+        return odds
+    prior = np.asarray(prior, dtype=np.float64)
+    return odds - np.log(prior[bonafide].sum() / prior[~bonafide].sum())
+
+
+def bonafide_classes(labels: Sequence[str], bonafide_labels: Sequence[str]) -> np.ndarray:
+    """Which of ``labels`` are bona fide, as booleans.
+
+    Raises:
+        InputError: a bona fide label is none of the classes, or every class is one.
+    """
+    unknown = set(bonafide_labels) - set(labels)
+    if unknown or not set(labels) - set(bonafide_labels) or not bonafide_labels:
+        raise InputError(
+            f"classes are {', '.join(labels)}, expected {', '.join(bonafide_labels)} "
+            "(--bonafide_labels) among them, and at least one other"
+        )
+    return np.isin(labels, bonafide_labels)
+
+
+def read_counts(path: str | Path, utt2lab: str | Path | None = None) -> dict[str, int]:
+    """Trials a label from ``lab2num_utts``, checked against ``utt2lab`` where that is given.
+
+    Raises:
+        InputError: a count that is no positive integer, or that differs from the labels.
+    """
+    counts = {}
+    for label, text in read_table(path).items():
+        if not text.isdecimal() or int(text) == 0:
+            raise InputError(f"{path}: {label} has count {text!r}, expected a positive integer")
+        counts[label] = int(text)
+    if utt2lab:
+        found = dict(Counter(read_table(utt2lab).values()))
+        if found != counts:
+            raise InputError(f"{path}: has {counts}, but {utt2lab} has {found}")
+    return counts
+
+
+def training_prior(
+    sidecar: Sidecar, counts: dict[str, int] | None, source: str | Path
+) -> tuple[float, ...] | None:
+    """Effective class prior of the loss; counts of training trials serve where the sidecar has none.
+
+    Args:
+        sidecar: of the logits.
+        counts: training trials a label, or None.
+        source: what to name in errors.
+
+    Returns:
+        One prior a class; None for a head without a posterior, which gets no correction.
+
+    Raises:
+        InputError: the counts have other labels than the sidecar, or there is no prior at all.
+    """
+    if counts is not None and set(counts) != set(sidecar.labels):
+        raise InputError(
+            f"{source}: logits of {', '.join(sidecar.labels)}, training counts of {', '.join(counts)}"
+        )
+    if not sidecar.has_posterior:
+        logging.warning("this head has no posterior: no prior correction, affine calibration is needed")
+        return None
+    raw = counts and tuple(counts[label] / sum(counts.values()) for label in sidecar.labels)
+    if sidecar.class_prior is None:
+        if raw is None:
+            raise InputError(f"{source}: no class prior in the sidecar, expected --training_counts")
+        return raw
+    if raw and not np.allclose(raw, sidecar.class_prior, rtol=0.01):
+        logging.warning(
+            "the loss saw the class prior %s (class weights or balanced sampling), not the %s of the "
+            "training counts: using the former",
+            *(", ".join(f"{p:.4f}" for p in prior) for prior in (sidecar.class_prior, raw)),
+        )
+    return sidecar.class_prior
+
+
+def read_logits(scp: str | Path, classes: int) -> tuple[list[str], np.ndarray]:
+    """Utterances and their ``(N, C)`` logits in the order of a Kaldi ``scp``.
+
+    Raises:
+        InputError: unreadable or doubled entries, another shape than ``(C,)``, logits not finite.
+    """
+    names, rows = list(read_table(scp)), []
+    for line, (name, entry) in read_rows(scp, columns=2, maxsplit=1):
+        try:
+            row = np.asarray(kaldiio.load_mat(entry))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{scp}:{line}: {name} can't be read: {error}") from error
+        if row.shape != (classes,):
+            raise InputError(f"{scp}:{line}: {name} has shape {row.shape}, expected ({classes},)")
+        if not np.isfinite(row).all():
+            raise InputError(f"{scp}:{line}: {name} has logits {row.tolist()} (NaN or infinite)")
+        rows.append(row)
+    return names, np.stack(rows)

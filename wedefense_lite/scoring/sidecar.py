@@ -1,0 +1,98 @@
+"""The sidecar ``<name>.json`` beside every archive of embeddings, logits or scores.
+
+It says what the numbers mean, so that no stage has to guess: ``embedding.json`` beside
+``embedding.{ark,scp}``, ``logits.json`` beside ``logits.{ark,scp}``, ``llr.json`` beside ``llr.txt``.
+"""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from wedefense_lite.files import InputError, read_json, write_json
+from wedefense_lite.labels import LABELS, POLARITY
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What an archive holds and where it comes from.
+
+    Attributes:
+        labels: class names in the order of the logits.
+        class_prior: prior of each class that the training loss saw (sampling and class weights
+            included), summing to 1; None where unknown.
+        has_posterior: whether the head's softmax is a posterior, so that a prior can be divided out.
+        model: the checkpoint.
+        config_hash: hash of the resolved configuration.
+        commit: version of the code.
+        polarity: always :data:`wedefense_lite.labels.POLARITY`.
+    """
+
+    labels: tuple[str, ...] = LABELS
+    class_prior: tuple[float, ...] | None = None
+    has_posterior: bool = True
+    model: str = ""
+    config_hash: str = ""
+    commit: str = ""
+    polarity: str = POLARITY
+
+    def problem(self) -> str:
+        """Why these values can't be right, or an empty string."""
+        prior = self.class_prior
+        if self.polarity != POLARITY:
+            return f"polarity is {self.polarity!r}, expected {POLARITY!r}"
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
+            return f"labels are {list(self.labels)}, expected two or more different names"
+        if prior is None:
+            return ""
+        whole = math.isclose(sum(prior), 1, abs_tol=1e-6)
+        if len(prior) != len(self.labels) or min(prior) <= 0 or not whole:
+            return f"class_prior is {list(prior)}, expected {len(self.labels)} positive parts of 1"
+        return ""
+
+
+def sidecar_path(archive: str | Path) -> Path:
+    """Path of the sidecar of an ``.ark``, ``.scp`` or ``.txt`` file."""
+    return Path(archive).with_suffix(".json")
+
+
+def write_sidecar(archive: str | Path, sidecar: Sidecar) -> None:
+    """Write the sidecar of ``archive``, whole or not at all.
+
+    Raises:
+        ValueError: its values contradict each other.
+    """
+    if sidecar.problem():
+        raise ValueError(sidecar.problem())
+    write_json(sidecar_path(archive), asdict(sidecar))
+
+
+def read_sidecar(archive: str | Path, required: bool = True) -> Sidecar | None:
+    """The sidecar of ``archive``; None where there is none and it isn't ``required``.
+
+    Raises:
+        InputError: it is missing though required, has other fields, or values that can't be right.
+    """
+    path = sidecar_path(archive)
+    if not required and not path.exists():
+        return None
+    content = read_json(path)
+    names = {field.name for field in fields(Sidecar)}
+    if not isinstance(content, dict) or set(content) != names:
+        raise InputError(f"{path}: expected an object with the fields {', '.join(sorted(names))}")
+    lists = {key: tuple(content[key]) for key in ("labels", "class_prior") if content[key] is not None}
+    sidecar = Sidecar(**(content | lists))
+    if sidecar.problem():
+        raise InputError(f"{path}: {sidecar.problem()}")
+    return sidecar
+
+
+def check_sidecar(archive: str | Path, sidecar: Sidecar, **expected) -> None:
+    """Refuse an archive whose sidecar has other values than the ones a stage was given.
+
+    Raises:
+        InputError: names the sidecar, the field, what it holds and what was expected.
+    """
+    for name, value in expected.items():
+        found = getattr(sidecar, name)
+        if found != value:
+            raise InputError(f"{sidecar_path(archive)}: {name} is {found!r}, expected {value!r}")
