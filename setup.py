@@ -9,7 +9,7 @@ setup(
     version=VERSION.split('"')[0],
     description="A small, correct and fast recipe toolkit for speech spoof detection",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["wedefense_lite", "wedefense_lite.*"]),
     install_requires=[
         "torch>=2.4",
@@ -26,8 +26,8 @@ setup(
         "matplotlib",
     ],
     extras_require={
-        # The mini corpus: G.722 and other codecs, the WORLD vocoder.
-        "mini": ["av", "pyworld"],
+        # The mini corpus: G.722, and the WORLD vocoder (pyworld itself needs a compiler, and pkg_resources).
+        "mini": ["av", "pyworld-prebuilt"],
         # Text to speech with the weights inside the wheel.
         "neural": ["hibari-tts"],
         "dev": ["kaldi-native-fbank", "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff"],
