@@ -1,0 +1,30 @@
+"""Stage 8: everything an experiment found, on one page that opens without a network."""
+
+import logging
+from pathlib import Path
+
+from wedefense_lite import cli
+from wedefense_lite.files import write_text
+from wedefense_lite.report.page import draw, render
+from wedefense_lite.report.run import read_run
+
+
+def report(exp_dir: str, data_dir: str, sets: str = "dev,eval", out: str | None = None) -> None:
+    """Write ``report.html`` and its pictures.
+
+    Args:
+        exp_dir: experiment with scores and results of every set.
+        data_dir: folder that holds the data directory of every set.
+        sets: comma list of the sets, in the order of the report.
+        out: the page; ``report.html`` of the experiment unless given. ``pictures/`` goes beside it.
+    """
+    run = read_run(exp_dir, data_dir, sets.replace(",", " ").split())
+    page, drawn = Path(out or Path(exp_dir) / "report.html"), draw(run)
+    for name, picture in drawn.items():
+        write_text(page.parent / "pictures" / f"{name}.svg", picture)
+    write_text(page, render(run, drawn))
+    logging.info("wrote %s", page)
+
+
+if __name__ == "__main__":
+    cli.run(report)
