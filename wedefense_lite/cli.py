@@ -1,5 +1,6 @@
 """What every entry point shares: options from a function's signature, one-line errors, progress."""
 
+import inspect
 import logging
 import os
 import sys
@@ -26,9 +27,19 @@ def run(function: Callable, positional: bool = False) -> None:
     """
     parser = ArgumentParser(description=(function.__doc__ or "").split("\n\n")[0], allow_abbrev=False)
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
-    arguments = parser.parse_args()
+    options = inspect.signature(function).parameters.values()
+    flags = {f"--{option.name}" for option in options if option.annotation is bool}
+    arguments = parser.parse_args(_bare_flags(sys.argv[1:], flags))
     with one_line_errors(parser.prog):
         function(**parser.instantiate_classes(arguments).as_dict())
+
+
+def _bare_flags(words: list[str], flags: set[str]) -> list[str]:
+    """Let ``--flag`` stand for ``--flag true``, also before a positional argument."""
+    return [
+        f"{word}=true" if word in flags and after.lower() not in ("true", "false") else word
+        for word, after in zip(words, [*words[1:], ""])
+    ]
 
 
 class one_line_errors:
@@ -46,6 +57,21 @@ class one_line_errors:
         if kind is not None and issubclass(kind, InputError):
             print(f"{self.program}: error: {error}", file=sys.stderr, flush=True)
             sys.exit(2)
+
+
+def checked(function: Callable, *arguments):
+    """``function(*arguments)``, its :class:`ValueError` an :class:`InputError`: the values are the user's."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def needed(option: str, value: str | None) -> str:
+    """The value of an option that this use of the program can't do without."""
+    if not value:
+        raise InputError(f"{option} is needed here, and is not given")
+    return value
 
 
 def progress(items: Iterable, total: int, what: str, unit: str = "utt") -> Iterator:

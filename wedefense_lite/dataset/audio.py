@@ -42,6 +42,13 @@ class Utterance:
     label: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Held(Utterance):
+    """An utterance whose audio file is in memory: ``data`` is its bytes."""
+
+    data: bytes
+
+
 class Header(NamedTuple):
     """What an audio file says about itself: length in samples, rate in Hz, soundfile's format name."""
 
@@ -63,37 +70,41 @@ def run_command(command: str) -> bytes:
     return done.stdout
 
 
-def _source(utterance: Utterance, data: bytes | None) -> str | io.BytesIO:
+def _source(utterance: Utterance) -> str | io.BytesIO:
     """What soundfile opens: a path where it may read parts, else the bytes."""
-    if data is None and utterance.path.endswith("|"):
-        data = run_command(utterance.path)
-    elif data is None and utterance.size:
-        with open(utterance.path, "rb") as shard:
-            data = os.pread(shard.fileno(), utterance.size, utterance.offset)
-        if len(data) < utterance.size:
-            raise InputError(f"file ends before the utterance, at byte {utterance.offset + len(data)}")
-    elif data is None:
+    if isinstance(utterance, Held):
+        return io.BytesIO(utterance.data)
+    if utterance.path.endswith("|"):
+        return io.BytesIO(run_command(utterance.path))
+    if not utterance.size:
         os.stat(utterance.path)  # its message is better than libsndfile's "System error"
-    return utterance.path if data is None else io.BytesIO(data)
+        return utterance.path
+    with open(utterance.path, "rb") as shard:
+        data = os.pread(shard.fileno(), utterance.size, utterance.offset)
+    if len(data) < utterance.size:
+        raise InputError(f"file ends before the utterance, at byte {utterance.offset + len(data)}")
+    return io.BytesIO(data)
 
 
 @contextmanager
-def opened(utterance: Utterance, data: bytes | None = None) -> Iterator[sf.SoundFile]:
+def opened(utterance: Utterance, sample_rate: int = 0) -> Iterator[sf.SoundFile]:
     """The utterance's audio, opened and its header checked: mono, not empty, not cut short.
 
     Errors while it is open, of the operating system, of libsndfile or an :class:`InputError`, become
     an :class:`InputError` that names the utterance and the file.
 
     Args:
-        data: the bytes of the audio file, where they are at hand already.
+        sample_rate: the rate in Hz that the file must have; 0 for any.
     """
     where = f"{utterance.key}: {utterance.path}"
     try:
-        with sf.SoundFile(_source(utterance, data)) as file:
+        with sf.SoundFile(_source(utterance)) as file:
             if file.channels != 1:
                 raise InputError(f"{file.channels} channels, expected mono")
             if not 0 < file.frames < UNKNOWN_LENGTH:
                 raise InputError("no samples" if file.frames == 0 else "its header states no length")
+            if file.samplerate != (sample_rate or file.samplerate):
+                raise InputError(f"sample rate {file.samplerate} Hz, expected {sample_rate} Hz")
             # The header of a command's output is written before its length is known.
             if not utterance.path.endswith("|") and CUT_SHORT.search(file.extra_info):
                 raise InputError("truncated: shorter than its header states")
@@ -112,7 +123,6 @@ def read(
     count: int = 0,
     rng: np.random.Generator | None = None,
     integer: bool = False,
-    data: bytes | None = None,
 ) -> np.ndarray:
     """Read an utterance, or only the part of it that is asked for.
 
@@ -121,7 +131,6 @@ def read(
         count: samples to read; 0 reads all, and a shorter utterance is read whole.
         rng: draws where the part starts; without it the part starts at 0.
         integer: 16-bit sources stay int16, which is exact and half as many bytes to move.
-        data: the bytes of the audio file, where they are at hand already.
 
     Returns:
         ``T`` samples, float32 in [-1, 1], or int16.
@@ -129,9 +138,7 @@ def read(
     Raises:
         InputError: anything is wrong with the audio; names the utterance and the file.
     """
-    with opened(utterance, data) as file:
-        if file.samplerate != sample_rate:
-            raise InputError(f"sample rate {file.samplerate} Hz, expected {sample_rate} Hz")
+    with opened(utterance, sample_rate) as file:
         if utterance.samples not in (0, file.frames):
             raise InputError(f"{file.frames} samples, but {utterance.samples} when it was listed")
         wanted = min(count or file.frames, file.frames)
@@ -164,9 +171,7 @@ def read_headers(wavs: dict[str, str], sample_rate: int = 0, num_threads: int = 
 
     def header(key: str) -> Header | None:
         try:
-            with opened(Utterance(key, wavs[key], 0, 0, 0, None)) as file:
-                if file.samplerate != (sample_rate or file.samplerate):
-                    raise InputError(f"sample rate {file.samplerate} Hz, expected {sample_rate} Hz")
+            with opened(Utterance(key, wavs[key], 0, 0, 0, None), sample_rate) as file:
                 return Header(file.frames, file.samplerate, file.format)
         except InputError as error:
             problems.append(str(error))

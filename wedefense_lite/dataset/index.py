@@ -10,7 +10,8 @@ from typing import Literal
 
 from wedefense_lite.dataset.audio import Header, Utterance, few, read_headers
 from wedefense_lite.dataset.shards import read_shards
-from wedefense_lite.files import InputError, read_text, write_lines
+from wedefense_lite.dataset.stream import Stream, is_streamed
+from wedefense_lite.files import InputError, read_labels, read_table, read_text, write_lines
 from wedefense_lite.labels import LABELS
 
 
@@ -19,6 +20,8 @@ def read_index(
 ) -> list[Utterance]:
     """Rows of a ``shard.list`` or ``raw.list``, in list order.
 
+    A shard list with URLs or pipes gives a :class:`Stream`, which both loaders take as well.
+
     Args:
         labels: ``utt2lab``; must hold exactly the utterances of the list, with the same labels.
 
@@ -26,6 +29,10 @@ def read_index(
         InputError: a malformed list, a missing or damaged shard, an utterance that stands there
             twice, or a disagreement with ``labels``.
     """
+    if data_type == "shard" and is_streamed(data_list):
+        if labels is None:
+            raise InputError(f"{data_list}: streamed shards need utt2lab, which says what is in them")
+        return Stream(data_list, labels)
     index = read_shards(data_list) if data_type == "shard" else _read_raw(data_list)
     keys = [utterance.key for utterance in index]
     if len(set(keys)) < len(keys):
@@ -65,6 +72,20 @@ def _read_raw(path: str) -> list[Utterance]:
     unknown = {row.key: row.path for row in rows if not row.samples}
     headers = read_headers(unknown) if unknown else {}
     return [row if row.samples else replace(row, samples=headers[row.key].samples) for row in rows]
+
+
+def read_corpus(
+    wav_scp: str, utt2lab: str, sample_rate: int, num_threads: int
+) -> tuple[dict[str, str], dict[str, str], dict[str, Header]]:
+    """Paths, labels and headers of a data directory's audio, all of it checked.
+
+    Raises:
+        InputError: ids that differ between the two files or can't be packed, or audio that can't be
+            read; says how many and names the first.
+    """
+    wavs, labels = read_table(wav_scp), read_labels(utt2lab)
+    check_keys(wav_scp, wavs, labels)
+    return wavs, labels, read_headers(wavs, sample_rate, num_threads)
 
 
 def write_raw_list(

@@ -1,17 +1,19 @@
 """Batches for training and for scoring."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from wedefense_lite.dataset import audio
 from wedefense_lite.dataset.audio import Utterance
 from wedefense_lite.dataset.config import DataConfig
 from wedefense_lite.dataset.order import epoch_order, steps_per_epoch
+from wedefense_lite.dataset.stream import Stream
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import LABELS, label_id
 
@@ -59,23 +61,20 @@ def fit(wav: np.ndarray, count: int, pad: str) -> tuple[np.ndarray, int]:
 
 
 def training_sample(
-    utterance: Utterance, config: DataConfig, rng: np.random.Generator, data: bytes | None = None
+    utterance: Utterance, config: DataConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, int]:
     """A random crop, augmented, filled up, and its valid length in samples; chance is all ``rng``."""
     count = round(config.crop_seconds * config.sample_rate)
-    wav = audio.read(utterance, config.sample_rate, count, rng, integer=not config.augment, data=data)
+    wav = audio.read(utterance, config.sample_rate, count, rng, integer=not config.augment)
     for augment in config.augment:
         wav = augment(wav, rng)
     return fit(wav, count, config.pad)
 
 
-def scoring_sample(
-    utterance: Utterance, config: DataConfig, data: bytes | None = None
-) -> tuple[np.ndarray, int]:
+def scoring_sample(utterance: Utterance, config: DataConfig) -> tuple[np.ndarray, int]:
     """The whole utterance or its first ``eval_seconds``, and its valid length in samples; no chance."""
     count = round(config.eval_seconds * config.sample_rate)
-    wav = audio.read(utterance, config.sample_rate, count, integer=True, data=data)
-    return fit(wav, count, config.pad)
+    return fit(audio.read(utterance, config.sample_rate, count, integer=True), count, config.pad)
 
 
 def collate(utterances: list[Utterance], samples: list[tuple[np.ndarray, int]]) -> Batch:
@@ -94,34 +93,54 @@ def collate(utterances: list[Utterance], samples: list[tuple[np.ndarray, int]]) 
 
 
 class _Reader(Dataset):
-    """Maps a planned batch to a :class:`Batch`, or to the error that a worker can't raise as it is."""
+    """Maps a planned batch to a :class:`Batch`, or to the error that a worker can't raise as it is.
+
+    A plan is the rows of the index, and to train ``(seed, epoch, position of the first in the epoch)``.
+    """
 
     def __init__(self, index: list[Utterance], config: DataConfig):
         self.index, self.config = index, config
 
-    def __getitem__(self, planned) -> Batch | InputError:
+    def __getitem__(
+        self, plan: tuple[Sequence[int], tuple[int, int, int] | None]
+    ) -> Batch | InputError:
+        rows, chance = plan
+        utterances = [self.index[row] for row in rows]
         try:
-            return self.read(*planned)
+            if chance is None:
+                return collate(utterances, [scoring_sample(row, self.config) for row in utterances])
+            *seed, first = chance
+            # From 1: a seed that ends in 0 is the one without it, which the order has.
+            rngs = [np.random.default_rng([*seed, first + n]) for n in range(1, len(rows) + 1)]
+            samples = [training_sample(row, self.config, rng) for row, rng in zip(utterances, rngs)]
+            return collate(utterances, samples)
         except InputError as error:
             return error
 
 
-class _TrainReader(_Reader):
-    def read(self, seed: int, epoch: int, first: int, rows: np.ndarray) -> Batch:
-        """``first`` is the batch's position in the epoch's order; each utterance has its own chance."""
-        utterances = [self.index[row] for row in rows]
-        # From 1: a seed that ends in 0 is the one without it, which the order has.
-        samples = [
-            training_sample(utterance, self.config, np.random.default_rng([seed, epoch, position]))
-            for position, utterance in enumerate(utterances, first + 1)
-        ]
-        return collate(utterances, samples)
+class _StreamReader(IterableDataset):
+    """Batches of one rank's and worker's part of a stream; with ``seed`` endless, to train on."""
 
+    def __init__(
+        self, stream: Stream, config: DataConfig, rank: int, world: int, seed: tuple | None = None
+    ):
+        self.stream, self.config, self.rank, self.world, self.seed = stream, config, rank, world, seed
 
-class _EvalReader(_Reader):
-    def read(self, *rows: int) -> Batch:
-        utterances = [self.index[row] for row in rows]
-        return collate(utterances, [scoring_sample(utterance, self.config) for utterance in utterances])
+    def __iter__(self) -> Iterator[Batch | InputError]:
+        worker = get_worker_info()
+        workers, number = (worker.num_workers, worker.id) if worker else (1, 0)
+        part, parts = self.rank * workers + number, self.world * workers
+        try:
+            if self.seed is None:
+                for row in self.stream.once(part, parts):
+                    yield collate([row], [scoring_sample(row, self.config)])
+            else:
+                draws = self.stream.endless(part, parts, self.seed)
+                while drawn := list(islice(draws, self.config.batch_size)):
+                    samples = [training_sample(row, self.config, rng) for row, rng in drawn]
+                    yield collate([row for row, _ in drawn], samples)
+        except InputError as error:
+            yield error
 
 
 def _one_thread(_worker: int) -> None:
@@ -174,31 +193,29 @@ class TrainLoader:
         counts = [sum(utterance.label == label for utterance in index) for label in LABELS]
         if None in {utterance.label for utterance in index}:
             raise InputError(f"{len(index) - sum(counts)} training utterances have no label")
+        if config.balance_classes and isinstance(index, Stream):
+            raise InputError("balance_classes needs an index; streamed shards have none")
         if config.balance_classes and not all(counts):
             raise InputError(f"balance_classes with {dict(zip(LABELS, counts))} utterances")
         self.class_prior = [0.5, 0.5] if config.balance_classes else [n / len(index) for n in counts]
         self._plan: list = []
-        self._batches = _data_loader(_TrainReader(index, config), self._plan, config.num_workers)
+        self._batches = _data_loader(_Reader(index, config), self._plan, config.num_workers)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """This rank's batches of an epoch, from a step on; what was skipped is not read.
+        """This rank's batches of an epoch, from a step on. Only a stream reads what is skipped.
 
         Raises:
             InputError: audio that can't be used; names the utterance and the file.
         """
         size, steps = self.config.batch_size, self.steps_per_epoch
-        order = epoch_order(
-            self.index,
-            steps * self.world * size,
-            self.seed,
-            epoch,
-            self.config.shuffle_window,
-            self.config.balance_classes,
-        ).reshape(steps, self.world, size)
-        self._plan[:] = [
-            (self.seed, epoch, (step * self.world + self.rank) * size, order[step, self.rank])
-            for step in range(start_step, steps)
-        ]
+        if isinstance(self.index, Stream):
+            reader = _StreamReader(self.index, self.config, self.rank, self.world, (self.seed, epoch))
+            return _checked(
+                islice(_data_loader(reader, None, self.config.num_workers), start_step, steps)
+            )
+        order = epoch_order(self.index, self.config, self.seed, epoch, total=steps * self.world * size)
+        starts = range((start_step * self.world + self.rank) * size, len(order), self.world * size)
+        self._plan[:] = [(order[first : first + size], (self.seed, epoch, first)) for first in starts]
         return _checked(iter(self._batches))
 
 
@@ -212,33 +229,45 @@ class EvalLoader:
         index: the list; all ranks together deliver it exactly once.
         rank: this process's number.
         world: the number of processes.
+        batch_size: utterances in a batch, at most.
+        num_workers: processes that read ahead.
 
     Attributes:
-        positions: rows of the list in the order of delivery.
+        positions: rows of the list in the order of delivery; of a stream, those delivered so far.
     """
 
     def __init__(
-        self,
-        index: list[Utterance],
-        config: DataConfig,
-        rank: int = 0,
-        world: int = 1,
-        batch_size: int = 1,
-        num_workers: int = 0,
+        self, index: list[Utterance], config: DataConfig, rank=0, world=1, batch_size=1, num_workers=0
     ):
+        self.index, self.world, self.positions = index, world, []
+        if isinstance(index, Stream):
+            self._batches = _data_loader(_StreamReader(index, config, rank, world), None, num_workers)
+            return
         same_length: dict[int, list[int]] = {}
         for row in range(rank * len(index) // world, (rank + 1) * len(index) // world):
             same_length.setdefault(0 if config.eval_seconds else index[row].samples, []).append(row)
+        groups = same_length.values()
         plan = [
-            rows[start : start + batch_size]
-            for rows in same_length.values()
-            for start in range(0, len(rows), batch_size)
+            (rows[n : n + batch_size], None) for rows in groups for n in range(0, len(rows), batch_size)
         ]
-        self.positions = [row for rows in plan for row in rows]
-        self._batches = _data_loader(_EvalReader(index, config), plan, min(num_workers, len(plan)))
+        self.positions = [row for rows, _ in plan for row in rows]
+        self._batches = _data_loader(_Reader(index, config), plan, min(num_workers, len(plan)))
 
     def __len__(self) -> int:
-        return len(self._batches)
+        """Batches of this rank; of a stream, what an even split would give."""
+        return (
+            -(-len(self.index) // self.world) if isinstance(self.index, Stream) else len(self._batches)
+        )
 
     def __iter__(self) -> Iterator[Batch]:
-        return _checked(iter(self._batches))
+        batches = _checked(iter(self._batches))
+        return self._located(batches) if isinstance(self.index, Stream) else batches
+
+    def _located(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        rows = {utterance.key: row for row, utterance in enumerate(self.index)}
+        self.positions = []
+        for batch in batches:
+            self.positions += [rows[key] for key in batch.keys]
+            yield batch
+        if self.world == 1:
+            self.index.check_complete({self.index[row].key for row in self.positions})

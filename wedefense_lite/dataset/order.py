@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from wedefense_lite.dataset.audio import Utterance
+from wedefense_lite.dataset.config import DataConfig
 from wedefense_lite.labels import LABELS
 
 
@@ -14,24 +15,24 @@ def steps_per_epoch(utterances: int, batch_size: int, world: int) -> int:
 
 
 def epoch_order(
-    index: list[Utterance], total: int, seed: int, epoch: int, window: int = 0, balance: bool = False
+    index: list[Utterance], config: DataConfig, seed: int, epoch: int, total: int
 ) -> np.ndarray:
     """Rows of ``index`` in the order in which an epoch draws them.
 
     Every utterance is there once; the last steps are filled up from the start of the order. With
-    ``balance`` the classes take turns, the larger seeing a part of its utterances in each epoch and
-    the smaller repeating.
+    ``balance_classes`` the classes take turns, the larger seeing a part of its utterances in each
+    epoch and the smaller repeating.
 
     Args:
         total: the number of draws, all ranks together.
-        window: 0 shuffles completely; N permutes the shards and shuffles within each N of them.
 
     Returns:
         ``total`` row numbers.
     """
     rng = np.random.default_rng([seed, epoch])
+    window = config.shuffle_window
     order = _windows(index, window, rng) if window else rng.permutation(len(index))
-    if balance:
+    if config.balance_classes:
         labels = np.array([utterance.label for utterance in index])[order]
         turns = [np.resize(order[labels == label], math.ceil(total / len(LABELS))) for label in LABELS]
         order = np.stack(turns, axis=1).ravel()

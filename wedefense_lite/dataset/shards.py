@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import soundfile as sf
-from webdataset import TarWriter
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.audio import Header, Utterance, opened, run_command
+from wedefense_lite.dataset.audio import Header, Held, Utterance, opened, run_command
 from wedefense_lite.files import InputError, read_text, write_lines
 from wedefense_lite.labels import LABELS
 
@@ -75,9 +74,8 @@ def _scan(path: str) -> list[Utterance]:
             if kept is labels:
                 labels[key] = parse_label(data, f"{path}: {key}")
             else:
-                row = Utterance(key, path, offset, len(data), 0, None)
-                with opened(row, data) as file:
-                    audio[key] = replace(row, samples=file.frames)
+                with opened(Held(key, path, offset, len(data), 0, None, data)) as file:
+                    audio[key] = Utterance(key, path, offset, len(data), file.frames, None)
     silent = labels.keys() - audio.keys()
     if silent or not audio:
         raise InputError(f"{path}: no audio for {', '.join(sorted(silent)) or 'any utterance'}")
@@ -120,13 +118,18 @@ def read_shard(path: str) -> list[Utterance]:
     return rows
 
 
-def read_shards(shard_list: str, num_threads: int = 8) -> list[Utterance]:
-    """Rows of all shards that ``shard_list`` names, one path a line."""
+def read_shard_list(shard_list: str) -> list[str]:
+    """Paths or URLs, one a line."""
     paths = [line.strip() for line in read_text(shard_list).splitlines() if line.strip()]
     if not paths:
         raise InputError(f"{shard_list}: empty list")
+    return paths
+
+
+def read_shards(shard_list: str, num_threads: int = 8) -> list[Utterance]:
+    """Rows of all shards that ``shard_list`` names."""
     with ThreadPoolExecutor(num_threads) as pool:
-        return [row for rows in pool.map(read_shard, paths) for row in rows]
+        return [row for rows in pool.map(read_shard, read_shard_list(shard_list)) for row in rows]
 
 
 def pack(
@@ -182,6 +185,8 @@ def pack(
 
 def _write(path: Path, keys: list[str], wavs: dict, labels: dict, headers: dict[str, Header]) -> None:
     """Write one shard, then read it back for its index. Its bytes depend on its content only."""
+    from webdataset import TarWriter  # brings torch along, which reading an index can do without
+
     with (
         open(path, "wb") as stream,
         TarWriter(stream, encoder=False, mtime=0, format="PAX_FORMAT") as tar,

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Start a Python entry point on every process that it should have:
+#   tools/launch.sh [--nproc=N] [--gpus=LIST] ENTRY ARGS...
+# One process on a CPU or a single GPU, one a GPU where there are several, N where --nproc asks for it
+# (on a CPU they talk through gloo). Inside a Slurm allocation of several nodes: one torchrun a node.
+set -euo pipefail
+nproc= gpus=
+while [[ ${1:-} == --nproc=* || ${1:-} == --gpus=* ]]; do
+  option=${1#--}
+  printf -v "${option%%=*}" %s "${option#*=}"
+  shift
+done
+if [ -z "$nproc" ]; then
+  if ! nvidia-smi -L > /dev/null 2>&1; then
+    nproc=1
+  elif [ -n "$gpus" ]; then
+    nproc=$(tr -cd '0-9,' <<< "$gpus" | tr , '\n' | grep -c .)
+  else
+    nproc=$(nvidia-smi -L | wc -l)
+  fi
+fi
+[ -z "$gpus" ] || set -- "$@" --gpus "$gpus"
+if [ "${SLURM_NNODES:-1}" -gt 1 ]; then
+  port=$((20000 + SLURM_JOB_ID % 20000))
+  exec srun --ntasks-per-node=1 --nodes="$SLURM_NNODES" --kill-on-bad-exit=1 \
+    torchrun --nnodes="$SLURM_NNODES" --nproc_per_node="$nproc" --max-restarts=0 \
+    --rdzv_backend=c10d --rdzv_endpoint="$(hostname):$port" \
+    --rdzv_id="$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" "$@"
+fi
+exec torchrun --standalone --nproc_per_node="$nproc" --max-restarts=0 "$@"

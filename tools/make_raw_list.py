@@ -1,0 +1,23 @@
+"""List the audio files of a wav.scp for reading without shards."""
+
+from wedefense_lite import cli
+from wedefense_lite.dataset.index import read_corpus, write_raw_list
+
+
+def make_raw_list(
+    wav_scp: str, utt2lab: str, raw_list: str, num_threads: int = 8, sample_rate: int = 16000
+):
+    """List the audio files of a wav.scp as JSON lines with key, wav, lab and samples.
+
+    Args:
+        wav_scp: lines "utt path" or "utt command |".
+        utt2lab: lines "utt bonafide|spoof".
+        raw_list: the list to write.
+        num_threads: threads that read headers.
+        sample_rate: the rate in Hz that all files must have; 0 for any.
+    """
+    write_raw_list(raw_list, *read_corpus(wav_scp, utt2lab, sample_rate, num_threads))
+
+
+if __name__ == "__main__":
+    cli.run(make_raw_list, positional=True)

@@ -1,0 +1,50 @@
+"""Pack the audio of a wav.scp into tar shards."""
+
+from pathlib import Path
+
+from wedefense_lite import cli
+from wedefense_lite.dataset.index import read_corpus
+from wedefense_lite.dataset.shards import pack
+
+
+def make_shard_list(
+    wav_scp: str,
+    utt2lab: str,
+    shards_dir: str,
+    shard_list: str,
+    num_utts_per_shard: int = 1000,
+    num_threads: int = 8,
+    prefix: str = "shards",
+    shuffle: bool = False,
+    seed: int = 42,
+    sample_rate: int = 16000,
+):
+    """Pack the audio of a wav.scp into tar shards, and list the shards.
+
+    Args:
+        wav_scp: lines "utt path" or "utt command |".
+        utt2lab: lines "utt bonafide|spoof".
+        shards_dir: folder of the shards.
+        shard_list: the list to write, one shard a line.
+        num_utts_per_shard: utterances in each shard.
+        num_threads: threads that read and write.
+        prefix: beginning of the shards' names.
+        shuffle: permute the utterances.
+        seed: of the permutation.
+        sample_rate: the rate in Hz that all files must have; 0 for any.
+    """
+    corpus = read_corpus(wav_scp, utt2lab, sample_rate, num_threads)
+    shuffle_seed = seed if shuffle else None
+    pack(
+        *corpus,
+        Path(shards_dir),
+        Path(shard_list),
+        prefix,
+        num_utts_per_shard,
+        num_threads,
+        shuffle_seed,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(make_shard_list, positional=True)

@@ -1,0 +1,96 @@
+# Source this at the end of a recipe's run.sh: the stages 1 to 8 that all recipes share.
+#
+# The run.sh sets: recipe (its folder), corpus_dir, and what it wants different from the defaults
+# below, and defines prepare(), which fills $data_dir/{train,dev,eval} from $corpus_dir.
+: "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}"
+: "${config:=$root/conf/resnet18.yaml}" "${data_dir:=$recipe/data}" "${exp_dir:=}"
+: "${train_options:=}" "${seed:=1}" "${num_avg:=5}" "${checkpoint:=}"
+: "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${batch_size:=1}" "${num_workers:=0}"
+: "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}"
+. "$root/tools/parse_options.sh"
+: "${exp_dir:=$recipe/exp/$(basename "$config" .yaml)}"
+. "$root/conf/cmd.sh"
+if [ -z "${VIRTUAL_ENV:-}" ] && [ -d "$root/.venv" ]; then PATH=$root/.venv/bin:$PATH; fi
+bin=$root/wedefense_lite/bin
+launch="$gpu_cmd $root/tools/launch.sh --nproc=$nproc --gpus=$gpus"
+
+# run N NAME: true where stage N is asked for.
+run() {
+  [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] || return 1
+  echo "== stage $1: $2"
+}
+
+list_of() { echo "$data_dir/$1/$data_type.list"; }
+
+if run 1 "prepare data"; then
+  prepare
+  $cpu_cmd python "$root/tools/validate_data_dir.py" "$data_dir"/{train,dev,eval}
+fi
+
+if run 2 "make lists"; then
+  for set in train dev eval; do
+    dir=$data_dir/$set
+    if [ "$data_type" = shard ]; then
+      $cpu_cmd python "$root/tools/make_shard_list.py" --num_utts_per_shard "$num_utts_per_shard" \
+        --num_threads "$num_threads" --prefix shards --shuffle \
+        "$dir/wav.scp" "$dir/utt2lab" "$dir/shards" "$(list_of $set)"
+    else
+      $cpu_cmd python "$root/tools/make_raw_list.py" "$dir/wav.scp" "$dir/utt2lab" "$(list_of $set)"
+    fi
+  done
+fi
+
+if run 3 "train"; then
+  $launch "$bin/train.py" --config "$config" --exp_dir "$exp_dir" --data_type "$data_type" \
+    --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
+    --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" \
+    --seed "$seed" --num_avg "$num_avg" ${checkpoint:+--checkpoint "$checkpoint"} $train_options
+fi
+
+avg_model=$exp_dir/models/avg_model.pt
+if run 4 "average the model, extract embeddings"; then
+  $gpu_cmd python "$bin/average_model.py" --dst_model "$avg_model" --src_path "$exp_dir/models" \
+    --num "$num_avg" --bn_data "$(list_of train)" --data_type "$data_type"
+  for set in dev eval; do
+    $launch "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$avg_model" \
+      --data_type "$data_type" --data_list "$(list_of $set)" --batch_size "$batch_size" \
+      --num_workers "$num_workers" --embed_ark "$exp_dir/embeddings/$set/embedding.ark"
+  done
+fi
+
+if run 5 "logits and posteriors"; then
+  for set in dev eval; do
+    $cpu_cmd python "$bin/infer.py" --model_path "$avg_model" --config "$exp_dir/config.yaml" \
+      --num_classes 2 --embedding_scp_path "$exp_dir/embeddings/$set/embedding.scp" \
+      --out_path "$exp_dir/posteriors/$set"
+  done
+fi
+
+to_llr() {
+  $cpu_cmd python "$bin/logits_to_llr.py" --logits_scp_path "$exp_dir/posteriors/$1/logits.scp" \
+    --training_counts "$data_dir/train/lab2num_utts" --train_label "$data_dir/train/utt2lab" \
+    --pi_spoof "$pi_spoof" "${@:2}"
+}
+
+if run 6 "log-likelihood ratios, eval also calibrated on dev"; then
+  to_llr dev
+  to_llr eval
+  to_llr eval --cal_logits_scp_path "$exp_dir/posteriors/dev/logits.scp" \
+    --cal_label "$data_dir/dev/utt2lab" --llr_path "$exp_dir/posteriors/eval_calibrated/llr.txt"
+fi
+
+if run 7 "evaluate"; then
+  for scores in dev eval eval_calibrated; do
+    set=${scores%_calibrated}
+    echo "-- $scores"
+    $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$exp_dir/posteriors/$scores/llr.txt" \
+      --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$data_dir/$set/utt2attack" --by attack \
+      --cost "$cost" --bootstrap "$bootstrap" ${asv_scores:+--asv_scores "$asv_scores"} \
+      --json "$exp_dir/results_$scores.json" --txt "$exp_dir/results_$scores.txt"
+  done
+fi
+
+if run 8 "report"; then
+  $cpu_cmd python "$bin/report.py" --exp_dir "$exp_dir" --data_dir "$data_dir"
+  echo "open $exp_dir/report.html"
+fi
