@@ -1,0 +1,34 @@
+# make mini: set up and run the main recipe. make test: set up and pass the tests.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.PHONY: setup mini test lint recipes mutations clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: setup.py pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -e '.[mini,dev]'
+	touch $@
+
+mini: setup
+	egs/mini/run.sh
+
+test: setup
+	python -m pytest tests
+
+lint: setup
+	ruff check .
+	ruff format --check .
+
+recipes: setup
+	for run in egs/*/run.sh; do $$run || exit 1; done
+
+mutations: setup
+	python tests/mutations/run.py
+
+clean:
+	rm -rf egs/*/data egs/*/exp egs/*/corpus

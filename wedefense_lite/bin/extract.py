@@ -1,0 +1,102 @@
+"""Stage 4: embeddings of every utterance of a list, under ``torchrun`` or alone."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wedefense_lite import cli
+from wedefense_lite.dataset.audio import few
+from wedefense_lite.dataset.index import read_index
+from wedefense_lite.dataset.loader import Batch, EvalLoader
+from wedefense_lite.files import InputError
+from wedefense_lite.provenance import code_commit, file_hash
+from wedefense_lite.scoring.archives import read_archive, write_archive
+from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
+from wedefense_lite.training.checkpoint import load_weights
+from wedefense_lite.training.config import load_experiment
+from wedefense_lite.training.distributed import barrier, join, leave
+from wedefense_lite.training.scoring import embeddings
+
+
+def extract(
+    config: str,
+    model_path: str,
+    data_list: str,
+    embed_ark: str,
+    data_type: Literal["shard", "raw"] = "shard",
+    batch_size: int = 1,
+    num_workers: int = 0,
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    gpus: str | None = None,
+    max_skipped: int = 0,
+) -> None:
+    """Write one embedding for every utterance of a list.
+
+    Each process writes a part; when all are done, process 0 checks that every utterance is there
+    exactly once and joins the parts in list order.
+
+    Args:
+        config: exp/X/config.yaml.
+        model_path: checkpoint.
+        data_list: list made in stage 2.
+        embed_ark: archive to write; a sorted ``.scp`` and a sidecar ``.json`` stand beside it.
+        data_type: kind of the list.
+        batch_size: utterances of equal length scored at once; it changes speed, not scores.
+        num_workers: reading processes.
+        precision: of the model's forward pass.
+        gpus: devices, as ``0,1`` or ``[0,1]``.
+        max_skipped: unreadable utterances that are allowed; they are listed in the log and in the
+            results.
+    """
+    place = join(gpus)
+    experiment = load_experiment(config)
+    state = load_weights(model_path, experiment.system)
+    if state["config_hash"] != experiment.config_hash:
+        raise InputError(f"{model_path}: not trained with {config}")
+    index = read_index(data_list, data_type)
+    loader = EvalLoader(index, experiment.data, place.rank, place.world, batch_size, num_workers)
+    task = experiment.system.to(place.device, memory_format=torch.channels_last)
+    parts = [Path(embed_ark).with_suffix(f".part{rank}.ark") for rank in range(place.world)]
+    batches = embeddings(task, loader, place, precision)
+    write_archive(parts[place.rank], _rows(batches))
+    barrier(place)
+    if place.is_main:
+        _join([row.key for row in index], parts, Path(embed_ark))
+        sidecar = Sidecar(
+            class_prior=state["class_prior"],
+            has_posterior=task.head.has_posterior,
+            model=model_path,
+            model_hash=file_hash(model_path),
+            config_hash=experiment.config_hash,
+            commit=code_commit(),
+        )
+        write_sidecar(embed_ark, sidecar)
+    leave()
+
+
+def _rows(batches: Iterable[tuple[Batch, Tensor]]) -> Iterator[tuple[str, np.ndarray]]:
+    for batch, embedding_BE in batches:
+        yield from zip(batch.keys, embedding_BE.cpu().numpy())
+
+
+def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:
+    """Join the parts in list order, if they hold every utterance exactly once."""
+    archives = [read_archive(part.with_suffix(".scp")) for part in parts]
+    found = {key: archive for archive in archives for key in archive}
+    if sorted(key for archive in archives for key in archive) != sorted(keys):
+        missing = sorted(set(keys) - found.keys())
+        raise InputError(
+            f"{embed_ark}: {len(missing)} of {len(keys)} utterances missing: {few(missing)}"
+        )
+    write_archive(embed_ark, ((key, found[key][key]) for key in keys))
+    for part in parts:
+        part.unlink()
+        part.with_suffix(".scp").unlink()
+
+
+if __name__ == "__main__":
+    cli.run(extract)

@@ -1,0 +1,156 @@
+"""Stage 3: train a system. Run it under ``torchrun``, or alone for one process."""
+
+import inspect
+import logging
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jsonargparse import ArgumentParser
+
+from wedefense_lite import __version__, cli
+from wedefense_lite.dataset.index import read_index
+from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
+from wedefense_lite.files import InputError, read_labels, write_json, write_text
+from wedefense_lite.provenance import code_commit
+from wedefense_lite.training.checkpoint import load_weights
+from wedefense_lite.training.config import Experiment, add_sections, build
+from wedefense_lite.training.distributed import Place, barrier, join, leave
+from wedefense_lite.training.trainer import Trainer
+
+# Short names that users of this field's tutorials type.
+SHORT_NAMES = {
+    "num_epochs": "training.num_epochs",
+    "num_avg": "training.num_avg",
+    "save_epoch_interval": "training.save_epoch_interval",
+    "early_stop_patience": "training.early_stop_patience",
+    "validate_interval": "training.validate_interval",
+    "precision": "training.precision",
+    "seed": "training.seed",
+    "batch_size": "data.batch_size",
+    "num_workers": "data.num_workers",
+}
+
+
+def train(
+    experiment: Experiment,
+    exp_dir: Path,
+    train_data: str,
+    train_label: str,
+    val_data: str | None = None,
+    val_label: str | None = None,
+    data_type: Literal["shard", "raw"] = "shard",
+    gpus: str | None = None,
+    checkpoint: str | None = None,
+) -> None:
+    """Train a system on one or more processes; continue where ``exp_dir`` left off.
+
+    Args:
+        experiment: what a configuration built.
+        exp_dir: receives config.yaml, env.json, metrics.csv, train.log, tensorboard/ and models/.
+        train_data: list made in stage 2.
+        train_label: utt2lab of the training set.
+        val_data: list of the dev set, which selects the best model.
+        val_label: utt2lab of the dev set.
+        data_type: kind of both lists.
+        gpus: devices, as ``0,1`` or ``[0,1]``; accepted and unused without a GPU.
+        checkpoint: start from the weights of this model; ``last.pt`` goes before it.
+    """
+    if (val_data is None) != (val_label is None):
+        raise InputError("--val_data and --val_label go together")
+    place = join(gpus)
+    data, seed = experiment.data, experiment.training.seed
+    train_index = read_index(train_data, data_type, read_labels(train_label))
+    train_loader = TrainLoader(train_index, data, seed, place.rank, place.world)
+    dev_loader = None
+    if val_data is not None:
+        dev_index = read_index(val_data, data_type, read_labels(val_label))
+        dev_loader = EvalLoader(dev_index, data, place.rank, place.world, num_workers=data.num_workers)
+    if checkpoint is not None:
+        load_weights(checkpoint, experiment.system)
+    trainer = Trainer(experiment, place, exp_dir, train_loader, dev_loader)
+    barrier(place)
+    if place.is_main:
+        _log_to(exp_dir)
+        write_text(exp_dir / "config.yaml", experiment.text)
+        write_json(exp_dir / "env.json", environment(experiment, place, trainer.class_prior))
+        trainer.fit(_tensorboard(exp_dir))
+    else:
+        trainer.fit()
+    leave()
+
+
+def environment(experiment: Experiment, place: Place, class_prior: list[float]) -> dict:
+    """What a reader needs to run the training again: command, code, machine and versions."""
+    device = platform.processor() or platform.machine()
+    if place.device.type == "cuda":
+        device = torch.cuda.get_device_name(place.device)
+    return {
+        "command": " ".join([Path(sys.executable).name, *sys.argv]),
+        "commit": code_commit(),
+        "seed": experiment.training.seed,
+        "config_hash": experiment.config_hash,
+        "class_prior": class_prior,
+        "device": device,
+        "num_processes": place.world,
+        "num_threads": torch.get_num_threads(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "wedefense_lite": __version__,
+        },
+    }
+
+
+def _log_to(exp_dir: Path) -> None:
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(exp_dir / "train.log")
+    handler.setFormatter(logging.Formatter(cli.LOG_FORMAT))
+    logging.getLogger().addHandler(handler)
+    logging.info("command: %s", " ".join(sys.argv))
+
+
+def _tensorboard(exp_dir: Path):
+    """A function that logs a row of ``metrics.csv`` and adds it to TensorBoard's curves."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(exp_dir / "tensorboard")
+
+    def on_epoch(row: dict) -> None:
+        logging.info("%s", ", ".join(f"{name} {value:.6g}" for name, value in row.items()))
+        for name, value in row.items():
+            writer.add_scalar(name, value, row["epoch"])
+        writer.flush()
+
+    return on_epoch
+
+
+def _parser() -> ArgumentParser:
+    names = "\n".join(f"  --{short} for --{full}" for short, full in SHORT_NAMES.items())
+    parser = ArgumentParser(description=f"{__doc__}\n\nShort names:\n{names}", allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML of a system, as in conf/")
+    add_sections(parser)
+    parser.add_function_arguments(train, skip={"experiment"}, as_positional=False)
+    return parser
+
+
+def _full_names(words: list[str]) -> list[str]:
+    """Options with short names replaced by the keys of the configuration."""
+    short = re.compile(rf"--({'|'.join(SHORT_NAMES)})(?==|$)")
+    return [short.sub(lambda match: f"--{SHORT_NAMES[match[1]]}", word) for word in words]
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = _parser()
+    with cli.one_line_errors(parser.prog):
+        arguments = parser.parse_args(_full_names(sys.argv[1:]))
+        options = set(inspect.signature(train).parameters) - {"experiment"}
+        train(build(arguments), **{name: arguments[name] for name in options})
+
+
+if __name__ == "__main__":
+    main()

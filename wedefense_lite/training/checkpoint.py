@@ -1,0 +1,51 @@
+"""Checkpoints: written whole, loaded strictly."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from wedefense_lite.files import InputError, atomic_path
+from wedefense_lite.labels import LABELS
+
+
+def save(path: str | Path, state: dict) -> None:
+    """Write a checkpoint under its final name only once it is complete and on disk."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load(path: str | Path) -> dict:
+    """Read a checkpoint to the CPU, without running code from it.
+
+    Raises:
+        InputError: missing or damaged file.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(f"{path}: not a readable checkpoint: {reason}") from error
+
+
+def load_weights(path: str | Path, module: nn.Module) -> dict:
+    """Load ``model_N.pt``, ``best_model.pt`` or ``avg_model.pt`` into a module, strictly.
+
+    Returns:
+        What the file says beside the weights: ``labels``, ``class_prior``, ``epoch``.
+
+    Raises:
+        InputError: another model's weights, or another label order.
+    """
+    state = load(path)
+    if tuple(state.get("labels", ())) != LABELS:
+        raise InputError(f"{path}: label order {state.get('labels')}, expected {LABELS}")
+    try:
+        module.load_state_dict(state["model"], strict=True)
+    except (RuntimeError, KeyError) as error:
+        found = "; ".join(line.strip() for line in str(error).splitlines()[:3])
+        raise InputError(
+            f"{path}: weights of another model than the configuration's: {found}"
+        ) from error
+    return {key: value for key, value in state.items() if key != "model"}

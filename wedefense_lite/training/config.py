@@ -1,0 +1,115 @@
+"""Typed configuration: one YAML a system, every key an option, and back."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from wedefense_lite import frontends, heads, models  # noqa: F401  short class names in configurations
+from wedefense_lite.dataset import augment  # noqa: F401
+from wedefense_lite.dataset.config import DataConfig
+from wedefense_lite.files import InputError
+from wedefense_lite.training.schedules import Schedule
+from wedefense_lite.training.tasks import Task
+
+SECTIONS = ("system", "data", "training")
+
+
+@dataclass
+class TrainingConfig:
+    """How a system is trained.
+
+    Args:
+        num_epochs: passes over the training list; epochs count from 1.
+        optimizer: any of ``torch.optim``, such as AdamW, Adam or SGD.
+        schedule: course of the learning rate.
+        accumulate_steps: batches whose gradients are summed for one step of the optimizer.
+        clip_norm: largest norm of the gradient; 0 leaves it as it is.
+        precision: of the forward pass; bf16 and fp16 by autocast, front ends stay in float32.
+        ema_decay: decay of an exponential moving average of the weights, which is then what is
+            validated and saved; 0 for none.
+        early_stop_patience: validations without a better dev EER before training ends; 0 or less
+            never ends it early.
+        validate_interval: epochs from one validation to the next; the last epoch is always one.
+        save_epoch_interval: every so many epochs ``model_N.pt`` is kept.
+        num_avg: at least the last so many epochs are kept for averaging.
+        save_step_interval: steps from one ``last.pt`` to the next inside an epoch; 0 saves it at
+            the end of each epoch only.
+        seed: of the initial weights, the order, the crops and all augmentation.
+    """
+
+    num_epochs: int = 30
+    optimizer: Callable[[Iterable], torch.optim.Optimizer] = torch.optim.AdamW
+    schedule: Schedule = field(default_factory=Schedule)
+    accumulate_steps: int = 1
+    clip_norm: float = 5.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    ema_decay: float = 0.0
+    early_stop_patience: int = 0
+    validate_interval: int = 1
+    save_epoch_interval: int = 1
+    num_avg: int = 5
+    save_step_interval: int = 0
+    seed: int = 1
+
+
+@dataclass
+class Experiment:
+    """What a configuration builds.
+
+    Attributes:
+        system: the untrained task.
+        data: how audio is cut and augmented.
+        training: how the system is trained.
+        text: the resolved configuration as YAML.
+    """
+
+    system: Task
+    data: DataConfig
+    training: TrainingConfig
+    text: str
+
+    @property
+    def config_hash(self) -> str:
+        """First twelve hexadecimal digits of the SHA-256 of the resolved configuration."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+
+
+def add_sections(parser: ArgumentParser) -> None:
+    """Give a parser the sections ``system``, ``data`` and ``training``."""
+    parser.add_subclass_arguments(Task, "system", required=True)
+    parser.add_class_arguments(DataConfig, "data")
+    parser.add_class_arguments(TrainingConfig, "training")
+
+
+def build(arguments: Namespace) -> Experiment:
+    """Instantiate the sections of parsed arguments, with initial weights drawn from their seed."""
+    sections = Namespace({name: arguments[name] for name in SECTIONS})
+    parser = _section_parser()
+    torch.manual_seed(sections.training.seed)
+    objects = parser.instantiate(sections)
+    return Experiment(objects.system, objects.data, objects.training, parser.dump(sections))
+
+
+def _section_parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    add_sections(parser)
+    return parser
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Build what ``conf/X.yaml`` or ``exp/X/config.yaml`` describes.
+
+    Raises:
+        InputError: missing file, unknown key or wrong type; names the file.
+    """
+    parser = _section_parser()
+    try:
+        arguments = parser.parse_path(path)
+    except (ArgumentError, OSError, TypeError) as error:
+        raise InputError(f"{path}: {error}") from error
+    return build(arguments)

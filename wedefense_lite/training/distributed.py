@@ -1,0 +1,130 @@
+"""Device, backend and the few collectives. The only place that knows what runs where."""
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from wedefense_lite.files import InputError
+
+# Ranks wait for each other only at the end of long work of unequal length, such as extraction, and
+# torchrun ends all when one fails; so the limit only has to be longer than any job.
+TIMEOUT = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process runs.
+
+    Attributes:
+        device: of the model.
+        rank: this process among all.
+        world: number of processes.
+    """
+
+    device: torch.device
+    rank: int
+    world: int
+
+    @property
+    def is_main(self) -> bool:
+        """True for the one process that writes files and logs."""
+        return self.rank == 0
+
+
+def join(gpus: str | None = None) -> Place:
+    """Find the device, and join the other processes that ``torchrun`` or ``srun`` started.
+
+    Args:
+        gpus: CUDA devices of this node by index, such as ``0,1`` or ``[0,1]``, one a process; by
+            default process k takes device k. Without a GPU the CPU is used, and the log says so.
+
+    Raises:
+        InputError: not a list of devices, fewer devices than processes, or several tasks of a Slurm
+            step that would each do the whole work on their own.
+    """
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if world < tasks:
+        raise InputError(f"{tasks} Slurm tasks, each in a world of {world}: start with tools/launch.sh")
+    devices = _devices(gpus)
+    if torch.cuda.is_available():
+        devices = list(range(torch.cuda.device_count())) if devices is None else devices
+        if local_world > len(devices):
+            raise InputError(f"{local_world} processes on this node for GPUs {devices}")
+        device = torch.device("cuda", devices[local_rank])
+        torch.cuda.set_device(device)
+    else:
+        device = torch.device("cpu")
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+    if world > 1 and not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT)
+    asked = f" (--gpus {gpus}, but there is no GPU)" if gpus and device.type == "cpu" else ""
+    logging.info("process 0 of %d on %s%s", world, device, asked)
+    return Place(device, rank, world)
+
+
+def _devices(gpus: str | None) -> list[int] | None:
+    if gpus is None:
+        return None
+    if not re.fullmatch(r"\[?\s*\d+(\s*,\s*\d+)*\s*\]?", gpus):
+        raise InputError(f"--gpus {gpus!r}: expected device numbers such as 0,1 or [0,1]")
+    return [int(number) for number in re.findall(r"\d+", gpus)]
+
+
+def leave() -> None:
+    """End the process group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def barrier(place: Place) -> None:
+    """Wait for all processes."""
+    if place.world > 1:
+        gather(place, None)
+
+
+def gather(place: Place, value) -> list:
+    """``value`` of every rank, in rank order, on every rank."""
+    if place.world == 1:
+        return [value]
+    values = [None] * place.world
+    dist.all_gather_object(values, value)
+    return values
+
+
+def from_main(place: Place, value):
+    """Rank 0's ``value``, on every rank."""
+    return gather(place, value)[0]
+
+
+def total(place: Place, values: torch.Tensor) -> torch.Tensor:
+    """Sum over ranks of a vector, on the CPU."""
+    return torch.stack(gather(place, values.cpu())).sum(0)
+
+
+def average_buffers(place: Place, module: nn.Module) -> None:
+    """Give all ranks the mean of their floating buffers, and rank 0's counters.
+
+    Batch norm keeps running statistics of its own rank's batches; what is validated and saved must
+    be one model.
+    """
+    if place.world == 1:
+        return
+    parameters = dict(module.named_parameters())
+    for name, buffer in module.state_dict().items():
+        if name in parameters:
+            continue
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer /= place.world
+        else:
+            dist.broadcast(buffer, 0)

@@ -1,0 +1,310 @@
+"""The trainer: one loop for every task, exact to resume."""
+
+import contextlib
+import copy
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from wedefense_lite.cli import progress
+from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
+from wedefense_lite.files import InputError, write_lines
+from wedefense_lite.labels import LABELS
+from wedefense_lite.training import checkpoint
+from wedefense_lite.training.config import Experiment
+from wedefense_lite.training.distributed import Place, average_buffers, barrier, from_main, total
+from wedefense_lite.training.scoring import autocast, validate
+
+COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "dev_loss", "dev_eer")
+# What may differ between a run and its continuation, because no finished step depends on it.
+FREE_KEYS = ("early_stop_patience", "validate_interval", "save_epoch_interval", "num_avg")
+COUNTERS = ("epoch", "step", "updates", "history", "best", "bad_validations")
+
+
+class Trainer:
+    """Trains a task and leaves checkpoints and ``metrics.csv`` behind.
+
+    Random numbers come from (seed, epoch, step, rank) alone, so training that was killed and is
+    started again ends with the same bits as training that was not.
+
+    Args:
+        experiment: system and settings.
+        place: where this process runs.
+        exp_dir: receives ``models/`` and ``metrics.csv``; ``models/last.pt``, if it is there, is
+            continued from.
+        train_loader: training batches of this rank.
+        dev_loader: this rank's part of the dev list, or None to train without validation.
+
+    Raises:
+        InputError: early stopping without a dev set, or ``last.pt`` is of another configuration or
+            another training list.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        place: Place,
+        exp_dir: Path,
+        train_loader: TrainLoader,
+        dev_loader: EvalLoader | None,
+    ):
+        self.config = experiment.training
+        if dev_loader is None and self.config.early_stop_patience > 0:
+            raise InputError("early_stop_patience needs a dev set: --val_data and --val_label")
+        self.config_text, self.config_hash = experiment.text, experiment.config_hash
+        self.place, self.exp_dir, self.models = place, exp_dir, exp_dir / "models"
+        self.train_loader, self.dev_loader = train_loader, dev_loader
+        self.task = experiment.system.to(place.device, memory_format=torch.channels_last)
+        self.ema = copy.deepcopy(self.task) if self.config.ema_decay > 0 else None
+        self.optimizer = self.config.optimizer(self.task.parameters())
+        updates = math.ceil(train_loader.steps_per_epoch / self.config.accumulate_steps)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda update: self.config.schedule.factor(update, updates, self.config.num_epochs),
+        )
+        self.scaler = torch.amp.GradScaler(place.device.type, enabled=self.config.precision == "fp16")
+        # Buffers are averaged before every save instead of copied from rank 0 at every step.
+        self.wrapped = (
+            DistributedDataParallel(self.task, broadcast_buffers=False)
+            if place.world > 1
+            else self.task
+        )
+        self.class_prior = self.task.head.seen_prior(train_loader.class_prior)
+        self.list_hash = _hash(f"{row.key} {row.label}" for row in train_loader.index)
+        self.epoch, self.step, self.updates = 1, 0, 0
+        self.history: list[dict] = []
+        self.best: list[float] | None = None
+        self.bad_validations = 0
+        self.sums = torch.zeros(3, dtype=torch.float64, device=place.device)
+        if (self.models / "last.pt").exists():
+            self._resume()
+
+    @property
+    def final(self) -> nn.Module:
+        """What is validated and saved: the moving average where there is one."""
+        return self.task if self.ema is None else self.ema
+
+    @property
+    def finished(self) -> bool:
+        """True on every rank after the last epoch or once patience has run out; rank 0 decides."""
+        patience = self.config.early_stop_patience
+        exhausted = 0 < patience <= self.bad_validations
+        return from_main(self.place, exhausted or self.epoch > self.config.num_epochs)
+
+    def fit(self, on_epoch: Callable[[dict], None] = lambda row: None) -> None:
+        """Train to the last epoch or until dev EER no longer falls.
+
+        Args:
+            on_epoch: called on rank 0 with each new row of ``metrics.csv``.
+
+        Raises:
+            FloatingPointError: a loss that is not finite; names the utterances of its batch.
+        """
+        while not self.finished:
+            row = self._train_epoch()
+            if self.dev_loader is not None and self._is_due(self.config.validate_interval):
+                row |= validate(self.final, self.dev_loader, self.place)
+            self._end_epoch(row)
+            if self.place.is_main:
+                on_epoch(row)
+        barrier(self.place)
+
+    def _is_due(self, interval: int) -> bool:
+        return self.epoch % interval == 0 or self.epoch == self.config.num_epochs
+
+    def _train_epoch(self) -> dict:
+        self.task.train()
+        loader, first, start = self.train_loader, self.step, time.perf_counter()
+        batches = _Timed(loader.epoch(self.epoch, self.step))
+        unchecked = None
+        for batch in progress(batches, loader.steps_per_epoch - first, f"epoch {self.epoch}", "step"):
+            checked, unchecked = unchecked, self._train_step(batch)
+            _raise_if_not_finite(checked)  # a step late, so that a GPU need not be waited for
+            if self.config.save_step_interval and self.step % self.config.save_step_interval == 0:
+                self._synchronise()
+                self._save_last()
+        _raise_if_not_finite(unchecked)
+        seconds = time.perf_counter() - start
+        rate = (self.step - first) * loader.config.batch_size * self.place.world / seconds
+        waited = 100 * batches.waited / seconds
+        logging.info("epoch %d: %.1f utt/s, %.1f %% spent waiting for data", self.epoch, rate, waited)
+        self._synchronise()
+        loss, correct, seen = total(self.place, self.sums).tolist()
+        last_rate = self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.updates - 1)
+        row = {"epoch": self.epoch, "step": self.updates, "lr": last_rate}
+        return row | {"train_loss": loss / seen, "train_accuracy": correct / seen}
+
+    def _train_step(self, batch: Batch) -> tuple[Tensor, str]:
+        """One batch forward and back; whether its loss was finite, and its name."""
+        origin = [self.config.seed, self.epoch, self.step, self.place.rank]
+        torch.manual_seed(int(np.random.SeedSequence(origin).generate_state(1)[0]))
+        name = f"epoch {self.epoch}, step {self.step + 1}: {' '.join(batch.keys)}"
+        batch = batch.to(self.place.device)
+        every, steps = self.config.accumulate_steps, self.train_loader.steps_per_epoch
+        group = min(every, steps - self.step // every * every)
+        self.step += 1
+        is_update = self.step % every == 0 or self.step == steps
+        alone = isinstance(self.wrapped, DistributedDataParallel) and not is_update
+        with self.wrapped.no_sync() if alone else contextlib.nullcontext():
+            with autocast(self.place, self.config.precision):
+                loss, logits_BC = self.wrapped(batch)
+            self.scaler.scale(loss / group).backward()
+        if is_update:
+            self._update()
+        size = len(batch.keys)
+        correct = (logits_BC.argmax(1) == batch.labels_B).sum()
+        self.sums += torch.stack([loss.detach() * size, correct, loss.new_tensor(size)]).double()
+        return loss.detach().isfinite(), name
+
+    def _update(self) -> None:
+        self.scaler.unscale_(self.optimizer)
+        if self.config.clip_norm > 0:
+            nn.utils.clip_grad_norm_(self.task.parameters(), self.config.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        self.updates += 1
+        if self.ema is not None:
+            _follow(self.ema, self.task, self.config.ema_decay)
+
+    def _synchronise(self) -> None:
+        """Make what every rank holds, and what is saved, one and the same."""
+        for module in {self.task, self.final}:
+            average_buffers(self.place, module)
+
+    def _end_epoch(self, row: dict) -> None:
+        self.history.append(row)
+        is_better = "dev_eer" in row and _is_better(row, self.best)
+        if is_better:
+            self.best = [row["dev_eer"], row["dev_loss"]]
+        if "dev_eer" in row:
+            self.bad_validations = 0 if is_better else self.bad_validations + 1
+        if self.place.is_main:
+            names = [f"model_{self.epoch}.pt"] + ["best_model.pt"] * is_better
+            for name in names:
+                checkpoint.save(self.models / name, self._inference_state())
+            self._write_history()
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums.zero_()
+        self._save_last()
+        if self.place.is_main:
+            self._forget(self.epoch - 1 - self.config.num_avg)
+
+    def _forget(self, epoch: int) -> None:
+        """Remove an epoch that neither averaging nor ``save_epoch_interval`` needs any more."""
+        if epoch > 0 and epoch % self.config.save_epoch_interval != 0:
+            (self.models / f"model_{epoch}.pt").unlink(missing_ok=True)
+
+    def _write_history(self) -> None:
+        rows = (",".join(str(row.get(name, "")) for name in COLUMNS) for row in self.history)
+        write_lines(self.exp_dir / "metrics.csv", [",".join(COLUMNS), *rows])
+
+    def _inference_state(self) -> dict:
+        return {
+            "model": self.final.state_dict(),
+            "labels": list(LABELS),
+            "class_prior": self.class_prior,
+            "epoch": self.epoch,
+            "config_hash": self.config_hash,
+        }
+
+    def _parts(self) -> dict:
+        """Everything with a ``state_dict`` that the next step depends on."""
+        parts = {"model": self.task, "optimizer": self.optimizer}
+        parts |= {"schedule": self.schedule, "scaler": self.scaler}
+        return parts if self.ema is None else parts | {"ema": self.ema}
+
+    def _save_last(self) -> None:
+        sums = total(self.place, self.sums)
+        if not self.place.is_main:
+            self.sums.zero_()
+            return
+        self.sums.copy_(sums)
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        state |= {name: getattr(self, name) for name in COUNTERS}
+        state |= {"sums": sums, "config": self.config_text, "list_hash": self.list_hash}
+        state |= {"labels": list(LABELS), "class_prior": self.class_prior, "torch": torch.__version__}
+        checkpoint.save(self.models / "last.pt", state)
+
+    def _resume(self) -> None:
+        path = self.models / "last.pt"
+        state = checkpoint.load(path)
+        changed = _changed_keys(yaml.safe_load(state["config"]), yaml.safe_load(self.config_text))
+        if changed:
+            keys = ", ".join(changed)
+            raise InputError(
+                f"{path} was trained with another {keys}: remove it or take a new --exp_dir"
+            )
+        if state["list_hash"] != self.list_hash:
+            raise InputError(f"{path} was trained on another list than --train_data")
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        for name in COUNTERS:
+            setattr(self, name, state[name])
+        if self.place.is_main:
+            self.sums.copy_(state["sums"])
+            self._write_history()
+        logging.info("continue from %s: epoch %d, step %d", path, self.epoch, self.step)
+
+
+class _Timed:
+    """An iterator that knows how long it was waited for, in seconds."""
+
+    def __init__(self, items: Iterator):
+        self.items, self.waited = items, 0.0
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self):
+        start = time.perf_counter()
+        try:
+            return next(self.items)
+        finally:
+            self.waited += time.perf_counter() - start
+
+
+def _hash(lines: Iterator[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _is_better(row: dict, best: list[float] | None) -> bool:
+    return best is None or [row["dev_eer"], row["dev_loss"]] < list(best)
+
+
+def _changed_keys(old: dict, new: dict) -> list[str]:
+    """Dotted names of the settings, other than :data:`FREE_KEYS`, that differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [""] if old != new else []
+    return [
+        f"{key}.{rest}".rstrip(".")
+        for key in sorted(old.keys() | new.keys())
+        if key not in FREE_KEYS
+        for rest in _changed_keys(old.get(key), new.get(key))
+    ]
+
+
+def _raise_if_not_finite(step: tuple[Tensor, str] | None) -> None:
+    if step is not None and not step[0]:
+        raise FloatingPointError(f"the loss is not finite at {step[1]}")
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Move an exponential moving average one step; counters are copied."""
+    current = module.state_dict()
+    for name, value in average.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(current[name], 1 - decay)
+        else:
+            value.copy_(current[name])
