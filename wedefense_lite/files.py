@@ -64,8 +64,13 @@ def write_json(path: str | Path, value) -> None:
 
 def read_text(path: str | Path) -> str:
     """Text of a UTF-8 file; an :class:`InputError` where it can't be read."""
+    return "".join(_lines(path))
+
+
+def _lines(path: str | Path) -> Iterator[str]:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig") as file:
+            yield from file
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -80,7 +85,9 @@ def read_json(path: str | Path):
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
 
 
-def read_rows(path: str | Path, columns: int | None, maxsplit: int = -1) -> list[tuple[int, list[str]]]:
+def iter_rows(
+    path: str | Path, columns: int | None, maxsplit: int = -1
+) -> Iterator[tuple[int, list[str]]]:
     """Rows of a white-space separated file as ``(line number from 1, fields)``, blank lines left out.
 
     Args:
@@ -90,18 +97,25 @@ def read_rows(path: str | Path, columns: int | None, maxsplit: int = -1) -> list
     Raises:
         InputError: unreadable or empty file, or a line with another number of fields.
     """
-    rows = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    found = False
+    for number, line in enumerate(_lines(path), 1):
         fields = line.split(None, maxsplit)
         if not fields:
             continue
         columns = columns or len(fields)
         if len(fields) != columns:
-            raise InputError(f"{path}:{number}: {len(fields)} columns, expected {columns}: {line!r}")
-        rows.append((number, fields))
-    if not rows:
+            raise InputError(
+                f"{path}:{number}: {len(fields)} columns, expected {columns}: {line.strip()!r}"
+            )
+        found = True
+        yield number, fields
+    if not found:
         raise InputError(f"{path}: empty, expected lines of {columns or 'several'} columns")
-    return rows
+
+
+def read_rows(path: str | Path, columns: int | None, maxsplit: int = -1) -> list[tuple[int, list[str]]]:
+    """All of :func:`iter_rows` at once, so that a bad line anywhere is found before any is used."""
+    return list(iter_rows(path, columns, maxsplit))
 
 
 def read_table(path: str | Path) -> dict[str, str]:
