@@ -23,8 +23,8 @@ from wedefense_lite.scoring.scores import (
     read_asv_scores,
     read_conditions,
     read_headed,
+    read_trials,
 )
-from wedefense_lite.scoring.sidecar import read_sidecar
 
 # Rates that the table prints in percent.
 PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer")
@@ -81,14 +81,16 @@ def evaluate(
         json: file for the results in full precision, rates as fractions.
         txt: file for the same table as is printed.
     """
-    model = _checked(cost_model, cost)
+    model = cli.checked(cost_model, cost)
     asv = _asv(asv_scores, asv_rates, model, tie)
     if m == "t1":
-        trials = _track1(_needed("--cm", cm), _needed("--cm_key", cm_key), model, asv, tie)
+        trials = _track1(cli.needed("--cm", cm), cli.needed("--cm_key", cm_key), model, asv, tie)
     else:
-        files = _needed("--sasv", sasv), _needed("--sasv_key", sasv_key)
+        files = cli.needed("--sasv", sasv), cli.needed("--sasv_key", sasv_key)
         trials = _track2(*files, m == "t2_single", model, asv, tie)
-    conditions, clusters = _conditions(trials.names, meta, by, cluster)
+    if by or cluster:
+        cli.needed("--meta", meta)
+    conditions, clusters = read_conditions(meta or "", [by, cluster], trials.names)
     measured = partial(_measured, trials, clusters, bootstrap, seed)
     results = measured(np.ones(len(trials.names), dtype=bool), "pooled")
     if conditions is not None:
@@ -96,6 +98,8 @@ def evaluate(
         values = np.unique(conditions[spoof]).tolist()
         results["by"] = {value: measured(~spoof | (conditions == value), value) for value in values}
     results |= trials.extra | {"cost": model.as_dict(), "tie": tie}
+    if asv:
+        results["asv_rates"] = asv._asdict()
     table = "\n".join(_table(results, model, asv))
     print(table)
     if txt:
@@ -105,11 +109,7 @@ def evaluate(
 
 
 def _track1(cm: str, cm_key: str, model: CostModel, asv: tandem.AsvRates | None, tie: str) -> Trials:
-    read_sidecar(cm, required=False)  # which refuses scores of another polarity
-    table, key = read_headed(cm, ["cm-score"]), read_headed(cm_key, ["cm-label"])
-    classes = key.labels("cm-label")
-    scores = table.numbers("cm-score")[table.rows_of(key)]
-    by_class(classes, scores, LABELS, cm_key)
+    names, classes, scores = read_trials(cm, cm_key)
     accepted, bonafide = scores >= model.threshold, classes == "bonafide"
     confusion = [
         [int((accepted[true] == predicted).sum()) for predicted in (False, True)]
@@ -120,7 +120,7 @@ def _track1(cm: str, cm_key: str, model: CostModel, asv: tandem.AsvRates | None,
     def statistic(rows: np.ndarray) -> Statistic:
         return detection_statistic(classes[rows], scores[rows], model, asv, tie)
 
-    return Trials(key.names, classes, statistic, extra)
+    return Trials(names, classes, statistic, extra)
 
 
 def _track2(
@@ -150,7 +150,7 @@ def _measured(
 ) -> dict:
     """Counts, metrics and intervals of some rows; a metric that is not finite is left out."""
     classes, statistic = trials.classes[rows], trials.statistic(rows)
-    metrics = _checked(statistic, None)
+    metrics = cli.checked(statistic, None)
     undefined = [metric for metric, value in metrics.items() if not math.isfinite(value)]
     if undefined:
         logging.warning("%s: infinite scores leave %s undefined", name, ", ".join(undefined))
@@ -167,20 +167,6 @@ def _measured(
     return result
 
 
-def _conditions(
-    names: list[str], meta: str | None, by: str | None, cluster: str | None
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The values of the columns ``by`` and ``cluster`` for each name."""
-    if not by and not cluster:
-        return None, None
-    paths = _needed("--meta", meta).split(",")
-    headed = len(paths) == 1 and bool(by and cluster) and by != cluster
-    return tuple(
-        read_conditions(path, column, names, headed) if column else None
-        for path, column in ((paths[0], by), (paths[-1], cluster))
-    )
-
-
 def _asv(scores: str | None, rates: str | None, model: CostModel, tie: str) -> tandem.AsvRates | None:
     """ASV error rates, measured or given, checked to make a t-DCF."""
     if scores and rates:
@@ -190,25 +176,16 @@ def _asv(scores: str | None, rates: str | None, model: CostModel, tie: str) -> t
     elif rates == "asvspoof5":
         asv = tandem.ASVSPOOF5_ASV
     elif rates:
-        asv = _checked(lambda: tandem.AsvRates(*map(float, rates.split(","))))
+        numbers = cli.checked(lambda: list(map(float, rates.split(","))))
+        if len(numbers) != 3 or not all(0 <= number <= 1 for number in numbers):
+            raise InputError(
+                f"--asv_rates is {rates!r}, expected asvspoof5 or miss,fa_nontarget,fa_spoof"
+            )
+        asv = tandem.AsvRates(*numbers)
     else:
         return None
-    _checked(tandem.tandem_costs, asv, model)
+    cli.checked(tandem.tandem_costs, asv, model)
     return asv
-
-
-def _checked(function: Callable, *arguments):
-    """``function(*arguments)``, where a wrong value is an error of the input."""
-    try:
-        return function(*arguments)
-    except (ValueError, TypeError) as error:
-        raise InputError(str(error)) from error
-
-
-def _needed(option: str, value: str | None) -> str:
-    if not value:
-        raise InputError(f"{option} is needed here, and is not given")
-    return value
 
 
 def _table(results: dict, model: CostModel, asv: tandem.AsvRates | None) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from wedefense_lite.files import InputError, read_rows, write_lines
 from wedefense_lite.labels import LABELS
+from wedefense_lite.scoring.sidecar import read_sidecar
 
 ASV_LABELS = ("target", "nontarget", "spoof")
 
@@ -91,9 +92,45 @@ def read_headed(path: str | Path, columns: Sequence[str], ids: Sequence[str] = (
     return _unique(Table(path, [line for line, _ in rows], names, columns))
 
 
+def read_trials(scores: str | Path, key: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Utterances, labels and scores of a detector, in the order of the key.
+
+    Args:
+        scores: with the header ``filename cm-score``; its sidecar, if any, must have our polarity.
+        key: with the header ``filename cm-label``.
+
+    Raises:
+        InputError: anything wrong in a line, an utterance in one file only, a class without trials.
+    """
+    read_sidecar(scores, required=False)
+    table, truth = read_headed(scores, ["cm-score"]), read_headed(key, ["cm-label"])
+    labels, values = truth.labels("cm-label"), table.numbers("cm-score")[table.rows_of(truth)]
+    by_class(labels, values, LABELS, key)
+    return truth.names, labels, values
+
+
 def read_conditions(
-    path: str | Path, column: str, names: Sequence[str], headed: bool = False
-) -> np.ndarray:
+    paths: str, columns: Sequence[str | None], names: Sequence[str]
+) -> list[np.ndarray | None]:
+    """Columns of metadata tables, one value for each of ``names``; None for a column that is None.
+
+    Args:
+        paths: one table for all columns, or one for each, separated by commas.
+    """
+    tables, wanted = paths.split(","), len({column for column in columns if column})
+    if len(tables) == 1:
+        tables *= len(columns)
+    elif len(tables) == len(columns):
+        wanted = 1
+    else:
+        raise InputError(f"{paths}: {len(tables)} tables, expected 1 or {len(columns)}")
+    return [
+        read_condition(path, column, names, headed=wanted > 1) if column else None
+        for path, column in zip(tables, columns)
+    ]
+
+
+def read_condition(path: str | Path, column: str, names: Sequence[str], headed: bool) -> np.ndarray:
     """A column of a metadata table, one value for each of ``names``.
 
     A table whose first line names the column has a header, and the utterance is in the column

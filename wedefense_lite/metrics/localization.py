@@ -1,0 +1,96 @@
+"""Metrics of where an utterance is spoofed: by segments of one length, and by duration."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
+from wedefense_lite.metrics.detection import Eer, SortedScores
+
+
+class Frames(NamedTuple):
+    """Frames of one utterance in order, each beginning where the one before ends; seconds.
+
+    ``edges`` is ``(T + 1,)``, ``score`` ``(T,)``.
+    """
+
+    edges: np.ndarray
+    score: np.ndarray
+
+
+class Segments(NamedTuple):
+    """Labelled segments of one utterance in order, without overlap; seconds, class indices."""
+
+    start: np.ndarray
+    end: np.ndarray
+    label: np.ndarray
+
+
+def durations(frames: Frames, segments: Segments, label: int) -> np.ndarray:
+    """``(T,)`` seconds of each frame that lie in segments of the class ``label``."""
+    chosen = segments.label == label
+    if not chosen.any():
+        return np.zeros(len(frames.score))
+    start, end = segments.start[chosen], segments.end[chosen]
+    covered = np.cumsum(np.stack([np.zeros_like(start), end - start], axis=1))
+    return np.diff(np.interp(frames.edges, np.stack([start, end], axis=1).ravel(), covered))
+
+
+def range_eer(utterances: Iterable[tuple[Frames, Segments]]) -> Eer:
+    """Equal error rate over time instead of trials, exact (Zhang et al., 2023).
+
+    Every frame counts with the seconds that it shares with the reference of each class, so one sort
+    finds the threshold at which the share of spoofed time accepted is nearest to the share of bona
+    fide time rejected. The official program searches that threshold until both agree within 1e-5,
+    which coarse data never do: it does not end.
+
+    Raises:
+        ValueError: no bona fide or no spoofed time.
+    """
+    scores, times = [], {SPOOF: [], BONAFIDE: []}
+    for frames, segments in utterances:
+        scores.append(frames.score)
+        for label, seconds in times.items():
+            seconds.append(durations(frames, segments, label))
+    score, times = np.concatenate(scores), {label: np.concatenate(t) for label, t in times.items()}
+    for label, seconds in times.items():
+        if not seconds.any():
+            raise ValueError(f"no {LABELS[label]} time in the reference")
+    bonafide, spoof = times[BONAFIDE] > 0, times[SPOOF] > 0
+    given = SortedScores(score[bonafide], score[spoof])
+    return given.weighted(times[BONAFIDE][bonafide], times[SPOOF][spoof]).eer()
+
+
+def segment_scores(
+    frames: Frames, segments: Segments, hop: float, resolution: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels of the segments of one utterance, by PartialSpoof's rule.
+
+    Frames are labelled first: boundaries are rounded to frames (half to even), and what the reference
+    leaves out is spoof. A segment of several frames has their lowest score, and is spoof if one of
+    them is; what remains at the end is a shorter segment.
+
+    Args:
+        hop: seconds a frame.
+        resolution: seconds a segment, a whole number of frames.
+
+    Raises:
+        ValueError: it is not.
+    """
+    size = round(resolution / hop)
+    if size < 1 or abs(size * hop - resolution) > 1e-6 * resolution:
+        raise ValueError(f"resolution {resolution:g} s is not a whole number of frames of {hop:g} s")
+    label = np.full(len(frames.score), SPOOF)
+    first, last = np.rint(segments.start / hop).astype(int), np.rint(segments.end / hop).astype(int)
+    for begin, end, kind in zip(first, last, segments.label):
+        label[begin:end] = kind
+    starts = np.arange(0, len(label), size)
+    return np.minimum.reduceat(frames.score, starts), np.minimum.reduceat(label, starts)
+
+
+def segment_eer(utterances: Iterable[tuple[Frames, Segments]], hop: float, resolution: float) -> Eer:
+    """Equal error rate of segments of ``resolution`` seconds; see :func:`segment_scores`."""
+    pairs = [segment_scores(frames, segments, hop, resolution) for frames, segments in utterances]
+    scores, labels = (np.concatenate(part) for part in zip(*pairs))
+    return SortedScores(scores[labels == BONAFIDE], scores[labels == SPOOF]).eer()
