@@ -21,6 +21,9 @@ from wedefense_lite.scoring.llr import (
 from wedefense_lite.scoring.scores import split_by_label, write_scores
 from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar, write_sidecar
 
+# What the logits of a calibration set must have in common with the ones it calibrates.
+SAME = ("labels", "class_prior", "has_posterior", "config_hash", "model_hash")
+
 
 def logits_to_llr(
     logits_scp_path: str,
@@ -61,9 +64,7 @@ def logits_to_llr(
     names, llr = scored(logits_scp_path)
     affine, report = IDENTITY, {}
     if cal_logits_scp_path:
-        same = {
-            key: getattr(sidecar, key) for key in ("labels", "class_prior", "has_posterior", "model")
-        }
+        same = {key: getattr(sidecar, key) for key in SAME}
         check_sidecar(cal_logits_scp_path, _sidecar(cal_logits_scp_path, labels), **same)
         cal_names, cal_llr = scored(cal_logits_scp_path)
         refuse_overlap(cal_names, names, logits_scp_path)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from wedefense_lite.files import InputError, read_rows, read_table
+from wedefense_lite.files import InputError, read_table
 from wedefense_lite.scoring.sidecar import Sidecar
 
 
@@ -120,15 +120,15 @@ def read_logits(scp: str | Path, classes: int) -> tuple[list[str], np.ndarray]:
     Raises:
         InputError: unreadable or doubled entries, another shape than ``(C,)``, logits not finite.
     """
-    names, rows = list(read_table(scp)), []
-    for line, (name, entry) in read_rows(scp, columns=2, maxsplit=1):
+    rows = {}
+    for name, entry in read_table(scp).items():
         try:
             row = np.asarray(kaldiio.load_mat(entry))
         except (OSError, ValueError) as error:
-            raise InputError(f"{scp}:{line}: {name} can't be read: {error}") from error
+            raise InputError(f"{scp}: {name} can't be read: {error}") from error
         if row.shape != (classes,):
-            raise InputError(f"{scp}:{line}: {name} has shape {row.shape}, expected ({classes},)")
+            raise InputError(f"{scp}: {name} has shape {row.shape}, expected ({classes},)")
         if not np.isfinite(row).all():
-            raise InputError(f"{scp}:{line}: {name} has logits {row.tolist()} (NaN or infinite)")
-        rows.append(row)
-    return names, np.stack(rows)
+            raise InputError(f"{scp}: {name} has logits {row.tolist()} (NaN or infinite)")
+        rows[name] = row
+    return list(rows), np.stack(list(rows.values()))

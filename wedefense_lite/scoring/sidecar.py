@@ -24,6 +24,7 @@ class Sidecar:
         model: the checkpoint.
         config_hash: hash of the resolved configuration.
         commit: version of the code.
+        model_hash: hash of the checkpoint file, so that another one is noticed.
         polarity: always :data:`wedefense_lite.labels.POLARITY`.
     """
 
@@ -33,6 +34,7 @@ class Sidecar:
     model: str = ""
     config_hash: str = ""
     commit: str = ""
+    model_hash: str = ""
     polarity: str = POLARITY
 
     def problem(self) -> str:
