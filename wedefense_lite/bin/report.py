@@ -5,7 +5,8 @@ from pathlib import Path
 
 from wedefense_lite import cli
 from wedefense_lite.files import write_text
-from wedefense_lite.report.page import draw, render
+from wedefense_lite.report.page import render
+from wedefense_lite.report.pictures import draw
 from wedefense_lite.report.run import read_run
 
 

@@ -13,9 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm
 
 from wedefense_lite.report.curves import bayes_error, calibration_map
-from wedefense_lite.report.run import History, ScoredSet
+from wedefense_lite.report.run import History, Run, ScoredSet
 
-SET_COLOURS = ("#E69F00", "#0072B2", "#CC79A7", "#56B4E9")
 BONAFIDE_COLOUR, SPOOF_COLOUR = "#009E73", "#D55E00"
 INK, SOFT, LINE = "#1d2733", "#5d6b7a", "#e2e6eb"
 STYLE = {
@@ -27,7 +26,13 @@ STYLE = {
     "legend.framealpha": 0.85, "legend.borderpad": 0.1, "legend.fontsize": 8.5,
 }  # fmt: skip
 DOTTED = {"color": INK, "linewidth": 1.2, "linestyle": ":"}
-DET_TICKS = np.array([0.1, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.9]) / 100
+DET_TICKS = np.array([0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99.5, 99.9]) / 100
+
+CURVES = {  # by name: columns of the history with their legend, a factor, and the axis
+    "loss": ({"train_loss": "train", "dev_loss": "dev"}, 1, "loss"),
+    "error": ({"dev_eer": "dev EER"}, 100, "EER, %"),
+    "learning_rate": ({"lr": "learning rate"}, 1, "learning rate"),
+}
 
 
 def svg(draw, *arguments, size: tuple[float, float] = (4.6, 4.1), rows: int = 1) -> str:
@@ -40,9 +45,17 @@ def svg(draw, *arguments, size: tuple[float, float] = (4.6, 4.1), rows: int = 1)
     return text.getvalue()
 
 
-def colours(sets: list[ScoredSet]) -> dict[str, str]:
-    """A colour for each set, the same in all pictures and tables."""
-    return {one.name: SET_COLOURS[index % len(SET_COLOURS)] for index, one in enumerate(sets)}
+def draw(run: Run) -> dict[str, str]:
+    """SVG text of every picture by its name; those of training only where there is a history."""
+    drawn = {
+        "det": svg(det, run.sets),
+        "histograms": svg(histograms, run.sets, rows=len(run.sets)),
+        "bayes_error": svg(bayes_errors, run.sets),
+        "calibration": svg(calibration, run.sets),
+    }
+    for name, curve in CURVES.items() if run.history else ():
+        drawn[name] = svg(training, run.history, *curve, size=(3.4, 2.7))
+    return drawn
 
 
 def det(axes, sets: list[ScoredSet]) -> None:
@@ -50,7 +63,7 @@ def det(axes, sets: list[ScoredSet]) -> None:
     smallest = min(1 / max(one.scores.bonafide.size, one.scores.spoof.size) for one in sets)
     worst = max(one.results["eer"] for one in sets)
     low, high = np.clip(smallest, 0.001, 0.02), np.clip(3 * worst, 0.6, 0.999)
-    for one, colour in zip(sets, colours(sets).values()):
+    for one in sets:
         curve = one.scores.curve
         best = np.searchsorted(curve.threshold, one.scores.min_dcf(one.cost).threshold)
         points = {
@@ -58,20 +71,18 @@ def det(axes, sets: list[ScoredSet]) -> None:
             "s": (curve.false_alarm[best], curve.miss[best]),
             "X": one.scores.errors_at(one.cost.threshold)[::-1],
         }
-        _probit(axes, curve.false_alarm, curve.miss, color=colour, label=one.name)
+        _probit(axes, curve.false_alarm, curve.miss, color=one.colour, label=one.name)
         for marker, (x, y) in points.items():
             inside = np.clip([x], low, high), np.clip([y], low, high)
-            style = {"color": colour, "marker": marker, "markeredgecolor": "white", "markersize": 8}
+            style = {"color": one.colour, "marker": marker, "markeredgecolor": "white", "markersize": 8}
             _probit(axes, *inside, **style, clip_on=False, zorder=3)
     for marker, label in {"o": "EER", "s": "min DCF", "X": "actual DCF"}.items():
         axes.plot([], [], marker, color=SOFT, label=label)
     _probit(axes, DET_TICKS, DET_TICKS, color="#b8c0c9", linewidth=1, linestyle=":")
-    ticks = DET_TICKS[(low <= DET_TICKS) & (high >= DET_TICKS)]
-    labels = [f"{100 * tick:g}" for tick in ticks]
-    axes.set_xticks(norm.ppf(ticks), labels)
-    axes.set_yticks(norm.ppf(ticks), labels)
-    limits = norm.ppf([low, high])
-    axes.set(xlim=limits, ylim=limits, xlabel="spoof accepted, %", ylabel="bona fide rejected, %")
+    axes.set(xlabel="spoof accepted, %", ylabel="bona fide rejected, %")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(norm.ppf(DET_TICKS), [f"{100 * tick:g}" for tick in DET_TICKS])
+        axis.set_view_interval(*norm.ppf([low, high]), ignore=True)
     axes.legend(loc="upper right", ncols=2)
 
 
@@ -92,9 +103,8 @@ def histograms(axes, sets: list[ScoredSet]) -> None:
             share = 100 * counts / mask.sum()
             panel.stairs(share, edges, fill=True, color=colour, alpha=0.28)
             panel.stairs(share, edges, color=colour, linestyle=line, linewidth=1.4, label=label)
-        panel.axvline(
-            one.results.get("eer_threshold", np.nan), color=INK, linewidth=1.2, label="EER threshold"
-        )
+        solid, eer_threshold = DOTTED | {"linestyle": "-"}, one.results.get("eer_threshold", np.nan)
+        panel.axvline(eer_threshold, **solid, label="EER threshold")
         panel.axvline(one.cost.threshold, **DOTTED, label="Bayes threshold")
         panel.set_ylabel(f"{one.name}: % of class")
         panel.set_ylim(0, 1.1 * panel.dataLim.y1)
@@ -114,10 +124,10 @@ def _span(sets: list[ScoredSet]) -> tuple[float, float]:
 def bayes_errors(axes, sets: list[ScoredSet]) -> None:
     """Normalised Bayes error over the prior: actual (solid) and minimum (dashed)."""
     log_odds = np.linspace(-5, 5, 201)
-    for one, colour in zip(sets, colours(sets).values()):
+    for one in sets:
         actual, minimum = bayes_error(one.scores, log_odds)
-        axes.plot(log_odds, actual, color=colour, label=f"{one.name}, actual")
-        axes.plot(log_odds, minimum, color=colour, linestyle="--", label=f"{one.name}, minimum")
+        axes.plot(log_odds, actual, color=one.colour, label=f"{one.name}, actual")
+        axes.plot(log_odds, minimum, color=one.colour, linestyle="--", label=f"{one.name}, minimum")
         axes.axvline(-one.cost.threshold, **DOTTED)
     axes.axhline(1, color=SOFT, linewidth=1)
     axes.set(xlim=(-5, 5), ylim=(0, 1.6), ylabel="normalised Bayes error")
@@ -128,11 +138,11 @@ def bayes_errors(axes, sets: list[ScoredSet]) -> None:
 def calibration(axes, sets: list[ScoredSet]) -> None:
     """What a score turned out to be worth against what it claims; the diagonal is perfect."""
     span = max(map(abs, _span(sets)))
-    for one, colour in zip(sets, colours(sets).values()):
+    for one in sets:
         ends, worth = calibration_map(one.scores)
         edges = np.concatenate([[one.scores.curve.threshold[0]], ends])
         worth, edges = (np.clip(values, -1.1 * span, 1.1 * span) for values in (worth, edges))
-        axes.stairs(worth, edges, baseline=None, color=colour, linewidth=1.8, label=one.name)
+        axes.stairs(worth, edges, baseline=None, color=one.colour, linewidth=1.8, label=one.name)
     axes.axline((0, 0), slope=1, color="#b8c0c9", linewidth=1, linestyle=":")
     axes.set(xlim=(-span, span), ylim=(-span, span), xlabel="LLR as scored, nats")
     axes.set_ylabel("LLR as observed, nats")

@@ -1,6 +1,7 @@
 """What one experiment left behind: its set-up, its training history and its scored sets."""
 
 import csv
+import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.scoring.scores import by_class, read_headed
 from wedefense_lite.scoring.sidecar import Sidecar, read_sidecar
 
+COLOURS = ("#E69F00", "#0072B2", "#CC79A7", "#56B4E9")  # of sets; after Okabe and Ito
 HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "dev_loss", "dev_eer")
 
 History = dict[str, np.ndarray]  # column of metrics.csv to its values, NaN where a cell is empty
@@ -29,6 +31,7 @@ class ScoredSet:
     """
 
     name: str
+    colour: str
     key: np.ndarray
     llr: np.ndarray
     bonafide: np.ndarray
@@ -77,7 +80,10 @@ def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str]) -> Run:
         config_text=read_text(exp_dir / "config.yaml"),
         env=read_json(exp_dir / "env.json"),
         history=read_history(history) if history.exists() else None,
-        sets=[read_set(exp_dir, Path(data_dir) / name, name) for name in sets],
+        sets=[
+            read_set(exp_dir, Path(data_dir) / name, name, colour)
+            for name, colour in zip(sets, itertools.cycle(COLOURS))
+        ],
     )
 
 
@@ -90,7 +96,7 @@ def read_history(path: str | Path) -> History:
         raise InputError(f"{path}: column missing or not a number: {error}") from error
 
 
-def read_set(exp_dir: Path, data_dir: Path, name: str) -> ScoredSet:
+def read_set(exp_dir: Path, data_dir: Path, name: str, colour: str) -> ScoredSet:
     """Scores, labels and conditions of one set, and the numbers that stage 7 found for them."""
     path, results_path = exp_dir / "posteriors" / name / "llr.txt", exp_dir / f"results_{name}.json"
     table, key = (
@@ -104,6 +110,7 @@ def read_set(exp_dir: Path, data_dir: Path, name: str) -> ScoredSet:
         raise InputError(f"{results_path}: its Cllr is not that of {path}: run stage 7 again")
     return ScoredSet(
         name=name,
+        colour=colour,
         key=np.array(key.names),
         llr=llr,
         bonafide=labels == "bonafide",
