@@ -175,6 +175,17 @@ class TestPage:
         assert "not trained in this folder" in page and page.count("<img") == 4
         assert "dev EER" not in page
 
+    def test_shows_the_calibrated_scores_of_a_set_beside_the_others(self, own):
+        exp, data = own
+        shutil.copytree(exp / "posteriors/eval", exp / "posteriors/eval_calibrated")
+        shutil.copy(exp / "results_eval.json", exp / "results_eval_calibrated.json")
+        fitted = {"scale": [0.9], "offset": 0.1, "fitted_on": "posteriors/dev/logits.scp"}
+        write_json(exp / "posteriors/eval_calibrated/calibration.json", fitted)
+        report(str(exp), str(data), sets="dev,eval,eval_calibrated")
+        text = text_of((exp / "report.html").read_text())
+        assert "eval_calibrated fitted on posteriors/dev/logits.scp" in text
+        assert text.count("with the lowest scores") == 2  # the order of the trials is the same
+
 
 class TestInput:
     @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ def report(exp_dir: str, data_dir: str, sets: str = "dev,eval", out: str | None 
     Args:
         exp_dir: experiment with scores and results of every set.
         data_dir: folder that holds the data directory of every set.
-        sets: comma list of the sets, in the order of the report.
+        sets: comma list of the sets, in the order of the report; ``eval_calibrated`` is ``eval`` again
+            with the scores in ``posteriors/eval_calibrated``.
         out: the page; ``report.html`` of the experiment unless given. ``pictures/`` goes beside it.
     """
     run = read_run(exp_dir, data_dir, sets.replace(",", " ").split())

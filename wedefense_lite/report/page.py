@@ -84,7 +84,7 @@ def results(run: Run) -> Markup:
 
 def conditions(run: Run) -> list[Markup]:
     """For each set that was evaluated by a condition, a table of its values, the EER as a bar."""
-    tables = [(one, one.results["by"]) for one in run.sets if "by" in one.results]
+    tables = [(one, one.results["by"]) for one in run.ranked if "by" in one.results]
     worst = max((row.get("eer", 0) for _, rows in tables for row in rows.values()), default=0) or 1
     cards = []
     for one, rows in tables:
@@ -123,22 +123,20 @@ def render(run: Run, drawn: dict[str, str]) -> str:
     pictures = {name: data_uri(picture) for name, picture in drawn.items()}
     curves = {name: pictures.pop(name) for name in ("loss", "error", "learning_rate") if name in drawn}
     origin = [f"{key} {run.env[key]}" for key in ("commit", "seed") if key in run.env]
-    fitted = ((one.name, one.calibration["fitted_on"]) for one in run.sets)
+    fitted = [(one.name, one.calibration["fitted_on"]) for one in run.sets]
     untrained = "No metrics.csv: the model was not trained in this folder, so there are no curves."
     return fill(
         "page.html",
         title=run.name,
         subtitle=" · ".join(run.components + origin),
-        tiles=join(map(tile, run.sets)),
+        tiles=join(map(tile, run.ranked)),
         warnings=join(tag("p", text, class_="card warning") for text in warnings(run)),
         cost=run.sets[0].cost,
         results=results(run),
         conditions=join(conditions(run)),
-        calibrated="; ".join(
-            f"{name}, {'on ' + fit if fit else 'none fitted'}" for name, fit in fitted
-        ),
+        calibrated="; ".join(f"{name} {'fitted on ' + on if on else 'none'}" for name, on in fitted),
         training=fill("training.html", **curves) if curves else untrained,
-        hardest=join(card for one in run.sets for card in hardest(one)),
+        hardest=join(card for one in run.ranked for card in hardest(one)),
         env=yaml.safe_dump(run.env, sort_keys=False, allow_unicode=True, width=1000),
         config=run.config_text,
         **pictures,

@@ -48,8 +48,8 @@ def svg(draw, *arguments, size: tuple[float, float] = (4.6, 4.1), rows: int = 1)
 def draw(run: Run) -> dict[str, str]:
     """SVG text of every picture by its name; those of training only where there is a history."""
     drawn = {
-        "det": svg(det, run.sets),
-        "histograms": svg(histograms, run.sets, rows=len(run.sets)),
+        "det": svg(det, run.ranked),
+        "histograms": svg(histograms, run.ranked, rows=len(run.ranked)),
         "bayes_error": svg(bayes_errors, run.sets),
         "calibration": svg(calibration, run.sets),
     }
@@ -126,9 +126,11 @@ def bayes_errors(axes, sets: list[ScoredSet]) -> None:
     log_odds = np.linspace(-5, 5, 201)
     for one in sets:
         actual, minimum = bayes_error(one.scores, log_odds)
-        axes.plot(log_odds, actual, color=one.colour, label=f"{one.name}, actual")
-        axes.plot(log_odds, minimum, color=one.colour, linestyle="--", label=f"{one.name}, minimum")
+        axes.plot(log_odds, actual, color=one.colour, label=one.name)
+        axes.plot(log_odds, minimum, color=one.colour, linestyle="--")
         axes.axvline(-one.cost.threshold, **DOTTED)
+    for line, label in {"-": "actual", "--": "minimum"}.items():
+        axes.plot([], [], line, color=SOFT, label=label)
     axes.axhline(1, color=SOFT, linewidth=1)
     axes.set(xlim=(-5, 5), ylim=(0, 1.6), ylabel="normalised Bayes error")
     axes.set_xlabel("effective prior, log P(bona fide) / P(spoof)")

@@ -17,6 +17,7 @@ from wedefense_lite.scoring.scores import by_class, read_headed
 from wedefense_lite.scoring.sidecar import Sidecar, read_sidecar
 
 COLOURS = ("#E69F00", "#0072B2", "#CC79A7", "#56B4E9")  # of sets; after Okabe and Ito
+CALIBRATED = "_calibrated"  # scores of a set a second time, after calibration
 HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "dev_loss", "dev_eer")
 
 History = dict[str, np.ndarray]  # column of metrics.csv to its values, NaN where a cell is empty
@@ -56,6 +57,11 @@ class Run:
     sets: list[ScoredSet]
 
     @property
+    def ranked(self) -> list[ScoredSet]:
+        """The sets without those that repeat another with calibrated scores: its order of trials."""
+        return [one for one in self.sets if not one.name.endswith(CALIBRATED)] or self.sets
+
+    @property
     def components(self) -> list[str]:
         """Class names of the system's parts, in the order of the configuration."""
         return _class_names((yaml.safe_load(self.config_text) or {}).get("system"))
@@ -81,7 +87,7 @@ def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str]) -> Run:
         env=read_json(exp_dir / "env.json"),
         history=read_history(history) if history.exists() else None,
         sets=[
-            read_set(exp_dir, Path(data_dir) / name, name, colour)
+            read_set(exp_dir, Path(data_dir) / name.removesuffix(CALIBRATED), name, colour)
             for name, colour in zip(sets, itertools.cycle(COLOURS))
         ],
     )
