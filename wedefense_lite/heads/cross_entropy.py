@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wedefense_lite.files import InputError
 from wedefense_lite.heads.base import Head
 
 
@@ -15,6 +16,9 @@ class CrossEntropy(Head):
         class_weights: weights ``[spoof, bonafide]`` of the loss; the weighted sum is divided by the
             sum of the weights, as PyTorch does. They shift the prior that the logits hold, and the
             LLR stage is told so.
+
+    Raises:
+        InputError: a class weight that is not positive, which no prior can be read from.
     """
 
     has_posterior = True
@@ -22,7 +26,9 @@ class CrossEntropy(Head):
     def __init__(self, embed_dim: int, class_weights: tuple[float, float] | None = None):
         super().__init__()
         self.linear = nn.Linear(embed_dim, 2)
-        weights = None if class_weights is None else torch.tensor(class_weights)
+        if class_weights is not None and not all(weight > 0 for weight in class_weights):
+            raise InputError(f"class_weights are {list(class_weights)}, expected positive numbers")
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, embedding_BE: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
 """Kaldi archives of embeddings and logits, written whole or not at all."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import kaldiio
 import numpy as np
 
-from wedefense_lite.files import InputError, atomic_path, write_table
+from wedefense_lite.files import InputError, atomic_path, read_table, write_table
 
 
 def write_archive(ark: str | Path, arrays: Iterable[tuple[str, np.ndarray]]) -> list[str]:
@@ -39,18 +39,17 @@ def write_archive(ark: str | Path, arrays: Iterable[tuple[str, np.ndarray]]) -> 
     return list(table)
 
 
-def read_archive(scp: str | Path) -> dict[str, np.ndarray]:
-    """A lazy mapping from key to array.
+def read_archive(scp: str | Path) -> Mapping[str, np.ndarray]:
+    """A lazy mapping from key to array, in the order of the file.
 
     Raises:
-        InputError: no such file, or an archive it points into is missing.
+        InputError: no such file, lines that are not ``key archive:offset``, a key that comes twice, or
+            an archive that is missing.
     """
-    if not os.path.exists(scp):
-        raise InputError(f"{scp}: No such file or directory")
-    try:
-        arrays = kaldiio.load_scp(str(scp))
-    except ValueError as error:
-        raise InputError(f"{scp}: not lines of `key archive:offset`: {error}") from error
-    if len(arrays) == 0:
-        raise InputError(f"{scp}: empty")
-    return arrays
+    for key, place in read_table(scp).items():
+        ark, _, offset = place.rpartition(":")
+        if not offset.isdigit():
+            raise InputError(f"{scp}: {key} is at {place!r}, expected archive:offset")
+        if not os.path.exists(ark):
+            raise InputError(f"{scp}: {key} is in {ark}, which does not exist")
+    return kaldiio.load_scp(str(scp))

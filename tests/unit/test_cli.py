@@ -1,0 +1,128 @@
+"""Entry points: options from a signature, every mistake one line that says what was expected."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from wedefense_lite import cli
+from wedefense_lite.files import InputError, read_table
+
+
+def entry(
+    table: str,
+    num_avg: int = 5,
+    kind: Literal["shard", "raw"] = "shard",
+    gpus: str | None = None,
+    shuffle: bool = False,
+) -> None:
+    """Do a thing.
+
+    Args:
+        table: a table to read.
+        num_avg: how many.
+        kind: which.
+        gpus: devices.
+        shuffle: mix.
+    """
+    read_table(table)
+    print(num_avg, kind, gpus, shuffle)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run ``entry`` with words; returns its exit status, output and error output."""
+    (tmp_path / "table").write_text("a 1\n")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, function=entry, **options) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["entry.py", *words])
+        try:
+            cli.run(function, **options)
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def test_options_have_types_and_defaults(run):
+    assert run("--table", "table") == (0, "5 shard None False\n", "")
+    assert run("--table=table", "--num_avg", "-1", "--kind", "raw")[1] == "-1 raw None False\n"
+    assert run("table", "--num_avg", "2", positional=True)[1] == "2 shard None False\n"
+
+
+def test_help_comes_from_the_docstring(run):
+    status, output, _ = run("--help")
+    assert status == 0
+    assert "Do a thing." in output and "a table to read." in output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--table", "table", "--num", "3"),
+        ("--table", "table", "--unknown", "3"),
+        ("--table", "table", "--num_avg", "many"),
+        ("--table", "table", "--num_avg", "2.5"),
+        ("--table", "table", "--kind", "tar"),
+        ("--table", "table", "stray"),
+    ],
+)
+def test_options_that_are_missing_shortened_unknown_or_of_another_type_are_refused(run, words):
+    status, output, errors = run(*words)
+    assert (status, output) == (2, "")
+    assert "error" in errors
+
+
+def test_an_input_error_is_one_line_and_status_2(run):
+    status, output, errors = run("--table", "absent")
+    assert (status, output) == (2, "")
+    assert errors == "entry.py: error: absent: No such file or directory\n"
+
+
+def test_other_errors_are_not_hidden(run):
+    def broken(table: str) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run("--table", "x", function=broken)
+
+
+@pytest.mark.parametrize("words", [["--shuffle"], ["--shuffle", "true"], ["--shuffle=true"]])
+def test_flags_need_no_value(run, words):
+    assert run(*words, "--table", "table")[1] == "5 shard None True\n"
+    assert run(*words, "table", positional=True)[1] == "5 shard None True\n"
+
+
+@pytest.mark.parametrize("gpus", ["0", "[0]", "0,1", "[0,1]", "[0, 1]"])
+def test_lists_of_devices_arrive_as_they_were_typed(run, gpus):
+    assert run("--table", "table", "--gpus", gpus)[1] == f"5 shard {gpus} False\n"
+
+
+def test_checked_values_are_the_users():
+    assert cli.checked(int, "3") == 3
+    with pytest.raises(InputError, match="invalid literal"):
+        cli.checked(int, "three")
+
+
+def test_needed():
+    assert cli.needed("--cal_label", "x") == "x"
+    for nothing in (None, ""):
+        with pytest.raises(InputError, match="--cal_label is needed"):
+            cli.needed("--cal_label", nothing)
+
+
+def test_progress_yields_everything(monkeypatch):
+    assert list(cli.progress(iter("abc"), 3, "letters")) == list("abc")
+    monkeypatch.setenv("RANK", "1")
+    assert list(cli.progress(iter("abc"), 3, "letters")) == list("abc")
+
+
+def test_every_bool_of_an_entry_point_is_a_flag():
+    """The bare form is recognised by the annotation, so no entry point may write it otherwise."""
+    folder = Path(cli.__file__).parent / "bin"
+    assert not [path.name for path in folder.glob("*.py") if "bool |" in path.read_text()]

@@ -1,0 +1,201 @@
+"""Front ends against other people's implementations of the same definitions, and as batches."""
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.signal
+import torch
+
+from wedefense_lite.frontends import LFCC, Fbank, LogSpectrogram, SpecAugment
+from wedefense_lite.frontends.base import valid_mask
+
+REFVECTORS = Path(__file__).parents[2] / "../shared/refvectors"
+RATE = 16000
+FRONTENDS = [Fbank, LFCC, LogSpectrogram]
+rng = np.random.default_rng(0)
+torch.set_num_threads(1)
+
+
+def harmonic(seconds: float) -> np.ndarray:
+    """A voice-like buzz: a moving pitch, a falling spectrum, syllables, and room noise at -60 dB."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    phase = 2 * np.pi * (120 * time + 5 * np.sin(2 * np.pi * 3 * time))
+    buzz = sum(np.sin(number * phase) / number for number in range(1, 60))
+    wav = 0.1 * buzz * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * time)) + 1e-4 * rng.standard_normal(
+        len(time)
+    )
+    return wav.astype(np.float32)
+
+
+NOISE = (rng.standard_normal(RATE) * 0.1).astype(np.float32)
+SIGNALS = {"noise": NOISE, "quiet": NOISE * 1e-3, "speech": harmonic(1.0)}
+
+
+def frames_of(frontend, wav: np.ndarray) -> np.ndarray:
+    frames, lengths = frontend(torch.from_numpy(wav)[None], torch.tensor([len(wav)]))
+    assert frames.shape == (1, lengths.item(), frontend.dim)
+    return frames[0].numpy()
+
+
+# Measured: 7e-5 on noise, 1.4e-4 on quiet noise, 9e-3 on speech, in bins far under the loudest one,
+# where the two Fourier transforms' rounding is what is left.
+@pytest.mark.parametrize(("name", "atol"), [("noise", 3e-4), ("quiet", 1e-3), ("speech", 3e-2)])
+def test_fbank_is_kaldis(name, atol):
+    knf = pytest.importorskip("kaldi_native_fbank")
+    options = knf.FbankOptions()
+    options.frame_opts.dither = 0
+    options.frame_opts.snip_edges = True
+    options.mel_opts.num_bins = 80
+    kaldi = knf.OnlineFbank(options)
+    kaldi.accept_waveform(RATE, (SIGNALS[name] * 32768).tolist())
+    kaldi.input_finished()
+    expected = np.stack([kaldi.get_frame(number) for number in range(kaldi.num_frames_ready)])
+    found = frames_of(Fbank(80, mean_norm=False), SIGNALS[name])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+    assert np.abs(found - expected).mean() < 1e-4
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_fbank_is_torchaudios(name):
+    try:
+        from torchaudio.compliance.kaldi import fbank
+    except (ImportError, OSError, RuntimeError) as error:
+        pytest.skip(f"torchaudio can't be imported beside this torch: {str(error)[:80]}")
+    wav = torch.from_numpy(SIGNALS[name])[None] * 32768
+    expected = fbank(wav, num_mel_bins=80, dither=0.0, sample_frequency=RATE).numpy()
+    found = frames_of(Fbank(80, mean_norm=False), SIGNALS[name])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-2)
+    assert np.abs(found - expected).mean() < 1e-4
+
+
+def test_lfcc_is_the_nii_baselines():
+    if not REFVECTORS.exists():
+        pytest.skip(f"no reference values at {REFVECTORS}")
+    wavs = np.load(REFVECTORS / "aasist/waveforms.npz")["x"]
+    reference = np.load(REFVECTORS / "lcnn/nii_lfcc_lcnn_lstm_sig_toy.npz")
+    frames, _ = LFCC()(torch.from_numpy(wavs), torch.full((len(wavs),), wavs.shape[1]))
+    assert frames.shape == tuple(reference["lfcc_shape"])
+    np.testing.assert_allclose(frames[:, :100].numpy(), reference["lfcc"], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("fft_size", [512, 1024])
+def test_log_spectrogram_is_scipys(fft_size):
+    wav = SIGNALS["speech"].astype(np.float64)
+    emphasised = np.append(wav[0], wav[1:] - 0.97 * wav[:-1])
+    window, hop = 400, 160
+    # Torch centres the window in the transform, scipy's segments are as long as the window.
+    padded = np.pad(emphasised, window // 2)
+    segments = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][: 1 + len(wav) // hop]
+    windowed = segments * scipy.signal.get_window("hamming", window)
+    expected = np.log(np.abs(np.fft.rfft(windowed, fft_size)) ** 2 + 1e-10)
+    found = frames_of(LogSpectrogram(fft_size=fft_size, mean_norm=False), SIGNALS["speech"])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-2)
+    assert np.abs(found - expected).mean() < 1e-4
+
+
+@pytest.mark.parametrize("mean_norm", [False, True])
+@pytest.mark.parametrize("frontend", FRONTENDS)
+def test_padding_changes_nothing(frontend, mean_norm):
+    frontend = frontend(mean_norm=mean_norm)
+    lengths = [RATE, 7000, 3211, 400]
+    wav_BT = torch.zeros(len(lengths), RATE)
+    for row, length in zip(wav_BT, lengths):
+        row[:length] = torch.from_numpy(harmonic(length / RATE))
+    frames, frame_lengths = frontend(wav_BT, torch.tensor(lengths))
+    for row, length, frame, frame_length in zip(wav_BT, lengths, frames, frame_lengths):
+        alone = frames_of(frontend, row[:length].numpy())
+        assert len(alone) == frame_length
+        np.testing.assert_allclose(frame[:frame_length].numpy(), alone, rtol=1e-5, atol=2e-3)
+        assert (frame[frame_length:] == 0).all()
+
+
+@pytest.mark.parametrize("frontend", FRONTENDS)
+def test_mean_norm_takes_each_utterances_mean_away(frontend):
+    plain = frames_of(frontend(mean_norm=False), SIGNALS["speech"])
+    np.testing.assert_allclose(
+        frames_of(frontend(mean_norm=True), SIGNALS["speech"]), plain - plain.mean(0), rtol=0, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("frontend", FRONTENDS)
+def test_hop_is_what_frames_are_apart(frontend):
+    one, two = (len(frames_of(frontend(), NOISE[:count])) for count in (8000, 16000))
+    assert (two - one) * frontend().hop_seconds == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("frontend", FRONTENDS)
+def test_too_short_an_utterance_is_refused(frontend):
+    window = frontend().window_samples
+    frontend()(torch.zeros(2, window), torch.tensor([window, window]))
+    with pytest.raises(ValueError, match=f"{window - 1} samples are too short .* {window}"):
+        frontend()(torch.zeros(2, window), torch.tensor([window, window - 1]))
+
+
+@pytest.mark.parametrize("frontend", FRONTENDS)
+def test_front_ends_stay_in_float32_under_autocast(frontend):
+    wav = torch.from_numpy(SIGNALS["speech"])[None]
+    with torch.autocast("cpu", torch.bfloat16):
+        frames, _ = frontend()(wav, torch.tensor([RATE]))
+    assert frames.dtype == torch.float32
+    assert torch.equal(frames, frontend()(wav, torch.tensor([RATE]))[0])
+
+
+def test_valid_mask():
+    assert valid_mask(torch.tensor([1, 3]), 3).tolist() == [[True, False, False], [True] * 3]
+
+
+def masked(times: int, bins: int, batch: int = 300, **options) -> torch.Tensor:
+    """Where SpecAugment changed frames whose every value differs from their mean."""
+    frames = torch.arange(batch * times * bins, dtype=torch.float64).reshape(batch, times, bins) + 0.25
+    return SpecAugment(p=1.0, **options).train()(frames) != frames
+
+
+def longest_run(row: torch.Tensor) -> int:
+    return max(map(len, "".join("01"[int(value)] for value in row).split("0")))
+
+
+def test_spec_augment_masks_bands_within_its_limits():
+    only_time = masked(50, 21, frequency_masks=0, max_frames=10)
+    assert (only_time == only_time[:, :, :1]).all()
+    widths = [longest_run(row) for row in only_time[:, :, 0]]
+    assert widths == only_time[:, :, 0].sum(1).tolist()
+    assert set(widths) == set(range(11))
+    only_frequency = masked(50, 21, time_masks=0, max_bins=8)
+    assert (only_frequency == only_frequency[:, :1]).all()
+    assert {longest_run(row) for row in only_frequency[:, 0]} == set(range(9))
+    assert only_time[:, 0].any() and only_time[:, -1].any(), "bands reach the first and the last frame"
+
+
+def test_spec_augment_masks_each_utterance_otherwise_and_some_not():
+    torch.manual_seed(0)
+    masks = masked(50, 21).flatten(1)
+    assert len(torch.unique(masks, dim=0)) > 250
+    frames = torch.rand(4000, 30, 9)
+    share = (SpecAugment(p=0.25).train()(frames) != frames).flatten(1).any(1).float().mean()
+    assert 0.22 < share < 0.28
+
+
+def test_spec_augment_puts_the_mean_in_and_only_in_training():
+    frames = torch.rand(5, 30, 9)
+    augment = SpecAugment(p=1.0, max_frames=30, max_bins=9)
+    assert torch.equal(augment.eval()(frames), frames)
+    changed = augment.train()(frames)
+    mean = frames.mean((1, 2), keepdim=True)
+    assert torch.equal(torch.where(changed == frames, mean, changed), mean.expand_as(frames))
+    assert (changed != frames).any()
+
+
+def test_spec_augment_keeps_the_gradient_of_its_input():
+    frames = torch.rand(4, 30, 9, requires_grad=True)
+    SpecAugment(p=1.0).train()(frames).square().sum().backward()
+    assert (frames.grad != 0).float().mean() > 0.9
+
+
+def test_defaults_are_the_fields_own():
+    """25 ms every 10 ms, and the 2019 baseline's LFCC: 20 ms, 20 filters, 512 points, 60 values."""
+    assert (Fbank().window_samples, Fbank().hop_samples, Fbank().dim) == (400, 160, 80)
+    assert (LFCC().window_samples, LFCC().fft_size, LFCC().dim) == (320, 512, 60)
+    assert LogSpectrogram().dim == 257
+    assert inspect.signature(SpecAugment).parameters["p"].default < 1

@@ -1,0 +1,98 @@
+"""A system small enough to train in a test: short tones against noise, a ResNet of four channels."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+import torch
+import yaml
+
+from wedefense_lite.dataset.audio import Utterance
+from wedefense_lite.dataset.index import write_raw_list
+from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
+from wedefense_lite.files import write_table
+from wedefense_lite.labels import LABELS
+from wedefense_lite.training.config import Experiment, load_experiment
+from wedefense_lite.training.distributed import Place
+from wedefense_lite.training.trainer import Trainer
+
+torch.set_num_threads(1)
+RATE, SAMPLES = 16000, 4800
+ALONE = Place(torch.device("cpu"), rank=0, world=1)
+CONFIG = {
+    "system": {
+        "class_path": "Detection",
+        "init_args": {
+            "frontend": {"class_path": "Fbank", "init_args": {"num_mels": 8}},
+            "model": {
+                "class_path": "ResNet",
+                "init_args": {"channels": 4, "blocks": [1, 1], "embed_dim": 6},
+            },
+            "head": {"class_path": "CrossEntropy"},
+        },
+    },
+    "data": {"crop_seconds": 0.2, "batch_size": 4},
+    "training": {
+        "num_epochs": 2,
+        "optimizer": {"class_path": "AdamW", "init_args": {"lr": 0.01, "weight_decay": 0.0}},
+        "schedule": {"decay": "constant"},
+    },
+}
+
+
+def write_config(
+    folder: Path, system: dict | None = None, data: dict | None = None, **training
+) -> Path:
+    """The YAML of the tiny system with some settings changed."""
+    config = copy.deepcopy(CONFIG)
+    config["system"]["init_args"] |= system or {}
+    config["data"] |= data or {}
+    config["training"] |= training
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def experiment(folder: Path, **changes) -> Experiment:
+    return load_experiment(write_config(folder, **changes))
+
+
+def corpus(folder: Path, count: int = 8, seed: int = 0) -> list[Utterance]:
+    """Noise (bona fide) and tones in noise (spoof), of two lengths, bona fide first and every third."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng, rows = np.random.default_rng(seed), []
+    for number in range(count):
+        key, samples = f"{folder.name}{number:02d}", SAMPLES + 800 * (number % 2)
+        wav = rng.standard_normal(samples) * 0.1
+        label = LABELS[number % 3 == 0]
+        if label == "spoof":
+            wav = wav * 0.1 + 0.2 * np.sin(
+                2 * np.pi * rng.uniform(300, 3000) / RATE * np.arange(samples)
+            )
+        sf.write(folder / f"{key}.wav", wav, RATE)
+        rows.append(Utterance(key, str(folder / f"{key}.wav"), 0, 0, samples, label))
+    return rows
+
+
+def write_lists(folder: Path, rows: list[Utterance]) -> tuple[str, str]:
+    """``raw.list`` and ``utt2lab`` of a corpus."""
+    labels = {row.key: row.label for row in rows}
+    write_raw_list(
+        folder / "raw.list", {row.key: row.path for row in rows}, labels, {r.key: r for r in rows}
+    )
+    write_table(folder / "utt2lab", labels)
+    return str(folder / "raw.list"), str(folder / "utt2lab")
+
+
+def trainer(
+    exp: Experiment, exp_dir: Path, train: list, dev: list | None = None, place=ALONE
+) -> Trainer:
+    loader = TrainLoader(train, exp.data, exp.training.seed, place.rank, place.world)
+    dev_loader = None if dev is None else EvalLoader(dev, exp.data, place.rank, place.world)
+    return Trainer(exp, place, exp_dir, loader, dev_loader)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
