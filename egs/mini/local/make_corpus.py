@@ -25,9 +25,8 @@ from wedefense_lite.files import read_text, write_lines, write_text
 
 CHUNK = 6  # utterances of one attack made together, since engines take long to start
 PROTOCOL = {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}
-COLUMNS = (
-    "utterance set speaker attack method voice language seconds licence package source text".split()
-)
+COLUMNS = ["utterance", "set", "speaker", "attack", "method", "voice", "language", "seconds", "licence"]
+COLUMNS += ["package", "source", "text"]
 
 
 def make_corpus(
@@ -86,7 +85,7 @@ def human_speech(root: Path, bonafide: str | None, seed: int) -> Iterator[Source
     for language, (folder, _, _) in ASTERISK.items():
         documents = root / f"usr/share/doc/asterisk-core-sounds-{language}"
         transcript = documents / f"core-sounds-{language}.txt.gz"
-        yield from asterisk(language, root / "usr/share/asterisk/sounds" / folder, transcript)
+        yield from asterisk(language, root / "usr/share/asterisk/sounds" / folder, transcript, seed)
     yield from words(root, "klettres-data", "usr/share/klettres", seed)
     yield from words(root, "ktuberling-data", "usr/share/ktuberling/sounds", seed)
 

@@ -5,20 +5,27 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
-from scipy.signal import butter, firwin, lfilter, oaconvolve, resample_poly, sosfiltfilt
+from scipy.signal import butter, firwin2, lfilter, oaconvolve, resample_poly, sosfiltfilt, welch
 
 RATE = 16000
 FRAME = RATE // 100
 G722_DELAY = 22  # samples of the two QMF banks, encoder and decoder together
 
-HIGH_PASS = butter(4, 70, "highpass", fs=RATE, output="sos")
-LOW_PASS = firwin(255, 7000, fs=RATE)
+HIGH_PASS = butter(6, 110, "highpass", fs=RATE, output="sos")
+LOW_PASS = butter(8, 6900, fs=RATE, output="sos")
+# The long-term spectrum that every file gets: hertz, dB. About that of speech.
+SPECTRUM = np.array(
+    [(0, -10), (100, -6), (250, 0), (500, 0), (1000, -7), (2000, -14), (4000, -20), (8000, -28)]
+).T
+SECONDS = (2.8, 4.6)
+COLOUR_DB = 3.0
+NOISE_DB = (28, 40)
 
 
 def read_audio(path: Path) -> np.ndarray:
     """Mono waveform at 16 kHz, from any file that libsndfile reads and from raw G.722."""
     if path.suffix == ".g722":
-        return decode_g722([path.read_bytes()])
+        return decode_g722(path.read_bytes())
     wave, rate = soundfile.read(path, always_2d=True)
     return to_rate(wave.mean(1), rate)
 
@@ -31,13 +38,10 @@ def to_rate(wave: np.ndarray, rate: int) -> np.ndarray:
     return resample_poly(wave, RATE // common, rate // common)
 
 
-def decode_g722(packets: list[bytes]) -> np.ndarray:
+def decode_g722(data: bytes) -> np.ndarray:
     """Waveform of G.722 at 64 kbit/s."""
-    decoder = _g722("r")
-    frames = [
-        frame.to_ndarray().ravel() for data in packets for frame in decoder.decode(av.Packet(data))
-    ]
-    return np.concatenate(frames) / 32768.0
+    frames = _g722("r").decode(av.Packet(data))
+    return np.concatenate([frame.to_ndarray().ravel() for frame in frames]) / 32768.0
 
 
 def pass_g722(wave: np.ndarray) -> np.ndarray:
@@ -47,8 +51,8 @@ def pass_g722(wave: np.ndarray) -> np.ndarray:
     frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
     frame.sample_rate = RATE
     encoder = _g722("w")
-    packets = [bytes(packet) for last in (frame, None) for packet in encoder.encode(last)]
-    return decode_g722(packets)[G722_DELAY:][: len(wave)]
+    data = b"".join(bytes(packet) for part in (frame, None) for packet in encoder.encode(part))
+    return decode_g722(data)[G722_DELAY:][: len(wave)]
 
 
 def _g722(mode: str) -> av.CodecContext:
@@ -79,18 +83,39 @@ def at_level(wave: np.ndarray, decibels: float) -> np.ndarray:
     return wave * 10 ** ((decibels - active) / 20)
 
 
+def equalise(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """``wave`` through a smooth filter that gives it about the long-term spectrum :data:`SPECTRUM`.
+
+    How far from it is random, as no two telephones are alike.
+    """
+    hertz, power = welch(wave, RATE, nperseg=512)
+    smooth = np.convolve(np.pad(power, 4, "edge"), np.ones(9) / 9, "valid")
+    gain = np.interp(hertz, *SPECTRUM) - 10 * np.log10(smooth / smooth.max() + 1e-6)
+    colour = np.interp(hertz, [0, 200, 500, 1000, 2000, 4000, 8000], rng.normal(0, COLOUR_DB, 7))
+    gain = np.clip(gain - np.median(gain), -20, 20) + colour
+    return oaconvolve(wave, firwin2(255, hertz / hertz[-1], 10 ** (gain / 20)), "same")
+
+
+def crop(
+    wave: np.ndarray, rng: np.random.Generator, seconds: tuple[float, float] = SECONDS
+) -> np.ndarray:
+    """A random part of random length, which does not depend on how long ``wave`` is where it suffices."""
+    length = int(rng.uniform(*seconds) * RATE)
+    start = rng.integers(0, max(1, len(wave) - length))
+    return wave[start : start + length]
+
+
 def neutralise(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same band, silence, noise floor, level and last codec for every file of the corpus.
+    """The same length, band, spectrum, silence, noise floor, level and last codec for every file.
 
     Args:
         wave: 16 kHz; it has passed one codec before, whatever its class.
     """
-    wave = sosfiltfilt(HIGH_PASS, trim(wave))
+    wave = equalise(sosfiltfilt(HIGH_PASS, trim(crop(trim(wave), rng))), rng)
     fade = np.minimum(1, np.arange(1, len(wave) + 1) / (RATE * 0.005))
     wave = np.pad(wave * fade * fade[::-1], rng.integers(RATE // 20, RATE // 5, 2))
-    wave = at_level(wave, 0.0)
     noise = lfilter([1], [1, -0.85], rng.standard_normal(len(wave)))
-    wave = wave + noise / noise.std() * 10 ** (-rng.uniform(28, 40) / 20)
-    wave = oaconvolve(wave, LOW_PASS, "same") * 10 ** (rng.uniform(-31, -21) / 20)
+    wave = at_level(wave, 0.0) + noise / noise.std() * 10 ** (-rng.uniform(*NOISE_DB) / 20)
+    wave = sosfiltfilt(LOW_PASS, wave) * 10 ** (rng.uniform(-31, -21) / 20)
     wave = pass_g722(wave * min(1, 0.98 / np.abs(wave).max()))
-    return wave + rng.standard_normal(len(wave)) * 1e-4
+    return wave - wave.mean() + rng.standard_normal(len(wave)) * 1e-4

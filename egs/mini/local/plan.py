@@ -11,7 +11,7 @@ from wedefense_lite.files import InputError
 
 COUNTS = {"train": (220, 56), "dev": (110, 28), "eval": (160, 48)}  # bona fide, each attack
 PROMPT_SHARE = 6  # a voice with sentences gives as much as six voices with short words
-STOCK = 40  # other utterances of the speaker that concatenation takes its units from
+STOCK = 16  # other utterances of the speaker that concatenation takes its units from
 UTTERANCE = {"train": "LA_T", "dev": "LA_D", "eval": "LA_E"}
 
 
@@ -164,7 +164,7 @@ def _spoofs(attack: str, pool: list[Source], count: int, seed: str) -> Iterator[
 
 
 def _pick(pool: list[Source], count: int, seed: str) -> list[Source]:
-    """``count`` sources, every voice in turn, voices with sentences :data:`PROMPT_SHARE` times as often."""
+    """``count`` sources, voices in turn, those with sentences :data:`PROMPT_SHARE` times as often."""
     if len(pool) < count:
         raise InputError(
             f"{len(pool)} human utterances for {seed}, {count} are needed (fewer: --scale)"

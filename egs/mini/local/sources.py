@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from neutralise import RATE, at_level, pass_g722, read_audio, trim
+from neutralise import RATE, SECONDS, at_level, crop, pass_g722, read_audio, trim
 
 from wedefense_lite.files import InputError, read_text
 
 SETS = ("train", "dev", "eval")
 # One language, one set, whatever the package: nobody knows who lent a voice to two packages.
 LANGUAGES = {
-    "train": "en es de da hu lt uk nl he cs ml nds".split(),
-    "dev": "fr pt nb nn ar gl ro".split(),
-    "eval": "it ru ca el sl wa ga".split(),
+    "train": ["en", "es", "de", "da", "hu", "lt", "uk", "nl", "he", "cs", "ml", "nds"],
+    "dev": ["fr", "pt", "nb", "nn", "ar", "gl", "ro"],
+    "eval": ["it", "ru", "ca", "el", "sl", "wa", "ga"],
 }
 # English and Spanish prompts are one person, Allison Smith.
 ASTERISK = {
@@ -31,8 +31,8 @@ ASTERISK = {
 }
 PACKAGES = [f"asterisk-core-sounds-{language}{part}" for language in ASTERISK for part in ("", "-g722")]
 PACKAGES += ["klettres-data", "ktuberling-data"]
-PROMPT_SECONDS = (1.8, 6.5)
-PHRASE_WORDS = 4
+SENTENCE_SECONDS = 1.2
+PHRASE_WORDS = 5
 AUDIO = {".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".g722"}
 
 
@@ -60,22 +60,38 @@ def set_of(language: str) -> str | None:
     return next((name for name, languages in LANGUAGES.items() if language in languages), None)
 
 
-def asterisk(language: str, prompts: Path, transcript: Path) -> Iterator[Source]:
-    """Telephone prompts: sentences with their text."""
+def asterisk(language: str, prompts: Path, transcript: Path, seed: int) -> Iterator[Source]:
+    """Telephone prompts: sentences with their text, two at a time."""
     _, speaker, licence = ASTERISK[language]
     opened = gzip.open if transcript.suffix == ".gz" else open
     with opened(transcript, "rt", encoding="utf-8", errors="replace") as lines:
         texts = dict(re.findall(r"^([\w/.-]+):\s*(.+?)\s*$", lines.read(), re.MULTILINE))
-    for key in sorted(texts):
-        file = prompts / f"{key}.g722"
-        if re.search(r"[\[\]()<>]", texts[key]) or not file.exists():
-            continue
-        seconds = file.stat().st_size / 8000
-        if PROMPT_SECONDS[0] < seconds < PROMPT_SECONDS[1]:
-            name, package = f"asterisk/{language}/{key}", f"asterisk-core-sounds-{language}-g722"
-            yield Source(
-                name, set_of(language), speaker, language, texts[key], package, licence, (file,)
-            )
+    package = f"asterisk-core-sounds-{language}-g722"
+    spoken = [key for key in sorted(texts) if _is_sentence(texts[key], prompts / f"{key}.g722")]
+    for keys in _grouped(spoken, 2, rng_for(seed, package)):
+        text = " ".join(re.sub(r"[^.?!]$", r"\g<0>.", texts[key]) for key in keys)
+        files = tuple(prompts / f"{key}.g722" for key in keys)
+        yield Source(
+            f"{package}/{'+'.join(keys)}",
+            set_of(language),
+            speaker,
+            language,
+            text,
+            package,
+            licence,
+            files,
+        )
+
+
+def _is_sentence(text: str, file: Path) -> bool:
+    is_sound_effect = re.search(r"[\[\]()<>]", text)
+    return not is_sound_effect and file.exists() and file.stat().st_size > SENTENCE_SECONDS * 8000
+
+
+def _grouped(items: list, size: int, rng: np.random.Generator) -> Iterator[tuple]:
+    """Random groups of ``size``; what is left over is dropped."""
+    mixed = [items[index] for index in rng.permutation(len(items))]
+    yield from zip(*[iter(mixed)] * size)
 
 
 def words(root: Path, package: str, folder: str, seed: int) -> Iterator[Source]:
@@ -86,12 +102,13 @@ def words(root: Path, package: str, folder: str, seed: int) -> Iterator[Source]:
             continue
         files = sorted(path for path in home.rglob("*") if path.suffix in AUDIO and _is_wideband(path))
         texts = _klettres_texts(home) if package == "klettres-data" else {}
-        files = [files[i] for i in rng_for(seed, package, home.name).permutation(len(files))]
-        for start in range(0, len(files) - PHRASE_WORDS + 1, PHRASE_WORDS):
-            chosen = tuple(files[start : start + PHRASE_WORDS])
+        speaker = f"{package.removesuffix('-data')}_{home.name}"
+        for number, chosen in enumerate(
+            _grouped(files, PHRASE_WORDS, rng_for(seed, package, home.name))
+        ):
             spoken = [texts.get(str(path.relative_to(home.parent))) for path in chosen]
             text = ", ".join(spoken) if all(spoken) else None
-            name, speaker = f"{package}/{home.name}/{start}", f"{package.split('-')[0]}_{home.name}"
+            name = f"{package}/{home.name}/{number}"
             yield Source(name, set_of(language), speaker, language, text, package, "GPL-2+", chosen)
 
 
@@ -134,9 +151,10 @@ def own_folder(folder: Path, seed: int) -> Iterator[Source]:
 
 @lru_cache(maxsize=256)
 def load(source: Source) -> np.ndarray:
-    """Waveform at 16 kHz of a source, trimmed, after exactly one G.722 pass (the prompts come with it)."""
-    if source.package.startswith("asterisk"):
-        return trim(read_audio(source.files[0]))
+    """Waveform of a source at 16 kHz, no longer than needed, after exactly one G.722 pass.
+
+    The telephone prompts come with theirs.
+    """
     rng = rng_for("gaps", source.name)
     pieces = []
     for file in source.files:
@@ -144,4 +162,5 @@ def load(source: Source) -> np.ndarray:
             at_level(trim(read_audio(file)), -24.0),
             np.zeros(rng.integers(RATE // 12, RATE // 4)),
         ]
-    return pass_g722(np.concatenate(pieces[:-1]))
+    wave = crop(np.concatenate(pieces[:-1]), rng, SECONDS[1:] * 2)
+    return wave if source.files[0].suffix == ".g722" else pass_g722(wave)
