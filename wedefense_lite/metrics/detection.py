@@ -68,13 +68,13 @@ class SortedScores:
         Raises:
             ValueError: the weights of a class sum to zero or less, or are not as many as the scores.
         """
+        if np.size(bonafide) != self.bonafide.size or np.size(spoof) != self.spoof.size:
+            raise ValueError("the number of weights differs from the number of scores")
         _ = self._points, self._orders, self._surprise  # shared with the copy
         other = copy.copy(self)
         other._weights = tuple(np.ravel(w)[order] for w, order in zip((bonafide, spoof), self._orders))
         for name in ("_rejected", "curve", "hull"):
             other.__dict__.pop(name, None)
-        if np.size(bonafide) != self.bonafide.size or np.size(spoof) != self.spoof.size:
-            raise ValueError("the number of weights differs from the number of scores")
         if not all(total[-1] > 0 for total in other._rejected):
             raise ValueError("the weights of a class sum to zero")
         return other

@@ -124,10 +124,6 @@ def concurrent_teer(
     ]
     asv_miss, fa_nontarget, fa_spoof = rejected[0], 1 - rejected[1], 1 - rejected[2]
     usable = (asv_miss < (fa_nontarget + fa_spoof) / 2) & (fa_spoof > 0)
-    if not usable.any():
-        raise ValueError(
-            "t-EER is undefined: at no threshold the ASV errs less on targets than on others"
-        )
     asv_miss, fa_nontarget, fa_spoof = asv_miss[usable], fa_nontarget[usable], fa_spoof[usable]
 
     def gap(at):

@@ -1,0 +1,181 @@
+"""Tandem metrics: the official values, and the definitions by brute force."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from refvectors import EXPECTED, NASTY, big_scores, cm_scores, lines, present, sasv_scores
+
+from wedefense_lite.metrics.costs import PRESETS
+from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.metrics.tandem import (
+    ASVSPOOF5_ASV,
+    AsvRates,
+    asv_rates,
+    concurrent_teer,
+    min_adcf,
+    min_tdcf,
+    tandem_costs,
+)
+
+COST = PRESETS["asvspoof2021"]
+
+
+def assert_tdcf(scores: SortedScores, asv: AsvRates, expected: dict) -> None:
+    assert min_tdcf(scores, asv, COST, "2019").value == pytest.approx(
+        expected["min_tDCF_2019_legacy"], abs=1e-12
+    )
+    assert min_tdcf(scores, asv, COST, "2021").value == pytest.approx(
+        expected["min_tDCF_2021"], abs=1e-12
+    )
+    for ours, name in zip(tandem_costs(asv, COST), ("C0", "C1", "C2")):
+        assert ours == pytest.approx(expected.get(name, ours), abs=1e-12)
+    if "min_tDCF_asvspoof5_fixedASV" in expected:
+        fixed = min_tdcf(scores, ASVSPOOF5_ASV, PRESETS["asvspoof5_track2"]).value
+        assert fixed == pytest.approx(expected["min_tDCF_asvspoof5_fixedASV"], abs=1e-12)
+
+
+def given_rates(values: dict) -> AsvRates:
+    assert values["Pmiss_spoof_asv"] == pytest.approx(1 - values["Pfa_spoof_asv"])
+    return AsvRates(values["Pmiss_asv"], values["Pfa_asv"], values["Pfa_spoof_asv"])
+
+
+@present
+def test_asv_rates_are_measured_as_officially():
+    rows = lines(EXPECTED["asv_LA.asv.eval"]["file"])
+    keys, scores = np.array([row[1] for row in rows]), np.array([float(row[2]) for row in rows])
+    measured = asv_rates(*(scores[keys == key] for key in ("target", "nontarget", "spoof")))
+    assert measured == given_rates(EXPECTED["asv_LA.asv.eval"]["metrics"])
+
+
+def test_accepted_spoofs_count_and_not_rejected_ones():
+    # All spoofs but one beat the threshold.
+    assert asv_rates([2, 3, 4], [-1, 0, 1], [5, 6, 7, -9]).fa_spoof == 0.75
+
+
+@present
+@pytest.mark.parametrize("name", [n for n in NASTY if n not in ("nan_in_spoof", "all_equal")])
+def test_nasty_sets_equal_the_reference(name):
+    case = NASTY[name]
+    asv = given_rates(case["expected"]["asv_rates_used"])
+    assert_tdcf(SortedScores(case["bonafide"], case["spoof"]), asv, case["expected"])
+
+
+@present
+@pytest.mark.parametrize("name", ["cm_small_2000", "cm_AIR_ocsoftmax", "cm_nesl_baseline_LA19dev"])
+def test_real_scores_equal_the_reference(name):
+    bonafide, spoof, _ = cm_scores(name)
+    asv = EXPECTED[name].get("asv_rates") or EXPECTED["asv_LA.asv.eval"]["metrics"]
+    for variant, expected in EXPECTED[name]["metrics"].items():
+        if variant in ("as_is", "negated"):
+            sign = -1 if variant == "negated" else 1
+            assert_tdcf(SortedScores(sign * bonafide, sign * spoof), given_rates(asv), expected)
+
+
+@present
+@pytest.mark.parametrize("name", ["big_smooth", "big_rounded2"])
+def test_sets_of_680774_trials_equal_the_reference(name):
+    asv = given_rates(EXPECTED["asv_LA.asv.eval"]["metrics"])
+    assert_tdcf(SortedScores(*big_scores(name)), asv, EXPECTED[name]["metrics"]["as_is"])
+
+
+@present
+def test_verification_with_spoofs_equals_the_reference():
+    expected = EXPECTED["sasv_ecapa_aasist_LA19dev"]["metrics"]
+    asv, cm, classes = sasv_scores()
+    rows = [classes == name for name in ("target", "nontarget", "spoof")]
+    target, nontarget, spoof = (asv[row] for row in rows)
+    assert SortedScores(target, nontarget).eer().value == pytest.approx(expected["sv_eer"], abs=1e-12)
+    assert SortedScores(target, spoof).eer().value == pytest.approx(expected["spf_eer"], abs=1e-12)
+    for name, scores in {"sum": asv + cm, "asv_only": asv, "cm_only": cm}.items():
+        split = [scores[row] for row in rows]
+        for model, key in {"asvspoof5_track2": "asvspoof5", "shim_adcf": "shim_default"}.items():
+            ours = min_adcf(*split, PRESETS[model]).value
+            assert ours == pytest.approx(expected[f"a_dcf_{key}_{name}"], abs=1e-12), (name, model)
+        if f"sasv_eer_{name}" in expected:
+            eer = SortedScores(split[0], np.concatenate(split[1:])).eer().value
+            assert eer == pytest.approx(expected[f"sasv_eer_{name}"], abs=1e-12)
+    measured = asv_rates(target, nontarget, spoof)
+    assert measured == given_rates(expected["asv_rates"])
+    scores = SortedScores(cm[~rows[2]], cm[rows[2]])
+    assert_tdcf(scores, measured, expected["tdcf"])
+    assert scores.eer("official").value == pytest.approx(
+        expected["cm"]["eer_plain_official"], abs=1e-12
+    )
+    assert scores.cllr() == pytest.approx(expected["cm"]["cllr_pyllr"], abs=1e-9)
+    teer = concurrent_teer(cm[~rows[2]], cm[rows[2]], target, nontarget, spoof)
+    assert 100 * teer == pytest.approx(expected["teer_percent_official_accelerated"], abs=1e-12)
+
+
+few = st.lists(st.integers(-6, 6), min_size=1, max_size=20)
+rate = st.floats(0, 1)
+
+
+@given(few, few, st.builds(AsvRates, rate, rate, rate))
+def test_the_forms_of_2019_and_2021_are_one_up_to_the_cost_of_the_asv(bonafide, spoof, asv):
+    c0 = 0.9405 * asv.miss + 0.0095 * 10 * asv.fa_nontarget
+    c1, c2 = 0.9405 * (1 - asv.miss) - 0.0095 * 10 * asv.fa_nontarget, 0.05 * 10 * asv.fa_spoof
+    assume(min(c1, c2) > 1e-6)
+    scores = SortedScores(bonafide, spoof)
+    thresholds = [-np.inf, *{*bonafide, *spoof}]
+    points = [((np.array(bonafide) <= t).mean(), (np.array(spoof) > t).mean()) for t in thresholds]
+    form_2019 = min(c1 * miss + c2 * fa for miss, fa in points) / min(c1, c2)
+    form_2021 = min(c0 + c1 * miss + c2 * fa for miss, fa in points) / (c0 + min(c1, c2))
+    assert min_tdcf(scores, asv, COST, "2019").value == pytest.approx(form_2019, abs=1e-12)
+    assert min_tdcf(scores, asv, COST, "2021").value == pytest.approx(form_2021, abs=1e-12)
+    identity = (c0 + min(c1, c2) * form_2019) / (c0 + min(c1, c2))
+    assert min_tdcf(scores, asv, COST, "2021").value == pytest.approx(identity, abs=1e-12)
+
+
+def test_a_perfect_detector_pays_for_the_asv_in_the_form_of_2021_only():
+    scores, asv = SortedScores([1.0], [0.0]), AsvRates(0.03, 0.02, 0.4)
+    c0, _, c2 = tandem_costs(asv, COST)
+    assert min_tdcf(scores, asv, COST, "2019").value == 0
+    assert min_tdcf(scores, asv, COST, "2021").value == pytest.approx(c0 / (c0 + c2))
+
+
+@pytest.mark.parametrize("asv", [AsvRates(1.0, 0.0, 0.5), AsvRates(0.02, 0.02, 0.0)])
+def test_an_asv_without_use_for_a_detector_is_refused(asv):
+    with pytest.raises(ValueError, match="undefined"):
+        min_tdcf(SortedScores([1.0], [0.0]), asv, COST)
+
+
+@given(few, few, few)
+def test_adcf_equals_a_loop_over_thresholds(target, nontarget, spoof):
+    target, nontarget, spoof = map(np.array, (target, nontarget, spoof))
+    costs = [
+        0.9405 * (target < t).mean() + 0.095 * (nontarget >= t).mean() + 0.5 * (spoof >= t).mean()
+        for t in [*target, *nontarget, *spoof, np.inf]
+    ]
+    found = min_adcf(target, nontarget, spoof, COST)
+    assert found.value == pytest.approx(min(costs) / 0.595, abs=1e-12)
+    t = found.threshold
+    at = 0.9405 * (target < t).mean() + 0.095 * (nontarget >= t).mean() + 0.5 * (spoof >= t).mean()
+    assert at / 0.595 == pytest.approx(found.value, abs=1e-12)
+
+
+@settings(deadline=None)
+@given(few, few, few, few, few)
+def test_teer_equals_a_loop_over_pairs_of_thresholds(bonafide, fake, target, nontarget, spoof):
+    below = lambda values, t: (np.array(values) <= t).mean()  # noqa: E731
+    best = None
+    for s in [-np.inf, *sorted({*target, *nontarget, *spoof})]:
+        miss, non, spf = below(target, s), 1 - below(nontarget, s), 1 - below(spoof, s)
+        if not (miss < (non + spf) / 2 and spf > 0):
+            continue
+        pairs = []
+        for t in [-np.inf, *sorted({*bonafide, *fake})]:
+            cm_miss, cm_fa = below(bonafide, t), 1 - below(fake, t)
+            gap = abs(miss + (1 - miss) * cm_miss - ((1 - cm_miss) * non + cm_fa * spf) / 2)
+            pairs.append((gap, cm_miss, cm_fa))
+        gaps = sorted(gap for gap, _, _ in pairs)
+        assume(len(gaps) == 1 or gaps[1] - gaps[0] > 1e-9)  # which of two equals is taken is open
+        _, cm_miss, cm_fa = min(pairs)
+        assume(cm_miss < 1)
+        apart = abs(non / spf - cm_fa / (1 - cm_miss))
+        assume(best is None or abs(apart - best[0]) > 1e-9)
+        best = min(best or (np.inf, 0), (apart, spf * cm_fa))
+    assume(best is not None)
+    assert concurrent_teer(bonafide, fake, target, nontarget, spoof) == pytest.approx(
+        best[1], abs=1e-12
+    )

@@ -1,0 +1,167 @@
+"""Score and key files: what is read comes back as it was written, in any order of rows."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wedefense_lite.files import InputError
+from wedefense_lite.scoring.scores import (
+    read_asv_scores,
+    read_conditions,
+    read_headed,
+    read_trials,
+    write_scores,
+)
+from wedefense_lite.scoring.segments import read_frames, read_rttm
+
+names = st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=8)
+numbers = st.floats(allow_nan=False, allow_infinity=True)
+
+
+@given(st.dictionaries(names, numbers, min_size=1))
+def test_scores_come_back_bit_by_bit(scores):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "llr.txt"
+        write_scores(path, scores, scores.values())
+        table = read_headed(path, ["cm-score"])
+        assert table.names == list(scores)
+        assert table.numbers("cm-score").tolist() == list(scores.values())
+
+
+@given(
+    st.dictionaries(names, st.tuples(numbers, st.booleans()), min_size=2),
+    st.randoms(use_true_random=False),
+)
+def test_the_order_of_rows_never_matters(trials, random):
+    if len({bonafide for _, bonafide in trials.values()}) < 2:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        scores, key = Path(folder) / "llr.txt", Path(folder) / "key.txt"
+        shuffled = random.sample(list(trials), len(trials))
+        write_scores(scores, shuffled, (trials[name][0] for name in shuffled))
+        rows = (
+            f"{name} {'bonafide' if bonafide else 'spoof'}\n" for name, (_, bonafide) in trials.items()
+        )
+        key.write_text("filename cm-label\n" + "".join(rows))
+        found, labels, values = read_trials(scores, key)
+        assert found == list(trials)
+        assert list(zip(values, labels == "bonafide")) == list(trials.values())
+
+
+def test_tabs_spaces_windows_line_ends_and_a_byte_order_mark_are_the_same(tmp_path):
+    plain, odd = tmp_path / "plain", tmp_path / "odd"
+    plain.write_text("filename\tcm-score\nE1\t1.5\nNA\t-2\n")
+    odd.write_bytes("\ufefffilename   cm-score\r\n\r\nE1 1.5\r\nNA\t -2".encode())
+    assert read_headed(plain, ["cm-score"]).columns == read_headed(odd, ["cm-score"]).columns
+    assert read_headed(odd, []).names == ["E1", "NA"]
+
+
+def test_a_table_with_a_header_gives_columns_by_name(tmp_path):
+    table = tmp_path / "meta.tsv"
+    table.write_text("speaker filename codec attack\ns1 E1 mp3 -\ns2 E2 amr A07\n")
+    attack, speaker, nothing = read_conditions(f"{table}", ["attack", "speaker", None], ["E2", "E1"])
+    assert (attack.tolist(), speaker.tolist(), nothing) == (["A07", "-"], ["s2", "s1"], None)
+    with pytest.raises(InputError, match="no column 'sex'"):
+        read_conditions(f"{table}", ["sex"], ["E1"])
+    with pytest.raises(InputError, match="no line for E3"):
+        read_conditions(f"{table}", ["attack"], ["E1", "E3"])
+
+
+def test_two_columns_without_a_header_are_the_condition_asked_for(tmp_path):
+    (tmp_path / "utt2attack").write_text("E1 -\nE2 A07\n")
+    (tmp_path / "utt2spk").write_text("E1 s1\nE2 s2\n")
+    paths = f"{tmp_path}/utt2attack,{tmp_path}/utt2spk"
+    attack, speaker = read_conditions(paths, ["attack", "speaker"], ["E1", "E2"])
+    assert (attack.tolist(), speaker.tolist()) == (["-", "A07"], ["s1", "s2"])
+
+
+def test_a_column_without_a_name_does_not_serve_as_two_conditions(tmp_path):
+    (tmp_path / "utt2attack").write_text("E1 -\n")
+    with pytest.raises(InputError, match="no column 'attack'"):
+        read_conditions(f"{tmp_path}/utt2attack", ["attack", "speaker"], ["E1"])
+
+
+def test_asv_scores_by_class(tmp_path):
+    path = tmp_path / "asv.txt"
+    path.write_text("bonafide target 2.5\nA07 spoof 1\nbonafide nontarget -3\nbonafide target 4\n")
+    assert {key: value.tolist() for key, value in read_asv_scores(path).items()} == {
+        "target": [2.5, 4.0],
+        "nontarget": [-3.0],
+        "spoof": [1.0],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("bonafide target 1\nbonafide nontarget 0\n", "no spoof trial"),
+        ("bonafide target 1\nbonafide genuine 0\n", "asv.txt:2: bonafide has key 'genuine'"),
+        ("bonafide target nan\n", "asv.txt:1: bonafide has score NaN"),
+        ("bonafide target\n", "asv.txt:1: 2 columns, expected 3"),
+    ],
+)
+def test_asv_scores_that_can_not_be_are_refused(tmp_path, text, words):
+    (tmp_path / "asv.txt").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_asv_scores(tmp_path / "asv.txt")
+
+
+def test_frames_of_an_utterance_are_together(tmp_path):
+    path = tmp_path / "frames.txt"
+    path.write_text("a 0 0.02 1\na 0.02 0.015 -inf\nb 0 0.02 3\n")
+    frames, hop = read_frames(path)
+    assert hop == 0.02
+    assert frames["a"].edges == pytest.approx([0, 0.02, 0.035])
+    assert frames["a"].score.tolist() == [1, -np.inf]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a 0 0.02 1\na 0.05 0.02 1\n", "frames.txt:2: a has a frame at 0.05 s"),
+        ("a 0 0.02 1\nb 0 0.02 1\na 0.02 0.02 1\n", "frames.txt:3: a is there twice"),
+        ("a 0 0.02 1\na 0.02 0.01 1\na 0.03 0.02 1\n", "frames.txt:3: a goes on after a frame"),
+        ("a 0 0.02 1\na 0.02 0.04 1\n", "frames.txt:2: a has a frame"),
+        ("a 0 0.02 nan\n", "frames.txt:1: a has NaN"),
+        ("a 0 0.02 x\n", "frames.txt:1: a has 'x'"),
+        ("a 0 0.02\n", "frames.txt:1: 3 columns, expected 4"),
+        ("", "empty"),
+    ],
+)
+def test_frames_that_can_not_be_are_refused(tmp_path, text, words):
+    (tmp_path / "frames.txt").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_frames(tmp_path / "frames.txt")
+
+
+def rttm(*rows: tuple[float, float, str]) -> str:
+    return "".join(
+        f"SPEAKER a 1 {start} {length} <NA> <NA> {label} <NA> <NA>\n" for start, length, label in rows
+    )
+
+
+def test_the_label_of_a_segment_is_in_field_8_whichever_comes_first(tmp_path):
+    path = tmp_path / "ref.rttm"
+    path.write_text(rttm((0.5, 1, "spoof"), (0, 0.5, "bonafide")))
+    assert read_rttm(path)["a"].label.tolist() == [1, 0]
+    assert read_rttm(path)["a"].end.tolist() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (rttm((0, 1, "fake")), "ref.rttm:1: a has label 'fake'"),
+        (rttm((0, 1, "spoof"), (0.5, 1, "bonafide")), "a has segments that overlap at 0.5 s"),
+        (rttm((0, 0, "spoof")), "ref.rttm:1: a has a segment at 0 s of 0 s"),
+        (rttm((0, "x", "spoof")), "ref.rttm:1: a has 'x'"),
+        ("SPEAKER a 1 0 1 spoof\n", "expected the label in column 8"),
+    ],
+)
+def test_segments_that_can_not_be_are_refused(tmp_path, text, words):
+    (tmp_path / "ref.rttm").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_rttm(tmp_path / "ref.rttm")

@@ -1,0 +1,306 @@
+"""Logits to LLRs: the prior, classes in groups, calibration, and what is refused."""
+
+import json
+import logging
+
+import kaldiio
+import numpy as np
+import pytest
+from commands import refused, run
+from scipy.special import logit, logsumexp
+
+from wedefense_lite.bin.logits_to_llr import logits_to_llr
+from wedefense_lite.files import InputError
+from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.scoring.calibration import fit_affine, pav_llr
+from wedefense_lite.scoring.llr import llr_from_logits
+from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar, write_sidecar
+
+CLASSES = np.array([False, True])
+
+
+def test_the_posterior_odds_without_the_training_prior_are_the_llr():
+    likelihood = np.log([[0.2, 0.7], [0.5, 0.1]])
+    posterior = likelihood + np.log([0.9, 0.1])
+    llr = llr_from_logits(posterior - 5.0, CLASSES, [0.9, 0.1])
+    assert llr == pytest.approx(likelihood[:, 1] - likelihood[:, 0])
+
+
+def test_logits_of_spoof_and_bonafide_point_to_the_bonafide():
+    assert llr_from_logits([0.0, 3.0], CLASSES, [0.5, 0.5]) > 0
+
+
+def three_classes(count: int = 400_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits (posteriors are exact), classes and priors of a bona fide and two spoofed classes."""
+    rng, prior = np.random.default_rng(5), np.array([0.1, 0.6, 0.3])
+    means = np.array([[0.0, 0.0], [1.6, 0.4], [-0.5, 2.0]])
+    labels = rng.choice(3, size=count, p=prior)
+    x = means[labels] + rng.normal(size=(count, 2))
+    return np.log(prior) - ((x[:, None] - means) ** 2).sum(axis=2) / 2, labels, prior
+
+
+def test_three_classes_are_weighted_as_a_mixture():
+    logits, labels, prior = three_classes()
+    llr = llr_from_logits(logits, [True, False, False], prior)
+    scores = SortedScores(llr[labels == 0], llr[labels > 0])
+    assert scores.cllr() - scores.min_cllr() < 0.002
+    # Each class divided by its own prior, then added: both spoofed classes count fully.
+    added = logits - np.log(prior)
+    added = added[:, 0] - logsumexp(added[:, 1:], axis=1)
+    assert SortedScores(added[labels == 0], added[labels > 0]).cllr() - scores.min_cllr() > 0.01
+
+
+@pytest.mark.parametrize("bonafide", [[False, False], [True, True]])
+def test_classes_of_one_group_are_refused_and_not_minus_infinity(bonafide):
+    with pytest.raises(ValueError, match="two groups"):
+        llr_from_logits([[0.0, 1.0]], bonafide, None)
+
+
+def gaussian(count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Scores whose LLR is the score itself, seen through an affine map."""
+    rng = np.random.default_rng(0)
+    return rng.normal(2, 2, count) * 3 - 4, rng.normal(-2, 2, 3 * count) * 3 - 4
+
+
+def test_the_regression_finds_the_map_back_to_llrs():
+    bonafide, spoof = gaussian()
+    for p_spoof in (0.05, 0.5):
+        affine = fit_affine(bonafide, spoof, p_spoof)
+        assert affine.scale[0] == pytest.approx(1 / 3, rel=0.03)
+        assert affine.offset == pytest.approx(4 / 3, rel=0.06)
+
+
+def test_the_regression_is_at_its_minimum_for_the_target_prior():
+    bonafide, spoof = gaussian(500)
+    p = 0.05
+    affine = fit_affine(bonafide, spoof, p)
+
+    def cost(scale, offset):
+        odds = [scale * scores + offset - logit(p) for scores in (bonafide, spoof)]
+        return (1 - p) * np.logaddexp(0, -odds[0]).mean() + p * np.logaddexp(0, odds[1]).mean()
+
+    best = cost(affine.scale[0], affine.offset)
+    for step in (1e-3, -1e-3):
+        assert cost(affine.scale[0] + step, affine.offset) > best
+        assert cost(affine.scale[0], affine.offset + step) > best
+
+
+def test_fusing_two_systems_beats_either():
+    rng = np.random.default_rng(1)
+    bonafide, spoof = rng.normal(1, 1, (3000, 2)), rng.normal(-1, 1, (3000, 2))
+    affine = fit_affine(bonafide, spoof, 0.5)
+    assert affine.scale == pytest.approx([2, 2], rel=0.15)
+    fused = SortedScores(affine(bonafide), affine(spoof)).cllr()
+    assert fused < 0.9 * SortedScores(2 * bonafide[:, 0], 2 * spoof[:, 0]).cllr()
+
+
+def test_classes_that_separate_perfectly_still_give_finite_llrs():
+    affine = fit_affine([1.0, 2.0], [-1.0, -2.0], 0.05)
+    assert np.isfinite(affine([1.0, -1.0])).all()
+    assert affine([2.0]) > 0 > affine([-2.0])
+
+
+@pytest.mark.parametrize(
+    ("bonafide", "spoof", "prior"), [([], [1.0], 0.5), ([np.inf], [1.0], 0.5), ([2.0], [1.0], 1.0)]
+)
+def test_what_can_not_be_fitted_is_refused(bonafide, spoof, prior):
+    with pytest.raises(ValueError):
+        fit_affine(bonafide, spoof, prior)
+
+
+def test_pav_reaches_the_least_cllr():
+    rng = np.random.default_rng(2)
+    bonafide, spoof = rng.normal(1, 1, 300).round(1), rng.normal(0, 1, 500).round(1)
+    llr = pav_llr(bonafide, spoof)
+    assert SortedScores(*llr).cllr() == pytest.approx(
+        SortedScores(bonafide, spoof).min_cllr(), abs=1e-12
+    )
+    assert np.abs(np.concatenate(pav_llr(bonafide, spoof, limit=2.0))).max() == 2.0
+
+
+BALANCED = Sidecar(class_prior=(0.5, 0.5))
+
+
+def write_set(folder, name, logits, labels, sidecar=BALANCED):
+    folder.mkdir()
+    with kaldiio.WriteHelper(f"ark,scp:{folder}/logits.ark,{folder}/logits.scp") as archive:
+        for index, row in enumerate(logits):
+            archive(f"{name}{index:04d}", np.asarray(row, dtype=np.float32))
+    (folder / "utt2lab").write_text(
+        "".join(f"{name}{i:04d} {label}\n" for i, label in enumerate(labels))
+    )
+    write_sidecar(folder / "logits.scp", sidecar)
+    return folder / "logits.scp"
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """Logits of eval and dev, and training counts of one bona fide trial to nine spoofed ones."""
+    rng = np.random.default_rng(0)
+    for name in ("eval", "dev"):
+        labels = np.array(["spoof", "spoof", "bonafide"] * 30)
+        score = rng.normal(size=90) * 2 + 3 * (labels == "bonafide")
+        write_set(tmp_path / name, name, np.stack([-score, score], axis=1), labels)
+    (tmp_path / "lab2num_utts").write_text("bonafide 10\nspoof 90\n")
+    (tmp_path / "train_utt2lab").write_text(
+        "".join(f"t{i} {'spoof' if i >= 10 else 'bonafide'}\n" for i in range(100))
+    )
+    return tmp_path
+
+
+def llrs(folder) -> np.ndarray:
+    rows = [line.split("\t") for line in (folder / "llr.txt").read_text().splitlines()]
+    assert rows[0] == ["filename", "cm-score"]
+    return np.array([float(row[1]) for row in rows[1:]])
+
+
+def options(sets, *more):
+    counts = "--training_counts", sets / "lab2num_utts", "--train_label", sets / "train_utt2lab"
+    return "--logits_scp_path", sets / "eval/logits.scp", *counts, *more
+
+
+def calibrated(sets):
+    return "--cal_logits_scp_path", sets / "dev/logits.scp", "--cal_label", sets / "dev/utt2lab"
+
+
+def test_pi_spoof_weights_the_calibration(monkeypatch, sets):
+    found = {}
+    for pi in (0.05, 0.5):
+        run(monkeypatch, logits_to_llr, *options(sets, "--pi_spoof", pi, *calibrated(sets)))
+        found[pi] = llrs(sets / "eval")
+        assert json.loads((sets / "eval/calibration.json").read_text())["pi_spoof"] == pi
+    assert np.abs(found[0.05] - found[0.5]).max() > 0.01
+
+
+def test_pi_spoof_changes_nothing_without_calibration_and_the_log_says_so(monkeypatch, caplog, sets):
+    caplog.set_level(logging.INFO)
+    found = {}
+    for pi in (0.05, 0.5):
+        run(monkeypatch, logits_to_llr, *options(sets, "--pi_spoof", pi))
+        found[pi] = llrs(sets / "eval")
+        assert f"--pi_spoof {pi:g} changes nothing" in caplog.text
+    assert (found[0.05] == found[0.5]).all()
+
+
+def test_the_prior_comes_from_the_sidecar_and_the_log_names_the_difference(monkeypatch, caplog, sets):
+    run(monkeypatch, logits_to_llr, *options(sets, "--pi_spoof", 0.05))
+    balanced = llrs(sets / "eval")
+    assert "not the 0.9000, 0.1000 of the training counts" in caplog.text
+    (sets / "eval/logits.json").unlink()
+    run(monkeypatch, logits_to_llr, *options(sets, "--pi_spoof", 0.05))
+    assert llrs(sets / "eval") - balanced == pytest.approx(np.full(90, np.log(9)), abs=1e-6)
+    assert read_sidecar(sets / "eval/llr.txt").class_prior is None
+
+
+def test_a_head_without_posterior_gets_no_prior_and_asks_for_calibration(monkeypatch, caplog, sets):
+    write_sidecar(sets / "eval/logits.scp", Sidecar(class_prior=(0.9, 0.1), has_posterior=False))
+    run(monkeypatch, logits_to_llr, *options(sets, "--pi_spoof", 0.05))
+    logits = np.stack(
+        [row for _, row in sorted(kaldiio.load_scp(str(sets / "eval/logits.scp")).items())]
+    )
+    assert llrs(sets / "eval") == pytest.approx(logits[:, 1] - logits[:, 0], abs=1e-6)
+    assert "affine calibration is needed" in caplog.text
+
+
+def test_other_names_of_the_bona_fide_class_are_named_and_give_finite_llrs(monkeypatch, capsys, sets):
+    sidecar = Sidecar(labels=("tts", "vc", "genuine"), class_prior=(0.6, 0.3, 0.1))
+    logits = [[0.0, 1.0, 2.0], [3.0, 1.0, 0.0]]
+    scp = write_set(sets / "more", "more", logits, ["genuine", "tts"], sidecar)
+    words = "--logits_scp_path", scp, "--pi_spoof", 0.05
+    assert "classes are tts, vc, genuine, expected bonafide" in refused(
+        monkeypatch, capsys, logits_to_llr, *words
+    )
+    run(monkeypatch, logits_to_llr, *words, "--bonafide_labels", "genuine")
+    expected = np.array([2 - np.logaddexp(0, 1), -np.logaddexp(3, 1)]) + np.log(9)
+    assert llrs(sets / "more") == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_refused_by_name(monkeypatch, capsys, sets, value):
+    scp = write_set(sets / "bad", "bad", [[0.0, 1.0], [value, 0.0]], ["spoof", "bonafide"])
+    message = refused(monkeypatch, capsys, logits_to_llr, "--logits_scp_path", scp, "--pi_spoof", 0.05)
+    assert "bad0001" in message and str(value) in message
+    assert not (sets / "bad/llr.txt").exists()
+
+
+def test_fitting_and_testing_on_the_same_trials_is_refused(monkeypatch, capsys, sets):
+    same = "--cal_logits_scp_path", sets / "eval/logits.scp", "--cal_label", sets / "eval/utt2lab"
+    message = refused(monkeypatch, capsys, logits_to_llr, *options(sets, "--pi_spoof", 0.05, *same))
+    assert "eval0000 is in the calibration set too" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"polarity": "higher is spoof"}, "polarity is 'higher is spoof'"),
+        ({"class_prior": [0.5, 0.6]}, "class_prior is [0.5, 0.6], expected 2 positive parts of 1"),
+        ({"class_prior": [1.0]}, "class_prior is [1.0], expected 2 positive parts of 1"),
+        ({"labels": ["spoof", "spoof"]}, "expected two or more different names"),
+        (
+            {"labels": ["tts", "bonafide"]},
+            "logits of tts, bonafide, training counts of bonafide, spoof",
+        ),
+        ({"extra": 1}, "expected an object with the fields"),
+    ],
+)
+def test_a_sidecar_that_contradicts_is_refused(monkeypatch, capsys, sets, changes, words):
+    path = sets / "eval/logits.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert words in refused(monkeypatch, capsys, logits_to_llr, *options(sets, "--pi_spoof", 0.05))
+
+
+def test_a_calibration_set_of_another_model_is_refused(monkeypatch, capsys, sets):
+    write_sidecar(sets / "dev/logits.scp", Sidecar(class_prior=(0.5, 0.5), config_hash="other"))
+    words = options(sets, "--pi_spoof", 0.05, *calibrated(sets))
+    assert "config_hash is 'other', expected ''" in refused(monkeypatch, capsys, logits_to_llr, *words)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("lab2num_utts", "bonafide 10\nspoof 91\n", "but"),
+        ("lab2num_utts", "bonafide ten\nspoof 90\n", "bonafide has count 'ten'"),
+        ("dev/utt2lab", "dev0000 spoof\n", "is only in one of"),
+        ("dev/utt2lab", "dev0000 fake\n", "label 'fake'"),
+        ("eval/logits.scp", "eval0000 missing.ark:9\n", "eval0000 can't be read"),
+        ("eval/logits.scp", "", "empty"),
+    ],
+)
+def test_files_that_disagree_are_refused(monkeypatch, capsys, sets, file, text, words):
+    (sets / file).write_text(text)
+    message = refused(
+        monkeypatch, capsys, logits_to_llr, *options(sets, "--pi_spoof", 0.05, *calibrated(sets))
+    )
+    assert words in message and str(sets / file) in message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--pi_spoof", 1.5),
+        ("--pi_spoof", 0.5, "--cal_label", "x"),
+        ("--pi_spoof", 0.5, "--labels", "a,b"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(monkeypatch, capsys, sets, words):
+    refused(monkeypatch, capsys, logits_to_llr, *options(sets, *words))
+
+
+def test_logits_without_prior_or_counts_are_refused(monkeypatch, capsys, sets):
+    write_sidecar(sets / "eval/logits.scp", Sidecar())
+    words = "--logits_scp_path", sets / "eval/logits.scp", "--pi_spoof", 0.05
+    assert "expected --training_counts" in refused(monkeypatch, capsys, logits_to_llr, *words)
+
+
+def test_a_sidecar_comes_back_as_it_was(tmp_path):
+    sidecar = Sidecar(("a", "b"), (0.25, 0.75), False, "m.pt", "c0ffee", "abc")
+    write_sidecar(tmp_path / "logits.ark", sidecar)
+    assert read_sidecar(tmp_path / "logits.scp") == sidecar
+    check_sidecar(tmp_path / "logits.scp", sidecar, labels=("a", "b"))
+    with pytest.raises(InputError, match=r"logits.json: labels is \('a', 'b'\)"):
+        check_sidecar(tmp_path / "logits.scp", sidecar, labels=("b", "a"))
+    with pytest.raises(InputError, match="No such file"):
+        read_sidecar(tmp_path / "none.scp")
+    assert read_sidecar(tmp_path / "none.scp", required=False) is None
+    with pytest.raises(ValueError, match="polarity"):
+        write_sidecar(tmp_path / "x.scp", Sidecar(polarity="none"))
