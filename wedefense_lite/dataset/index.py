@@ -59,6 +59,8 @@ def _with_labels(data_list: str, index: list[Utterance], labels: dict[str, str])
 def _read_raw(path: str) -> list[Utterance]:
     rows = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             rows.append(Utterance(row["key"], row["wav"], 0, 0, row.get("samples", 0), row.get("lab")))

@@ -164,7 +164,8 @@ def _data_loader(dataset: Dataset, plan: list | None, num_workers: int) -> DataL
 def _checked(batches: Iterator[Batch | InputError]) -> Iterator[Batch]:
     for batch in batches:
         if isinstance(batch, InputError):
-            raise batch
+            # Raising it as it is would tie this frame, and so the workers, into a cycle: a slow end.
+            raise InputError(*batch.args)
         yield batch
 
 
