@@ -16,7 +16,7 @@ from wedefense_lite import cli
 from wedefense_lite.metrics.bootstrap import Resampler, interval, replicates
 from wedefense_lite.metrics.costs import DEFAULT, PRESETS
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.summary import detection_metrics
+from wedefense_lite.metrics.summary import Options, detection_metrics
 from wedefense_lite.metrics.tandem import ASVSPOOF5_ASV, concurrent_teer, min_adcf
 
 LOOP_STEPS = 20_000  # the plain loop is timed on so many thresholds, and scaled
@@ -79,7 +79,7 @@ def benchmark_metrics(trials: int = 680_774, bootstrap: int = 1000) -> None:
     timed("track 1 (EER, minDCF, actDCF, Cllr), against the loop", track_1, against=loop)
     timed(
         "every detection metric and both t-DCF, against the loop",
-        lambda: detection_metrics(SortedScores(bonafide, spoof), DEFAULT, ASVSPOOF5_ASV),
+        lambda: detection_metrics(SortedScores(bonafide, spoof), Options(asv=ASVSPOOF5_ASV)),
         against=loop,
     )
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from wedefense_lite.metrics.bootstrap import Resampler, interval, replicates
-from wedefense_lite.metrics.costs import DEFAULT
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.summary import detection_statistic
+from wedefense_lite.metrics.summary import Options, detection_statistic
 
 
 def draws(resampler: Resampler, count: int = 200) -> np.ndarray:
@@ -48,7 +47,7 @@ def trials(seed: int, count: int = 100) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_same_seed_gives_the_same_samples():
     classes, scores = trials(0)
-    statistic = detection_statistic(classes, scores, DEFAULT, None, "merge")
+    statistic = detection_statistic(classes, {"cm-score": scores}, Options())
     first, again, other = (
         replicates(statistic, Resampler(classes), 20, seed)["eer"] for seed in (1, 1, 2)
     )
@@ -74,7 +73,7 @@ def test_clusters_that_differ_widen_the_interval():
     rng = np.random.default_rng(3)
     classes, clusters = np.tile(["bonafide", "spoof"], 200), np.repeat(np.arange(10), 40)
     scores = rng.normal(size=400) + 3 * (classes == "bonafide") + rng.normal(size=10)[clusters] * 2
-    statistic = detection_statistic(classes, scores, DEFAULT, None, "merge")
+    statistic = detection_statistic(classes, {"cm-score": scores}, Options())
     by_trial, by_cluster = (
         np.ptp(interval(replicates(statistic, Resampler(classes, units), 200)["auc"]))
         for units in (None, clusters)

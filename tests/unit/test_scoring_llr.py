@@ -238,7 +238,7 @@ def test_fitting_and_testing_on_the_same_trials_is_refused(monkeypatch, capsys, 
         ({"labels": ["spoof", "spoof"]}, "expected two or more different names"),
         (
             {"labels": ["tts", "bonafide"]},
-            "logits of tts, bonafide, training counts of bonafide, spoof",
+            "expected counts of tts, bonafide",
         ),
         ({"extra": 1}, "expected an object with the fields"),
     ],
@@ -259,8 +259,8 @@ def test_a_calibration_set_of_another_model_is_refused(monkeypatch, capsys, sets
     ("file", "text", "words"),
     [
         ("lab2num_utts", "bonafide 10\nspoof 91\n", "but"),
-        ("lab2num_utts", "bonafide ten\nspoof 90\n", "bonafide has count 'ten'"),
-        ("dev/utt2lab", "dev0000 spoof\n", "is only in one of"),
+        ("lab2num_utts", "bonafide ten\nspoof 90\n", "'bonafide': 'ten'"),
+        ("dev/utt2lab", "dev0000 spoof\n", "dev0001 is not in"),
         ("dev/utt2lab", "dev0000 fake\n", "label 'fake'"),
         ("eval/logits.scp", "eval0000 missing.ark:9\n", "eval0000 can't be read"),
         ("eval/logits.scp", "", "empty"),
@@ -279,7 +279,6 @@ def test_files_that_disagree_are_refused(monkeypatch, capsys, sets, file, text, 
     [
         ("--pi_spoof", 1.5),
         ("--pi_spoof", 0.5, "--cal_label", "x"),
-        ("--pi_spoof", 0.5, "--labels", "a,b"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(monkeypatch, capsys, sets, words):

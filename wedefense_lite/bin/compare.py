@@ -6,8 +6,8 @@ from wedefense_lite import cli
 from wedefense_lite.files import InputError, write_json
 from wedefense_lite.metrics.bootstrap import Resampler, interval, replicates
 from wedefense_lite.metrics.costs import cost_model
-from wedefense_lite.metrics.summary import detection_statistic
-from wedefense_lite.scoring.scores import read_conditions, read_trials
+from wedefense_lite.metrics.summary import Options, detection_statistic
+from wedefense_lite.scoring.scores import read_condition, read_trials
 
 
 def compare(
@@ -21,7 +21,7 @@ def compare(
     seed: int = 0,
     json: str | None = None,
 ) -> None:
-    """Print each metric of A and B, their difference with its 95 % interval, and how often A is lower.
+    """Print each metric of A and B, their difference, its 95 % interval and a two-sided p value.
 
     Args:
         a: scores ``filename cm-score`` of system A.
@@ -37,46 +37,35 @@ def compare(
     key, model = cli.needed("--cm_key", cm_key), cli.checked(cost_model, cost)
     if bootstrap < 1:
         raise InputError(f"--bootstrap is {bootstrap}, expected 1 or more")
-    names, classes, scores_a = read_trials(a, key)
-    scores_b = read_trials(b, key)[2]
-    [clusters] = read_conditions(cli.needed("--meta", meta) if cluster else "", [cluster], names)
+    names, classes, of_a = read_trials(a, key)
+    of_b = read_trials(b, key)[2]
+    clusters = read_condition(cli.needed("--meta", meta), cluster, names) if cluster else None
     systems = [
-        detection_statistic(classes, scores, model, None, "merge") for scores in (scores_a, scores_b)
+        detection_statistic(classes, {"cm-score": scores}, Options(model)) for scores in (of_a, of_b)
     ]
-    of_a, of_b = (system(None) for system in systems)
 
-    def difference(weights: np.ndarray) -> dict[str, float]:
-        sample_a, sample_b = (system(weights) for system in systems)
-        return {name: sample_a[name] - sample_b[name] for name in sample_a}
-
-    samples = replicates(difference, Resampler(classes, clusters), bootstrap, seed)
-    results = {
-        name: {
-            "a": of_a[name],
-            "b": of_b[name],
-            "difference": of_a[name] - of_b[name],
-            "ci": interval(values),
-            "share_a_lower": float(np.mean(values < 0)),
-            "p_value": _p_value(values),
+    def differences(weights: np.ndarray | None) -> dict[str, float]:
+        values = [system(weights) for system in systems]
+        return {
+            name: values[0][name] - values[1][name] for name in values[0] if name != "eer_threshold"
         }
-        for name, values in samples.items()
-        if name != "eer_threshold"
-        and np.isfinite(values).all()
-        and np.isfinite(of_a[name] - of_b[name])
-    }
-    print(
-        f"cost model: {model}\n{'':>10} {'A':>9} {'B':>9} {'A - B':>9} {'95 % interval':>21} {'p':>7}"
-    )
-    for name, row in results.items():
-        ends = "{:.5f}..{:.5f}".format(*row["ci"])
-        numbers = " ".join(f"{row[column]:9.5f}" for column in ("a", "b", "difference"))
-        print(f"{name:>10} {numbers} {ends:>21} {row['p_value']:7.4f}")
+
+    whole, values = differences(None), [system(None) for system in systems]
+    results = {"cost": model.as_dict(), "bootstrap": bootstrap}
+    print(f"cost model: {model}\n{'':>9}        A        B    A - B  (95 % interval)  p")
+    for name, samples in replicates(differences, Resampler(classes, clusters), bootstrap, seed).items():
+        if np.isfinite([whole[name], *samples]).all():
+            row = {"a": values[0][name], "b": values[1][name], "difference": whole[name]}
+            low, high = interval(samples)
+            results[name] = row | {"ci": (low, high), "p_value": _p_value(samples)}
+            cells = " ".join(f"{value:8.5f}" for value in row.values())
+            print(f"{name:>9} {cells}  ({low:.5f} .. {high:.5f})  {results[name]['p_value']:.4f}")
     if json:
-        write_json(json, results | {"cost": model.as_dict(), "bootstrap": bootstrap})
+        write_json(json, results)
 
 
 def _p_value(differences: np.ndarray) -> float:
-    """Two-sided: twice the smaller share of samples on either side of zero, never below 1 / samples."""
+    """Twice the smaller share of samples on either side of zero, never below 2 / (samples + 1)."""
     beyond = min(np.sum(differences <= 0), np.sum(differences >= 0)) + 1
     return float(min(1.0, 2 * beyond / (len(differences) + 1)))
 

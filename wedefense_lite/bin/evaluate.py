@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -12,19 +11,12 @@ import numpy as np
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, write_json, write_text
 from wedefense_lite.labels import LABELS
-from wedefense_lite.metrics import tandem
 from wedefense_lite.metrics.bootstrap import Resampler, interval, replicates
-from wedefense_lite.metrics.classification import decision_metrics
+from wedefense_lite.metrics.classification import confusion_matrix, decision_metrics
 from wedefense_lite.metrics.costs import CostModel, cost_model
-from wedefense_lite.metrics.summary import Statistic, detection_statistic, verification_statistic
-from wedefense_lite.scoring.scores import (
-    ASV_LABELS,
-    by_class,
-    read_asv_scores,
-    read_conditions,
-    read_headed,
-    read_trials,
-)
+from wedefense_lite.metrics.summary import Options, detection_statistic, verification_statistic
+from wedefense_lite.metrics.tandem import ASVSPOOF5_ASV, AsvRates, measured_rates, tandem_costs
+from wedefense_lite.scoring import scores as files
 
 # Rates that the table prints in percent.
 PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer")
@@ -32,12 +24,12 @@ PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer")
 
 @dataclass
 class Trials:
-    """What is evaluated: trials, their classes, the metrics of any subset, and results besides."""
+    """Names, classes and scores by column of the trials, their clusters if any."""
 
     names: list[str]
     classes: np.ndarray
-    statistic: Callable[[np.ndarray], Statistic]
-    extra: dict
+    scores: dict[str, np.ndarray]
+    clusters: np.ndarray | None = None
 
 
 def evaluate(
@@ -47,7 +39,7 @@ def evaluate(
     sasv: str | None = None,
     sasv_key: str | None = None,
     asv_scores: str | None = None,
-    asv_rates: str | None = None,
+    asv_rates: Literal["asvspoof5"] | tuple[float, float, float] | None = None,
     meta: str | None = None,
     by: str | None = None,
     bootstrap: int = 0,
@@ -68,7 +60,7 @@ def evaluate(
             for t2_single.
         sasv_key: t2: labels with the header ``spk filename cm-label asv-label``.
         asv_scores: lines ``source key score`` of an ASV system, whose error rates the t-DCF takes.
-        asv_rates: these rates, ``miss,fa_nontarget,fa_spoof``, or ``asvspoof5`` for track 2's own.
+        asv_rates: these rates, ``[miss,fa_nontarget,fa_spoof]``, or ``asvspoof5`` for track 2's own.
         meta: metadata table with a header that names the columns, or lines ``utt value`` without one
             (``utt2attack``), which then are the column asked for; two with a comma between, if
             ``by`` and ``cluster`` are not in the same one.
@@ -82,129 +74,121 @@ def evaluate(
         txt: file for the same table as is printed.
     """
     model = cli.checked(cost_model, cost)
-    asv = _asv(asv_scores, asv_rates, model, tie)
+    options = Options(model, _asv(asv_scores, asv_rates, model, tie), tie)
     if m == "t1":
-        trials = _track1(cli.needed("--cm", cm), cli.needed("--cm_key", cm_key), model, asv, tie)
+        names, classes, scores = files.read_trials(
+            cli.needed("--cm", cm), cli.needed("--cm_key", cm_key)
+        )
+        trials = Trials(names, classes, {"cm-score": scores})
     else:
-        files = cli.needed("--sasv", sasv), cli.needed("--sasv_key", sasv_key)
-        trials = _track2(*files, m == "t2_single", model, asv, tie)
-    if by or cluster:
-        cli.needed("--meta", meta)
-    conditions, clusters = read_conditions(meta or "", [by, cluster], trials.names)
-    measured = partial(_measured, trials, clusters, bootstrap, seed)
-    results = measured(np.ones(len(trials.names), dtype=bool), "pooled")
-    if conditions is not None:
-        spoof = trials.classes == "spoof"
-        values = np.unique(conditions[spoof]).tolist()
-        results["by"] = {value: measured(~spoof | (conditions == value), value) for value in values}
-    results |= trials.extra | {"cost": model.as_dict(), "tie": tie}
-    if asv:
-        results["asv_rates"] = asv._asdict()
-    table = "\n".join(_table(results, model, asv))
-    print(table)
+        columns = ("sasv-score", "cm-score", "asv-score")[: 1 if m == "t2_single" else 3]
+        trials = _track2(cli.needed("--sasv", sasv), cli.needed("--sasv_key", sasv_key), columns)
+    tables = cli.needed("--meta", meta).split(",") if by or cluster else []
+    headed = len(tables) == 1 and bool(by and cluster)  # a column without a name can't be both
+    if cluster:
+        trials.clusters = files.read_condition(tables[-1], cluster, trials.names, headed)
+    measured = partial(_measured, trials, options, bootstrap, seed)
+    results = measured("pooled", np.full(len(trials.names), True))
+    if by:
+        values, spoof = (
+            files.read_condition(tables[0], by, trials.names, headed),
+            trials.classes == "spoof",
+        )
+        kinds = np.unique(values[spoof]).tolist()
+        results["by"] = {kind: measured(kind, ~spoof | (values == kind)) for kind in kinds}
+    if m == "t1":
+        decisions = decision_metrics(confusion_matrix(classes == "bonafide", scores >= model.threshold))
+        results["decisions"] = {"threshold": model.threshold, "order": LABELS} | decisions
+    results |= {"cost": model.as_dict(), "tie": tie} | (
+        {"asv_rates": options.asv._asdict()} if options.asv else {}
+    )
+    table = _table(results, options)
+    print(table, end="")
     if txt:
-        write_text(txt, table + "\n")
+        write_text(txt, table)
     if json:
         write_json(json, results)
 
 
-def _track1(cm: str, cm_key: str, model: CostModel, asv: tandem.AsvRates | None, tie: str) -> Trials:
-    names, classes, scores = read_trials(cm, cm_key)
-    accepted, bonafide = scores >= model.threshold, classes == "bonafide"
-    confusion = [
-        [int((accepted[true] == predicted).sum()) for predicted in (False, True)]
-        for true in (~bonafide, bonafide)
-    ]
-    extra = {"decisions": {"threshold": model.threshold, "order": LABELS} | decision_metrics(confusion)}
-
-    def statistic(rows: np.ndarray) -> Statistic:
-        return detection_statistic(classes[rows], scores[rows], model, asv, tie)
-
-    return Trials(names, classes, statistic, extra)
-
-
-def _track2(
-    sasv: str, sasv_key: str, single: bool, model: CostModel, asv: tandem.AsvRates | None, tie: str
-) -> Trials:
-    ids, systems = (
-        ("spk", "filename"),
-        ["sasv-score"] if single else ["sasv-score", "cm-score", "asv-score"],
+def _track2(sasv: str, key: str, columns: tuple[str, ...]) -> Trials:
+    """Trials of a speaker and an utterance each."""
+    ids, kinds = ("spk", "filename"), files.one_of(files.ASV_LABELS)
+    labels = files.read_column(key, "asv-label", kinds, ids)
+    for trial, label in files.read_column(key, "cm-label", files.one_of(LABELS), ids).items():
+        if (label == "spoof") != (labels[trial] == "spoof"):
+            raise InputError(f"{key}: {trial} is {label} by cm-label and {labels[trial]} by asv-label")
+    classes = np.array(list(labels.values()))
+    files.by_class(classes, classes, files.ASV_LABELS, key)
+    scores = {column: files.read_column(sasv, column, files.number, ids) for column in columns}
+    return Trials(
+        list(labels),
+        classes,
+        {column: files.aligned(scores[column], sasv, labels, key) for column in columns},
     )
-    table, key = read_headed(sasv, systems, ids), read_headed(sasv_key, ["cm-label", "asv-label"], ids)
-    classes = key.labels("asv-label", ASV_LABELS)
-    for row in np.flatnonzero((key.labels("cm-label") == "spoof") != (classes == "spoof"))[:1]:
-        raise InputError(f"{key.at(row)} is spoof by one label and not by the other")
-    order = table.rows_of(key)
-    scores = {system: table.numbers(system)[order] for system in systems}
-    by_class(classes, classes, ASV_LABELS, sasv_key)
-
-    def statistic(rows: np.ndarray) -> Statistic:
-        chosen = {system: values[rows] for system, values in scores.items()}
-        return verification_statistic(classes[rows], chosen, model, asv, tie)
-
-    return Trials(key.names, classes, statistic, {})
 
 
 def _measured(
-    trials: Trials, clusters: np.ndarray | None, bootstrap: int, seed: int, rows: np.ndarray, name: str
+    trials: Trials, options: Options, bootstrap: int, seed: int, name: str, rows: np.ndarray
 ) -> dict:
     """Counts, metrics and intervals of some rows; a metric that is not finite is left out."""
-    classes, statistic = trials.classes[rows], trials.statistic(rows)
+    classes, scores = (
+        trials.classes[rows],
+        {column: cells[rows] for column, cells in trials.scores.items()},
+    )
+    build = verification_statistic if "sasv-score" in scores else detection_statistic
+    statistic = build(classes, scores, options)
     metrics = cli.checked(statistic, None)
     undefined = [metric for metric, value in metrics.items() if not math.isfinite(value)]
     if undefined:
         logging.warning("%s: infinite scores leave %s undefined", name, ", ".join(undefined))
-    if metrics.get("eer", metrics.get("sasv_eer")) > 0.5:
+    if metrics.get("eer", 0) > 0.5 or metrics.get("sasv_eer", 0) > 0.5:
         logging.warning("%s: EER above 50 %%, the polarity may be flipped (higher is bona fide)", name)
     result = {f"n_{kind}": int((classes == kind).sum()) for kind in np.unique(classes)}
     result |= {metric: value for metric, value in metrics.items() if metric not in undefined}
     if bootstrap:
-        resampler = Resampler(classes, None if clusters is None else clusters[rows])
+        resampler = Resampler(classes, None if trials.clusters is None else trials.clusters[rows])
         samples = replicates(statistic, resampler, bootstrap, seed)
-        result["ci"] = {
-            k: interval(v) for k, v in samples.items() if k in result and np.isfinite(v).all()
-        }
+        finite = [
+            metric for metric in samples if metric in result and np.isfinite(samples[metric]).all()
+        ]
+        result["ci"] = {metric: interval(samples[metric]) for metric in finite}
     return result
 
 
-def _asv(scores: str | None, rates: str | None, model: CostModel, tie: str) -> tandem.AsvRates | None:
+def _asv(
+    scores: str | None, rates: tuple[float, ...] | str | None, model: CostModel, tie: str
+) -> AsvRates | None:
     """ASV error rates, measured or given, checked to make a t-DCF."""
+    if not scores and not rates:
+        return None
     if scores and rates:
         raise InputError("--asv_scores and --asv_rates are both given, expected one of them")
     if scores:
-        asv = tandem.asv_rates(**read_asv_scores(scores), tie=tie)
-    elif rates == "asvspoof5":
-        asv = tandem.ASVSPOOF5_ASV
-    elif rates:
-        numbers = cli.checked(lambda: list(map(float, rates.split(","))))
-        if len(numbers) != 3 or not all(0 <= number <= 1 for number in numbers):
-            raise InputError(
-                f"--asv_rates is {rates!r}, expected asvspoof5 or miss,fa_nontarget,fa_spoof"
-            )
-        asv = tandem.AsvRates(*numbers)
+        asv = measured_rates(**files.read_asv_scores(scores), tie=tie)
     else:
-        return None
-    cli.checked(tandem.tandem_costs, asv, model)
+        asv = ASVSPOOF5_ASV if rates == "asvspoof5" else AsvRates(*rates)
+    cli.checked(tandem_costs, asv, model)
     return asv
 
 
-def _table(results: dict, model: CostModel, asv: tandem.AsvRates | None) -> list[str]:
-    """Lines of the table: pooled, its interval if any, then each condition; rates in percent."""
-    columns = [key for key, value in results.items() if isinstance(value, int | float)]
-    rows = [["", *(f"{key} %" if key in PERCENT else key for key in columns)]]
+def _table(results: dict, options: Options) -> str:
+    """Pooled metrics, their intervals if any, then those of each condition; rates in percent."""
+    keys = [key for key, value in results.items() if isinstance(value, int | float)]
+    rows = [["", *(f"{key} %" if key in PERCENT else key for key in keys)]]
     for name, result in {"pooled": results, **results.get("by", {})}.items():
-        rows.append([name, *(_cell(key, result.get(key)) for key in columns)])
+        rows.append([name, *(_cell(key, result[key]) if key in result else "" for key in keys)])
         if "ci" in result:
-            ends = [[_cell(key, end) for end in result["ci"].get(key, ())] for key in columns]
-            rows.append(["  95 %", *("..".join(end) for end in ends)])
+            ends = [[_cell(key, end) for end in result["ci"].get(key, ())] for key in keys]
+            rows.append(["  95 %", *map("..".join, ends)])
     widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows]
-    return [f"cost model: {model}"] + ([f"ASV: {asv}"] if asv else []) + lines
+    lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
+    asv = [f"ASV: {options.asv}"] if options.asv else []
+    return "\n".join([f"cost model: {options.cost}", *asv, *lines, ""])
 
 
-def _cell(key: str, value: float | None) -> str:
-    if value is None or isinstance(value, int):
-        return "" if value is None else str(value)
+def _cell(key: str, value: float) -> str:
+    if isinstance(value, int):
+        return str(value)
     return f"{100 * value:.3f}" if key in PERCENT else f"{value:.4f}"
 
 

@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, write_json
+from wedefense_lite.files import InputError, iter_rows, write_json
 from wedefense_lite.labels import label_id
 from wedefense_lite.metrics.mixtures import assign_by_oracle, assign_by_sisdr, mixture_metrics
-from wedefense_lite.scoring.scores import Table, read_headed
+from wedefense_lite.scoring.scores import aligned, number, read_column
 
 
 def evaluate_mixtures(
@@ -23,7 +23,7 @@ def evaluate_mixtures(
 
     Args:
         scores: header ``mixture stream score sisdr_1 sisdr_2 ...``, a line for each of K streams,
-            numbered from 1 (or 0): higher is more bona fide, SI-SDR against each source in dB.
+            numbered from 1 or 0: higher is more bona fide, SI-SDR against each source in dB.
         key: header ``mixture label_1 label_2 ...``, the label of each source.
         assignment: which source a stream is of: sisdr, by the highest sum of SI-SDR; identity, the one
             of its number; oracle, the one that its score fits best, an upper bound. By default sisdr
@@ -31,57 +31,40 @@ def evaluate_mixtures(
         threshold: a stream is bona fide at this score or more.
         json: file for the results, rates as fractions.
     """
-    truth = read_headed(key, ["label_1", "label_2"], ids=["mixture"])
-    names = [name for name in truth.columns if name.startswith("label_")]
-    labels = np.array([[label_id(label) for label in truth.labels(name)] for name in names]).T
-    table = read_headed(scores, ["stream", "score"], ids=["mixture", "stream"])
-    rows = _streams(table, truth, talkers=len(names))
-    values = table.numbers("score")[rows]
-    sisdr = [name for name in table.columns if name.startswith("sisdr_")]
+    truth = [read_column(key, name, label_id, ["mixture"]) for name in _named(key, "label_")]
+    if len(truth) < 2:
+        raise InputError(f"{key}: {len(truth)} columns label_*, expected 2 or more")
+    labels = np.array([list(column.values()) for column in truth]).T
+
+    def by_stream(column: str) -> np.ndarray:
+        cells = read_column(scores, column, number, ["mixture", "stream"])
+        first = min((name.split()[1] for name in cells), default="1") != "0"
+        names = {
+            f"{mixture} {first + stream}": None for mixture in truth[0] for stream in range(len(truth))
+        }
+        return aligned(cells, scores, names, key).reshape(labels.shape)
+
+    values, sisdr = by_stream("score"), _named(scores, "sisdr_")
     assignment = assignment or ("sisdr" if sisdr else "identity")
+    sources = np.broadcast_to(np.arange(len(truth)), labels.shape)
     if assignment == "sisdr":
-        if len(sisdr) != len(names):
-            raise InputError(f"{scores}: {len(sisdr)} columns sisdr_*, expected {len(names)}")
-        sources = assign_by_sisdr(np.stack([table.numbers(name)[rows] for name in sisdr], axis=2))
+        if len(sisdr) != len(truth):
+            raise InputError(f"{scores}: {len(sisdr)} columns sisdr_*, expected {len(truth)}")
+        sources = assign_by_sisdr(np.stack([by_stream(name) for name in sisdr], axis=2))
     elif assignment == "oracle":
         logging.warning("oracle assignment looks at the labels: source metrics are upper bounds")
         sources = assign_by_oracle(values, labels)
-    else:
-        sources = np.broadcast_to(np.arange(len(names)), labels.shape)
     results = mixture_metrics(values, labels, sources, threshold)
     results |= {"n_mixtures": len(labels), "assignment": assignment, "threshold": threshold}
-    _show(results)
+    for name, value in results.items():
+        print(f"{name}: {value}")
     if json:
         write_json(json, results)
 
 
-def _streams(table: Table, truth: Table, talkers: int) -> np.ndarray:
-    """``(M, K)`` row of each stream of each mixture, in the order of the key and of the numbers."""
-    found: dict[str, dict[int, int]] = {name: {} for name in truth.names}
-    for row, (mixture, stream) in enumerate(zip(table.columns["mixture"], table.columns["stream"])):
-        if mixture not in found:
-            raise InputError(f"{table.at(row)} is not in {truth.path}")
-        if not stream.isdecimal():
-            raise InputError(f"{table.at(row)} has stream {stream!r}, expected a number")
-        found[mixture][int(stream)] = row
-    for mixture, streams in found.items():
-        if sorted(streams) not in (list(range(talkers)), list(range(1, talkers + 1))):
-            raise InputError(
-                f"{table.path}: {mixture} has streams {sorted(streams)}, expected 1 to {talkers}"
-            )
-    return np.array([[streams[number] for number in sorted(streams)] for streams in found.values()])
-
-
-def _show(results: dict) -> None:
-    print(f"assignment: {results['assignment']}, bona fide at {results['threshold']:g} or more")
-    print("true \\ predicted", *(f"{name:>6}" for name in results["classes"]))
-    for name, counts in zip(results["classes"], results["confusion"]):
-        print(f"{name:>16}", *(f"{count:6d}" for count in counts))
-    for name in ("precision", "recall", "f1"):
-        print(f"{name:>16}", *(f"{100 * value:6.2f}" for value in results[name]))
-    for name, value in results.items():
-        if isinstance(value, float) and name != "threshold":
-            print(f"{name}: {100 * value:.3f} %")
+def _named(path: str, prefix: str) -> list[str]:
+    """Columns of a table whose names start with ``prefix``."""
+    return [name for name in next(iter_rows(path, columns=None))[1] if name.startswith(prefix)]
 
 
 if __name__ == "__main__":

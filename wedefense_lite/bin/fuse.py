@@ -7,11 +7,10 @@ import numpy as np
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, write_json
-from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.scoring.calibration import fit_affine, refuse_overlap
-from wedefense_lite.scoring.scores import Table, by_class, read_headed, write_scores
-from wedefense_lite.scoring.sidecar import Sidecar, read_sidecar, write_sidecar
+from wedefense_lite.scoring.scores import aligned, read_scores, read_trials, write_scores
+from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
 
 
 def fuse(cm: str, cal_cm: str, cal_key: str, out: str, pi_spoof: float = 0.05) -> None:
@@ -27,29 +26,19 @@ def fuse(cm: str, cal_cm: str, cal_key: str, out: str, pi_spoof: float = 0.05) -
     files, cal_files = cm.split(","), cal_cm.split(",")
     if len(files) != len(cal_files):
         raise InputError(f"--cm has {len(files)} systems and --cal_cm {len(cal_files)}")
-    key = read_headed(cal_key, ["cm-label"])
-    fitted = by_class(key.labels("cm-label"), _scores(cal_files, key), LABELS, cal_key)
-    tested = read_headed(files[0], ["cm-score"])
-    refuse_overlap(key.names, tested.names, files[0])
-    affine = cli.checked(fit_affine, fitted["bonafide"], fitted["spoof"], pi_spoof)
-    llr = affine(_scores(files, tested))
-    cllr = SortedScores(affine(fitted["bonafide"]), affine(fitted["spoof"])).cllr()
-    write_scores(out, tested.names, llr)
+    held_out = [read_trials(file, cal_key) for file in cal_files]
+    tested = [read_scores(file) for file in files]
+    refuse_overlap(held_out[0][0], tested[0], files[0])
+    bonafide = held_out[0][1] == "bonafide"
+    known = np.stack([scores for _, _, scores in held_out], axis=1)
+    affine = cli.checked(fit_affine, known[bonafide], known[~bonafide], pi_spoof)
+    cllr = SortedScores(affine(known[bonafide]), affine(known[~bonafide])).cllr()
+    columns = [aligned(scores, file, tested[0], files[0]) for scores, file in zip(tested, files)]
+    write_scores(out, tested[0], affine(np.stack(columns, axis=1)))
     write_sidecar(out, Sidecar(model=cm))
     report = {"systems": files, "fitted_on": cal_cm, "pi_spoof": pi_spoof, "cllr_after": cllr}
-    write_json(Path(out).parent / "calibration.json", asdict(affine) | report)
-    print(f"weights {', '.join(f'{scale:.4g}' for scale in affine.scale)}, offset {affine.offset:.4g}")
-    print(f"Cllr {cllr:.4f} on the calibration set itself")
-
-
-def _scores(files: list[str], key: Table) -> np.ndarray:
-    """``(N, K)`` scores of K systems in the order of ``key``."""
-    columns = []
-    for file in files:
-        read_sidecar(file, required=False)
-        table = read_headed(file, ["cm-score"])
-        columns.append(table.numbers("cm-score")[table.rows_of(key)])
-    return np.stack(columns, axis=1)
+    write_json(Path(out).with_name("calibration.json"), asdict(affine) | report)
+    print(f"{affine}: Cllr {cllr:.4f} on the calibration set itself")
 
 
 if __name__ == "__main__":

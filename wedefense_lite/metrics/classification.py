@@ -4,6 +4,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
+def confusion_matrix(true: ArrayLike, predicted: ArrayLike, classes: int = 2) -> np.ndarray:
+    """``(C, C)`` counts, rows true, columns predicted, from class indices of any trials."""
+    confusion = np.zeros((classes, classes), dtype=int)
+    np.add.at(confusion, (np.asarray(true, dtype=int), np.asarray(predicted, dtype=int)), 1)
+    return confusion
+
+
 def decision_metrics(confusion: ArrayLike) -> dict:
     """Metrics of decisions among C classes.
 

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
 from wedefense_lite.labels import BONAFIDE
-from wedefense_lite.metrics.classification import decision_metrics
+from wedefense_lite.metrics.classification import confusion_matrix, decision_metrics
 from wedefense_lite.metrics.detection import SortedScores
 
 
@@ -63,10 +63,9 @@ def mixture_metrics(
         not in the order of their sources. An EER without one of its classes is left out.
     """
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    talkers = scores.shape[1]
-    confusion = np.zeros((talkers + 1, talkers + 1), dtype=int)
-    bonafide = labels == BONAFIDE
-    np.add.at(confusion, (bonafide.sum(axis=1), (scores >= threshold).sum(axis=1)), 1)
+    talkers, bonafide = scores.shape[1], labels == BONAFIDE
+    accepted = (scores >= threshold).sum(axis=1)
+    confusion = confusion_matrix(bonafide.sum(axis=1), accepted, talkers + 1)
     truth = np.take_along_axis(bonafide, np.asarray(sources), axis=1)
     metrics = {"classes": class_names(talkers)} | decision_metrics(confusion)
     metrics["source_accuracy"] = float(np.mean((scores >= threshold) == truth))

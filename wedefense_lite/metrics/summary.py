@@ -1,20 +1,28 @@
 """All metrics of a set of trials at once, as functions of the weight of each trial."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from wedefense_lite.metrics.costs import CostModel
+from wedefense_lite.metrics.costs import DEFAULT, CostModel
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.tandem import AsvRates, asv_rates, concurrent_teer, min_adcf, min_tdcf
+from wedefense_lite.metrics.tandem import AsvRates, concurrent_teer, measured_rates, min_adcf, min_tdcf
 
 Statistic = Callable[[np.ndarray | None], dict[str, float]]
 
 
-def detection_metrics(
-    scores: SortedScores, cost: CostModel, asv: AsvRates | None = None, tie: str = "merge"
-) -> dict[str, float]:
+class Options(NamedTuple):
+    """What metrics depend on besides the scores: costs, error rates of an ASV system, the tie rule."""
+
+    cost: CostModel = DEFAULT
+    asv: AsvRates | None = None
+    tie: str = "merge"
+
+
+def detection_metrics(scores: SortedScores, options: Options) -> dict[str, float]:
     """Every metric of a spoof detector by its name in the results; t-DCF only with ASV rates."""
+    cost, asv, tie = options
     metrics = {
         "eer": scores.eer(tie).value,
         "eer_threshold": scores.eer(tie).threshold,
@@ -25,54 +33,50 @@ def detection_metrics(
         "min_cllr": scores.min_cllr(),
         "auc": scores.auc(),
     }
-    if asv is not None:
-        metrics |= {
-            f"min_tdcf_{form}": min_tdcf(scores, asv, cost, form).value for form in ("2019", "2021")
-        }
-    return metrics
+    forms = ("2019", "2021") if asv else ()
+    return metrics | {f"min_tdcf_{form}": min_tdcf(scores, asv, cost, form).value for form in forms}
 
 
 def detection_statistic(
-    classes: np.ndarray, scores: np.ndarray, cost: CostModel, asv: AsvRates | None, tie: str
+    classes: np.ndarray, scores: dict[str, np.ndarray], options: Options
 ) -> Statistic:
-    """Metrics of trials of the classes ``bonafide`` and ``spoof``, sorted once for all weights."""
-    bonafide = classes != "spoof"
-    given = SortedScores(scores[bonafide], scores[~bonafide])
+    """Metrics of the ``cm-score`` of trials of the classes ``bonafide`` and ``spoof``, sorted once."""
+    bonafide = classes == "bonafide"
+    given = SortedScores(scores["cm-score"][bonafide], scores["cm-score"][~bonafide])
 
-    def statistic(weights: np.ndarray | None = None) -> dict[str, float]:
+    def statistic(weights: np.ndarray | None) -> dict[str, float]:
         weighted = given if weights is None else given.weighted(weights[bonafide], weights[~bonafide])
-        return detection_metrics(weighted, cost, asv, tie)
+        return detection_metrics(weighted, options)
 
     return statistic
 
 
 def verification_statistic(
-    classes: np.ndarray, scores: dict[str, np.ndarray], cost: CostModel, asv: AsvRates | None, tie: str
+    classes: np.ndarray, scores: dict[str, np.ndarray], options: Options
 ) -> Statistic:
     """Metrics of trials of the classes ``target``, ``nontarget`` and ``spoof``.
 
     Args:
         classes: ``(N,)`` class of each trial.
         scores: ``sasv-score`` (one for both decisions), and ``cm-score`` with ``asv-score`` or neither.
-        asv: rates for the t-DCF; None measures them on the ``asv-score``.
+        options: without ASV rates they are measured on the ``asv-score``.
     """
-    names = "target", "nontarget", "spoof"
-    rows = [np.flatnonzero(classes == name) for name in names]
+    rows = [np.flatnonzero(classes == name) for name in ("target", "nontarget", "spoof")]
 
-    def statistic(weights: np.ndarray | None = None) -> dict[str, float]:
+    def statistic(weights: np.ndarray | None) -> dict[str, float]:
         chosen = rows if weights is None else [np.repeat(row, weights[row]) for row in rows]
         split = {system: [values[row] for row in chosen] for system, values in scores.items()}
         target, nontarget, spoof = split["sasv-score"]
         metrics = {
-            "min_adcf": min_adcf(target, nontarget, spoof, cost).value,
-            "sasv_eer": SortedScores(target, np.concatenate([nontarget, spoof])).eer(tie).value,
-            "sv_eer": SortedScores(target, nontarget).eer(tie).value,
-            "spf_eer": SortedScores(target, spoof).eer(tie).value,
+            "min_adcf": min_adcf(target, nontarget, spoof, options.cost).value,
+            "sasv_eer": SortedScores(target, np.concatenate([nontarget, spoof])).eer(options.tie).value,
+            "sv_eer": SortedScores(target, nontarget).eer(options.tie).value,
+            "spf_eer": SortedScores(target, spoof).eer(options.tie).value,
         }
         if "cm-score" in split:
             bonafide, fake = np.concatenate(split["cm-score"][:2]), split["cm-score"][2]
-            rates = asv or asv_rates(*split["asv-score"], tie)
-            metrics |= detection_metrics(SortedScores(bonafide, fake), cost, rates, tie)
+            asv = options.asv or measured_rates(*split["asv-score"], options.tie)
+            metrics |= detection_metrics(SortedScores(bonafide, fake), options._replace(asv=asv))
             metrics["teer"] = concurrent_teer(bonafide, fake, *split["asv-score"])
         return metrics
 

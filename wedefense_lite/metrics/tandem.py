@@ -23,7 +23,7 @@ class AsvRates(NamedTuple):
 ASVSPOOF5_ASV = AsvRates(0.01880141010575793, 0.01881016557566423, 0.4607082907604729)
 
 
-def asv_rates(
+def measured_rates(
     target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, tie: str = "merge"
 ) -> AsvRates:
     """Error rates of an ASV system at its EER threshold (targets against nontargets).

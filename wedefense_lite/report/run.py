@@ -10,10 +10,9 @@ import numpy as np
 import yaml
 
 from wedefense_lite.files import InputError, read_json, read_table, read_text
-from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.costs import CostModel, cost_model
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.scoring.scores import by_class, read_headed
+from wedefense_lite.scoring.scores import read_trials
 from wedefense_lite.scoring.sidecar import Sidecar, read_sidecar
 
 COLOURS = ("#E69F00", "#0072B2", "#CC79A7", "#56B4E9")  # of sets; after Okabe and Ito
@@ -105,24 +104,20 @@ def read_history(path: str | Path) -> History:
 def read_set(exp_dir: Path, data_dir: Path, name: str, colour: str) -> ScoredSet:
     """Scores, labels and conditions of one set, and the numbers that stage 7 found for them."""
     path, results_path = exp_dir / "posteriors" / name / "llr.txt", exp_dir / f"results_{name}.json"
-    table, key = (
-        read_headed(path, ["cm-score"]),
-        read_headed(data_dir / "cm_key_file.txt", ["cm-label"]),
-    )
-    llr, labels = table.numbers("cm-score")[table.rows_of(key)], key.labels("cm-label")
-    classes, results = by_class(labels, llr, LABELS, key.path), read_json(results_path)
-    scores = SortedScores(classes["bonafide"], classes["spoof"])
+    key, labels, llr = read_trials(path, data_dir / "cm_key_file.txt")
+    scores = SortedScores(llr[labels == "bonafide"], llr[labels == "spoof"])
+    results = read_json(results_path)
     if not math.isclose(results.get("cllr", math.inf), scores.cllr(), rel_tol=1e-9):
         raise InputError(f"{results_path}: its Cllr is not that of {path}: run stage 7 again")
     return ScoredSet(
         name=name,
         colour=colour,
-        key=np.array(key.names),
+        key=np.array(key),
         llr=llr,
         bonafide=labels == "bonafide",
-        attack=_column(data_dir / "utt2attack", key.names),
-        speaker=_column(data_dir / "utt2spk", key.names),
-        seconds=_column(data_dir / "utt2dur", key.names).astype(float),
+        attack=_column(data_dir / "utt2attack", key),
+        speaker=_column(data_dir / "utt2spk", key),
+        seconds=_column(data_dir / "utt2dur", key).astype(float),
         scores=scores,
         cost=cost_model(results["cost"]["name"]),
         results=results,

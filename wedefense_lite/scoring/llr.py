@@ -59,59 +59,50 @@ def bonafide_classes(labels: Sequence[str], bonafide_labels: Sequence[str]) -> n
     return np.isin(labels, bonafide_labels)
 
 
-def read_counts(path: str | Path, utt2lab: str | Path | None = None) -> dict[str, int]:
-    """Trials a label from ``lab2num_utts``, checked against ``utt2lab`` where that is given.
-
-    Raises:
-        InputError: a count that is no positive integer, or that differs from the labels.
-    """
-    counts = {}
-    for label, text in read_table(path).items():
-        if not text.isdecimal() or int(text) == 0:
-            raise InputError(f"{path}: {label} has count {text!r}, expected a positive integer")
-        counts[label] = int(text)
-    if utt2lab:
-        found = dict(Counter(read_table(utt2lab).values()))
-        if found != counts:
-            raise InputError(f"{path}: has {counts}, but {utt2lab} has {found}")
-    return counts
-
-
 def training_prior(
-    sidecar: Sidecar, counts: dict[str, int] | None, source: str | Path
+    sidecar: Sidecar, scp: str | Path, training_counts: str | None, train_label: str | None
 ) -> tuple[float, ...] | None:
-    """Effective class prior of the loss; counts of training trials serve where the sidecar has none.
+    """Effective class prior of the loss; shares of the training trials where the sidecar has none.
 
     Args:
         sidecar: of the logits.
-        counts: training trials a label, or None.
-        source: what to name in errors.
+        scp: the logits, for errors.
+        training_counts: ``lab2num_utts``, trials a label.
+        train_label: ``utt2lab`` of the same trials.
 
     Returns:
         One prior a class; None for a head without a posterior, which gets no correction.
 
     Raises:
-        InputError: the counts have other labels than the sidecar, or there is no prior at all.
+        InputError: counts that are none, that differ from the labels, or that are of other classes
+            than the logits; no prior at all.
     """
-    if counts is not None and set(counts) != set(sidecar.labels):
-        raise InputError(
-            f"{source}: logits of {', '.join(sidecar.labels)}, training counts of {', '.join(counts)}"
-        )
+    counts = read_table(training_counts) if training_counts else None
+    if counts and (
+        set(counts) != set(sidecar.labels) or not all(n.isdecimal() for n in counts.values())
+    ):
+        raise InputError(f"{training_counts}: {counts}, expected counts of {', '.join(sidecar.labels)}")
+    if counts and train_label:
+        found = {
+            label: str(count) for label, count in Counter(read_table(train_label).values()).items()
+        }
+        if found != counts:
+            raise InputError(f"{training_counts}: {counts}, but {train_label} has {found}")
     if not sidecar.has_posterior:
         logging.warning("this head has no posterior: no prior correction, affine calibration is needed")
         return None
-    raw = counts and tuple(counts[label] / sum(counts.values()) for label in sidecar.labels)
-    if sidecar.class_prior is None:
-        if raw is None:
-            raise InputError(f"{source}: no class prior in the sidecar, expected --training_counts")
-        return raw
-    if raw and not np.allclose(raw, sidecar.class_prior, rtol=0.01):
+    total = sum(map(int, counts.values())) if counts else 0
+    raw = tuple(int(counts[label]) / total for label in sidecar.labels) if counts else None
+    prior = sidecar.class_prior or raw
+    if prior is None or min(prior) == 0:
+        raise InputError(f"{scp}: no class prior in the sidecar, expected --training_counts above zero")
+    if raw and not np.allclose(raw, prior, rtol=0.01):
         logging.warning(
             "the loss saw the class prior %s (class weights or balanced sampling), not the %s of the "
             "training counts: using the former",
-            *(", ".join(f"{p:.4f}" for p in prior) for prior in (sidecar.class_prior, raw)),
+            *(", ".join(f"{p:.4f}" for p in values) for values in (prior, raw)),
         )
-    return sidecar.class_prior
+    return prior
 
 
 def read_logits(scp: str | Path, classes: int) -> tuple[list[str], np.ndarray]:
