@@ -20,6 +20,12 @@ from wedefense_lite.dataset.shards import pack, read_shard
 from wedefense_lite.files import InputError, read_table, write_lines, write_table
 
 LENGTHS = [400 + 10 * n for n in range(13)]
+SETTINGS = settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 KEYS = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="./"), min_size=1)
 
 
@@ -114,7 +120,7 @@ def test_an_empty_list_is_refused(tmp_path, data_type):
         read_index(str(tmp_path / "list"), data_type)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@SETTINGS
 @given(
     st.dictionaries(
         KEYS,
@@ -130,7 +136,7 @@ def test_a_raw_list_gives_back_what_was_written(tmp_path, rows):
     assert {row.key: (row.path, row.samples, row.label) for row in index} == rows
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@SETTINGS
 @given(st.dictionaries(KEYS, KEYS, min_size=1))
 def test_a_table_gives_back_what_was_written_in_byte_order(tmp_path, table):
     write_table(tmp_path / "table", table)
@@ -205,6 +211,7 @@ def test_ids_that_webdataset_would_cut_are_refused(key):
         check_keys("here", ["good", key])
 
 
+@SETTINGS
 @given(st.sets(KEYS))
 def test_other_ids_are_accepted(keys):
     check_keys("here", keys)

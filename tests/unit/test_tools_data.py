@@ -1,0 +1,242 @@
+"""Stages 1 and 2 as they are typed: from a corpus as published to data directories and lists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+from corpora import RATE, tone
+
+from wedefense_lite.dataset.data_dir import Trial, check_data_dirs, write_data_dirs
+from wedefense_lite.dataset.index import read_index
+from wedefense_lite.files import InputError, read_labels, read_table, write_lines, write_table
+
+ROOT = Path(__file__).parents[2]
+PREPARE = "egs/asvspoof2019_la/local/prepare_data.py"
+PER_SET = 6
+
+
+def run(folder, script, *words):
+    """Exit status and standard error of a command typed in ``folder``."""
+    done = subprocess.run(
+        [sys.executable, ROOT / script, *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stderr
+
+
+def write_la(folder):
+    """A corpus laid out as ASVspoof 2019 LA; its flac folders hold more than the protocols list."""
+    protocols = folder / "DB/LA/ASVspoof2019_LA_cm_protocols"
+    protocols.mkdir(parents=True)
+    for name, suffix in {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}.items():
+        flac = folder / f"DB/LA/ASVspoof2019_LA_{name}/flac"
+        flac.mkdir(parents=True)
+        lines = []
+        for n in reversed(range(PER_SET)):
+            key = f"LA_{name[0].upper()}_{n}"
+            sf.write(flac / f"{key}.flac", tone(n, 1600 + n), RATE)
+            lines.append(f"LA_{n % 2} {key} - {f'A0{n} spoof' if n % 3 else '- bonafide'}\n")
+        sf.write(flac / "LA_enrolment.flac", tone(0, 1600), RATE)
+        (protocols / f"ASVspoof2019.LA.cm.{suffix}.txt").write_text("".join(lines))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("la")
+    write_la(folder)
+    status, said = run(
+        folder, PREPARE, "--corpus_dir", "DB", "--data_dir", "data", "--expect_counts", "false"
+    )
+    assert status == 0, said
+    return folder
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# Stage 1
+
+
+def test_preparation_writes_what_the_protocol_lists(prepared):
+    expected = {
+        "wav.scp": "".join(
+            f"LA_D_{n} DB/LA/ASVspoof2019_LA_dev/flac/LA_D_{n}.flac\n" for n in range(6)
+        ),
+        "utt2lab": "".join(f"LA_D_{n} {'spoof' if n % 3 else 'bonafide'}\n" for n in range(6)),
+        "utt2dur": "".join(f"LA_D_{n} {(1600 + n) / RATE:.4f}\n" for n in range(6)),
+        "utt2spk": "".join(f"LA_D_{n} LA_{n % 2}\n" for n in range(6)),
+        "utt2attack": "".join(f"LA_D_{n} {f'A0{n}' if n % 3 else '-'}\n" for n in range(6)),
+        "lab2utt": "bonafide LA_D_0 LA_D_3\nspoof LA_D_1 LA_D_2 LA_D_4 LA_D_5\n",
+        "spk2utt": "LA_0 LA_D_0 LA_D_2 LA_D_4\nLA_1 LA_D_1 LA_D_3 LA_D_5\n",
+        "lab2num_utts": "bonafide 2\nspoof 4\n",
+        "cm_key_file.txt": "filename\tcm-label\n"
+        + "".join(f"LA_D_{n}\t{'spoof' if n % 3 else 'bonafide'}\n" for n in range(6)),
+    }
+    found = {path.name: path.read_text() for path in (prepared / "data/dev").iterdir()}
+    assert found == expected
+
+
+def test_preparation_expects_the_published_counts(prepared):
+    before = contents(prepared / "data")
+    status, said = run(prepared, PREPARE, "--corpus_dir", "DB", "--data_dir", "data")
+    assert status == 2
+    assert said.count("\n") == 1
+    assert "'bonafide': 2580, 'spoof': 22800} were published; --expect_counts false" in said
+    assert contents(prepared / "data") == before
+
+
+def test_the_published_counts_are_those_of_the_challenge():
+    counts = [
+        int(number)
+        for number in re.findall(r'"(?:bonafide|spoof)": (\d+)', (ROOT / PREPARE).read_text())
+    ]
+    bonafide, spoof = counts[::2], counts[1::2]
+    assert bonafide == [2580, 2548, 7355]
+    assert [a + b for a, b in zip(bonafide, spoof)] == [25380, 24844, 71237]
+
+
+def test_a_listed_file_that_is_missing_is_named_and_nothing_is_written(tmp_path):
+    write_la(tmp_path)
+    for key in ("LA_E_1", "LA_E_4"):
+        (tmp_path / f"DB/LA/ASVspoof2019_LA_eval/flac/{key}.flac").unlink()
+    status, said = run(tmp_path, PREPARE, "--corpus_dir", "DB", "--expect_counts", "false")
+    assert status == 2
+    assert (
+        "2 of 18 utterances can't be used: LA_E_1: DB/LA/ASVspoof2019_LA_eval/flac/LA_E_1.flac: No"
+        in said
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def trial(key="a", wav="a.flac", label="spoof", speaker="s", attack="A01"):
+    return Trial(key, wav, label, speaker, attack)
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ({"train": [trial(), trial()]}, "1 utterances are in the protocols more than once: a"),
+        ({"train": [trial()], "dev": [trial()]}, "1 utterances are in the protocols more than once: a"),
+        ({"train": [trial(label="fake")]}, r"train: labels \['fake'\], expected"),
+        ({"train": [trial(key="a.b")]}, "1 ids hold"),
+    ],
+)
+def test_a_protocol_that_contradicts_itself_is_refused(tmp_path, sets, message):
+    with pytest.raises(InputError, match=message):
+        write_data_dirs(tmp_path / "data", sets)
+    assert not (tmp_path / "data").exists()
+
+
+def test_all_sets_are_written_or_none(prepared, tmp_path):
+    rows = {
+        key: trial(key, str(prepared / wav))
+        for key, wav in read_table(prepared / "data/dev/wav.scp").items()
+    }
+    (tmp_path / "eval").write_text("a file where a folder should be")
+    with pytest.raises(OSError):
+        write_data_dirs(tmp_path, {"dev": [rows["LA_D_1"]], "eval": [rows["LA_D_2"]]})
+    assert not list((tmp_path / "dev").iterdir())
+
+
+def test_prepared_directories_are_valid_and_shared_speakers_are_reported(prepared):
+    status, said = run(prepared, "tools/validate_data_dir.py", "data/train", "data/dev", "data/eval")
+    assert status == 0
+    assert "data/dev and data/train: 2 speakers in both: LA_0, LA_1" in said
+
+
+def edit(name, old, new):
+    def change(folder):
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def all_spoof(folder):
+    write_table(folder / "utt2lab", dict.fromkeys(read_table(folder / "wav.scp"), "spoof"))
+
+
+def unsorted(folder):
+    write_lines(folder / "utt2lab", reversed((folder / "utt2lab").read_text().splitlines()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (edit("utt2lab", "LA_T_1 spoof\n", ""), "wav.scp: 1 utterances not in both lists: LA_T_1"),
+        (edit("utt2dur", "LA_T_1", "LA_T_7"), "utt2dur: 2 utterances not in both lists: LA_T_1, LA"),
+        (edit("utt2spk", "LA_T_1 LA_1\n", ""), "utt2spk: 1 utterances not in both lists: LA_T_1"),
+        (edit("wav.scp", "LA_T_1", "LA_T_0"), "LA_T_0 is there twice"),
+        (edit("utt2lab", "spoof", "fake"), "LA_T_1 has label 'fake', expected spoof or bonafide"),
+        (all_spoof, "utt2lab: no utterance is bonafide"),
+        (edit("utt2dur", "LA_T_1 0.1001", "LA_T_1 0"), "LA_T_1 lasts '0' s, expected more than 0"),
+        (edit("utt2dur", "LA_T_1 0.1001", "LA_T_1 nan"), "LA_T_1 lasts 'nan' s"),
+        (edit("utt2dur", "LA_T_1 0.1001", "LA_T_1 long"), "LA_T_1 lasts 'long' s"),
+        (edit("utt2attack", "LA_T_1 A01", "LA_T_1 -"), "LA_T_1 is spoof, its attack -"),
+        (edit("utt2attack", "LA_T_0 -", "LA_T_0 A01"), "LA_T_0 is bonafide, its attack A01"),
+        (edit("spk2utt", " LA_T_1", ""), "spk2utt: does not follow from the other files at LA_1"),
+        (edit("lab2utt", " LA_T_3", ""), "lab2utt: does not follow from the other files at bonafide"),
+        (edit("lab2num_utts", "spoof 4", "spoof 5"), "lab2num_utts: does not follow .* at spoof"),
+        (edit("cm_key_file.txt", "LA_T_1\tspoof", "LA_T_1\tbonafide"), "cm_key_file.txt: does not .*T_1"),
+        (unsorted, "utt2lab: not sorted"),
+        (lambda folder: (folder / "wav.scp").unlink(), "wav.scp: No such file"),
+    ],
+)  # fmt: skip
+def test_validation_names_the_file_and_the_utterance(prepared, tmp_path, change, message):
+    folder = tmp_path / "train"
+    folder.mkdir()
+    for path in (prepared / "data/train").glob("*"):
+        if path.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
+    check_data_dirs([folder])
+    change(folder)
+    with pytest.raises(InputError, match=message):
+        check_data_dirs([folder])
+
+
+def test_an_utterance_in_two_sets_is_refused(prepared):
+    folder = prepared / "data/train"
+    with pytest.raises(InputError, match="6 utterances in both: LA_T_0, LA_T_1, LA_T_2 ..."):
+        check_data_dirs([folder, f"{folder}/../train"])
+
+
+# Stage 2
+
+
+def test_lists_are_made_by_the_commands_that_people_type(prepared, monkeypatch):
+    options = "--num_utts_per_shard 4 --num_threads 8 --prefix shards --shuffle".split()
+    paths = ["data/train/wav.scp", "data/train/utt2lab", "data/train/shards", "data/train/shard.list"]
+    assert run(prepared, "tools/make_shard_list.py", *options, *paths)[0] == 0
+    assert len(list((prepared / "data/train/shards").glob("shards_*.tar"))) == 2
+    assert run(prepared, "tools/make_raw_list.py", *paths[:2], "data/train/raw.list")[0] == 0
+    monkeypatch.chdir(prepared)
+    labels = read_labels("data/train/utt2lab")
+    raw, shard = (read_index(f"data/train/{kind}.list", kind, labels) for kind in ("raw", "shard"))
+    assert [row.key for row in raw] == list(labels)
+    assert {row.key: row.samples for row in raw} == {row.key: row.samples for row in shard}
+    assert [row.key for row in shard] != list(labels)
+    assert run(prepared, "tools/wav2dur.py", "data/train/wav.scp", "utt2dur")[0] == 0
+    assert read_table("utt2dur") == read_table("data/train/utt2dur")
+
+
+@pytest.mark.parametrize("tool", ["make_shard_list", "make_raw_list", "wav2dur"])
+def test_a_missing_file_fails_the_list_and_keeps_the_earlier_one(tmp_path, tool):
+    for n in range(3):
+        sf.write(tmp_path / f"u{n}.flac", tone(n, 100), RATE)
+    write_table(tmp_path / "wav.scp", {f"u{n}": f"u{n}.flac" for n in range(3)})
+    write_table(tmp_path / "utt2lab", {f"u{n}": "spoof" for n in range(3)})
+    words = {"make_shard_list": ["utt2lab", "shards", "list"], "make_raw_list": ["utt2lab", "list"]}
+    command = [f"tools/{tool}.py", "wav.scp", *words.get(tool, ["list"])]
+    assert run(tmp_path, *command)[0] == 0
+    (tmp_path / "u1.flac").unlink()
+    before = contents(tmp_path)
+    status, said = run(tmp_path, *command)
+    assert status == 2
+    assert said.splitlines()[-1].endswith(
+        "error: 1 of 3 utterances can't be used: u1: u1.flac: No such file or directory"
+    )
+    assert contents(tmp_path) == before
