@@ -26,6 +26,11 @@ def logistic(count: int, mean: float, scale: float) -> np.ndarray:
     return np.random.default_rng(count).logistic(mean, scale, count)
 
 
+def show(name: str, seconds: float, against: float | None = None) -> None:
+    ratio = f"  {against / seconds:8.1f} x faster" if against else ""
+    print(f"{name:<48} {seconds:9.4f} s{ratio}", flush=True)
+
+
 def timed(name: str, function: Callable, runs: int = 5, against: float | None = None) -> float:
     """Least CPU seconds of ``runs``, printed, with the ratio to other seconds."""
     spent = []
@@ -33,8 +38,7 @@ def timed(name: str, function: Callable, runs: int = 5, against: float | None = 
         start = time.process_time()
         function()
         spent.append(time.process_time() - start)
-    ratio = f"  {against / min(spent):8.1f} x faster" if against else ""
-    print(f"{name:<52} {min(spent):9.4f} s{ratio}", flush=True)
+    show(name, min(spent), against)
     return min(spent)
 
 
@@ -50,7 +54,9 @@ def loop_seconds(bonafide: np.ndarray, spoof: np.ndarray) -> float:
         rates = miss / bonafide.size, false_alarm / spoof.size
         cost = DEFAULT.miss_weight * rates[0] + DEFAULT.fa_weight * rates[1]
         best = min(best[0], abs(rates[0] - rates[1])), min(best[1], cost)
-    return (time.process_time() - start) * scores.size / len(labels)
+    spent = (time.process_time() - start) * scores.size / len(labels)
+    show("plain loop (EER and minDCF), scaled from a part", spent)
+    return spent
 
 
 def benchmark_metrics(trials: int = 680_774, bootstrap: int = 1000) -> None:
@@ -66,52 +72,33 @@ def benchmark_metrics(trials: int = 680_774, bootstrap: int = 1000) -> None:
     print(f"{bonafide.size} bona fide and {spoof.size} spoofed trials")
     library = timed("scikit-learn det_curve (EER)", lambda: det_curve(labels, scores), runs=3)
     loop = loop_seconds(bonafide, spoof)
-    print(f"{'plain loop (EER, minDCF), scaled from a part':<52} {loop:9.4f} s")
-
-    def track_1() -> None:
-        given = SortedScores(bonafide, spoof)
-        given.eer(), given.min_dcf(), given.act_dcf(), given.cllr()
-
     timed("EER, against scikit-learn", lambda: SortedScores(bonafide, spoof).eer(), against=library)
-    timed(
-        "EER, minDCF, against the loop", lambda: SortedScores(bonafide, spoof).min_dcf(), against=loop
-    )
-    timed("track 1 (EER, minDCF, actDCF, Cllr), against the loop", track_1, against=loop)
-    timed(
-        "every detection metric and both t-DCF, against the loop",
-        lambda: detection_metrics(SortedScores(bonafide, spoof), Options(asv=ASVSPOOF5_ASV)),
-        against=loop,
-    )
+    timed("track 1, with actDCF and Cllr", lambda: track_1(bonafide, spoof), against=loop)
+    every = Options(asv=ASVSPOOF5_ASV)
+    timed("all metrics and t-DCFs", lambda: detection_metrics(SortedScores(bonafide, spoof), every))
 
-    given = SortedScores(bonafide, spoof)
+    given, size = SortedScores(bonafide, spoof), bonafide.size
     start = time.perf_counter()
     samples = replicates(
-        lambda weights: {
-            "eer": given.weighted(weights[: bonafide.size], weights[bonafide.size :]).eer().value
-        },
-        Resampler(labels[: len(scores)]),
+        lambda weights: {"eer": given.weighted(weights[:size], weights[size:]).eer().value},
+        Resampler(labels),
         bootstrap,
     )
     spent = time.perf_counter() - start
-    print(f"{f'{bootstrap} bootstrap EERs, seconds of waiting':<52} {spent:9.4f} s")
-    ratio = bootstrap * library / spent
-    print(
-        f"{'  scikit-learn as often, scaled from one':<52} {bootstrap * library:9.1f} s  {ratio:8.1f} x slower"
-    )
-    print("  95 % interval of the EER: {:.5f} to {:.5f}".format(*interval(samples["eer"])))
+    show(f"{bootstrap} bootstrap EERs, in time of waiting", spent, bootstrap * library)
+    print("95 % interval of the EER: {:.5f} to {:.5f}".format(*interval(samples["eer"])))
 
     target, nontarget = (logistic(trials * 47 // 200, mean, 1.0) for mean in (4.0, -2.0))
     others = logistic(round(2.35 * trials) - 2 * target.size, 0.0, 1.5)
-    count = target.size + nontarget.size + others.size
-    cost = PRESETS["asvspoof5_track2"]
-    timed(f"a-DCF of {count} trials", lambda: min_adcf(target, nontarget, others, cost))
-    timed(
-        f"t-EER of {count} trials",
-        lambda: concurrent_teer(
-            np.concatenate([target, nontarget]) + 1, others - 4, target, nontarget, others
-        ),
-        runs=1,
-    )
+    three, every = (target, nontarget, others), np.concatenate([target, nontarget]) + 1
+    count = sum(map(len, three))
+    timed(f"a-DCF of {count} trials", lambda: min_adcf(*three, PRESETS["asvspoof5_track2"]))
+    timed(f"t-EER of {count} trials", lambda: concurrent_teer(every, others - 4, *three), runs=1)
+
+
+def track_1(bonafide: np.ndarray, spoof: np.ndarray) -> tuple:
+    given = SortedScores(bonafide, spoof)
+    return given.eer(), given.min_dcf(), given.act_dcf(), given.cllr()
 
 
 if __name__ == "__main__":

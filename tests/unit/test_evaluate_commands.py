@@ -216,7 +216,7 @@ def test_a_table_without_column_names_does_not_serve_as_two_conditions(
     (tmp_path / "utt2spk").write_text("".join(f"{utt} {speaker}\n" for utt, _, speaker in rows))
     words = [*medium, "--by", "attack", "--cluster", "speaker", "--bootstrap", 5, "--meta"]
     message = refused(monkeypatch, capsys, evaluate, *words, tmp_path / "utt2attack")
-    assert "no column 'speaker'" in message
+    assert "no column 'attack'" in message
     run(monkeypatch, evaluate, *words, f"{tmp_path}/utt2attack,{tmp_path}/utt2spk")
     apart = results(tmp_path)
     run(monkeypatch, evaluate, *words, tmp_path / "meta.txt")

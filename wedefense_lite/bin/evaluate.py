@@ -2,7 +2,8 @@
 
 import logging
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -14,7 +15,12 @@ from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.bootstrap import Resampler, interval, replicates
 from wedefense_lite.metrics.classification import confusion_matrix, decision_metrics
 from wedefense_lite.metrics.costs import CostModel, cost_model
-from wedefense_lite.metrics.summary import Options, detection_statistic, verification_statistic
+from wedefense_lite.metrics.summary import (
+    Options,
+    Statistic,
+    detection_statistic,
+    verification_statistic,
+)
 from wedefense_lite.metrics.tandem import ASVSPOOF5_ASV, AsvRates, measured_rates, tandem_costs
 from wedefense_lite.scoring import scores as files
 
@@ -22,14 +28,32 @@ from wedefense_lite.scoring import scores as files
 PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trials:
-    """Names, classes and scores by column of the trials, their clusters if any."""
+    """Trials and their metrics; the condition they are broken down by and their clusters, if any."""
 
     names: list[str]
     classes: np.ndarray
     scores: dict[str, np.ndarray]
+    statistic: Callable[..., Statistic]
+    by: np.ndarray | None = None
     clusters: np.ndarray | None = None
+
+    def with_conditions(self, tables: list[str], by: str | None, cluster: str | None) -> "Trials":
+        """The trials with columns of one table, or of a table each."""
+        headed = len(tables) == 1 and bool(by and cluster)  # a column without a name can't be both
+        read = partial(files.read_condition, names=self.names, headed=headed)
+        return replace(
+            self,
+            by=read(tables[0], by) if by else None,
+            clusters=read(tables[-1], cluster) if cluster else None,
+        )
+
+    def part(self, rows: np.ndarray) -> "Trials":
+        """Some of the trials, without names."""
+        scores = {column: cells[rows] for column, cells in self.scores.items()}
+        clusters = None if self.clusters is None else self.clusters[rows]
+        return replace(self, names=[], classes=self.classes[rows], scores=scores, clusters=clusters)
 
 
 def evaluate(
@@ -76,32 +100,13 @@ def evaluate(
     model = cli.checked(cost_model, cost)
     options = Options(model, _asv(asv_scores, asv_rates, model, tie), tie)
     if m == "t1":
-        names, classes, scores = files.read_trials(
-            cli.needed("--cm", cm), cli.needed("--cm_key", cm_key)
-        )
-        trials = Trials(names, classes, {"cm-score": scores})
+        trials = _track1(cli.needed("--cm", cm), cli.needed("--cm_key", cm_key))
     else:
-        columns = ("sasv-score", "cm-score", "asv-score")[: 1 if m == "t2_single" else 3]
-        trials = _track2(cli.needed("--sasv", sasv), cli.needed("--sasv_key", sasv_key), columns)
-    tables = cli.needed("--meta", meta).split(",") if by or cluster else []
-    headed = len(tables) == 1 and bool(by and cluster)  # a column without a name can't be both
-    if cluster:
-        trials.clusters = files.read_condition(tables[-1], cluster, trials.names, headed)
-    measured = partial(_measured, trials, options, bootstrap, seed)
-    results = measured("pooled", np.full(len(trials.names), True))
-    if by:
-        values, spoof = (
-            files.read_condition(tables[0], by, trials.names, headed),
-            trials.classes == "spoof",
-        )
-        kinds = np.unique(values[spoof]).tolist()
-        results["by"] = {kind: measured(kind, ~spoof | (values == kind)) for kind in kinds}
-    if m == "t1":
-        decisions = decision_metrics(confusion_matrix(classes == "bonafide", scores >= model.threshold))
-        results["decisions"] = {"threshold": model.threshold, "order": LABELS} | decisions
-    results |= {"cost": model.as_dict(), "tie": tie} | (
-        {"asv_rates": options.asv._asdict()} if options.asv else {}
-    )
+        paths = cli.needed("--sasv", sasv), cli.needed("--sasv_key", sasv_key)
+        trials = _track2(*paths, single=m == "t2_single")
+    if by or cluster:
+        trials = trials.with_conditions(cli.needed("--meta", meta).split(","), by, cluster)
+    results = _results(trials, options, bootstrap, seed)
     table = _table(results, options)
     print(table, end="")
     if txt:
@@ -110,7 +115,12 @@ def evaluate(
         write_json(json, results)
 
 
-def _track2(sasv: str, key: str, columns: tuple[str, ...]) -> Trials:
+def _track1(cm: str, cm_key: str) -> Trials:
+    names, classes, scores = files.read_trials(cm, cm_key)
+    return Trials(names, classes, {"cm-score": scores}, detection_statistic)
+
+
+def _track2(sasv: str, key: str, single: bool) -> Trials:
     """Trials of a speaker and an utterance each."""
     ids, kinds = ("spk", "filename"), files.one_of(files.ASV_LABELS)
     labels = files.read_column(key, "asv-label", kinds, ids)
@@ -119,35 +129,43 @@ def _track2(sasv: str, key: str, columns: tuple[str, ...]) -> Trials:
             raise InputError(f"{key}: {trial} is {label} by cm-label and {labels[trial]} by asv-label")
     classes = np.array(list(labels.values()))
     files.by_class(classes, classes, files.ASV_LABELS, key)
-    scores = {column: files.read_column(sasv, column, files.number, ids) for column in columns}
-    return Trials(
-        list(labels),
-        classes,
-        {column: files.aligned(scores[column], sasv, labels, key) for column in columns},
-    )
+    scores = {
+        column: files.aligned(files.read_column(sasv, column, files.number, ids), sasv, labels, key)
+        for column in ("sasv-score", "cm-score", "asv-score")[: 1 if single else 3]
+    }
+    return Trials(list(labels), classes, scores, verification_statistic)
 
 
-def _measured(
-    trials: Trials, options: Options, bootstrap: int, seed: int, name: str, rows: np.ndarray
-) -> dict:
-    """Counts, metrics and intervals of some rows; a metric that is not finite is left out."""
-    classes, scores = (
-        trials.classes[rows],
-        {column: cells[rows] for column, cells in trials.scores.items()},
-    )
-    build = verification_statistic if "sasv-score" in scores else detection_statistic
-    statistic = build(classes, scores, options)
+def _results(trials: Trials, options: Options, bootstrap: int, seed: int) -> dict:
+    """Pooled results; under ``by`` those of all other trials with the spoofs of each value."""
+    results = _measured("pooled", trials, options, bootstrap, seed)
+    if trials.by is not None:
+        spoof, results["by"] = trials.classes == "spoof", {}
+        for value in np.unique(trials.by[spoof]).tolist():
+            part = trials.part(~spoof | (trials.by == value))
+            results["by"][value] = _measured(value, part, options, bootstrap, seed)
+    if trials.statistic is detection_statistic:
+        accepted = trials.scores["cm-score"] >= options.cost.threshold
+        decisions = decision_metrics(confusion_matrix(trials.classes == "bonafide", accepted))
+        results["decisions"] = {"threshold": options.cost.threshold, "order": LABELS} | decisions
+    if options.asv:
+        results["asv_rates"] = options.asv._asdict()
+    return results | {"cost": options.cost.as_dict(), "tie": options.tie}
+
+
+def _measured(name: str, trials: Trials, options: Options, bootstrap: int, seed: int) -> dict:
+    """Counts, metrics and intervals; a metric that is not finite is left out."""
+    statistic = cli.checked(trials.statistic, trials.classes, trials.scores, options)
     metrics = cli.checked(statistic, None)
     undefined = [metric for metric, value in metrics.items() if not math.isfinite(value)]
     if undefined:
         logging.warning("%s: infinite scores leave %s undefined", name, ", ".join(undefined))
     if metrics.get("eer", 0) > 0.5 or metrics.get("sasv_eer", 0) > 0.5:
         logging.warning("%s: EER above 50 %%, the polarity may be flipped (higher is bona fide)", name)
-    result = {f"n_{kind}": int((classes == kind).sum()) for kind in np.unique(classes)}
+    result = {f"n_{kind}": int((trials.classes == kind).sum()) for kind in np.unique(trials.classes)}
     result |= {metric: value for metric, value in metrics.items() if metric not in undefined}
     if bootstrap:
-        resampler = Resampler(classes, None if trials.clusters is None else trials.clusters[rows])
-        samples = replicates(statistic, resampler, bootstrap, seed)
+        samples = replicates(statistic, Resampler(trials.classes, trials.clusters), bootstrap, seed)
         finite = [
             metric for metric in samples if metric in result and np.isfinite(samples[metric]).all()
         ]
