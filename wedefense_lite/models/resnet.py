@@ -16,15 +16,19 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
+        self.stride = stride
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != channels:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+                nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels)
             )
 
     def forward(self, maps_BCDF: Tensor) -> Tensor:
         hidden = F.relu(self.bn1(self.conv1(maps_BCDF)))
-        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(maps_BCDF))
+        # The stride is taken outside the 1 x 1 convolution: inside, its gradient on CPUs is wrong or
+        # overwrites memory with fewer than 16 channels (https://github.com/uxlfoundation/oneDNN/issues/6035).
+        kept_BCDF = maps_BCDF[..., :: self.stride, :: self.stride]
+        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(kept_BCDF))
 
 
 class ResNet(Backbone):
