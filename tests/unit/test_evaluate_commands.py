@@ -435,8 +435,8 @@ def test_localization_equals_the_reference(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        ("a 0 0.5 1\n", "b is only in"),
-        ("a 0 0.5 1\na 0.5 0.1 1\nb 0 0.5 1\n", "a ends at 0.6 s, but at 2 s"),
+        ("a 0 0.5 1\n", "ref.rttm:2: b is not in"),
+        ("a 0 0.5 1\na 0.5 0.1 1\nb 0 0.5 1\n", "a ends at 0.6 s, at 2 s in"),
     ],
 )
 def test_frames_and_segments_must_match(monkeypatch, capsys, tmp_path, frames, message):

@@ -114,10 +114,13 @@ def test_frames_of_an_utterance_are_together(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a 0 0.02 1\na 0.05 0.02 1\n", "a at 0.05 s: expected frames of 0.02 s"),
-        ("a 0 0.02 1\na 0 0.02 1\n", "a at 0 s: expected"),
-        ("a 0 0.02 1\na 0.02 0.01 1\na 0.03 0.02 1\n", "a at 0.03 s: expected"),
-        ("a 0 0.02 1\na 0.02 0.04 1\n", "a at 0.02 s: expected"),
+        (
+            "a 0 0.02 1\na 0.05 0.02 1\n",
+            "frames.txt:2: a has a frame at 0.05 s, expected frames of 0.02 s",
+        ),
+        ("a 0 0.02 1\na 0 0.02 1\n", "frames.txt:1: a has a frame at 0 s"),
+        ("a 0 0.02 1\na 0.02 0.01 1\na 0.03 0.02 1\n", "frames.txt:3: a has a frame at 0.03 s"),
+        ("a 0 0.02 1\na 0.02 0.04 1\n", "frames.txt:2: a has a frame at 0.02 s"),
         ("a 0 0.02 nan\n", "frames.txt:1: a has NaN"),
         ("a 0 0.02 x\n", "frames.txt:1: a has 'x'"),
         ("a 0 0.02\n", "frames.txt:1: 3 columns, expected 4"),

@@ -130,7 +130,9 @@ def _track2(sasv: str, key: str, single: bool) -> Trials:
     classes = np.array(list(labels.values()))
     files.by_class(classes, classes, files.ASV_LABELS, key)
     scores = {
-        column: files.aligned(files.read_column(sasv, column, files.number, ids), sasv, labels, key)
+        column: np.array(
+            files.aligned(files.read_column(sasv, column, files.number, ids), sasv, labels, key)
+        )
         for column in ("sasv-score", "cm-score", "asv-score")[: 1 if single else 3]
     }
     return Trials(list(labels), classes, scores, verification_statistic)

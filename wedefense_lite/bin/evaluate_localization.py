@@ -1,7 +1,7 @@
 """Frame scores and reference segments to segment EER and range EER."""
 
 from wedefense_lite import cli
-from wedefense_lite.files import write_json
+from wedefense_lite.files import InputError, write_json
 from wedefense_lite.metrics.localization import range_eer, segment_eer
 from wedefense_lite.scoring.segments import matched, read_frames, read_rttm
 
@@ -22,11 +22,13 @@ def evaluate_localization(
     """
     frames, hop = read_frames(frame_scores)
     utterances = matched(frames, read_rttm(rttm), hop, frame_scores, rttm)
-    segment = {
-        typed: cli.checked(lambda: segment_eer(utterances, hop, float(typed)).value)  # noqa: B023
-        for typed in resolutions.split(",")
-    }
-    by_range = cli.checked(range_eer, utterances)
+    segment = {}
+    for typed in resolutions.split(","):
+        try:
+            segment[typed] = segment_eer(utterances, hop, float(typed)).value
+        except ValueError as error:
+            raise InputError(f"{rttm}: at a resolution of {typed} s: {error}") from error
+    by_range = range_eer(utterances)
     for typed, eer in segment.items():
         print(f"segment EER at {typed} s: {100 * eer:.3f} %")
     print(f"range EER: {100 * by_range.value:.3f} %")

@@ -42,7 +42,7 @@ def evaluate_mixtures(
         names = {
             f"{mixture} {first + stream}": None for mixture in truth[0] for stream in range(len(truth))
         }
-        return aligned(cells, scores, names, key).reshape(labels.shape)
+        return np.reshape(aligned(cells, scores, names, key), labels.shape)
 
     values, sisdr = by_stream("score"), _named(scores, "sisdr_")
     assignment = assignment or ("sisdr" if sisdr else "identity")

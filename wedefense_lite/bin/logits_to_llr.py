@@ -58,7 +58,7 @@ def logits_to_llr(
         check_sidecar(held_out, read_sidecar(held_out, required=False) or Sidecar(), **same)
         labels, known = read_labels(cli.needed("--cal_label", cal_label)), scored(held_out)
         refuse_overlap(known, llr, logits_scp_path)
-        known = aligned(known, held_out, labels, cal_label)
+        known = np.array(aligned(known, held_out, labels, cal_label))
         trials = by_class(np.array(list(labels.values())), known, LABELS, cal_label)
         affine = fit_affine(trials["bonafide"], trials["spoof"], pi_spoof)
         for moment, mapped in {"before": IDENTITY, "after": affine}.items():

@@ -78,7 +78,7 @@ def read_column(
     return cells
 
 
-def aligned(values: Mapping, source: str | Path, reference: Mapping, other: str | Path) -> np.ndarray:
+def aligned(values: Mapping, source: str | Path, reference: Mapping, other: str | Path) -> list:
     """``values`` in the order of ``reference``, which must have the same keys.
 
     Raises:
@@ -92,7 +92,7 @@ def aligned(values: Mapping, source: str | Path, reference: Mapping, other: str 
             ids = set(name.split())
             line, _ = max(iter_rows(here, columns=None), key=lambda row: len(ids & set(row[1])))
             raise InputError(f"{here}:{line}: {name} is not in {there}")
-    return np.array([values[name] for name in reference])
+    return [values[name] for name in reference]
 
 
 def read_trials(scores: str | Path, key: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -106,7 +106,7 @@ def read_trials(scores: str | Path, key: str | Path) -> tuple[list[str], np.ndar
         InputError: as :func:`read_column`, an utterance in one file only, a class without trials.
     """
     labels = read_column(key, "cm-label", one_of(LABELS))
-    values = aligned(read_scores(scores), scores, labels, key)
+    values = np.array(aligned(read_scores(scores), scores, labels, key))
     classes = np.array(list(labels.values()))
     by_class(classes, values, LABELS, key)
     return list(labels), classes, values

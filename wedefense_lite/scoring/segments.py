@@ -8,7 +8,7 @@ import numpy as np
 from wedefense_lite.files import InputError, iter_rows
 from wedefense_lite.labels import label_id
 from wedefense_lite.metrics.localization import Frames, Segments
-from wedefense_lite.scoring.scores import converted, number
+from wedefense_lite.scoring.scores import aligned, converted, number
 
 SLACK = 1e-3  # seconds by which printed times may be off
 
@@ -31,8 +31,10 @@ def read_frames(path: str | Path) -> tuple[dict[str, Frames], float]:
         bad = ~((duration > 0) & (duration <= hop + SLACK))
         bad[1:] |= (np.abs(start[1:] - ends[:-1]) > SLACK) | (np.abs(duration[:-1] - hop) > SLACK)
         if bad.any():
-            found_at = f"{path}: {name} at {start[bad][0]:g} s"
-            raise InputError(f"{found_at}: expected frames of {hop:g} s, each after the one before")
+            at = start[bad][0]
+            line = next(n for n, row in iter_rows(path, 4) if row[0] == name and float(row[1]) == at)
+            expected = f"expected frames of {hop:g} s, each after the one before"
+            raise InputError(f"{path}:{line}: {name} has a frame at {at:g} s, {expected}")
         frames[name] = Frames(np.append(start[0], ends), score)
     return frames, hop
 
@@ -65,12 +67,9 @@ def matched(
     Raises:
         InputError: an utterance is in one of them only, or ends elsewhere.
     """
-    for name in sorted(frames.keys() ^ segments.keys())[:1]:
-        raise InputError(f"{name} is only in {source if name in frames else reference}")
-    for name, (edges, _) in frames.items():
-        end = segments[name].end[-1]
-        if abs(edges[-1] - end) > max(0.05, 2 * hop) + SLACK:
-            raise InputError(
-                f"{source}: {name} ends at {edges[-1]:g} s, but at {end:g} s in {reference}"
-            )
-    return [(frames[name], segments[name]) for name in frames]
+    pairs = list(zip(aligned(frames, source, segments, reference), segments.values()))
+    for name, ((edges, _), (_, ends, _)) in zip(segments, pairs):
+        if abs(edges[-1] - ends[-1]) > max(0.05, 2 * hop) + SLACK:
+            times = f"{name} ends at {edges[-1]:g} s, at {ends[-1]:g} s"
+            raise InputError(f"{source}: {times} in {reference}")
+    return pairs
