@@ -11,6 +11,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["wedefense_lite", "wedefense_lite.*"]),
+    package_data={"wedefense_lite.report": ["*.html"]},
     install_requires=[
         "torch>=2.4",
         "numpy",

@@ -1,7 +1,8 @@
 # Source this at the end of a recipe's run.sh: the stages 1 to 8 that all recipes share.
 #
 # The run.sh sets: recipe (its folder), corpus_dir, and what it wants different from the defaults
-# below, and defines prepare(), which fills $data_dir/{train,dev,eval} from $corpus_dir.
+# below, and defines prepare(), which fills $data_dir/{train,dev,eval} from $corpus_dir. asv_scores is
+# the corpus's file of ASV scores, relative to $corpus_dir, with SET for dev and eval.
 : "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}"
 : "${config:=$root/conf/resnet18.yaml}" "${data_dir:=$recipe/data}" "${exp_dir:=}"
 : "${train_options:=}" "${seed:=1}" "${num_avg:=5}" "${checkpoint:=}"
@@ -82,10 +83,12 @@ fi
 if run 7 "evaluate"; then
   for scores in dev eval eval_calibrated; do
     set=${scores%_calibrated}
+    asv=$corpus_dir/${asv_scores//SET/$set}
+    [ -f "$asv" ] || asv=
     echo "-- $scores"
     $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$exp_dir/posteriors/$scores/llr.txt" \
       --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$data_dir/$set/utt2attack" --by attack \
-      --cost "$cost" --bootstrap "$bootstrap" ${asv_scores:+--asv_scores "$asv_scores"} \
+      --cost "$cost" --bootstrap "$bootstrap" ${asv:+--asv_scores "$asv"} \
       --json "$exp_dir/results_$scores.json" --txt "$exp_dir/results_$scores.txt"
   done
 fi

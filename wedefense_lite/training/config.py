@@ -1,6 +1,8 @@
 """Typed configuration: one YAML a system, every key an option, and back."""
 
 import hashlib
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +11,7 @@ from typing import Literal
 import torch
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from wedefense_lite import frontends, heads, models  # noqa: F401  short class names in configurations
-from wedefense_lite.dataset import augment  # noqa: F401
+from wedefense_lite import dataset, frontends, heads, models
 from wedefense_lite.dataset.config import DataConfig
 from wedefense_lite.files import InputError
 from wedefense_lite.training.schedules import Schedule
@@ -79,8 +80,19 @@ class Experiment:
         return hashlib.sha256(self.text.encode()).hexdigest()[:12]
 
 
+def import_components() -> None:
+    """Import every module that can hold a component, so that short class names are known.
+
+    This is why a new model or loss is one file, and no list has to be kept.
+    """
+    for package in (dataset, frontends, heads, models):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+
+
 def add_sections(parser: ArgumentParser) -> None:
     """Give a parser the sections ``system``, ``data`` and ``training``."""
+    import_components()
     parser.add_subclass_arguments(Task, "system", required=True)
     parser.add_class_arguments(DataConfig, "data")
     parser.add_class_arguments(TrainingConfig, "training")
