@@ -24,6 +24,7 @@ from wedefense_lite.files import (
 from wedefense_lite.labels import BONAFIDE, LABELS
 
 NO_ATTACK = "-"
+COLUMNS = {"wav.scp": "wav", "utt2lab": "label", "utt2spk": "speaker", "utt2attack": "attack"}
 KEY_FILE, KEY_HEADER = "cm_key_file.txt", {"filename": "cm-label"}
 
 
@@ -81,10 +82,8 @@ def write_data_dirs(
         if unknown := have.keys() - set(LABELS):
             raise InputError(f"{name}: labels {sorted(unknown)}, expected {LABELS}")
         if counts and have != counts[name]:
-            raise InputError(
-                f"{name}: {dict(have)} in the protocol, {counts[name]} were published;"
-                " --expect_counts false accepts a part of the corpus"
-            )
+            hint = "--expect_counts false accepts a part of the corpus"
+            raise InputError(f"{name}: {dict(have)} listed, {counts[name]} published; {hint}")
     trials = [trial for trials in sets.values() for trial in trials]
     wavs = {trial.key: trial.wav for trial in trials}
     check_keys(data_dir, wavs)
@@ -94,16 +93,9 @@ def write_data_dirs(
     with ExitStack() as complete:
         for name, trials in sets.items():
             columns = {
-                "wav.scp": "wav",
-                "utt2lab": "label",
-                "utt2spk": "speaker",
-                "utt2attack": "attack",
+                file: {row.key: getattr(row, name) for row in trials} for file, name in COLUMNS.items()
             }
-            tables = {
-                file: {trial.key: getattr(trial, column) for trial in trials}
-                for file, column in columns.items()
-            }
-            tables["utt2dur"] = {trial.key: seconds[trial.key] for trial in trials}
+            tables = columns | {"utt2dur": {trial.key: seconds[trial.key] for trial in trials}}
             for file, table in (tables | _derived(tables["utt2lab"], tables["utt2spk"])).items():
                 write_table(complete.enter_context(atomic_path(Path(data_dir, name, file))), table)
             answers = sorted(tables["utt2lab"].items(), key=lambda row: row[0].encode())

@@ -42,12 +42,12 @@ def read_index(
 
 
 def _with_labels(data_list: str, index: list[Utterance], labels: dict[str, str]) -> list[Utterance]:
-    listed = {utterance.key: utterance.label for utterance in index}
+    listed = {row.key: row.label for row in index}
     disagreements = {
         "in the list without a label": [key for key in listed if key not in labels],
         "with a label but not in the list": [key for key in labels if key not in listed],
         "labelled otherwise in the list": [
-            key for key, label in listed.items() if label not in (None, labels.get(key))
+            row.key for row in index if row.label not in (None, labels.get(row.key))
         ],
     }
     for what, keys in disagreements.items():
@@ -94,13 +94,11 @@ def write_raw_list(
     path: str | Path, wavs: dict[str, str], labels: dict[str, str], headers: dict[str, Header]
 ) -> None:
     """Write a ``raw.list``: JSON lines ``{"key", "wav", "lab", "samples"}`` in ``wavs``'s order."""
-    write_lines(
-        path,
-        (
-            json.dumps({"key": key, "wav": wav, "lab": labels[key], "samples": headers[key].samples})
-            for key, wav in wavs.items()
-        ),
+    rows = (
+        {"key": key, "wav": wav, "lab": labels[key], "samples": headers[key].samples}
+        for key, wav in wavs.items()
     )
+    write_lines(path, map(json.dumps, rows))
 
 
 def check_keys(where: str | Path, keys: Iterable[str], labels: dict[str, str] | None = None) -> None:

@@ -101,9 +101,7 @@ class _Reader(Dataset):
     def __init__(self, index: list[Utterance], config: DataConfig):
         self.index, self.config = index, config
 
-    def __getitem__(
-        self, plan: tuple[Sequence[int], tuple[int, int, int] | None]
-    ) -> Batch | InputError:
+    def __getitem__(self, plan: tuple[Sequence[int], tuple | None]) -> Batch | InputError:
         rows, chance = plan
         utterances = [self.index[row] for row in rows]
         try:
@@ -121,9 +119,7 @@ class _Reader(Dataset):
 class _StreamReader(IterableDataset):
     """Batches of one rank's and worker's part of a stream; with ``seed`` endless, to train on."""
 
-    def __init__(
-        self, stream: Stream, config: DataConfig, rank: int, world: int, seed: tuple | None = None
-    ):
+    def __init__(self, stream: Stream, config: DataConfig, rank: int, world: int, seed=None):
         self.stream, self.config, self.rank, self.world, self.seed = stream, config, rank, world, seed
 
     def __iter__(self) -> Iterator[Batch | InputError]:
@@ -186,9 +182,7 @@ class TrainLoader:
         InputError: an utterance without label, or ``balance_classes`` with one class only.
     """
 
-    def __init__(
-        self, index: list[Utterance], config: DataConfig, seed: int, rank: int = 0, world: int = 1
-    ):
+    def __init__(self, index: list[Utterance], config: DataConfig, seed: int, rank=0, world=1):
         self.index, self.config, self.seed, self.rank, self.world = index, config, seed, rank, world
         self.steps_per_epoch = steps_per_epoch(len(index), config.batch_size, world)
         counts = [sum(utterance.label == label for utterance in index) for label in LABELS]
@@ -211,9 +205,8 @@ class TrainLoader:
         size, steps = self.config.batch_size, self.steps_per_epoch
         if isinstance(self.index, Stream):
             reader = _StreamReader(self.index, self.config, self.rank, self.world, (self.seed, epoch))
-            return _checked(
-                islice(_data_loader(reader, None, self.config.num_workers), start_step, steps)
-            )
+            batches = _data_loader(reader, None, self.config.num_workers)
+            return _checked(islice(batches, start_step, steps))
         order = epoch_order(self.index, self.config, self.seed, epoch, total=steps * self.world * size)
         starts = range((start_step * self.world + self.rank) * size, len(order), self.world * size)
         self._plan[:] = [(order[first : first + size], (self.seed, epoch, first)) for first in starts]
@@ -247,18 +240,16 @@ class EvalLoader:
         same_length: dict[int, list[int]] = {}
         for row in range(rank * len(index) // world, (rank + 1) * len(index) // world):
             same_length.setdefault(0 if config.eval_seconds else index[row].samples, []).append(row)
+        size = batch_size
         groups = same_length.values()
-        plan = [
-            (rows[n : n + batch_size], None) for rows in groups for n in range(0, len(rows), batch_size)
-        ]
+        plan = [(rows[n : n + size], None) for rows in groups for n in range(0, len(rows), size)]
         self.positions = [row for rows, _ in plan for row in rows]
         self._batches = _data_loader(_Reader(index, config), plan, min(num_workers, len(plan)))
 
     def __len__(self) -> int:
         """Batches of this rank; of a stream, what an even split would give."""
-        return (
-            -(-len(self.index) // self.world) if isinstance(self.index, Stream) else len(self._batches)
-        )
+        even = -(-len(self.index) // self.world)
+        return even if isinstance(self.index, Stream) else len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
         batches = _checked(iter(self._batches))

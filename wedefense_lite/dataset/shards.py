@@ -166,9 +166,7 @@ def pack(
     new.mkdir(parents=True)
     try:
         with ThreadPoolExecutor(num_threads) as pool:
-            made = pool.map(
-                lambda name, part: _write(new / name, part, wavs, labels, headers), names, parts
-            )
+            made = pool.map(lambda *shard: _write(new, *shard, wavs, labels, headers), names, parts)
             list(cli.progress(made, len(parts), "packing", unit="shard"))
         shard_list.unlink(missing_ok=True)
         for old in folder.iterdir():
@@ -183,14 +181,12 @@ def pack(
     return paths
 
 
-def _write(path: Path, keys: list[str], wavs: dict, labels: dict, headers: dict[str, Header]) -> None:
+def _write(folder: Path, name: str, keys: list[str], wavs: dict, labels: dict, headers: dict) -> None:
     """Write one shard, then read it back for its index. Its bytes depend on its content only."""
     from webdataset import TarWriter  # brings torch along, which reading an index can do without
 
-    with (
-        open(path, "wb") as stream,
-        TarWriter(stream, encoder=False, mtime=0, format="PAX_FORMAT") as tar,
-    ):
+    path, options = folder / name, {"encoder": False, "mtime": 0, "format": "PAX_FORMAT"}
+    with open(path, "wb") as stream, TarWriter(stream, **options) as tar:
         for key in keys:
             wav, extension = wavs[key], Path(wavs[key]).suffix[1:].lower()
             if extension not in EXTENSIONS:

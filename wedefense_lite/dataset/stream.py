@@ -54,9 +54,7 @@ class Stream(list[Utterance]):
         if parts == 1 or not by_shard:
             self.check_complete(seen)
 
-    def endless(
-        self, part: int, parts: int, seed: tuple[int, int]
-    ) -> Iterator[tuple[Held, np.random.Generator]]:
+    def endless(self, part: int, parts: int, seed: tuple) -> Iterator[tuple[Held, np.random.Generator]]:
         """One part over and over, shards permuted, utterances shuffled, each with its own chance."""
         from webdataset import shuffle  # brings torch along, which reading an index can do without
 
