@@ -27,8 +27,9 @@ def logits_to_llr(
     cal_logits_scp_path: str | None = None,
     cal_label: str | None = None,
     bonafide_labels: str = "bonafide",
+    llr_path: str | None = None,
 ) -> None:
-    """Write ``llr.txt``, ``llr.json`` and ``calibration.json`` beside the logits.
+    """Write ``llr.txt``, its sidecar ``llr.json`` and ``calibration.json``.
 
     Args:
         logits_scp_path: logits of the utterances to score; without a sidecar they are of spoof and
@@ -40,6 +41,7 @@ def logits_to_llr(
         cal_logits_scp_path: logits of a held-out set to fit an affine calibration on.
         cal_label: ``utt2lab`` of that set.
         bonafide_labels: comma list of the classes that are bona fide; all others are spoof.
+        llr_path: file to write; unless given, ``llr.txt`` beside the logits.
     """
     if not 0 < pi_spoof < 1:
         raise InputError(f"--pi_spoof is {pi_spoof}, expected a number between 0 and 1")
@@ -69,7 +71,7 @@ def logits_to_llr(
         logging.info(
             "no calibration set (--cal_logits_scp_path): --pi_spoof %g changes nothing", pi_spoof
         )
-    out = Path(logits_scp_path).with_name("llr.txt")
+    out = Path(llr_path or Path(logits_scp_path).with_name("llr.txt"))
     write_scores(out, llr, affine(list(llr.values())))
     write_sidecar(out, sidecar)
     options = {"fitted_on": cal_logits_scp_path, "pi_spoof": pi_spoof, "training_prior": prior}
