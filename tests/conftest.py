@@ -1,0 +1,125 @@
+"""Shared by all tests: a tiny corpus in ASVspoof 2019 LA's layout and a way to type commands."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile as sf
+
+ROOT = Path(__file__).resolve().parents[1]
+RATE = 16000
+SETS = {"train": ("T", "trn", 24), "dev": ("D", "trl", 16), "eval": ("E", "trl", 16)}
+# A system that trains in seconds on one core.
+TINY = (
+    "--system.frontend.num_mels 24 --system.model.channels 4 --system.model.embed_dim 8 "
+    "--data.crop_seconds 0.5 --batch_size 8"
+).split()
+
+
+def utterance(rng: np.random.Generator, spoof: bool) -> np.ndarray:
+    """About a second of a buzzing voice in noise; the spoofed one has no energy over 3 kHz."""
+    time = np.arange(int(RATE * rng.uniform(0.7, 1.3))) / RATE
+    pitch = rng.uniform(90, 220) * (1 + 0.05 * np.sin(2 * np.pi * 3 * time))
+    phase = 2 * np.pi * np.cumsum(pitch) / RATE
+    harmonics = range(1, 14 if spoof else 60)
+    wav = sum(np.sin(k * phase) / k for k in harmonics if k * 220 < RATE / 2)
+    wav = 0.1 * wav + (0.001 if spoof else 0.01) * rng.standard_normal(len(time))
+    return np.clip(wav, -1, 1).astype(np.float32)
+
+
+def write_la_corpus(folder: Path) -> Path:
+    """Protocols, flac files, and enrolment files that no protocol lists."""
+    rng = np.random.default_rng(0)
+    protocols = folder / "LA/ASVspoof2019_LA_cm_protocols"
+    protocols.mkdir(parents=True)
+    for name, (letter, ending, count) in SETS.items():
+        flac = folder / f"LA/ASVspoof2019_LA_{name}/flac"
+        flac.mkdir(parents=True)
+        lines = []
+        for number in range(count + 2):
+            key, spoof = f"LA_{letter}_{1000000 + number}", number % 2 == 1
+            sf.write(flac / f"{key}.flac", utterance(rng, spoof), RATE, subtype="PCM_16")
+            attack, label = (f"A0{1 + number % 3}", "spoof") if spoof else ("-", "bonafide")
+            if number < count:
+                lines.append(f"LA_{letter}{number % 4:02d} {key} - {attack} {label}\n")
+        (protocols / f"ASVspoof2019.LA.cm.{name}.{ending}.txt").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def la_corpus(tmp_path_factory) -> Path:
+    """A folder that holds LA/."""
+    return write_la_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def typed(tmp_path):
+    """A function that runs a command as a user types it in a folder like the repository's root."""
+    return typist(tmp_path)
+
+
+def typist(folder: Path):
+    """A function ``typed(words, status=0, **environment)`` that gives standard output and error."""
+    for name in ("conf", "egs", "tools", "wedefense_lite"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+
+    def typed(command: str | list, status: int | None = 0, **environment) -> str:
+        words = command.split() if isinstance(command, str) else [str(word) for word in command]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        settings = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"} | environment
+        done = subprocess.run(
+            words, cwd=folder, env=settings, capture_output=True, text=True, check=False, timeout=600
+        )
+        said = done.stdout + done.stderr
+        assert status is None or done.returncode == status, (
+            f"{words}: {done.returncode}\n{said[-5000:]}"
+        )
+        return said
+
+    return typed
+
+
+@pytest.fixture(scope="session")
+def prepared(la_corpus, tmp_path_factory):
+    """A root-like folder with data directories and both kinds of lists; and its ``typed``."""
+    folder = tmp_path_factory.mktemp("root")
+    typed = typist(folder)
+    typed(
+        f"python egs/asvspoof2019_la/local/prepare_data.py --corpus_dir {la_corpus} --data_dir data "
+        "--expect_counts false"
+    )
+    for name in SETS:
+        lists = f"data/{name}/wav.scp data/{name}/utt2lab data/{name}"
+        typed(
+            "python tools/make_shard_list.py --num_utts_per_shard 5 --num_threads 2 --prefix shards "
+            f"{lists}/shards data/{name}/shard.list"
+        )
+        typed(f"python tools/make_raw_list.py {lists}/raw.list")
+    return folder, typed
+
+
+def train_command(exp_dir: str, kind: str = "raw", processes: int = 1, options: str = "") -> list[str]:
+    """Words of a tiny training."""
+    start = f"torchrun --standalone --nproc_per_node={processes}" if processes > 1 else "python"
+    return (
+        f"{start} wedefense_lite/bin/train.py --config conf/resnet18.yaml --exp_dir {exp_dir} "
+        f"--data_type {kind} --train_data data/train/{kind}.list --train_label data/train/utt2lab "
+        f"--val_data data/dev/{kind}.list --val_label data/dev/utt2lab {options}"
+    ).split() + TINY
+
+
+@pytest.fixture(scope="session")
+def trained(prepared) -> str:
+    """``exp_dir`` of a tiny system trained for three epochs in the folder of ``prepared``."""
+    prepared[1](train_command("exp/tiny", options="--num_epochs 3 --num_avg 2"))
+    return "exp/tiny"
+
+
+def arrays_of(folder: Path, ark: str) -> dict[str, np.ndarray]:
+    """Arrays of an archive, in its own order."""
+    return dict(kaldiio.load_ark(str(folder / ark)))

@@ -1,0 +1,25 @@
+"""The training entry point, with every rank's weights compared at each save and a dev EER that never
+gets better. Run it under torchrun."""
+
+import torch
+
+from wedefense_lite.bin import train
+from wedefense_lite.training import trainer
+from wedefense_lite.training.distributed import gather
+from wedefense_lite.training.trainer import Trainer
+
+save_last = Trainer._save_last
+
+
+def compare_and_save(self: Trainer) -> None:
+    states = gather(self.place, {name: value.clone() for name, value in self.task.state_dict().items()})
+    for name, value in states[0].items():
+        assert all(torch.equal(value, state[name]) for state in states), name
+    if self.place.is_main:
+        print("ranks are equal", flush=True)
+    save_last(self)
+
+
+Trainer._save_last = compare_and_save
+trainer.validate = lambda *_: {"dev_eer": 0.5, "dev_loss": 1.0}
+train.main()
