@@ -140,10 +140,11 @@ def rttm(*rows: tuple[float, float, str]) -> str:
 
 
 def test_the_label_of_a_segment_is_in_field_8_whichever_comes_first(tmp_path):
-    path = tmp_path / "ref.rttm"
-    path.write_text(rttm((0.5, 1, "spoof"), (0, 0.5, "bonafide")))
-    assert read_rttm(path)["a"].label.tolist() == [1, 0]
-    assert read_rttm(path)["a"].end.tolist() == [0.5, 1.5]
+    path, rows = tmp_path / "ref.rttm", [(0, 0.5, "bonafide"), (0.5, 1, "spoof")]
+    for order in (rows, rows[::-1]):
+        path.write_text(rttm(*order))
+        assert read_rttm(path)["a"].label.tolist() == [1, 0]
+        assert read_rttm(path)["a"].end.tolist() == [0.5, 1.5]
 
 
 @pytest.mark.parametrize(
