@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from jsonargparse.typing import PositiveInt
+
 from wedefense_lite import cli
 from wedefense_lite.dataset.index import read_corpus
 from wedefense_lite.dataset.shards import pack
@@ -12,8 +14,8 @@ def make_shard_list(
     utt2lab: str,
     shards_dir: str,
     shard_list: str,
-    num_utts_per_shard: int = 1000,
-    num_threads: int = 8,
+    num_utts_per_shard: PositiveInt = 1000,
+    num_threads: PositiveInt = 8,
     prefix: str = "shards",
     shuffle: bool = False,
     seed: int = 42,

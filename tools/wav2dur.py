@@ -1,12 +1,14 @@
 """Durations of the audio files of a wav.scp."""
 
+from jsonargparse.typing import PositiveInt
+
 from wedefense_lite import cli
 from wedefense_lite.dataset.audio import read_headers
 from wedefense_lite.dataset.data_dir import durations
 from wedefense_lite.files import read_table, write_table
 
 
-def wav2dur(wav_scp: str, utt2dur: str, num_threads: int = 8):
+def wav2dur(wav_scp: str, utt2dur: str, num_threads: PositiveInt = 8):
     """Write the durations in seconds of the audio files of a wav.scp, from their headers.
 
     Args:

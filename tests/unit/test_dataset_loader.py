@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from corpora import RATE, failure, make_corpus
+from jsonargparse import ArgumentParser
 
 from wedefense_lite.dataset.augment import Augment, WhiteNoise, add_white_noise
 from wedefense_lite.dataset.config import DataConfig
@@ -308,8 +309,15 @@ def test_an_augmentation_is_a_pure_function_of_audio_and_chance(kind):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("batch_size", 0), ("crop_seconds", -1.0), ("sample_rate", 0)]
+    "option",
+    ["--data.batch_size=0", "--data.crop_seconds=-1", "--data.pad=mirror", "--data.num_workers=1.5"]
+    + ["--data.augment=[{class_path: WhiteNoise, init_args: {p: 1.5}}]", "--data.shuffle=1"],
 )
-def test_a_configuration_that_makes_no_sense_is_refused(name, value):
-    with pytest.raises(InputError, match=f"data.{name} is {value}, expected"):
-        DataConfig(**{name: value})
+def test_a_configuration_that_makes_no_sense_is_refused(option, capsys):
+    parser = ArgumentParser(allow_abbrev=False)
+    parser.add_class_arguments(DataConfig, "data")
+    good = parser.parse_args(["--data.augment=[{class_path: WhiteNoise, init_args: {p: 0.5}}]"])
+    assert [type(augment) for augment in parser.instantiate(good).data.augment] == [WhiteNoise]
+    with pytest.raises(SystemExit):
+        parser.parse_args([option])
+    assert option.split("=")[0].removeprefix("--") in capsys.readouterr().err

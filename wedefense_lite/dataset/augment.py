@@ -1,6 +1,7 @@
 """Waveform augmentation: pure functions ``f(wav, rng, ...) -> wav``, and a class each for the YAML."""
 
 import numpy as np
+from jsonargparse.typing import ClosedUnitInterval
 
 
 def add_white_noise(wav: np.ndarray, rng: np.random.Generator, snr_db: float) -> np.ndarray:
@@ -21,7 +22,7 @@ class Augment:
         p: probability in [0, 1] that an utterance is changed.
     """
 
-    def __init__(self, p: float = 0.5):
+    def __init__(self, p: ClosedUnitInterval = 0.5):
         self.p = p
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -41,7 +42,7 @@ class WhiteNoise(Augment):
         snr_db: lowest and highest signal-to-noise ratio in dB, drawn uniformly between.
     """
 
-    def __init__(self, p: float = 0.5, snr_db: tuple[float, float] = (10.0, 40.0)):
+    def __init__(self, p: ClosedUnitInterval = 0.5, snr_db: tuple[float, float] = (10.0, 40.0)):
         super().__init__(p)
         self.snr_db = snr_db
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
+
 from wedefense_lite.dataset.augment import Augment
-from wedefense_lite.files import InputError
 
 
 @dataclass
@@ -24,20 +25,12 @@ class DataConfig:
             of them, so that reads stay sequential on disks that need it.
     """
 
-    sample_rate: int = 16000
-    crop_seconds: float = 3.0
+    sample_rate: PositiveInt = 16000
+    crop_seconds: NonNegativeFloat = 3.0
     pad: Literal["repeat", "zero"] = "repeat"
-    eval_seconds: float = 0.0
+    eval_seconds: NonNegativeFloat = 0.0
     augment: list[Augment] = field(default_factory=list)
-    batch_size: int = 32
-    num_workers: int = 0
+    batch_size: PositiveInt = 32
+    num_workers: NonNegativeInt = 0
     balance_classes: bool = False
-    shuffle_window: int = 0
-
-    def __post_init__(self):
-        for name, least in {"sample_rate": 1, "batch_size": 1}.items():
-            if getattr(self, name) < least:
-                raise InputError(f"data.{name} is {getattr(self, name)}, expected at least {least}")
-        for name in ("crop_seconds", "eval_seconds", "num_workers", "shuffle_window"):
-            if getattr(self, name) < 0:
-                raise InputError(f"data.{name} is {getattr(self, name)}, expected 0 or more")
+    shuffle_window: NonNegativeInt = 0

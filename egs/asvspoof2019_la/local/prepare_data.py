@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from jsonargparse.typing import PositiveInt
+
 from wedefense_lite import cli
 from wedefense_lite.dataset.data_dir import Trial, write_data_dirs
 from wedefense_lite.files import read_rows
@@ -25,7 +27,7 @@ def read_protocol(corpus: Path, name: str) -> list[Trial]:
 
 
 def prepare_data(
-    corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, num_threads: int = 8
+    corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, num_threads: PositiveInt = 8
 ):
     """Write data/{train,dev,eval} from the protocols of ASVspoof 2019 LA.
 
