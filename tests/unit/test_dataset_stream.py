@@ -77,8 +77,9 @@ def test_a_stream_needs_labels_and_an_index_for_balance(corpus):
     with pytest.raises(InputError, match="streamed shards need utt2lab"):
         read_index(path, "shard")
     index = read_index(path, "shard", corpus.labels)
-    with pytest.raises(InputError, match="balance_classes needs an index"):
-        TrainLoader(index, replace(CONFIG, balance_classes=True), 3)
+    for change in ({"balance_classes": True}, {"shuffle_window": 2}):
+        with pytest.raises(InputError, match="need an index; a stream has none"):
+            TrainLoader(index, replace(CONFIG, **change), 3)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

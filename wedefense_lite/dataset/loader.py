@@ -188,8 +188,8 @@ class TrainLoader:
         counts = [sum(utterance.label == label for utterance in index) for label in LABELS]
         if None in {utterance.label for utterance in index}:
             raise InputError(f"{len(index) - sum(counts)} training utterances have no label")
-        if config.balance_classes and isinstance(index, Stream):
-            raise InputError("balance_classes needs an index; streamed shards have none")
+        if isinstance(index, Stream) and (config.balance_classes or config.shuffle_window):
+            raise InputError("balance_classes and shuffle_window need an index; a stream has none")
         if config.balance_classes and not all(counts):
             raise InputError(f"balance_classes with {dict(zip(LABELS, counts))} utterances")
         self.class_prior = [0.5, 0.5] if config.balance_classes else [n / len(index) for n in counts]
