@@ -102,9 +102,9 @@ def test_asv_scores_that_can_not_be_are_refused(tmp_path, text, words):
         read_asv_scores(tmp_path / "asv.txt")
 
 
-def test_frames_of_an_utterance_are_together(tmp_path):
+def test_frames_are_in_the_order_of_time_however_their_lines_stand(tmp_path):
     path = tmp_path / "frames.txt"
-    path.write_text("a 0 0.02 1\na 0.02 0.015 -inf\nb 0 0.02 3\n")
+    path.write_text("a 0.02 0.015 -inf\nb 0 0.02 3\na 0 0.02 1\n")
     frames, hop = read_frames(path)
     assert hop == 0.02
     assert frames["a"].edges == pytest.approx([0, 0.02, 0.035])

@@ -16,6 +16,8 @@ SLACK = 1e-3  # seconds by which printed times may be off
 def read_frames(path: str | Path) -> tuple[dict[str, Frames], float]:
     """Frames of each utterance from lines ``utt start duration llr``, and their duration in seconds.
 
+    Lines may be in any order.
+
     Raises:
         InputError: a value that is no number or NaN, or frames of an utterance that leave gaps or
             are of different durations (the last one may be shorter).
@@ -24,9 +26,10 @@ def read_frames(path: str | Path) -> tuple[dict[str, Frames], float]:
     for line, (name, *cells) in iter_rows(path, columns=4):
         row = [converted(path, line, name, cell, number) for cell in cells]
         found.setdefault(name, array("d")).extend(row)
-    hop, frames = found[next(iter(found))][1], {}
-    for name, cells in found.items():
-        start, duration, score = np.array(cells).reshape(-1, 3).T
+    rows = {name: np.array(cells).reshape(-1, 3) for name, cells in found.items()}
+    hop, frames = round(max(cells[:, 1].max() for cells in rows.values()), 6), {}
+    for name, cells in rows.items():
+        start, duration, score = cells[np.argsort(cells[:, 0], kind="stable")].T
         ends = start + duration
         bad = ~((duration > 0) & (duration <= hop + SLACK))
         bad[1:] |= (np.abs(start[1:] - ends[:-1]) > SLACK) | (np.abs(duration[:-1] - hop) > SLACK)
