@@ -412,6 +412,8 @@ def test_localization_equals_the_reference(monkeypatch, capsys, tmp_path):
         *words,
         "--resolutions",
         "0.02,0.160",
+        "--bootstrap",
+        5,
         "--json",
         tmp_path / "out.json",
     )
@@ -422,6 +424,8 @@ def test_localization_equals_the_reference(monkeypatch, capsys, tmp_path):
         assert found["segment_eer"][typed] == pytest.approx(official, abs=1e-12)
     assert found["range_eer"] == pytest.approx(expected["range_eer_exact_argmin"], abs=1e-9)
     assert "range EER" in capsys.readouterr().out
+    for low, high in (found["ci"]["range_eer"], found["ci"]["segment_eer"]["0.02"]):
+        assert 0.01 < low < high < 0.06
     for resolutions, message in (
         ("0.03", "whole number"),
         ("x", "could not convert"),
@@ -436,6 +440,7 @@ def test_localization_equals_the_reference(monkeypatch, capsys, tmp_path):
     ("frames", "message"),
     [
         ("a 0 0.5 1\n", "ref.rttm:2: b is not in"),
+        ("a 0 2 1\nb 0 0.5 1\n", "ref.rttm: no bonafide time"),
         ("a 0 0.5 1\na 0.5 0.1 1\nb 0 0.5 1\n", "a ends at 0.6 s, at 2 s in"),
     ],
 )
@@ -473,6 +478,8 @@ def test_mixtures_by_each_assignment(monkeypatch, caplog, tmp_path, mixtures):
     assert results(tmp_path)["confusion"] == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert (results(tmp_path)["assignment"], results(tmp_path)["n_permuted"]) == ("sisdr", 1)
     assert results(tmp_path)["source_eer"] == 0
+    run(monkeypatch, evaluate_mixtures, *mixtures, "--bootstrap", 5)
+    assert results(tmp_path)["ci"]["accuracy"] == [1, 1]
     run(monkeypatch, evaluate_mixtures, *mixtures, "--assignment", "identity")
     assert results(tmp_path)["source_accuracy"] == 0.5
     assert "oracle" not in caplog.text

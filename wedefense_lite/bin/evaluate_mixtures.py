@@ -8,6 +8,7 @@ import numpy as np
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, iter_rows, write_json
 from wedefense_lite.labels import label_id
+from wedefense_lite.metrics.bootstrap import Resampler, interval, replicates
 from wedefense_lite.metrics.mixtures import assign_by_oracle, assign_by_sisdr, mixture_metrics
 from wedefense_lite.scoring.scores import aligned, number, read_column
 
@@ -17,6 +18,7 @@ def evaluate_mixtures(
     key: str,
     assignment: Literal["sisdr", "identity", "oracle"] | None = None,
     threshold: float = 0.0,
+    bootstrap: int = 0,
     json: str | None = None,
 ) -> None:
     """Print the metrics of mixtures of K talkers, of whom any may be spoofed.
@@ -29,6 +31,7 @@ def evaluate_mixtures(
             of its number; oracle, the one that its score fits best, an upper bound. By default sisdr
             where the file has it, or else identity.
         threshold: a stream is bona fide at this score or more.
+        bootstrap: number of bootstrap samples of mixtures for 95 % intervals.
         json: file for the results, rates as fractions.
     """
     truth = [read_column(key, name, label_id, ["mixture"]) for name in _named(key, "label_")]
@@ -56,6 +59,15 @@ def evaluate_mixtures(
         sources = assign_by_oracle(values, labels)
     results = mixture_metrics(values, labels, sources, threshold)
     results |= {"n_mixtures": len(labels), "assignment": assignment, "threshold": threshold}
+    if bootstrap:
+
+        def sample(weights: np.ndarray) -> dict[str, float]:
+            chosen = np.repeat(np.arange(len(labels)), weights)
+            found = mixture_metrics(values[chosen], labels[chosen], sources[chosen], threshold)
+            return {name: value for name, value in found.items() if isinstance(value, float)}
+
+        samples = replicates(sample, Resampler(labels.sum(axis=1)), bootstrap)
+        results["ci"] = {name: interval(drawn) for name, drawn in samples.items()}
     for name, value in results.items():
         print(f"{name}: {value}")
     if json:
