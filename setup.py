@@ -20,7 +20,7 @@ setup(
         "soundfile",
         "webdataset>=1.0",
         "kaldiio",
-        "jsonargparse[signatures]>=4.40",
+        "jsonargparse[signatures]>=4.49",
         "pyyaml",
         "tqdm",
         "tensorboard",

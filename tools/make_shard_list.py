@@ -37,15 +37,7 @@ def make_shard_list(
     """
     corpus = read_corpus(wav_scp, utt2lab, sample_rate, num_threads)
     shuffle_seed = seed if shuffle else None
-    pack(
-        *corpus,
-        Path(shards_dir),
-        Path(shard_list),
-        prefix,
-        num_utts_per_shard,
-        num_threads,
-        shuffle_seed,
-    )
+    pack(*corpus, Path(shards_dir), Path(shard_list), prefix, num_utts_per_shard, num_threads, shuffle_seed)
 
 
 if __name__ == "__main__":

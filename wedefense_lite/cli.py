@@ -31,7 +31,7 @@ def run(function: Callable, positional: bool = False) -> None:
     flags = {f"--{option.name}" for option in options if option.annotation is bool}
     arguments = parser.parse_args(_bare_flags(sys.argv[1:], flags))
     with one_line_errors(parser.prog):
-        function(**parser.instantiate_classes(arguments).as_dict())
+        function(**parser.instantiate(arguments).as_dict())
 
 
 def _bare_flags(words: list[str], flags: set[str]) -> list[str]:

@@ -85,9 +85,7 @@ def read_json(path: str | Path):
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
 
 
-def iter_rows(
-    path: str | Path, columns: int | None, maxsplit: int = -1
-) -> Iterator[tuple[int, list[str]]]:
+def iter_rows(path: str | Path, columns: int | None, maxsplit: int = -1) -> Iterator[tuple[int, list[str]]]:
     """Rows of a white-space separated file as ``(line number from 1, fields)``, blank lines left out.
 
     Args:
@@ -104,9 +102,7 @@ def iter_rows(
             continue
         columns = columns or len(fields)
         if len(fields) != columns:
-            raise InputError(
-                f"{path}:{number}: {len(fields)} columns, expected {columns}: {line.strip()!r}"
-            )
+            raise InputError(f"{path}:{number}: {len(fields)} columns, expected {columns}: {line.strip()!r}")
         found = True
         yield number, fields
     if not found:

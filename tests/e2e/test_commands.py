@@ -35,9 +35,7 @@ def tutorial(la_corpus, tmp_path_factory):
             "python tools/make_shard_list.py --num_utts_per_shard 1000 --num_threads 8 --prefix shards --shuffle "
             f"data/{name}/wav.scp data/{name}/utt2lab data/{name}/shards data/{name}/shard.list"
         )
-        typed(
-            f"python tools/make_raw_list.py data/{name}/wav.scp data/{name}/utt2lab data/{name}/raw.list"
-        )
+        typed(f"python tools/make_raw_list.py data/{name}/wav.scp data/{name}/utt2lab data/{name}/raw.list")
     typed(
         f"{torchrun(1)} wedefense_lite/bin/train.py --config conf/resnet18.yaml --exp_dir exp/r --gpus [0] "
         "--num_avg 2 --data_type shard --train_data data/train/shard.list --train_label data/train/utt2lab "
@@ -74,25 +72,16 @@ def test_they_write_the_files_of_the_design(tutorial):
     files = [f"data/{name}/{file}" for name in ("train", "dev", "eval") for file in data.split()]
     files += ["data/train/shards/shards_000000000.tar"]
     files += [f"exp/r/{file}" for file in ("config.yaml", "env.json", "metrics.csv", "train.log")]
-    files += [
-        f"exp/r/models/{m}.pt"
-        for m in ("model_1", "model_2", "model_3", "best_model", "last", "avg_model")
-    ]
+    files += [f"exp/r/models/{m}.pt" for m in ("model_1", "model_2", "model_3", "best_model", "last", "avg_model")]
     for name in ("dev", "eval"):
         files += [f"exp/r/embeddings/{name}/embedding.{end}" for end in ("ark", "scp", "json")]
         files += [f"exp/r/posteriors/{name}/logits.{end}" for end in ("ark", "scp", "json")]
         files += [f"exp/r/posteriors/{name}/posteriors.{end}" for end in ("ark", "scp", "json")]
-        files += [
-            f"exp/r/posteriors/{name}/{file}" for file in ("llr.txt", "llr.json", "calibration.json")
-        ]
+        files += [f"exp/r/posteriors/{name}/{file}" for file in ("llr.txt", "llr.json", "calibration.json")]
         files += [f"exp/r/results_{name}.json"]
     missing = [file for file in [*files, "exp/r/report.html"] if not (folder / file).is_file()]
     assert missing == []
-    leftover = [
-        path
-        for path in (folder / "exp").rglob("*")
-        if ".part" in path.name or path.name.startswith(".")
-    ]
+    leftover = [path for path in (folder / "exp").rglob("*") if ".part" in path.name or path.name.startswith(".")]
     assert leftover == []
     assert len((folder / "data/eval/utt2lab").read_text().splitlines()) == 16  # no enrolment files
 
@@ -119,19 +108,14 @@ def test_the_llr_is_the_difference_of_logits_less_the_prior_log_odds(tutorial):
     folder, _ = tutorial
     lines = (folder / "exp/r/posteriors/eval/llr.txt").read_text().splitlines()
     assert lines[0] == "filename\tcm-score"
-    logits = {
-        key: value.astype(np.float64)
-        for key, value in archive(folder, "posteriors/eval/logits").items()
-    }
+    logits = {key: value.astype(np.float64) for key, value in archive(folder, "posteriors/eval/logits").items()}
     for key, score in (line.split("\t") for line in lines[1:]):
         assert float(score) == pytest.approx(logits[key][1] - logits[key][0], abs=1e-6)  # equal counts
 
 
 def test_posteriors_are_the_softmax_of_the_logits_of_the_same_key(tutorial):
     folder, _ = tutorial
-    logits, posteriors = (
-        archive(folder, f"posteriors/eval/{name}") for name in ("logits", "posteriors")
-    )
+    logits, posteriors = (archive(folder, f"posteriors/eval/{name}") for name in ("logits", "posteriors"))
     assert list(logits) == list(posteriors) == sorted(logits)
     for key in logits:
         odds = np.exp(logits[key].astype(np.float64))
@@ -140,16 +124,9 @@ def test_posteriors_are_the_softmax_of_the_logits_of_the_same_key(tutorial):
 
 def test_evaluate_equals_the_metrics_of_the_scores(tutorial):
     folder, _ = tutorial
-    scores = dict(
-        line.split("\t")
-        for line in (folder / "exp/r/posteriors/eval/llr.txt").read_text().splitlines()[1:]
-    )
-    keys = dict(
-        line.split("\t") for line in (folder / "data/eval/cm_key_file.txt").read_text().splitlines()[1:]
-    )
-    by_label = [
-        [float(scores[k]) for k, lab in keys.items() if lab == label] for label in ("bonafide", "spoof")
-    ]
+    scores = dict(line.split("\t") for line in (folder / "exp/r/posteriors/eval/llr.txt").read_text().splitlines()[1:])
+    keys = dict(line.split("\t") for line in (folder / "data/eval/cm_key_file.txt").read_text().splitlines()[1:])
+    by_label = [[float(scores[k]) for k, lab in keys.items() if lab == label] for label in ("bonafide", "spoof")]
     expected = SortedScores(*by_label).eer().value
     assert json.loads((folder / "exp/r/results_eval.json").read_text())["eer"] == expected
 
@@ -166,14 +143,8 @@ def archive(folder, name: str) -> dict[str, np.ndarray]:
             "no.list",
         ),
         ("train.py --config conf/no.yaml --exp_dir x --train_data a --train_label b", "conf/no.yaml"),
-        (
-            "train.py --config conf/resnet18.yaml --exp_dir x --train_data a --train_label b --data.crop 3",
-            "crop",
-        ),
-        (
-            "average_model.py --dst_model x.pt --src_path exp/r/models --num 9",
-            "9 epochs to average, but found 1 2 3",
-        ),
+        ("train.py --config conf/resnet18.yaml --exp_dir x --train_data a --train_label b --data.crop 3", "crop"),
+        ("average_model.py --dst_model x.pt --src_path exp/r/models --num 9", "9 epochs to average, but found 1 2 3"),
         (
             "infer.py --model_path exp/r/models/best_model.pt --config exp/r/config.yaml --embedding_scp_path exp/r/embeddings/eval/embedding.scp --out_path x",
             "model_hash",

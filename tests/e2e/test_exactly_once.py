@@ -56,9 +56,7 @@ def extract(exp_dir: str, data_list: str, ark: str) -> str:
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
-def test_a_file_that_cannot_be_read_fails_stage_4_by_name_and_keeps_the_old_output(
-    prepared, trained, tmp_path, damage
-):
+def test_a_file_that_cannot_be_read_fails_stage_4_by_name_and_keeps_the_old_output(prepared, trained, tmp_path, damage):
     folder, typed = prepared
     ark, broken = "exp/broken/embedding.ark", tmp_path / "broken.flac"
     typed(extract(trained, "data/eval/raw.list", ark))

@@ -48,14 +48,9 @@ def test_killed_training_ends_with_the_same_bits(prepared, processes, options):
     assert not (folder / killed / "models/model_4.pt").exists(), "it was killed too late"
     said = typed(words)
     assert "continue from" in said
-    assert (folder / killed / "metrics.csv").read_bytes() == (
-        folder / whole / "metrics.csv"
-    ).read_bytes()
+    assert (folder / killed / "metrics.csv").read_bytes() == (folder / whole / "metrics.csv").read_bytes()
     for name in ("model_4.pt", "best_model.pt"):
-        expected, found = (
-            weights(folder / whole / "models" / name),
-            weights(folder / killed / "models" / name),
-        )
+        expected, found = (weights(folder / whole / "models" / name), weights(folder / killed / "models" / name))
         assert expected.keys() == found.keys()
         assert all(torch.equal(expected[key], found[key]) for key in expected), f"after {saves} saves"
 
@@ -86,9 +81,7 @@ def test_dev_eer_of_training_is_that_of_stages_4_to_7(prepared):
         "--out_path exp/two/dev"
     )
     typed(f"{bin_dir}/logits_to_llr.py --logits_scp_path exp/two/dev/logits.scp --pi_spoof 0.05")
-    typed(
-        f"{bin_dir}/evaluate.py --cm exp/two/dev/llr.txt --cm_key data/dev/cm_key_file.txt --json out.json"
-    )
+    typed(f"{bin_dir}/evaluate.py --cm exp/two/dev/llr.txt --cm_key data/dev/cm_key_file.txt --json out.json")
     eer = json.loads((folder / "out.json").read_text())["eer"]
     assert eer == pytest.approx(float(rows[-1]["dev_eer"]), abs=1e-6)
 

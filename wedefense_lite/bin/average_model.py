@@ -86,18 +86,14 @@ def mean_weights(models: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return mean
 
 
-def recompute_batch_norm(
-    state: dict, config: str, bn_data: str, data_type: str, gpus: str | None
-) -> dict[str, Tensor]:
+def recompute_batch_norm(state: dict, config: str, bn_data: str, data_type: str, gpus: str | None) -> dict[str, Tensor]:
     """Weights with batch-norm statistics averaged over one pass of unaugmented training crops."""
     experiment, place = load_experiment(config), join(gpus)
     if experiment.config_hash != state["config_hash"]:
         raise InputError(f"{config}: not the configuration that the models were trained with")
     task = experiment.system
     task.load_state_dict(state["model"])
-    layers = [
-        module for module in task.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
-    ]
+    layers = [module for module in task.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if not layers:
         return state["model"]
     task.to(place.device, memory_format=torch.channels_last).eval()

@@ -32,7 +32,6 @@ def extract(
     num_workers: int = 0,
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     gpus: str | None = None,
-    max_skipped: int = 0,
 ) -> None:
     """Write one embedding for every utterance of a list.
 
@@ -49,8 +48,6 @@ def extract(
         num_workers: reading processes.
         precision: of the model's forward pass.
         gpus: devices, as ``0,1`` or ``[0,1]``.
-        max_skipped: unreadable utterances that are allowed; they are listed in the log and in the
-            results.
     """
     place = join(gpus)
     experiment = load_experiment(config)
@@ -89,9 +86,7 @@ def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:
     found = {key: archive for archive in archives for key in archive}
     if sorted(key for archive in archives for key in archive) != sorted(keys):
         missing = sorted(set(keys) - found.keys())
-        raise InputError(
-            f"{embed_ark}: {len(missing)} of {len(keys)} utterances missing: {few(missing)}"
-        )
+        raise InputError(f"{embed_ark}: {len(missing)} of {len(keys)} utterances missing: {few(missing)}")
     write_archive(embed_ark, ((key, found[key][key]) for key in keys))
     for part in parts:
         part.unlink()

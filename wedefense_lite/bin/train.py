@@ -97,11 +97,7 @@ def environment(experiment: Experiment, place: Place, class_prior: list[float]) 
         "device": device,
         "num_processes": place.world,
         "num_threads": torch.get_num_threads(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "wedefense_lite": __version__,
-        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "wedefense_lite": __version__},
     }
 
 

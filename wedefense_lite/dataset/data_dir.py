@@ -13,14 +13,7 @@ from pathlib import Path
 
 from wedefense_lite.dataset.audio import Header, few, read_headers
 from wedefense_lite.dataset.index import check_keys
-from wedefense_lite.files import (
-    InputError,
-    atomic_path,
-    read_labels,
-    read_table,
-    write_lines,
-    write_table,
-)
+from wedefense_lite.files import InputError, atomic_path, read_labels, read_table, write_lines, write_table
 from wedefense_lite.labels import BONAFIDE, LABELS
 
 NO_ATTACK = "-"
@@ -92,9 +85,7 @@ def write_data_dirs(
     seconds = durations(read_headers(wavs, sample_rate, num_threads))
     with ExitStack() as complete:
         for name, trials in sets.items():
-            columns = {
-                file: {row.key: getattr(row, name) for row in trials} for file, name in COLUMNS.items()
-            }
+            columns = {file: {row.key: getattr(row, name) for row in trials} for file, name in COLUMNS.items()}
             tables = columns | {"utt2dur": {trial.key: seconds[trial.key] for trial in trials}}
             for file, table in (tables | _derived(tables["utt2lab"], tables["utt2spk"])).items():
                 write_table(complete.enter_context(atomic_path(Path(data_dir, name, file))), table)
@@ -151,14 +142,10 @@ def check_data_dirs(folders: Sequence[str | Path]) -> None:
     """
     sets = {str(folder): check_data_dir(folder) for folder in folders}
     for number, (name, tables) in enumerate(sets.items()):
-        logging.info(
-            "%s: %d utterances, %s", name, len(tables["utt2lab"]), Counter(tables["utt2lab"].values())
-        )
+        logging.info("%s: %d utterances, %s", name, len(tables["utt2lab"]), Counter(tables["utt2lab"].values()))
         for other in list(sets)[:number]:
             if shared := sorted(tables["wav.scp"].keys() & sets[other]["wav.scp"].keys()):
                 raise InputError(f"{name} and {other}: {len(shared)} utterances in both: {few(shared)}")
             speakers = [set(sets[folder].get("utt2spk", {}).values()) for folder in (name, other)]
             if shared := sorted(speakers[0] & speakers[1]):
-                logging.warning(
-                    "%s and %s: %d speakers in both: %s", name, other, len(shared), few(shared)
-                )
+                logging.warning("%s and %s: %d speakers in both: %s", name, other, len(shared), few(shared))

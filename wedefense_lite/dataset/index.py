@@ -46,9 +46,7 @@ def _with_labels(data_list: str, index: list[Utterance], labels: dict[str, str])
     disagreements = {
         "in the list without a label": [key for key in listed if key not in labels],
         "with a label but not in the list": [key for key in labels if key not in listed],
-        "labelled otherwise in the list": [
-            row.key for row in index if row.label not in (None, labels.get(row.key))
-        ],
+        "labelled otherwise in the list": [row.key for row in index if row.label not in (None, labels.get(row.key))],
     }
     for what, keys in disagreements.items():
         if keys:
@@ -90,14 +88,9 @@ def read_corpus(
     return wavs, labels, read_headers(wavs, sample_rate, num_threads)
 
 
-def write_raw_list(
-    path: str | Path, wavs: dict[str, str], labels: dict[str, str], headers: dict[str, Header]
-) -> None:
+def write_raw_list(path: str | Path, wavs: dict[str, str], labels: dict[str, str], headers: dict[str, Header]) -> None:
     """Write a ``raw.list``: JSON lines ``{"key", "wav", "lab", "samples"}`` in ``wavs``'s order."""
-    rows = (
-        {"key": key, "wav": wav, "lab": labels[key], "samples": headers[key].samples}
-        for key, wav in wavs.items()
-    )
+    rows = ({"key": key, "wav": wav, "lab": labels[key], "samples": headers[key].samples} for key, wav in wavs.items())
     write_lines(path, map(json.dumps, rows))
 
 

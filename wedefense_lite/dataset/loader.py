@@ -60,9 +60,7 @@ def fit(wav: np.ndarray, count: int, pad: str) -> tuple[np.ndarray, int]:
     return np.pad(wav, (0, count - len(wav))), len(wav)
 
 
-def training_sample(
-    utterance: Utterance, config: DataConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, int]:
+def training_sample(utterance: Utterance, config: DataConfig, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """A random crop, augmented, filled up, and its valid length in samples; chance is all ``rng``."""
     count = round(config.crop_seconds * config.sample_rate)
     wav = audio.read(utterance, config.sample_rate, count, rng, integer=not config.augment)
@@ -230,9 +228,7 @@ class EvalLoader:
         positions: rows of the list in the order of delivery; of a stream, those delivered so far.
     """
 
-    def __init__(
-        self, index: list[Utterance], config: DataConfig, rank=0, world=1, batch_size=1, num_workers=0
-    ):
+    def __init__(self, index: list[Utterance], config: DataConfig, rank=0, world=1, batch_size=1, num_workers=0):
         self.index, self.world, self.positions = index, world, []
         if isinstance(index, Stream):
             self._batches = _data_loader(_StreamReader(index, config, rank, world), None, num_workers)

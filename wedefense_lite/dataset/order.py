@@ -14,9 +14,7 @@ def steps_per_epoch(utterances: int, batch_size: int, world: int) -> int:
     return math.ceil(utterances / (batch_size * world))
 
 
-def epoch_order(
-    index: list[Utterance], config: DataConfig, seed: int, epoch: int, total: int
-) -> np.ndarray:
+def epoch_order(index: list[Utterance], config: DataConfig, seed: int, epoch: int, total: int) -> np.ndarray:
     """Rows of ``index`` in the order in which an epoch draws them.
 
     Every utterance is there once; the last steps are filled up from the start of the order. With

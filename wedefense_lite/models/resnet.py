@@ -19,9 +19,7 @@ class BasicBlock(nn.Module):
         self.stride = stride
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, maps_BCDF: Tensor) -> Tensor:
         hidden = F.relu(self.bn1(self.conv1(maps_BCDF)))
@@ -45,11 +43,7 @@ class ResNet(Backbone):
     """
 
     def __init__(
-        self,
-        input_dim: int,
-        channels: int = 32,
-        blocks: tuple[int, ...] = (2, 2, 2, 2),
-        embed_dim: int = 256,
+        self, input_dim: int, channels: int = 32, blocks: tuple[int, ...] = (2, 2, 2, 2), embed_dim: int = 256
     ):
         super().__init__()
         self.embed_dim = embed_dim

@@ -72,9 +72,7 @@ def results(run: Run) -> Markup:
     """All pooled metrics, one column a set."""
 
     def row(metric: str, name: str, note: str) -> list[Markup]:
-        values = (
-            (show(metric, one.results.get(metric)), interval(one.results, metric)) for one in run.sets
-        )
+        values = ((show(metric, one.results.get(metric)), interval(one.results, metric)) for one in run.sets)
         return [tag("td", text, tag("small", small)) for text, small in ((name, note), *values)]
 
     there = {metric for one in run.sets for metric in one.results}
@@ -93,9 +91,7 @@ def conditions(run: Run) -> list[Markup]:
             width = f"{50 * row.get('eer', 0) / worst:.1f}%"
             bar = tag("i", style=f"width: {width}; background: {one.colour}")
             eer = tag("td", bar, show("eer", row.get("eer")), class_="bar")
-            body.append(
-                [value, row["n_spoof"], eer, *(show(m, row.get(m)) for m in ("min_dcf", "act_dcf"))]
-            )
+            body.append([value, row["n_spoof"], eer, *(show(m, row.get(m)) for m in ("min_dcf", "act_dcf"))])
         names = (column, "spoofs", tag("th", "EER", class_="left"), "min DCF", "actual DCF")
         cards.append(table(f"{one.name}, by {column}", names, body))
     return cards or [tag("p", "No set was evaluated by a condition (evaluate.py --meta --by).")]

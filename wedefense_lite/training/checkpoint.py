@@ -25,7 +25,8 @@ def load(path: str | Path) -> dict:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        lines = str(error).splitlines() or ["it ends too early"]
+        reason = getattr(error, "strerror", None) or lines[0]
         raise InputError(f"{path}: not a readable checkpoint: {reason}") from error
 
 
@@ -45,7 +46,5 @@ def load_weights(path: str | Path, module: nn.Module) -> dict:
         module.load_state_dict(state["model"], strict=True)
     except (RuntimeError, KeyError) as error:
         found = "; ".join(line.strip() for line in str(error).splitlines()[:3])
-        raise InputError(
-            f"{path}: weights of another model than the configuration's: {found}"
-        ) from error
+        raise InputError(f"{path}: weights of another model than the configuration's: {found}") from error
     return {key: value for key, value in state.items() if key != "model"}

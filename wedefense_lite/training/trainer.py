@@ -68,16 +68,11 @@ class Trainer:
         self.optimizer = self.config.optimizer(self.task.parameters())
         updates = math.ceil(train_loader.steps_per_epoch / self.config.accumulate_steps)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda update: self.config.schedule.factor(update, updates, self.config.num_epochs),
+            self.optimizer, lambda update: self.config.schedule.factor(update, updates, self.config.num_epochs)
         )
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=self.config.precision == "fp16")
         # Buffers are averaged before every save instead of copied from rank 0 at every step.
-        self.wrapped = (
-            DistributedDataParallel(self.task, broadcast_buffers=False)
-            if place.world > 1
-            else self.task
-        )
+        self.wrapped = DistributedDataParallel(self.task, broadcast_buffers=False) if place.world > 1 else self.task
         self.class_prior = self.task.head.seen_prior(train_loader.class_prior)
         self.list_hash = _hash(f"{row.key} {row.label}" for row in train_loader.index)
         self.epoch, self.step, self.updates = 1, 0, 0
@@ -242,9 +237,7 @@ class Trainer:
         changed = _changed_keys(yaml.safe_load(state["config"]), yaml.safe_load(self.config_text))
         if changed:
             keys = ", ".join(changed)
-            raise InputError(
-                f"{path} was trained with another {keys}: remove it or take a new --exp_dir"
-            )
+            raise InputError(f"{path} was trained with another {keys}: remove it or take a new --exp_dir")
         if state["list_hash"] != self.list_hash:
             raise InputError(f"{path} was trained on another list than --train_data")
         for name, part in self._parts().items():

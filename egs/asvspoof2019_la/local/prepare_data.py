@@ -26,9 +26,7 @@ def read_protocol(corpus: Path, name: str) -> list[Trial]:
     ]
 
 
-def prepare_data(
-    corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, num_threads: PositiveInt = 8
-):
+def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, num_threads: PositiveInt = 8):
     """Write data/{train,dev,eval} from the protocols of ASVspoof 2019 LA.
 
     Args:
