@@ -1,0 +1,46 @@
+"""Every component of the package, found by walking it, in a size that a test can afford."""
+
+import importlib
+import inspect
+import pkgutil
+
+import torch
+
+import wedefense_lite
+from wedefense_lite.dataset.augment import Augment
+from wedefense_lite.frontends import Frontend
+from wedefense_lite.heads import Head
+from wedefense_lite.models import Backbone
+
+torch.set_num_threads(1)
+SMALL = {"channels": 4, "embed_dim": 8}
+RATE = 16000
+
+
+def modules() -> list:
+    names = pkgutil.walk_packages(wedefense_lite.__path__, "wedefense_lite.")
+    return [importlib.import_module(module.name) for module in names]
+
+
+def subclasses(base: type) -> list[type]:
+    """Concrete subclasses of ``base`` anywhere in the package, by name."""
+    found = {
+        value
+        for module in modules()
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, base) and value is not base
+    }
+    return sorted((value for value in found if not inspect.isabstract(value)), key=lambda cls: cls.__name__)
+
+
+def build(cls: type, *arguments, seed: int = 0):
+    """An instance with the sizes of :data:`SMALL` where its constructor knows them, in eval mode."""
+    torch.manual_seed(seed)
+    known = inspect.signature(cls).parameters
+    first = list(known)[: len(arguments)]
+    options = {name: value for name, value in SMALL.items() if name in known and name not in first}
+    made = cls(*arguments, **options)
+    return made.eval() if isinstance(made, torch.nn.Module) else made
+
+
+FRONTENDS, BACKBONES, HEADS, AUGMENTS = map(subclasses, (Frontend, Backbone, Head, Augment))

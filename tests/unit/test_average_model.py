@@ -1,0 +1,120 @@
+"""Stage 4, first half: the mean of the last epochs."""
+
+import pytest
+import tiny
+import torch
+
+from wedefense_lite.bin.average_model import average_model
+from wedefense_lite.dataset.loader import TrainLoader
+from wedefense_lite.files import InputError
+from wedefense_lite.labels import LABELS
+from wedefense_lite.training import checkpoint
+
+
+def model(epoch: int, **changes) -> dict:
+    weights = {
+        "weight": torch.full((2,), float(epoch**2)),
+        "half": torch.full((1,), float(epoch), dtype=torch.bfloat16),
+        "bn.num_batches_tracked": torch.tensor(10 * epoch),
+    }
+    state = {"model": weights, "labels": list(LABELS), "class_prior": [0.9, 0.1], "epoch": epoch}
+    return state | {"config_hash": "abc"} | changes
+
+
+@pytest.fixture
+def models(tmp_path):
+    """Epochs 1 to 12, of which 2 is the best, with everything that lies beside them."""
+    for epoch in range(1, 13):
+        checkpoint.save(tmp_path / f"model_{epoch}.pt", model(epoch))
+    checkpoint.save(tmp_path / "best_model.pt", model(2))
+    for other in ("last.pt", "avg_model.pt", "model_final.pt", "model_3.pt.bak"):
+        (tmp_path / other).write_bytes(b"not to be read")
+    return tmp_path
+
+
+def averaged(folder, num: int, **options) -> dict:
+    average_model(str(folder / "out.pt"), str(folder), num, **options)
+    return checkpoint.load(folder / "out.pt")
+
+
+def test_the_last_epochs_by_number_not_by_name(models):
+    state = averaged(models, 3)
+    assert state["model"]["weight"].tolist() == [pytest.approx((100 + 121 + 144) / 3)] * 2
+    assert (state["epoch"], state["class_prior"], state["labels"]) == (12, [0.9, 0.1], list(LABELS))
+
+
+def test_types_stay_and_counters_are_the_last_models(models):
+    weights = averaged(models, 2)["model"]
+    assert weights["bn.num_batches_tracked"].dtype == torch.int64
+    assert weights["bn.num_batches_tracked"].item() == 120
+    assert weights["half"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs"),
+    [({"max_epoch": 5}, (4, 5)), ({"min_epoch": 11}, (11, 12)), ({"min_epoch": 2, "max_epoch": 3}, (2, 3))],
+)
+def test_epochs_can_be_limited(models, options, epochs):
+    mean = sum(epoch**2 for epoch in epochs) / 2
+    assert averaged(models, 2, **options)["model"]["weight"][0] == mean
+
+
+def test_no_epoch_up_to_0_is_none_at_all(models):
+    with pytest.raises(InputError, match="1 epochs to average, but found none"):
+        averaged(models, 1, max_epoch=0)
+
+
+@pytest.mark.parametrize("num", [0, -1])
+def test_none_to_average_takes_the_single_best(models, num):
+    state = averaged(models, num)
+    assert (state["epoch"], state["model"]["weight"][0]) == (2, 4)
+
+
+def test_fewer_than_asked_for_is_refused(models):
+    with pytest.raises(InputError, match="3 epochs to average, but found 4 5"):
+        averaged(models, 3, min_epoch=4, max_epoch=5)
+    assert not (models / "out.pt").exists()
+
+
+def test_models_of_two_configurations_are_not_mixed(models):
+    checkpoint.save(models / "model_11.pt", model(11, config_hash="other"))
+    with pytest.raises(InputError, match=r"model_11\.pt: trained with another configuration"):
+        averaged(models, 2)
+
+
+def test_batch_norm_statistics_are_the_plain_average_over_batches(tmp_path):
+    rows = tiny.corpus(tmp_path / "train", 8)
+    raw_list, _ = tiny.write_lists(tmp_path, rows)
+    exp = tiny.parsed(tmp_path, data={"augment": [{"class_path": "WhiteNoise", "init_args": {"p": 1.0}}]})
+    (tmp_path / "config.yaml").write_text(exp.text)
+    tiny.trainer(exp, tmp_path, rows).fit()
+    average_model(str(tmp_path / "avg.pt"), str(tmp_path / "models"), 2, bn_data=raw_list, data_type="raw")
+    found = checkpoint.load(tmp_path / "avg.pt")["model"]
+    average_model(str(tmp_path / "plain.pt"), str(tmp_path / "models"), 2)
+    plain = checkpoint.load(tmp_path / "plain.pt")["model"]
+    statistics = {name for name in plain if "running" in name or "tracked" in name}
+    assert all(torch.equal(plain[name], found[name]) for name in plain.keys() - statistics)
+    exp.system.load_state_dict(plain)
+    seen = []
+    exp.system.model.conv1.register_forward_hook(lambda _module, _inputs, maps: seen.append(maps))
+    exp.data.augment = []
+    with torch.no_grad():
+        for batch in TrainLoader(rows, exp.data, exp.training.seed).epoch(1):
+            exp.system.eval().embed(batch.to("cpu"))
+    for name, expected in {
+        "running_mean": torch.stack([maps.mean((0, 2, 3)) for maps in seen]).mean(0),
+        "running_var": torch.stack([maps.var((0, 2, 3)) for maps in seen]).mean(0),
+    }.items():
+        torch.testing.assert_close(found[f"model.bn1.{name}"], expected, rtol=1e-4, atol=1e-5)
+    assert found["model.bn1.num_batches_tracked"].item() == 2
+    assert found["model.bn1.num_batches_tracked"].dtype == torch.int64
+
+
+def test_batch_norm_needs_the_models_own_configuration(tmp_path):
+    rows = tiny.corpus(tmp_path / "train", 4)
+    raw_list, _ = tiny.write_lists(tmp_path, rows)
+    tiny.trainer(tiny.parsed(tmp_path), tmp_path, rows).fit()
+    other = tiny.parsed(tmp_path, seed=7)
+    (tmp_path / "config.yaml").write_text(other.text)
+    with pytest.raises(InputError, match="not the configuration"):
+        average_model(str(tmp_path / "a.pt"), str(tmp_path / "models"), 2, bn_data=raw_list, data_type="raw")

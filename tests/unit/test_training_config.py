@@ -1,0 +1,110 @@
+"""Configurations: what is in conf/ builds, comes back from its own text, and mistakes are named."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import yaml
+
+from wedefense_lite.files import InputError
+from wedefense_lite.training.config import load_experiment
+
+CONFIGS = sorted((Path(__file__).parents[2] / "conf").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_system_builds_and_comes_back_from_what_an_experiment_keeps(path, tmp_path):
+    first = load_experiment(path)
+    (tmp_path / "config.yaml").write_text(first.text)
+    second = load_experiment(tmp_path / "config.yaml")
+    assert (second.text, second.config_hash) == (first.text, first.config_hash)
+    weights = first.system.state_dict()
+    for name, value in second.system.state_dict().items():
+        assert torch.equal(value, weights[name]), f"{name}: initial weights come from the seed"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_no_system_holds_a_path(path):
+    """Corpora are recipes, systems are YAML, and any pair runs."""
+
+    def strings(value):
+        if isinstance(value, dict | list):
+            for inner in value.values() if isinstance(value, dict) else value:
+                yield from strings(inner)
+        elif isinstance(value, str):
+            yield value
+
+    content = yaml.safe_load(path.read_text())
+    assert set(content) <= {"system", "data", "training"}
+    assert not [text for text in strings(content) if "/" in text or text.startswith(".")]
+
+
+def test_another_setting_is_another_hash_and_the_way_to_save_models_is_not(tmp_path):
+    first = tiny.parsed(tmp_path)
+    assert tiny.parsed(tmp_path).config_hash == first.config_hash
+    assert tiny.parsed(tmp_path, seed=2).config_hash != first.config_hash
+    assert tiny.parsed(tmp_path, data={"batch_size": 5}).config_hash != first.config_hash
+    resumed = tiny.parsed(tmp_path, num_avg=9, early_stop_patience=3)
+    assert resumed.config_hash == first.config_hash, "a continued run may change these"
+
+
+def test_the_seed_decides_the_initial_weights(tmp_path):
+    one, same, other = (tiny.parsed(tmp_path, seed=seed).system for seed in (1, 1, 2))
+    assert torch.equal(one.head.linear.weight, same.head.linear.weight)
+    assert not torch.equal(one.head.linear.weight, other.head.linear.weight)
+
+
+def test_another_optimizer_has_its_own_defaults(tmp_path):
+    """Adam's is no weight decay; AdamW's must not be left over from the default of the option."""
+    exp = tiny.parsed(tmp_path, optimizer={"class_path": "Adam", "init_args": {"lr": 0.1}})
+    found = exp.training.optimizer(exp.system.parameters()).defaults
+    expected = torch.optim.Adam(exp.system.parameters(), lr=0.1).defaults
+    assert found == expected
+
+
+MISTAKES = {
+    "training:\n  num_epoch: 3": "num_epoch",
+    "training:\n  num_epochs: many": "num_epochs",
+    "training:\n  num_epochs: 2.5": "num_epochs",
+    "training:\n  precision: fp8": "precision",
+    "training:\n  schedule: {decay: sqrt}": "decay",
+    "training:\n  optimizer: NoSuchOptimizer": "optimizer",
+    "data:\n  batch_size: 0": "batch_size is 0, expected at least 1",
+    "data:\n  augment: [{class_path: NoSuchNoise}]": "augment",
+    "corpus: here": "corpus",
+    "training: [": "parsing",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_mistakes_are_refused_by_key(tmp_path, text):
+    section = text.partition(":")[0]
+    rest = {name: part for name, part in tiny.CONFIG.items() if name != section}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(rest) + text + "\n")
+    with pytest.raises(InputError, match=MISTAKES[text]):
+        load_experiment(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("part", ["frontend", "model", "head"])
+def test_mistakes_inside_components_are_refused(tmp_path, part):
+    with pytest.raises(InputError, match="bogus"):
+        broken = {"class_path": tiny.CONFIG["system"]["init_args"][part]["class_path"]}
+        tiny.parsed(tmp_path, system={part: broken | {"init_args": {"bogus": 1}}})
+
+
+@pytest.mark.parametrize("name", ["validate_interval", "save_epoch_interval", "accumulate_steps"])
+def test_intervals_below_one_are_refused(tmp_path, name):
+    with pytest.raises(InputError, match=name):
+        tiny.parsed(tmp_path, **{name: 0})
+
+
+def test_a_missing_configuration_is_named(tmp_path):
+    with pytest.raises(InputError, match="absent.yaml"):
+        load_experiment(tmp_path / "absent.yaml")
+
+
+def test_a_system_is_needed(tmp_path):
+    (tmp_path / "c.yaml").write_text("training: {num_epochs: 3}\n")
+    with pytest.raises(InputError, match="system"):
+        load_experiment(tmp_path / "c.yaml")

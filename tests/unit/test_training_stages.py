@@ -1,0 +1,206 @@
+"""Stages 4 and 5: every utterance once, in list order, or an error that names what is missing."""
+
+import kaldiio
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from wedefense_lite.bin import extract as extract_module
+from wedefense_lite.bin import train as train_module
+from wedefense_lite.bin.extract import extract
+from wedefense_lite.bin.infer import infer
+from wedefense_lite.files import InputError, read_json
+from wedefense_lite.scoring.archives import read_archive, write_archive
+from wedefense_lite.scoring.sidecar import read_sidecar
+from wedefense_lite.training import checkpoint
+
+
+class System:
+    """A trained tiny system, its evaluation list, and the stages as functions."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.rows = tiny.corpus(folder / "eval", 7)[::-1]
+        self.list, _ = tiny.write_lists(folder, self.rows)
+        self.exp = tiny.parsed(folder / "exp", num_epochs=1)
+        self.config, self.model = folder / "exp/config.yaml", folder / "exp/models/model_1.pt"
+        self.config.write_text(self.exp.text)
+        tiny.trainer(self.exp, folder / "exp", self.rows).fit()
+        self.exp.system.eval()
+        self.ark = folder / "out/embedding.ark"
+        self.extract()
+
+    def extract(self, **options):
+        options = {"data_list": self.list, "data_type": "raw", "embed_ark": str(self.ark)} | options
+        extract(str(self.config), str(self.model), **options)
+
+    def infer(self, out="out/posteriors", **options):
+        options = {"config": str(self.config), "model_path": str(self.model)} | options
+        infer(embedding_scp_path=str(self.ark.with_suffix(".scp")), out_path=str(self.folder / out), **options)
+
+    @torch.no_grad()
+    def by_hand(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Embedding and logits of each utterance on its own."""
+        found = {}
+        for row in self.rows:
+            (batch,) = tiny.EvalLoader([row], self.exp.data)
+            embedding = self.exp.system.embed(batch.to("cpu"))
+            found[row.key] = embedding[0].numpy(), self.exp.system.head(embedding)[0].numpy()
+        return found
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    return System(tmp_path_factory.mktemp("system"))
+
+
+@pytest.fixture(autouse=True)
+def as_one_process(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_embeddings_are_those_of_each_utterance_alone(system, batch_size):
+    system.extract(batch_size=batch_size)
+    found = read_archive(system.ark.with_suffix(".scp"))
+    for key, (embedding, _) in system.by_hand().items():
+        np.testing.assert_allclose(found[key], embedding, rtol=1e-5, atol=1e-6)
+    assert [key for key, _ in kaldiio.load_ark(str(system.ark))] == [row.key for row in system.rows]
+    assert tiny.files(system.ark.parent)[:3] == ["embedding.ark", "embedding.json", "embedding.scp"]
+
+
+def test_the_sidecar_says_what_the_numbers_mean(system):
+    sidecar = read_sidecar(system.ark)
+    assert sidecar.class_prior == pytest.approx((4 / 7, 3 / 7))
+    assert sidecar.has_posterior
+    assert sidecar.config_hash == system.exp.config_hash
+
+
+def test_logits_and_posteriors_are_each_utterances_own(system):
+    system.infer(num_classes=2)
+    logits = read_archive(system.folder / "out/posteriors/logits.scp")
+    posteriors = read_archive(system.folder / "out/posteriors/posteriors.scp")
+    expected = system.by_hand()
+    assert set(logits) == set(posteriors) == set(expected)
+    for key, (_, row) in expected.items():
+        np.testing.assert_allclose(logits[key], row, rtol=1e-4, atol=1e-5)
+        share = np.exp(row) / np.exp(row).sum()
+        np.testing.assert_allclose(posteriors[key], share, rtol=1e-4, atol=1e-5)
+    assert read_json(system.folder / "out/posteriors/logits.json")["polarity"] == "higher is bonafide"
+
+
+def test_another_number_of_classes_is_refused(system):
+    with pytest.raises(InputError, match="--num_classes 3, but the head of .* gives 2"):
+        system.infer(out="three", num_classes=3)
+    assert not (system.folder / "three").exists()
+
+
+def test_embeddings_of_another_model_are_refused(system, tmp_path):
+    state = checkpoint.load(system.model)
+    checkpoint.save(tmp_path / "other.pt", state | {"epoch": 99})
+    with pytest.raises(InputError, match="model_hash"):
+        system.infer(out="other", model_path=str(tmp_path / "other.pt"))
+
+
+def test_another_configuration_is_refused(system, tmp_path):
+    other = tiny.parsed(tmp_path, seed=5)
+    (tmp_path / "config.yaml").write_text(other.text)
+    with pytest.raises(InputError, match=r"model_1\.pt: not trained with .*config\.yaml"):
+        extract(str(tmp_path / "config.yaml"), str(system.model), system.list, str(tmp_path / "e.ark"), "raw")
+
+
+def test_an_utterance_that_is_lost_on_the_way_is_named(system, monkeypatch):
+    before = {path.name: path.read_bytes() for path in system.ark.parent.glob("embedding.*")}
+    whole = extract_module._rows
+    monkeypatch.setattr(extract_module, "_rows", lambda batches: list(whole(batches))[1:])
+    with pytest.raises(InputError, match="1 of 7 utterances missing: eval06"):
+        system.extract()
+    after = {path.name: path.read_bytes() for path in system.ark.parent.glob("embedding.*")}
+    assert {name: after[name] for name in before} == before
+
+
+def test_parts_of_an_earlier_run_are_not_merged(system):
+    stale = system.ark.with_suffix(".part1.ark")
+    write_archive(stale, [("ghost", np.zeros(6, np.float32))])
+    system.extract()
+    assert "ghost" not in read_archive(system.ark.with_suffix(".scp"))
+    stale.unlink()
+    stale.with_suffix(".scp").unlink()
+
+
+def test_a_file_that_is_missing_is_named_and_the_earlier_output_stays(system):
+    before = system.ark.read_bytes()
+    away = tiny.Path(system.rows[3].path)
+    moved = away.rename(away.with_suffix(".away"))
+    try:
+        with pytest.raises(InputError, match=f"{system.rows[3].key}: .*No such file"):
+            system.extract()
+    finally:
+        moved.rename(away)
+    assert system.ark.read_bytes() == before
+
+
+def test_more_processes_than_utterances_is_no_error(system, tmp_path):
+    """Rank 0 of 2 has nothing to do where the list holds one utterance."""
+    write_archive(tmp_path / "e.part0.ark", [])
+    write_archive(tmp_path / "e.part1.ark", [(system.rows[0].key, np.ones(6, np.float32))])
+    parts = [tmp_path / f"e.part{rank}.ark" for rank in (0, 1)]
+    extract_module._join([system.rows[0].key], parts, tmp_path / "e.ark")
+    assert list(read_archive(tmp_path / "e.scp")) == [system.rows[0].key]
+
+
+# Stage 3 as a command
+
+
+def test_tutorial_flags_stand_for_keys_of_the_configuration(tmp_path, monkeypatch):
+    config, seen = tiny.write_config(tmp_path), {}
+    words = f"""--config {config} --exp_dir {tmp_path} --gpus [0] --num_avg 2 --data_type shard
+        --train_data t --train_label l --val_data v --val_label w --save_epoch_interval 3
+        --early_stop_patience -1 --validate_interval 4 --num_epochs=7 --batch_size 8 --seed 5
+        --num_workers 0 --precision bf16 --data.crop_seconds 1.5 --training.optimizer.lr 0.5"""
+    monkeypatch.setattr("sys.argv", ["train.py", *words.split()])
+    parser = train_module._parser()
+    arguments = parser.parse_args(train_module._full_names(words.split()))
+    exp = train_module.build(arguments)
+    seen |= vars(exp.training)
+    expected = {"num_avg": 2, "save_epoch_interval": 3, "early_stop_patience": -1, "num_epochs": 7}
+    expected |= {"validate_interval": 4, "seed": 5, "precision": "bf16"}
+    assert expected.items() <= seen.items()
+    assert (exp.data.batch_size, exp.data.crop_seconds, arguments.gpus) == (8, 1.5, "[0]")
+    assert exp.training.optimizer([torch.zeros(1)]).defaults["lr"] == 0.5
+
+
+@pytest.mark.parametrize("words", ["--num_epoch 3", "--training.num_epoch 3", "--data.batch_size x"])
+def test_unknown_shortened_and_mistyped_options_are_refused(tmp_path, words, capsys):
+    command = f"--config {tiny.write_config(tmp_path)} --exp_dir e --train_data t --train_label l {words}"
+    with pytest.raises(SystemExit) as stop:
+        train_module._parser().parse_args(train_module._full_names(command.split()))
+    assert stop.value.code == 2
+
+
+def test_training_leaves_what_the_later_stages_and_a_reader_need(tmp_path):
+    rows = tiny.corpus(tmp_path / "train", 6)
+    raw, labels = tiny.write_lists(tmp_path, rows)
+    exp_dir = tmp_path / "exp"
+    exp = tiny.experiment(num_epochs=1)
+    train_module.train(exp, exp_dir, raw, labels, raw, labels, data_type="raw", gpus="[0]")
+    folders = {"config.yaml", "env.json", "metrics.csv", "models", "tensorboard", "train.log"}
+    assert set(tiny.files(exp_dir)) == folders
+    assert (exp_dir / "config.yaml").read_text() == exp.text
+    assert read_json(exp_dir / "env.json")["class_prior"] == pytest.approx([4 / 6, 2 / 6])
+
+
+def test_a_dev_list_needs_its_labels(tmp_path):
+    with pytest.raises(InputError, match="--val_data and --val_label go together"):
+        train_module.train(None, tmp_path, "t", "l", val_data="v")
+
+
+def test_training_can_start_from_another_models_weights(system, tmp_path):
+    raw, labels = tiny.write_lists(tmp_path, system.rows)
+    exp = tiny.experiment(num_epochs=1, lr=0.0)
+    train_module.train(exp, tmp_path / "e", raw, labels, data_type="raw", checkpoint=str(system.model))
+    start = checkpoint.load(system.model)["model"]["head.linear.weight"]
+    end = checkpoint.load(tmp_path / "e/models/model_1.pt")["model"]["head.linear.weight"]
+    assert torch.equal(start, end)

@@ -1,0 +1,439 @@
+"""The trainer: what one step does, what is kept, what is best, when it ends, and how it continues."""
+
+import csv
+import math
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
+from wedefense_lite.files import InputError
+from wedefense_lite.frontends import SpecAugment
+from wedefense_lite.heads import CrossEntropy
+from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.models import Backbone
+from wedefense_lite.training import checkpoint
+from wedefense_lite.training import trainer as module
+from wedefense_lite.training.scoring import validate
+
+
+class MeanFrame(Backbone):
+    """The mean of the frames, scaled: no batch norm, so a batch is the mean of its halves."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.embed_dim = dim
+        self.scale = nn.Parameter(torch.ones(dim))
+
+    def forward(self, frames_BFD, frame_lengths_B):
+        return self.scale * frames_BFD.abs().sum(1) / frame_lengths_B[:, None]
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpora")
+    return {name: tiny.corpus(folder / name, 8, seed) for seed, name in enumerate(["train", "dev"])}
+
+
+def epochs(exp, folder, rows, validations=None, **loops):
+    """Train; with ``validations`` dev results are made up: ``(eer, loss)`` an epoch."""
+    trained = tiny.trainer(exp, folder, rows["train"], rows["dev"])
+    trained.fit(**loops)
+    return trained
+
+
+def metrics(folder) -> list[dict[str, str]]:
+    with open(folder / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """Let validation return given ``(eer, loss)`` pairs in turn, and training do nothing."""
+
+    def use(*results):
+        left = iter(results)
+
+        def fake_validate(task, loader, place):
+            eer, loss = next(left)
+            return {"dev_loss": loss, "dev_eer": eer}
+
+        monkeypatch.setattr(module, "validate", fake_validate)
+
+    return use
+
+
+# One step
+
+
+def weights_after(rows, folder, batch_size, **training):
+    exp = tiny.experiment(MeanFrame, data={"batch_size": batch_size}, num_epochs=1, **training)
+    tiny.trainer(exp, folder, rows["train"]).fit()
+    return {name: value.clone() for name, value in exp.system.state_dict().items()}
+
+
+@pytest.mark.parametrize(("batch_size", "every"), [(4, 2), (2, 4), (2, 9)])
+def test_accumulated_gradients_are_those_of_the_large_batch(rows, tmp_path, batch_size, every):
+    large = weights_after(rows, tmp_path / "large", 8)
+    parts = weights_after(rows, tmp_path / "parts", batch_size, accumulate_steps=every)
+    for name, value in large.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_accumulation_steps_once_a_group(rows, tmp_path):
+    exp = tiny.experiment(data={"batch_size": 2}, accumulate_steps=3, num_epochs=3)
+    epochs(exp, tmp_path, rows)
+    assert [row["step"] for row in metrics(tmp_path)] == ["2", "4", "6"], "4 batches are 3 and 1"
+
+
+def gradient_norm(trained) -> float:
+    seen = {}
+    step = trained.optimizer.step
+
+    def spy(*arguments, **options):
+        parameters = trained.task.parameters()
+        seen["norm"] = math.sqrt(sum(p.grad.square().sum().item() for p in parameters))
+        return step(*arguments, **options)
+
+    trained.optimizer.step = spy
+    trained.fit()
+    return seen["norm"]
+
+
+def test_the_gradient_is_clipped_where_it_is_asked_for(rows, tmp_path):
+    free, clipped = (
+        gradient_norm(
+            tiny.trainer(
+                tiny.experiment(num_epochs=1, clip_norm=norm, data={"batch_size": 8}),
+                tmp_path / str(norm),
+                rows["train"],
+            )
+        )
+        for norm in (0.0, 1e-3)
+    )
+    assert free > 0.1
+    assert clipped == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_moving_average_is_what_is_validated_and_saved(rows, tmp_path):
+    """By hand: e = 0.7 e + 0.3 w at each step; counters are copied."""
+    exp = tiny.experiment(data={"batch_size": 8}, ema_decay=0.7, num_epochs=2)
+    trained = tiny.trainer(exp, tmp_path, rows["train"], rows["dev"])
+    expected = {name: value.clone() for name, value in exp.system.state_dict().items()}
+
+    def follow(_row):
+        for name, value in exp.system.state_dict().items():
+            expected[name] = 0.7 * expected[name] + 0.3 * value if value.is_floating_point() else value
+
+    trained.fit(follow)
+    saved = checkpoint.load(tmp_path / "models/model_2.pt")["model"]
+    for name, value in expected.items():
+        torch.testing.assert_close(saved[name], value.clone(), rtol=1e-5, atol=1e-6)
+        assert saved[name].dtype == value.dtype
+    dev = EvalLoader(rows["dev"], exp.data)
+    row = metrics(tmp_path)[-1]
+    assert float(row["dev_loss"]) == validate(trained.ema, dev, tiny.ALONE)["dev_loss"]
+    assert float(row["dev_loss"]) != validate(trained.task, dev, tiny.ALONE)["dev_loss"]
+
+
+@pytest.mark.parametrize("save_step_interval", [0, 1])
+def test_a_loss_that_is_not_finite_names_its_utterances(rows, tmp_path, save_step_interval):
+    exp = tiny.experiment(save_step_interval=save_step_interval)
+    trained = tiny.trainer(exp, tmp_path, rows["train"])
+    forward, seen = exp.system.forward, []
+
+    def poisoned(batch: Batch):
+        loss, logits = forward(batch)
+        seen.append(batch.keys)
+        return (loss * math.nan if len(seen) == 3 else loss), logits
+
+    exp.system.forward = poisoned
+    with pytest.raises(FloatingPointError) as caught:
+        trained.fit()
+    assert f"epoch 2, step 1: {' '.join(seen[2])}" in str(caught.value)
+    last = checkpoint.load(tmp_path / "models/last.pt")["model"]
+    assert all(value.isfinite().all() for value in last.values()), "last.pt stays usable"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_learns_to_score_bona_fide_speech_higher(rows, tmp_path, precision):
+    exp = tiny.experiment(num_epochs=6, precision=precision, lr=0.02)
+    epochs(exp, tmp_path, rows | {"dev": rows["train"]})
+    last = metrics(tmp_path)[-1]
+    assert float(last["dev_eer"]) < 0.1
+    assert float(last["train_accuracy"]) > 0.8
+
+
+def test_training_masks_frames_and_validation_does_not(rows, tmp_path):
+    modes = []
+
+    class Spy(SpecAugment):
+        def forward(self, frames_BFD):
+            modes.append(self.training)
+            return super().forward(frames_BFD)
+
+    epochs(tiny.experiment(spec_augment=Spy(), num_epochs=1), tmp_path, rows)
+    assert modes == [True] * 2 + [False] * 8
+
+
+# Validation
+
+
+def test_validation_scores_the_whole_dev_set_whole_and_once(rows):
+    exp = tiny.experiment(data={"augment": [lambda wav, rng: wav * 0]})
+    scored = {}
+
+    def embed(batch: Batch):
+        assert not exp.system.training
+        scored.update(zip(batch.keys, batch.lengths_B.tolist()))
+        return type(exp.system).embed(exp.system, batch)
+
+    exp.system.embed = embed
+    found = validate(exp.system, EvalLoader(rows["dev"], exp.data), tiny.ALONE)
+    assert scored == {row.key: row.samples for row in rows["dev"]}
+    scores = {0: [], 1: []}
+    losses = []
+    for row in rows["dev"]:
+        (batch,) = EvalLoader([row], exp.data)
+        with torch.no_grad():
+            loss, logits = exp.system(batch.to("cpu"))
+        losses.append(loss.item())
+        scores[batch.labels_B.item()].append((logits[0, 1] - logits[0, 0]).item())
+    assert found["dev_loss"] == pytest.approx(sum(losses) / len(losses))
+    assert found["dev_eer"] == pytest.approx(SortedScores(scores[1], scores[0]).eer().value)
+
+
+def test_validation_is_the_same_with_any_batch_size(rows):
+    exp = tiny.experiment()
+    one, four = (
+        validate(exp.system, EvalLoader(rows["dev"], exp.data, batch_size=size), tiny.ALONE) for size in (1, 4)
+    )
+    assert one == pytest.approx(four, rel=1e-5)
+
+
+def test_a_dev_score_that_is_not_finite_names_its_utterance(rows):
+    exp = tiny.experiment()
+    nn.init.constant_(exp.system.head.linear.bias, math.nan)
+    with pytest.raises(InputError, match="the score of dev.. is nan"):
+        validate(exp.system, EvalLoader(rows["dev"], exp.data), tiny.ALONE)
+
+
+# The prior that the loss saw
+
+
+@pytest.mark.parametrize(
+    ("weights", "balanced", "expected"),
+    [
+        (None, False, [5 / 8, 3 / 8]),
+        (None, True, [0.5, 0.5]),
+        ((3.0, 5.0), False, [0.5, 0.5]),
+        ((1.0, 3.0), True, [0.25, 0.75]),
+    ],
+)
+def test_every_checkpoint_says_what_prior_the_loss_saw(rows, tmp_path, weights, balanced, expected):
+    def head(dim):
+        return CrossEntropy(dim, class_weights=weights)
+
+    epochs(tiny.experiment(head=head, data={"balance_classes": balanced}, num_epochs=1), tmp_path, rows)
+    for name in ("model_1.pt", "best_model.pt", "last.pt"):
+        state = checkpoint.load(tmp_path / "models" / name)
+        assert state["class_prior"] == pytest.approx(expected), name
+        assert state["labels"] == ["spoof", "bonafide"]
+
+
+def test_balanced_classes_are_drawn_equally_often(rows):
+    exp = tiny.experiment(data={"balance_classes": True})
+    drawn = torch.cat([batch.labels_B for batch in TrainLoader(rows["train"], exp.data, seed=1).epoch(1)])
+    assert drawn.tolist().count(0) == drawn.tolist().count(1)
+
+
+# When it ends, and what is best
+
+
+@pytest.mark.parametrize("patience", [0, -1])
+def test_without_patience_training_never_ends_early(rows, tmp_path, made_up, patience):
+    made_up(*[(0.1 + epoch / 10, 1.0) for epoch in range(4)])
+    epochs(tiny.experiment(num_epochs=4, early_stop_patience=patience), tmp_path, rows)
+    assert len(metrics(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(("patience", "ended"), [(1, 2), (2, 5), (3, 6)])
+def test_patience_counts_bad_validations_in_a_row(rows, tmp_path, made_up, patience, ended):
+    made_up(*[(eer, 1.0) for eer in (0.3, 0.4, 0.2, 0.2, 0.25, 0.9, 0.1, 0.1)])
+    epochs(tiny.experiment(num_epochs=8, early_stop_patience=patience), tmp_path, rows)
+    assert len(metrics(tmp_path)) == ended
+
+
+def test_rank_0_decides_when_training_ends(rows, tmp_path, monkeypatch):
+    trained = tiny.trainer(tiny.experiment(), tmp_path, rows["train"])
+    for decision in (True, False):
+        monkeypatch.setattr(module, "from_main", lambda place, value, said=decision: said)
+        assert trained.finished is decision
+
+
+def test_early_stopping_needs_a_dev_set(rows, tmp_path):
+    with pytest.raises(InputError, match="early_stop_patience needs a dev set"):
+        tiny.trainer(tiny.experiment(early_stop_patience=1), tmp_path, rows["train"])
+
+
+def test_the_best_model_has_the_lowest_eer_and_of_those_the_lowest_loss(rows, tmp_path, made_up):
+    made_up((0.2, 0.5), (0.1, 0.9), (0.1, 0.7), (0.1, 0.8), (0.3, 0.1))
+    epochs(tiny.experiment(num_epochs=5, num_avg=5), tmp_path, rows)
+    best = checkpoint.load(tmp_path / "models/best_model.pt")
+    assert best["epoch"] == 3
+    third = checkpoint.load(tmp_path / "models/model_3.pt")["model"]
+    assert all(torch.equal(value, third[name]) for name, value in best["model"].items())
+
+
+def test_validation_comes_at_its_interval_and_after_the_last_epoch(rows, tmp_path, made_up):
+    made_up((0.2, 1.0), (0.1, 1.0), (0.3, 1.0))
+    epochs(tiny.experiment(num_epochs=5, validate_interval=2), tmp_path, rows)
+    assert [row["dev_eer"] for row in metrics(tmp_path)] == ["", "0.2", "", "0.1", "0.3"]
+
+
+def test_without_a_dev_set_there_is_no_best_model(rows, tmp_path):
+    tiny.trainer(tiny.experiment(), tmp_path, rows["train"]).fit()
+    assert tiny.files(tmp_path / "models") == ["last.pt", "model_1.pt", "model_2.pt"]
+    assert [row["dev_loss"] for row in metrics(tmp_path)] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("interval", "num_avg", "kept"),
+    [(1, 2, [1, 2, 3, 4, 5]), (3, 2, [3, 4, 5]), (2, 1, [2, 4, 5]), (100, 0, []), (100, -1, [])],
+)
+def test_epochs_that_are_kept(rows, tmp_path, interval, num_avg, kept):
+    exp = tiny.experiment(num_epochs=5, save_epoch_interval=interval, num_avg=num_avg)
+    epochs(exp, tmp_path, rows)
+    names = [f"model_{epoch}.pt" for epoch in kept]
+    assert tiny.files(tmp_path / "models") == sorted(["best_model.pt", "last.pt", *names])
+
+
+def test_metrics_have_a_row_an_epoch_and_no_clock(rows, tmp_path):
+    seen = []
+    epochs(tiny.experiment(), tmp_path, rows, on_epoch=seen.append)
+    header = "epoch,step,lr,train_loss,train_accuracy,dev_loss,dev_eer"
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == header
+    assert [[row["epoch"], row["step"], row["lr"]] for row in metrics(tmp_path)] == [
+        ["1", "2", "0.01"],
+        ["2", "4", "0.01"],
+    ]
+    assert [{key: str(value) for key, value in row.items()} for row in seen] == metrics(tmp_path)
+
+
+# Continuing
+
+
+class Killed(Exception):
+    """What a power cut is to a test."""
+
+
+def killed_after(trained, steps: int):
+    step, done = trained._train_step, []
+
+    def counted(batch):
+        if len(done) == steps:
+            raise Killed
+        done.append(batch)
+        return step(batch)
+
+    trained._train_step = counted
+    return trained
+
+
+RESUMED = {
+    "plain": {},
+    "average and accumulation": {"ema_decay": 0.9, "accumulate_steps": 2},
+    "patience": {"early_stop_patience": 2},
+    "validation now and then": {"validate_interval": 2},
+}
+
+
+def whole_and_killed(rows, tmp_path, steps, **options):
+    """Outputs of training at a stretch, and of training killed after some steps and begun again."""
+
+    def make(name):
+        exp = tiny.experiment(
+            spec_augment=SpecAugment(p=1.0),
+            data={"batch_size": 2},
+            num_epochs=3,
+            schedule=tiny.Schedule(1, "cosine"),
+            save_step_interval=1,
+            **options,
+        )
+        return tiny.trainer(exp, tmp_path / name, rows["train"], rows["dev"])
+
+    make("whole").fit()
+    with pytest.raises(Killed):
+        killed_after(make("killed"), steps).fit()
+    make("killed").fit()
+    return tmp_path / "whole", tmp_path / "killed"
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4, 6, 11])
+def test_training_killed_and_begun_again_gives_the_same_bits(rows, tmp_path, steps):
+    options = list(RESUMED.values())[steps % len(RESUMED)]
+    whole, killed = whole_and_killed(rows, tmp_path, steps, **options)
+    assert (killed / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    assert tiny.files(killed / "models") == tiny.files(whole / "models")
+    for name in tiny.files(whole / "models"):
+        first, second = (checkpoint.load(folder / "models" / name) for folder in (whole, killed))
+        assert_same(first, second, name)
+
+
+def assert_same(first, second, where):
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first:
+            assert_same(first[key], second[key], f"{where}: {key}")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    else:
+        assert first == second, where
+
+
+def test_a_resumed_run_remembers_what_was_best_and_for_how_long(rows, tmp_path, made_up):
+    made_up((0.1, 1.0), (0.2, 1.0), (0.3, 1.0), (0.15, 1.0))
+    options = {"num_epochs": 9, "early_stop_patience": 3}
+    trained = tiny.trainer(tiny.experiment(**options), tmp_path, rows["train"], rows["dev"])
+    with pytest.raises(Killed):
+        killed_after(trained, 4).fit()
+    epochs(tiny.experiment(**options), tmp_path, rows)
+    assert len(metrics(tmp_path)) == 4
+    assert checkpoint.load(tmp_path / "models/best_model.pt")["epoch"] == 1
+
+
+def test_finished_training_is_not_continued_but_patience_may_grow(rows, tmp_path, made_up):
+    made_up((0.1, 1.0), (0.2, 1.0), (0.3, 1.0))
+    epochs(tiny.experiment(num_epochs=3, early_stop_patience=1), tmp_path, rows)
+    epochs(tiny.experiment(num_epochs=3, early_stop_patience=1), tmp_path, rows)
+    assert len(metrics(tmp_path)) == 2
+    epochs(tiny.experiment(num_epochs=3, early_stop_patience=0), tmp_path, rows)
+    assert len(metrics(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"lr": 0.5}, "training.lr"), ({"seed": 2}, "training.seed"), ({"data": {"batch_size": 2}}, "data.batch_size")],
+)
+def test_another_configuration_is_not_continued(rows, tmp_path, changes, named):
+    epochs(tiny.experiment(num_epochs=1), tmp_path, rows)
+    before = (tmp_path / "models/last.pt").read_bytes()
+    with pytest.raises(InputError, match=rf"another {named}: remove it or take a new --exp_dir"):
+        epochs(tiny.experiment(num_epochs=1, **changes), tmp_path, rows)
+    assert (tmp_path / "models/last.pt").read_bytes() == before
+
+
+def test_another_list_is_not_continued(rows, tmp_path):
+    epochs(tiny.experiment(num_epochs=1), tmp_path, rows)
+    with pytest.raises(InputError, match="another list"):
+        epochs(tiny.experiment(num_epochs=1), tmp_path, rows | {"train": rows["train"][:-1]})
+
+
+def test_last_holds_all_that_continuing_needs(rows, tmp_path):
+    epochs(tiny.experiment(num_epochs=1, ema_decay=0.9), tmp_path, rows)
+    state = checkpoint.load(tmp_path / "models/last.pt")
+    assert {"model", "optimizer", "schedule", "scaler", "ema", "epoch", "step", "best"} <= set(state)
+    assert {"bad_validations", "labels", "class_prior", "config", "torch"} <= set(state)
+    assert len(state["optimizer"]["state"]) == len(list(tiny.experiment().system.parameters()))
