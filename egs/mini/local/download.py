@@ -19,6 +19,11 @@ LIBRARY = r"Depends: (lib(?!c6|gcc)\S+|\S+-data)$"
 LOCAL_BONAFIDE = "give your own speech with --bonafide DIR (one folder a speaker)"
 
 
+def has_apt() -> bool:
+    """Whether Debian packages can be fetched and unpacked here."""
+    return bool(shutil.which("apt-get") and shutil.which("dpkg-deb"))
+
+
 def debian_root(folder: Path, packages: list[str], programs: list[str]) -> Path:
     """Unpacked tree of Debian packages, fetched from the system's apt sources where it lacks some.
 
@@ -28,21 +33,19 @@ def debian_root(folder: Path, packages: list[str], programs: list[str]) -> Path:
         programs: fetched with the libraries they depend on.
 
     Raises:
-        InputError: no apt on this machine, or a package can't be fetched.
+        InputError: a package can't be fetched.
     """
     root, stamp = folder / "root", folder / "packages.txt"
     wanted = sorted({*packages, *programs})
     if stamp.exists() and set(wanted) <= set(read_text(stamp).split()):
         return root
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise InputError("no apt-get and dpkg-deb on this machine")
     folder.mkdir(parents=True, exist_ok=True)
     if not _fetch_debs(folder, packages, programs, options=[]):
         logging.info("the system's package lists are missing or old: fetching private ones")
         options = _private_lists(folder)
         _apt("update", "-q", options=options, cwd=folder)
         if not _fetch_debs(folder, packages, programs, options):
-            raise InputError(f"apt-get can't download {', '.join(wanted)} (no network?)")
+            raise InputError(f"apt-get can't download {', '.join(wanted)}: its lines above say why")
     for deb in sorted(folder.glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", deb, root], check=True)
     write_lines(stamp, wanted)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import zlib
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from download import library_path
 from wedefense_lite.files import InputError
 
 PROGRAMS = ["espeak-ng", "flite", "festival"]
+NEEDS = {"espeak": "espeak-ng", "flite": "flite", "festival": "festival"}
+NEEDS |= {"piper": "espeak-ng", "kokoro": "espeak-ng"}
 VOICE_PACKAGES = [
     *("festvox-italp16k", "festvox-itapc16k", "festlex-ifd"),
     *("festvox-us-slt-hts", "festlex-cmu", "festlex-poslex"),
@@ -39,20 +42,30 @@ class Engines:
     """Text to speech from what was downloaded.
 
     Args:
-        root: unpacked Debian packages.
+        root: unpacked Debian packages; without it, programs are those that the machine has.
         wheels: folder of unpacked wheels.
         scratch: folder for the files of engines that write files.
     """
 
-    def __init__(self, root: Path, wheels: Path, scratch: Path):
-        self.root, self.wheels, self.scratch = root, wheels, scratch
-        (data,) = (path.parent for path in root.glob("usr/lib/**/espeak-ng-data"))
-        libraries = library_path(root)
-        self.environment = {
-            "LD_LIBRARY_PATH": libraries,
-            "ESPEAK_DATA_PATH": str(data),
-            "PATH": os.defpath,
-        }
+    def __init__(self, root: Path | None, wheels: Path, scratch: Path):
+        self.wheels, self.scratch = wheels, scratch
+        self.environment, self.festival_data = {"PATH": os.environ.get("PATH", os.defpath)}, []
+        if root:
+            (data,) = (path.parent for path in root.glob("usr/lib/**/espeak-ng-data"))
+            self.environment = {
+                "PATH": str(root.resolve() / "usr/bin"),
+                "LD_LIBRARY_PATH": library_path(root),
+                "ESPEAK_DATA_PATH": str(data),
+            }
+            self.festival_data = ["--datadir", str(root / "usr/share/festival")]
+
+    def has(self, method: str) -> bool:
+        """Whether the program that a method needs, if any, is there."""
+        program = NEEDS.get(method)
+        return program is None or self._program(program) is not None
+
+    def _program(self, name: str) -> str | None:
+        return shutil.which(name, path=self.environment["PATH"])
 
     def speak(self, engine: str, requests: Sequence[Request]) -> list[tuple[np.ndarray, int]]:
         """Waveform and sample rate of each request.
@@ -94,9 +107,7 @@ class Engines:
             ]
         script = self._wav("script")
         script.write_bytes("\n".join(lines).encode("latin-1", "ignore"))
-        self._run(
-            "festival", "--datadir", str(self.root / "usr/share/festival"), "--batch", str(script)
-        )
+        self._run("festival", *self.festival_data, "--batch", str(script))
         return [soundfile.read(self._wav(number)) for number in range(len(requests))]
 
     def hibari(self, requests: Sequence[Request]) -> list[tuple[np.ndarray, int]]:
@@ -164,7 +175,7 @@ class Engines:
         return self.scratch / f"{os.getpid()}-{name}.wav"
 
     def _run(self, program: str, *arguments: str) -> str:
-        command = [self.root / "usr/bin" / program, *arguments]
+        command = [self._program(program), *arguments]
         done = subprocess.run(command, check=False, env=self.environment, capture_output=True)
         if done.returncode:
             raise InputError(f"{program}: {done.stderr.decode(errors='replace').strip()[-200:]}")

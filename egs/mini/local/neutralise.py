@@ -76,6 +76,15 @@ def trim(wave: np.ndarray, below_loud_db: float = 35.0) -> np.ndarray:
     return wave[max(0, loud[0] - 2) * FRAME : (loud[-1] + 3) * FRAME]
 
 
+def shorten_pauses(wave: np.ndarray, below_loud_db: float = 32.0, longest=12) -> np.ndarray:
+    """``wave`` with no more than ``longest`` frames of each pause, as they tell classes apart."""
+    level = level_db(wave)
+    quiet = level < np.percentile(level, 97) - below_loud_db
+    starts = np.flatnonzero(np.diff(quiet, prepend=~quiet[:1]))
+    place = np.arange(len(quiet)) - np.repeat(starts, np.diff(starts, append=len(quiet)))
+    return wave[np.repeat(~quiet | (place < longest), FRAME).nonzero()[0]]
+
+
 def at_level(wave: np.ndarray, decibels: float) -> np.ndarray:
     """``wave`` scaled so that its frames within 25 dB of the loudest have that level."""
     level = level_db(wave)
@@ -99,7 +108,7 @@ def equalise(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def crop(
     wave: np.ndarray, rng: np.random.Generator, seconds: tuple[float, float] = SECONDS
 ) -> np.ndarray:
-    """A random part of random length, which does not depend on how long ``wave`` is where it suffices."""
+    """A random part of ``wave``, of random length in ``seconds`` where it is that long."""
     length = int(rng.uniform(*seconds) * RATE)
     start = rng.integers(0, max(1, len(wave) - length))
     return wave[start : start + length]
@@ -111,7 +120,7 @@ def neutralise(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Args:
         wave: 16 kHz; it has passed one codec before, whatever its class.
     """
-    wave = equalise(sosfiltfilt(HIGH_PASS, trim(crop(trim(wave), rng))), rng)
+    wave = equalise(sosfiltfilt(HIGH_PASS, trim(crop(shorten_pauses(trim(wave)), rng))), rng)
     fade = np.minimum(1, np.arange(1, len(wave) + 1) / (RATE * 0.005))
     wave = np.pad(wave * fade * fade[::-1], rng.integers(RATE // 20, RATE // 5, 2))
     noise = lfilter([1], [1, -0.85], rng.standard_normal(len(wave)))

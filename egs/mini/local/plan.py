@@ -1,7 +1,7 @@
 """Which utterance is made from what: attacks, voices, counts, names. Pure: it reads no audio."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from engines import Request, seed_of
@@ -108,10 +108,13 @@ class Item:
         return f"{ATTACKS[self.attack].method}_{self.request.language}_{self.request.voice}"
 
 
-def make_plan(sources: Iterable[Source], neural: bool, seed: int, scale: float) -> list[Item]:
+def make_plan(
+    sources: Iterable[Source], attacks: Collection[str], seed: int = 1, scale: float = 1.0
+) -> list[Item]:
     """Every utterance of the corpus; those of the neural tier are named after all others.
 
     Args:
+        attacks: keys of :data:`ATTACKS` to be made, where their set is theirs.
         scale: factor on the number of utterances.
 
     Raises:
@@ -131,7 +134,7 @@ def make_plan(sources: Iterable[Source], neural: bool, seed: int, scale: float) 
         items = [Item(name, "-", source) for source in _pick(by_set[name], bonafide, f"{seed}/{name}")]
         late = []
         for attack, what in ATTACKS.items():
-            if name in what.sets and (neural or not what.neural):
+            if name in what.sets and attack in attacks:
                 pool = english[name] if what.language == "en" else by_set[name]
                 (late if what.neural else items).extend(_spoofs(attack, pool, spoof, f"{seed}/{name}"))
         items.sort(key=lambda item: seed_of(seed, item.key))

@@ -1,6 +1,7 @@
 """Real human speech: who speaks, in which set, from which package, under which licence."""
 
 import gzip
+import itertools
 import re
 import zlib
 from collections.abc import Iterator
@@ -33,6 +34,16 @@ PACKAGES = [f"asterisk-core-sounds-{language}{part}" for language in ASTERISK fo
 PACKAGES += ["klettres-data", "ktuberling-data"]
 SENTENCE_SECONDS = 1.2
 PHRASE_WORDS = 5
+SENTENCES = [
+    "The train to the coast leaves from platform nine in twenty minutes.",
+    "Please leave your name and number, and somebody will call you back.",
+    "Half of the apples were still green when the first snow fell.",
+    "She wrote the answer on the back of an old envelope.",
+    "Turn left after the bridge and follow the river to the mill.",
+    "Nobody had told him that the meeting was moved to Thursday.",
+    "The library closes early on days before a public holiday.",
+    "It takes three cups of flour, two eggs and a little patience.",
+]
 AUDIO = {".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".g722"}
 
 
@@ -127,6 +138,8 @@ def _is_wideband(path: Path) -> bool:
 def own_folder(folder: Path, seed: int) -> Iterator[Source]:
     """Speech of the user: a folder a speaker, ``X.txt`` beside ``X.wav`` holds what is said.
 
+    Where there is no text, engines say one of :data:`SENTENCES`.
+
     Raises:
         InputError: fewer than three speakers, so that three sets can't be disjoint.
     """
@@ -137,14 +150,16 @@ def own_folder(folder: Path, seed: int) -> Iterator[Source]:
         raise InputError(
             f"{folder}: {len(speakers)} folders, expected one a speaker and at least 3 speakers"
         )
-    order = rng_for(seed, "speakers").permutation(len(speakers))
+    order, number = rng_for(seed, "speakers").permutation(len(speakers)), itertools.count()
     for place, index in enumerate(order):
         share = SETS[place] if place < 3 else ("train", "train", "eval", "dev")[place % 4]
         for file in sorted(
             path for path in (folder / speakers[index]).rglob("*") if path.suffix in AUDIO
         ):
             text = file.with_suffix(".txt")
-            text = read_text(text).strip() if text.exists() else None
+            text = (
+                read_text(text).strip() if text.exists() else SENTENCES[next(number) % len(SENTENCES)]
+            )
             name = f"{speakers[index]}/{file.relative_to(folder / speakers[index])}"
             yield Source(name, share, speakers[index], "en", text, "own", "of its owner", (file,))
 
@@ -160,7 +175,7 @@ def load(source: Source) -> np.ndarray:
     for file in source.files:
         pieces += [
             at_level(trim(read_audio(file)), -24.0),
-            np.zeros(rng.integers(RATE // 12, RATE // 4)),
+            np.zeros(rng.integers(RATE // 16, RATE // 8)),
         ]
     wave = crop(np.concatenate(pieces[:-1]), rng, SECONDS[1:] * 2)
     return wave if source.files[0].suffix == ".g722" else pass_g722(wave)
