@@ -13,22 +13,9 @@ from wedefense_lite.files import InputError
 from wedefense_lite.frontends import SpecAugment
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.models import Backbone
 from wedefense_lite.training import checkpoint
 from wedefense_lite.training import trainer as module
 from wedefense_lite.training.scoring import validate
-
-
-class MeanFrame(Backbone):
-    """The mean of the frames, scaled: no batch norm, so a batch is the mean of its halves."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.embed_dim = dim
-        self.scale = nn.Parameter(torch.ones(dim))
-
-    def forward(self, frames_BFD, frame_lengths_B):
-        return self.scale * frames_BFD.abs().sum(1) / frame_lengths_B[:, None]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +56,7 @@ def made_up(monkeypatch):
 
 
 def weights_after(rows, folder, batch_size, **training):
-    exp = tiny.experiment(MeanFrame, data={"batch_size": batch_size}, num_epochs=1, **training)
+    exp = tiny.experiment(tiny.MeanFrame, data={"batch_size": batch_size}, num_epochs=1, **training)
     tiny.trainer(exp, folder, rows["train"]).fit()
     return {name: value.clone() for name, value in exp.system.state_dict().items()}
 
@@ -211,6 +198,14 @@ def test_validation_is_the_same_with_any_batch_size(rows):
         validate(exp.system, EvalLoader(rows["dev"], exp.data, batch_size=size), tiny.ALONE) for size in (1, 4)
     )
     assert one == pytest.approx(four, rel=1e-5)
+
+
+def test_validation_refuses_to_miss_an_utterance(rows, monkeypatch):
+    exp = tiny.experiment()
+    loader = EvalLoader(rows["dev"], exp.data)
+    monkeypatch.setattr(EvalLoader, "__iter__", lambda self: iter(EvalLoader(rows["dev"][1:], exp.data)._batches))
+    with pytest.raises(InputError, match="scored 7 utterances of 8"):
+        validate(exp.system, loader, tiny.ALONE)
 
 
 def test_a_dev_score_that_is_not_finite_names_its_utterance(rows):

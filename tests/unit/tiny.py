@@ -8,6 +8,7 @@ import numpy as np
 import soundfile as sf
 import torch
 import yaml
+from torch import nn
 
 from wedefense_lite.dataset.audio import Utterance
 from wedefense_lite.dataset.config import DataConfig
@@ -17,7 +18,7 @@ from wedefense_lite.files import write_table
 from wedefense_lite.frontends import Fbank
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.labels import LABELS
-from wedefense_lite.models import ResNet
+from wedefense_lite.models import Backbone, ResNet
 from wedefense_lite.training.config import Experiment, TrainingConfig, load_experiment
 from wedefense_lite.training.distributed import Place
 from wedefense_lite.training.schedules import Schedule
@@ -43,6 +44,18 @@ CONFIG = {
         "schedule": {"decay": "constant"},
     },
 }
+
+
+class MeanFrame(Backbone):
+    """The mean of the frames, scaled: no batch norm, so a batch is the mean of its halves."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.embed_dim = dim
+        self.scale = nn.Parameter(torch.ones(dim))
+
+    def forward(self, frames_BFD, frame_lengths_B):
+        return self.scale * frames_BFD.abs().sum(1) / frame_lengths_B[:, None]
 
 
 def write_config(folder: Path, system: dict | None = None, data: dict | None = None, **training) -> Path:

@@ -1,0 +1,73 @@
+"""Two processes are one training: same weights, same buffers, same end, and the large batch's gradient."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+from wedefense_lite.training import checkpoint
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What each of two ranks ended with, and the folder they worked in."""
+    folder = tmp_path_factory.mktemp("ranks")
+    script = [sys.executable, str(Path(__file__).parent / "two_ranks.py"), str(folder)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            script,
+            env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        for process in processes:
+            said, _ = process.communicate(timeout=120)
+            assert process.returncode == 0, said
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)], folder
+
+
+def test_weights_and_buffers_are_equal_at_every_save(ranks):
+    (first, second), _ = ranks
+    assert len(first["saved"]) == 4, "two epochs of one step, each saved inside and at its end"
+    assert first["saved"] == second["saved"]
+
+
+def test_early_stopping_ends_both(ranks):
+    (first, second), _ = ranks
+    assert first["epochs"] == second["epochs"] == 2, "a rate of 0 can't better the first epoch"
+    assert first["dev"] == second["dev"]
+
+
+def test_the_gradient_is_that_of_the_batches_of_both(ranks, tmp_path):
+    """Two ranks with batches of 4 make the steps of one process with batches of 8."""
+    (first, second), _ = ranks
+    assert first["weights"] == second["weights"]
+    exp = tiny.experiment(num_epochs=1, data={"batch_size": 8}, model=tiny.MeanFrame)
+    tiny.trainer(exp, tmp_path, tiny.corpus(tmp_path / "train", 8, 0)).fit()
+    alone = [value.flatten().tolist() for value in exp.system.state_dict().values()]
+    for one, both in zip(alone, first["weights"]):
+        assert one == pytest.approx(both, rel=1e-5, abs=1e-6)
+
+
+def test_rank_0_alone_writes(ranks):
+    _, folder = ranks
+    assert tiny.files(folder / "exp/models") == ["best_model.pt", "last.pt", "model_1.pt", "model_2.pt"]
+    assert checkpoint.load(folder / "exp/models/last.pt")["epoch"] == 3
