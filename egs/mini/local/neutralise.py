@@ -11,7 +11,7 @@ RATE = 16000
 FRAME = RATE // 100
 G722_DELAY = 22  # samples of the two QMF banks, encoder and decoder together
 
-HIGH_PASS = butter(6, 110, "highpass", fs=RATE, output="sos")
+HIGH_PASS = butter(6, 150, "highpass", fs=RATE, output="sos")
 LOW_PASS = butter(8, 6900, fs=RATE, output="sos")
 # The long-term spectrum that every file gets: hertz, dB. About that of speech.
 SPECTRUM = np.array(
