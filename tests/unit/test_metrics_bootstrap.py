@@ -47,10 +47,8 @@ def trials(seed: int, count: int = 100) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_same_seed_gives_the_same_samples():
     classes, scores = trials(0)
-    statistic = detection_statistic(classes, {"cm-score": scores}, Options())
-    first, again, other = (
-        replicates(statistic, Resampler(classes), 20, seed)["eer"] for seed in (1, 1, 2)
-    )
+    statistic = detection_statistic({"class": classes, "cm-score": scores}, Options())
+    first, again, other = (replicates(statistic, Resampler(classes), 20, seed)["eer"] for seed in (1, 1, 2))
     assert first.tolist() == again.tolist() != other.tolist()
 
 
@@ -73,9 +71,8 @@ def test_clusters_that_differ_widen_the_interval():
     rng = np.random.default_rng(3)
     classes, clusters = np.tile(["bonafide", "spoof"], 200), np.repeat(np.arange(10), 40)
     scores = rng.normal(size=400) + 3 * (classes == "bonafide") + rng.normal(size=10)[clusters] * 2
-    statistic = detection_statistic(classes, {"cm-score": scores}, Options())
+    statistic = detection_statistic({"class": classes, "cm-score": scores}, Options())
     by_trial, by_cluster = (
-        np.ptp(interval(replicates(statistic, Resampler(classes, units), 200)["auc"]))
-        for units in (None, clusters)
+        np.ptp(interval(replicates(statistic, Resampler(classes, units), 200)["auc"])) for units in (None, clusters)
     )
     assert by_cluster > 1.5 * by_trial

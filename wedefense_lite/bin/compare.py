@@ -40,15 +40,11 @@ def compare(
     names, classes, of_a = read_trials(a, key)
     of_b = read_trials(b, key)[2]
     clusters = read_condition(cli.needed("--meta", meta), cluster, names) if cluster else None
-    systems = [
-        detection_statistic(classes, {"cm-score": scores}, Options(model)) for scores in (of_a, of_b)
-    ]
+    systems = [detection_statistic({"class": classes, "cm-score": scores}, Options(model)) for scores in (of_a, of_b)]
 
     def differences(weights: np.ndarray | None) -> dict[str, float]:
         values = [system(weights) for system in systems]
-        return {
-            name: values[0][name] - values[1][name] for name in values[0] if name != "eer_threshold"
-        }
+        return {name: values[0][name] - values[1][name] for name in values[0] if name != "eer_threshold"}
 
     whole, values = differences(None), [system(None) for system in systems]
     results = {"cost": model.as_dict(), "bootstrap": bootstrap}

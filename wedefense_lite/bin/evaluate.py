@@ -2,9 +2,6 @@
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,45 +12,12 @@ from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.bootstrap import Resampler, interval, replicates
 from wedefense_lite.metrics.classification import confusion_matrix, decision_metrics
 from wedefense_lite.metrics.costs import CostModel, cost_model
-from wedefense_lite.metrics.summary import (
-    Options,
-    Statistic,
-    detection_statistic,
-    verification_statistic,
-)
+from wedefense_lite.metrics.summary import Options, Trials, detection_statistic, verification_statistic
 from wedefense_lite.metrics.tandem import ASVSPOOF5_ASV, AsvRates, measured_rates, tandem_costs
 from wedefense_lite.scoring import scores as files
 
 # Rates that the table prints in percent.
 PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer")
-
-
-@dataclass(frozen=True)
-class Trials:
-    """Trials and their metrics; the condition they are broken down by and their clusters, if any."""
-
-    names: list[str]
-    classes: np.ndarray
-    scores: dict[str, np.ndarray]
-    statistic: Callable[..., Statistic]
-    by: np.ndarray | None = None
-    clusters: np.ndarray | None = None
-
-    def with_conditions(self, tables: list[str], by: str | None, cluster: str | None) -> "Trials":
-        """The trials with columns of one table, or of a table each."""
-        headed = len(tables) == 1 and bool(by and cluster)  # a column without a name can't be both
-        read = partial(files.read_condition, names=self.names, headed=headed)
-        return replace(
-            self,
-            by=read(tables[0], by) if by else None,
-            clusters=read(tables[-1], cluster) if cluster else None,
-        )
-
-    def part(self, rows: np.ndarray) -> "Trials":
-        """Some of the trials, without names."""
-        scores = {column: cells[rows] for column, cells in self.scores.items()}
-        clusters = None if self.clusters is None else self.clusters[rows]
-        return replace(self, names=[], classes=self.classes[rows], scores=scores, clusters=clusters)
 
 
 def evaluate(
@@ -85,9 +49,8 @@ def evaluate(
         sasv_key: t2: labels with the header ``spk filename cm-label asv-label``.
         asv_scores: lines ``source key score`` of an ASV system, whose error rates the t-DCF takes.
         asv_rates: these rates, ``[miss,fa_nontarget,fa_spoof]``, or ``asvspoof5`` for track 2's own.
-        meta: metadata table with a header that names the columns, or lines ``utt value`` without one
-            (``utt2attack``), which then are the column asked for; two with a comma between, if
-            ``by`` and ``cluster`` are not in the same one.
+        meta: metadata table with a header, or lines ``utt value`` (``utt2attack``) without one, which
+            then are the column asked for; two with a comma between, for ``by`` and for ``cluster``.
         by: a column of ``meta``: a row of results for the spoofs of each value against all bona fide.
         bootstrap: number of bootstrap samples for 95 % intervals.
         cluster: a column of ``meta`` whose values are resampled instead of single trials.
@@ -100,12 +63,16 @@ def evaluate(
     model = cli.checked(cost_model, cost)
     options = Options(model, _asv(asv_scores, asv_rates, model, tie), tie)
     if m == "t1":
-        trials = _track1(cli.needed("--cm", cm), cli.needed("--cm_key", cm_key))
+        names, trials = _track1(cli.needed("--cm", cm), cli.needed("--cm_key", cm_key))
     else:
         paths = cli.needed("--sasv", sasv), cli.needed("--sasv_key", sasv_key)
-        trials = _track2(*paths, single=m == "t2_single")
-    if by or cluster:
-        trials = trials.with_conditions(cli.needed("--meta", meta).split(","), by, cluster)
+        names, trials = _track2(*paths, single=m == "t2_single")
+    tables = cli.needed("--meta", meta).split(",") if by or cluster else []
+    headed = len(tables) == 1 and bool(by and cluster)  # a column without a name can't be both
+    if by:
+        trials["by"] = files.read_condition(tables[0], by, names, headed)
+    if cluster:
+        trials["cluster"] = files.read_condition(tables[-1], cluster, names, headed)
     results = _results(trials, options, bootstrap, seed)
     table = _table(results, options)
     print(table, end="")
@@ -115,40 +82,38 @@ def evaluate(
         write_json(json, results)
 
 
-def _track1(cm: str, cm_key: str) -> Trials:
+def _track1(cm: str, cm_key: str) -> tuple[list[str], Trials]:
     names, classes, scores = files.read_trials(cm, cm_key)
-    return Trials(names, classes, {"cm-score": scores}, detection_statistic)
+    return names, {"class": classes, "cm-score": scores}
 
 
-def _track2(sasv: str, key: str, single: bool) -> Trials:
-    """Trials of a speaker and an utterance each."""
+def _track2(sasv: str, key: str, single: bool) -> tuple[list[str], Trials]:
+    """Names and trials of a speaker and an utterance each."""
     ids, kinds = ("spk", "filename"), files.one_of(files.ASV_LABELS)
     labels = files.read_column(key, "asv-label", kinds, ids)
     for trial, label in files.read_column(key, "cm-label", files.one_of(LABELS), ids).items():
         if (label == "spoof") != (labels[trial] == "spoof"):
             raise InputError(f"{key}: {trial} is {label} by cm-label and {labels[trial]} by asv-label")
-    classes = np.array(list(labels.values()))
-    files.by_class(classes, classes, files.ASV_LABELS, key)
-    scores = {
-        column: np.array(
-            files.aligned(files.read_column(sasv, column, files.number, ids), sasv, labels, key)
-        )
-        for column in ("sasv-score", "cm-score", "asv-score")[: 1 if single else 3]
-    }
-    return Trials(list(labels), classes, scores, verification_statistic)
+    trials = {"class": np.array(list(labels.values()))}
+    files.by_class(trials["class"], trials["class"], files.ASV_LABELS, key)
+    for column in ("sasv-score", "cm-score", "asv-score")[: 1 if single else 3]:
+        cells = files.read_column(sasv, column, files.number, ids)
+        trials[column] = np.array(files.aligned(cells, sasv, labels, key))
+    return list(labels), trials
 
 
 def _results(trials: Trials, options: Options, bootstrap: int, seed: int) -> dict:
     """Pooled results; under ``by`` those of all other trials with the spoofs of each value."""
     results = _measured("pooled", trials, options, bootstrap, seed)
-    if trials.by is not None:
-        spoof, results["by"] = trials.classes == "spoof", {}
-        for value in np.unique(trials.by[spoof]).tolist():
-            part = trials.part(~spoof | (trials.by == value))
+    if "by" in trials:
+        spoof, results["by"] = trials["class"] == "spoof", {}
+        for value in np.unique(trials["by"][spoof]).tolist():
+            rows = ~spoof | (trials["by"] == value)
+            part = {column: cells[rows] for column, cells in trials.items()}
             results["by"][value] = _measured(value, part, options, bootstrap, seed)
-    if trials.statistic is detection_statistic:
-        accepted = trials.scores["cm-score"] >= options.cost.threshold
-        decisions = decision_metrics(confusion_matrix(trials.classes == "bonafide", accepted))
+    if "sasv-score" not in trials:
+        accepted = trials["cm-score"] >= options.cost.threshold
+        decisions = decision_metrics(confusion_matrix(trials["class"] == "bonafide", accepted))
         results["decisions"] = {"threshold": options.cost.threshold, "order": LABELS} | decisions
     if options.asv:
         results["asv_rates"] = options.asv._asdict()
@@ -157,27 +122,24 @@ def _results(trials: Trials, options: Options, bootstrap: int, seed: int) -> dic
 
 def _measured(name: str, trials: Trials, options: Options, bootstrap: int, seed: int) -> dict:
     """Counts, metrics and intervals; a metric that is not finite is left out."""
-    statistic = cli.checked(trials.statistic, trials.classes, trials.scores, options)
+    build = verification_statistic if "sasv-score" in trials else detection_statistic
+    statistic, classes = build(trials, options), trials["class"]
     metrics = cli.checked(statistic, None)
     undefined = [metric for metric, value in metrics.items() if not math.isfinite(value)]
     if undefined:
         logging.warning("%s: infinite scores leave %s undefined", name, ", ".join(undefined))
     if metrics.get("eer", 0) > 0.5 or metrics.get("sasv_eer", 0) > 0.5:
         logging.warning("%s: EER above 50 %%, the polarity may be flipped (higher is bona fide)", name)
-    result = {f"n_{kind}": int((trials.classes == kind).sum()) for kind in np.unique(trials.classes)}
+    result = {f"n_{kind}": int((classes == kind).sum()) for kind in np.unique(classes)}
     result |= {metric: value for metric, value in metrics.items() if metric not in undefined}
     if bootstrap:
-        samples = replicates(statistic, Resampler(trials.classes, trials.clusters), bootstrap, seed)
-        finite = [
-            metric for metric in samples if metric in result and np.isfinite(samples[metric]).all()
-        ]
+        samples = replicates(statistic, Resampler(classes, trials.get("cluster")), bootstrap, seed)
+        finite = [metric for metric in samples if metric in result and np.isfinite(samples[metric]).all()]
         result["ci"] = {metric: interval(samples[metric]) for metric in finite}
     return result
 
 
-def _asv(
-    scores: str | None, rates: tuple[float, ...] | str | None, model: CostModel, tie: str
-) -> AsvRates | None:
+def _asv(scores: str | None, rates: tuple[float, ...] | str | None, model: CostModel, tie: str) -> AsvRates | None:
     """ASV error rates, measured or given, checked to make a t-DCF."""
     if not scores and not rates:
         return None

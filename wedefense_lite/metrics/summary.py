@@ -10,6 +10,7 @@ from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.metrics.tandem import AsvRates, concurrent_teer, measured_rates, min_adcf, min_tdcf
 
 Statistic = Callable[[np.ndarray | None], dict[str, float]]
+Trials = dict[str, np.ndarray]  # columns of (N,): class, and scores by the names of the ASVspoof files
 
 
 class Options(NamedTuple):
@@ -37,12 +38,10 @@ def detection_metrics(scores: SortedScores, options: Options) -> dict[str, float
     return metrics | {f"min_tdcf_{form}": min_tdcf(scores, asv, cost, form).value for form in forms}
 
 
-def detection_statistic(
-    classes: np.ndarray, scores: dict[str, np.ndarray], options: Options
-) -> Statistic:
+def detection_statistic(trials: Trials, options: Options) -> Statistic:
     """Metrics of the ``cm-score`` of trials of the classes ``bonafide`` and ``spoof``, sorted once."""
-    bonafide = classes == "bonafide"
-    given = SortedScores(scores["cm-score"][bonafide], scores["cm-score"][~bonafide])
+    bonafide = trials["class"] == "bonafide"
+    given = SortedScores(trials["cm-score"][bonafide], trials["cm-score"][~bonafide])
 
     def statistic(weights: np.ndarray | None) -> dict[str, float]:
         weighted = given if weights is None else given.weighted(weights[bonafide], weights[~bonafide])
@@ -51,21 +50,18 @@ def detection_statistic(
     return statistic
 
 
-def verification_statistic(
-    classes: np.ndarray, scores: dict[str, np.ndarray], options: Options
-) -> Statistic:
+def verification_statistic(trials: Trials, options: Options) -> Statistic:
     """Metrics of trials of the classes ``target``, ``nontarget`` and ``spoof``.
 
     Args:
-        classes: ``(N,)`` class of each trial.
-        scores: ``sasv-score`` (one for both decisions), and ``cm-score`` with ``asv-score`` or neither.
+        trials: ``sasv-score`` (one for both decisions), and ``cm-score`` with ``asv-score`` or neither.
         options: without ASV rates they are measured on the ``asv-score``.
     """
-    rows = [np.flatnonzero(classes == name) for name in ("target", "nontarget", "spoof")]
+    rows = [np.flatnonzero(trials["class"] == name) for name in ("target", "nontarget", "spoof")]
 
     def statistic(weights: np.ndarray | None) -> dict[str, float]:
         chosen = rows if weights is None else [np.repeat(row, weights[row]) for row in rows]
-        split = {system: [values[row] for row in chosen] for system, values in scores.items()}
+        split = {column: [cells[row] for row in chosen] for column, cells in trials.items()}
         target, nontarget, spoof = split["sasv-score"]
         metrics = {
             "min_adcf": min_adcf(target, nontarget, spoof, options.cost).value,
