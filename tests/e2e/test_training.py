@@ -4,10 +4,12 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,10 +22,14 @@ def weights(path) -> dict[str, torch.Tensor]:
 
 def kill_after(words: list[str], folder, last, saves: int) -> None:
     """Start a training and kill all its processes once ``last.pt`` was written so many times."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    words = [sys.executable, *words[1:]] if words[0] == "python" else words
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": path}
     with subprocess.Popen(
-        words, cwd=folder, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+        [shutil.which(words[0], path=path), *words[1:]],
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
     ) as process:
         seen, count, deadline = None, 0, time.monotonic() + 300
         while count < saves and process.poll() is None and time.monotonic() < deadline:

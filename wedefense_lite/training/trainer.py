@@ -228,7 +228,7 @@ class Trainer:
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {name: getattr(self, name) for name in COUNTERS}
         state |= {"sums": sums, "config": self.config_text, "list_hash": self.list_hash}
-        state |= {"labels": list(LABELS), "class_prior": self.class_prior, "torch": torch.__version__}
+        state |= {"labels": list(LABELS), "class_prior": self.class_prior, "torch": str(torch.__version__)}
         checkpoint.save(self.models / "last.pt", state)
 
     def _resume(self) -> None:
