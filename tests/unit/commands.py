@@ -8,9 +8,7 @@ import pytest
 from wedefense_lite import cli
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch, function: Callable, *words: object, positional: bool = False
-) -> None:
+def run(monkeypatch: pytest.MonkeyPatch, function: Callable, *words: object, positional: bool = False) -> None:
     monkeypatch.setattr(sys, "argv", [function.__name__, *map(str, words)])
     cli.run(function, positional=positional)
 

@@ -28,10 +28,7 @@ def lines(name: str) -> list[list[str]]:
 def cm_scores(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bona fide scores, spoof scores, attack of each spoof."""
     rows = lines(EXPECTED[name]["file"])
-    scores, bonafide = (
-        np.array([float(row[3]) for row in rows]),
-        np.array([r[2] == "bonafide" for r in rows]),
-    )
+    scores, bonafide = (np.array([float(row[3]) for row in rows]), np.array([r[2] == "bonafide" for r in rows]))
     return scores[bonafide], scores[~bonafide], np.array([row[1] for row in rows])[~bonafide]
 
 

@@ -130,9 +130,7 @@ def test_two_cost_models_have_two_thresholds_and_two_actual_costs():
     assert scores.act_dcf(strict) == 1
 
 
-@pytest.mark.parametrize(
-    "text", ["asvspoof", "asvspoof2019:p=1", "asvspoof2019:p_spoof=2", "asvspoof2019:c_miss=x"]
-)
+@pytest.mark.parametrize("text", ["asvspoof", "asvspoof2019:p=1", "asvspoof2019:p_spoof=2", "asvspoof2019:c_miss=x"])
 def test_a_cost_model_that_is_none_is_refused(text):
     with pytest.raises(ValueError):
         cost_model(text)
@@ -189,10 +187,7 @@ def test_the_order_of_trials_never_matters(bonafide, spoof, random):
 @given(few, few, st.lists(st.floats(0.01, 10), min_size=13, max_size=13))
 def test_an_increasing_map_of_the_scores_changes_no_rank_metric(bonafide, spoof, steps):
     grow = np.cumsum(steps)
-    before, after = (
-        SortedScores(bonafide, spoof),
-        SortedScores(grow[np.add(bonafide, 6)], grow[np.add(spoof, 6)]),
-    )
+    before, after = (SortedScores(bonafide, spoof), SortedScores(grow[np.add(bonafide, 6)], grow[np.add(spoof, 6)]))
     for metric in ("eer_rocch", "min_cllr", "auc"):
         assert getattr(before, metric)() == getattr(after, metric)(), metric
     for tie in ("merge", "official"):
@@ -214,16 +209,11 @@ def test_swapping_labels_and_sign_gives_the_same_eer(bonafide, spoof):
 @settings(deadline=None)
 @given(few, few, st.data())
 def test_a_weight_is_that_many_trials(bonafide, spoof, data):
-    counts = [
-        data.draw(st.lists(st.integers(0, 3), min_size=len(c), max_size=len(c)))
-        for c in (bonafide, spoof)
-    ]
+    counts = [data.draw(st.lists(st.integers(0, 3), min_size=len(c), max_size=len(c))) for c in (bonafide, spoof)]
     assume(all(map(sum, counts)))
     weighted = SortedScores(bonafide, spoof).weighted(*counts)
     repeated = SortedScores(np.repeat(bonafide, counts[0]), np.repeat(spoof, counts[1]))
     for metric in ("eer_rocch", "act_dcf", "cllr", "min_cllr", "auc"):
-        assert getattr(weighted, metric)() == pytest.approx(getattr(repeated, metric)(), abs=1e-12), (
-            metric
-        )
+        assert getattr(weighted, metric)() == pytest.approx(getattr(repeated, metric)(), abs=1e-12), metric
     assert weighted.eer().value == pytest.approx(repeated.eer().value, abs=1e-15)
     assert weighted.min_dcf().value == pytest.approx(repeated.min_dcf().value, abs=1e-12)

@@ -6,19 +6,12 @@ from refvectors import EXPECTED, load, present
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_recall_fscore_support
 
 from wedefense_lite.metrics.classification import decision_metrics
-from wedefense_lite.metrics.mixtures import (
-    assign_by_oracle,
-    assign_by_sisdr,
-    class_names,
-    mixture_metrics,
-)
+from wedefense_lite.metrics.mixtures import assign_by_oracle, assign_by_sisdr, class_names, mixture_metrics
 
 
 def reference_set() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = load("mixed_speaker.json")
-    return tuple(
-        np.array([r[k] for r in rows]) for k in ("stream_score", "label_src", "sisdr_stream_by_src")
-    )
+    return tuple(np.array([r[k] for r in rows]) for k in ("stream_score", "label_src", "sisdr_stream_by_src"))
 
 
 @present
@@ -31,15 +24,9 @@ def test_reference_values():
     assert found["n_permuted"] == expected["n_permuted_by_sisdr"]
     for name in ("accuracy", "precision", "recall", "f1", "macro_f1", "balanced_accuracy"):
         assert found[name] == pytest.approx(expected[name], abs=1e-12), name
-    assert found["source_accuracy"] == pytest.approx(
-        expected["source_accuracy_sisdr_assignment"], abs=1e-12
-    )
-    assert found["source_eer"] == pytest.approx(
-        expected["source_eer_sisdr_assignment_official"], abs=1e-12
-    )
-    assert found["any_spoof_eer"] == pytest.approx(
-        expected["mixture_any_spoof_eer_min_score"], abs=1e-12
-    )
+    assert found["source_accuracy"] == pytest.approx(expected["source_accuracy_sisdr_assignment"], abs=1e-12)
+    assert found["source_eer"] == pytest.approx(expected["source_eer_sisdr_assignment_official"], abs=1e-12)
+    assert found["any_spoof_eer"] == pytest.approx(expected["mixture_any_spoof_eer_min_score"], abs=1e-12)
 
 
 @present
@@ -48,10 +35,7 @@ def test_the_oracle_looks_better_than_the_truth():
     oracle = mixture_metrics(scores, labels, assign_by_oracle(scores, labels))
     expected = EXPECTED["mixed_speaker"]["metrics"]["source_accuracy_oracle_label_PIT"]
     assert oracle["source_accuracy"] == pytest.approx(expected, abs=1e-12)
-    assert (
-        oracle["source_accuracy"]
-        > mixture_metrics(scores, labels, assign_by_sisdr(sisdr))["source_accuracy"]
-    )
+    assert oracle["source_accuracy"] > mixture_metrics(scores, labels, assign_by_sisdr(sisdr))["source_accuracy"]
 
 
 def test_assignment_maximises_the_sum_and_not_each_stream():
@@ -79,10 +63,6 @@ def test_decisions_equal_scikit_learn():
     precision, recall, f1, _ = precision_recall_fscore_support(true, predicted)
     for name, value in {"precision": precision, "recall": recall, "f1": f1}.items():
         assert ours[name] == pytest.approx(value.tolist(), abs=1e-12)
-    assert ours["weighted_f1"] == pytest.approx(
-        f1_score(true, predicted, average="weighted"), abs=1e-12
-    )
-    assert ours["balanced_accuracy"] == pytest.approx(
-        balanced_accuracy_score(true, predicted), abs=1e-12
-    )
+    assert ours["weighted_f1"] == pytest.approx(f1_score(true, predicted, average="weighted"), abs=1e-12)
+    assert ours["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(true, predicted), abs=1e-12)
     assert ours["accuracy"] == pytest.approx(np.mean(true == predicted))

@@ -22,12 +22,8 @@ COST = PRESETS["asvspoof2021"]
 
 
 def assert_tdcf(scores: SortedScores, asv: AsvRates, expected: dict) -> None:
-    assert min_tdcf(scores, asv, COST, "2019").value == pytest.approx(
-        expected["min_tDCF_2019_legacy"], abs=1e-12
-    )
-    assert min_tdcf(scores, asv, COST, "2021").value == pytest.approx(
-        expected["min_tDCF_2021"], abs=1e-12
-    )
+    assert min_tdcf(scores, asv, COST, "2019").value == pytest.approx(expected["min_tDCF_2019_legacy"], abs=1e-12)
+    assert min_tdcf(scores, asv, COST, "2021").value == pytest.approx(expected["min_tDCF_2021"], abs=1e-12)
     for ours, name in zip(tandem_costs(asv, COST), ("C0", "C1", "C2")):
         assert ours == pytest.approx(expected.get(name, ours), abs=1e-12)
     if "min_tDCF_asvspoof5_fixedASV" in expected:
@@ -99,9 +95,7 @@ def test_verification_with_spoofs_equals_the_reference():
     assert measured == given_rates(expected["asv_rates"])
     scores = SortedScores(cm[~rows[2]], cm[rows[2]])
     assert_tdcf(scores, measured, expected["tdcf"])
-    assert scores.eer("official").value == pytest.approx(
-        expected["cm"]["eer_plain_official"], abs=1e-12
-    )
+    assert scores.eer("official").value == pytest.approx(expected["cm"]["eer_plain_official"], abs=1e-12)
     assert scores.cllr() == pytest.approx(expected["cm"]["cllr_pyllr"], abs=1e-9)
     teer = concurrent_teer(cm[~rows[2]], cm[rows[2]], target, nontarget, spoof)
     assert 100 * teer == pytest.approx(expected["teer_percent_official_accelerated"], abs=1e-12)
@@ -176,6 +170,4 @@ def test_teer_equals_a_loop_over_pairs_of_thresholds(bonafide, fake, target, non
         assume(best is None or abs(apart - best[0]) > 1e-9)
         best = min(best or (np.inf, 0), (apart, spf * cm_fa))
     assume(best is not None)
-    assert concurrent_teer(bonafide, fake, target, nontarget, spoof) == pytest.approx(
-        best[1], abs=1e-12
-    )
+    assert concurrent_teer(bonafide, fake, target, nontarget, spoof) == pytest.approx(best[1], abs=1e-12)

@@ -32,10 +32,7 @@ def test_scores_come_back_bit_by_bit(scores):
         assert list(found.items()) == list(scores.items())
 
 
-@given(
-    st.dictionaries(names, st.tuples(numbers, st.booleans()), min_size=2),
-    st.randoms(use_true_random=False),
-)
+@given(st.dictionaries(names, st.tuples(numbers, st.booleans()), min_size=2), st.randoms(use_true_random=False))
 def test_the_order_of_rows_never_matters(trials, random):
     if len({bonafide for _, bonafide in trials.values()}) < 2:
         return
@@ -43,9 +40,7 @@ def test_the_order_of_rows_never_matters(trials, random):
         scores, key = Path(folder) / "llr.txt", Path(folder) / "key.txt"
         shuffled = random.sample(list(trials), len(trials))
         write_scores(scores, shuffled, (trials[name][0] for name in shuffled))
-        rows = (
-            f"{name} {'bonafide' if bonafide else 'spoof'}\n" for name, (_, bonafide) in trials.items()
-        )
+        rows = (f"{name} {'bonafide' if bonafide else 'spoof'}\n" for name, (_, bonafide) in trials.items())
         key.write_text("filename cm-label\n" + "".join(rows))
         found, labels, values = read_trials(scores, key)
         assert found == list(trials)
@@ -114,10 +109,7 @@ def test_frames_are_in_the_order_of_time_however_their_lines_stand(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (
-            "a 0 0.02 1\na 0.05 0.02 1\n",
-            "frames.txt:2: a has a frame at 0.05 s, expected frames of 0.02 s",
-        ),
+        ("a 0 0.02 1\na 0.05 0.02 1\n", "frames.txt:2: a has a frame at 0.05 s, expected frames of 0.02 s"),
         ("a 0 0.02 1\na 0 0.02 1\n", "frames.txt:1: a has a frame at 0 s"),
         ("a 0 0.02 1\na 0.02 0.01 1\na 0.03 0.02 1\n", "frames.txt:3: a has a frame at 0.03 s"),
         ("a 0 0.02 1\na 0.02 0.04 1\n", "frames.txt:2: a has a frame at 0.02 s"),
@@ -134,9 +126,7 @@ def test_frames_that_can_not_be_are_refused(tmp_path, text, words):
 
 
 def rttm(*rows: tuple[float, float, str]) -> str:
-    return "".join(
-        f"SPEAKER a 1 {start} {length} <NA> <NA> {label} <NA> <NA>\n" for start, length, label in rows
-    )
+    return "".join(f"SPEAKER a 1 {start} {length} <NA> <NA> {label} <NA> <NA>\n" for start, length, label in rows)
 
 
 def test_the_label_of_a_segment_is_in_field_8_whichever_comes_first(tmp_path):

@@ -112,9 +112,7 @@ def test_pav_reaches_the_least_cllr():
     rng = np.random.default_rng(2)
     bonafide, spoof = rng.normal(1, 1, 300).round(1), rng.normal(0, 1, 500).round(1)
     llr = pav_llr(bonafide, spoof)
-    assert SortedScores(*llr).cllr() == pytest.approx(
-        SortedScores(bonafide, spoof).min_cllr(), abs=1e-12
-    )
+    assert SortedScores(*llr).cllr() == pytest.approx(SortedScores(bonafide, spoof).min_cllr(), abs=1e-12)
     assert np.abs(np.concatenate(pav_llr(bonafide, spoof, limit=2.0))).max() == 2.0
 
 
@@ -126,9 +124,7 @@ def write_set(folder, name, logits, labels, sidecar=BALANCED):
     with kaldiio.WriteHelper(f"ark,scp:{folder}/logits.ark,{folder}/logits.scp") as archive:
         for index, row in enumerate(logits):
             archive(f"{name}{index:04d}", np.asarray(row, dtype=np.float32))
-    (folder / "utt2lab").write_text(
-        "".join(f"{name}{i:04d} {label}\n" for i, label in enumerate(labels))
-    )
+    (folder / "utt2lab").write_text("".join(f"{name}{i:04d} {label}\n" for i, label in enumerate(labels)))
     write_sidecar(folder / "logits.scp", sidecar)
     return folder / "logits.scp"
 
@@ -142,9 +138,7 @@ def sets(tmp_path):
         score = rng.normal(size=90) * 2 + 3 * (labels == "bonafide")
         write_set(tmp_path / name, name, np.stack([-score, score], axis=1), labels)
     (tmp_path / "lab2num_utts").write_text("bonafide 10\nspoof 90\n")
-    (tmp_path / "train_utt2lab").write_text(
-        "".join(f"t{i} {'spoof' if i >= 10 else 'bonafide'}\n" for i in range(100))
-    )
+    (tmp_path / "train_utt2lab").write_text("".join(f"t{i} {'spoof' if i >= 10 else 'bonafide'}\n" for i in range(100)))
     return tmp_path
 
 
@@ -195,9 +189,7 @@ def test_the_prior_comes_from_the_sidecar_and_the_log_names_the_difference(monke
 def test_a_head_without_posterior_gets_no_prior_and_asks_for_calibration(monkeypatch, caplog, sets):
     write_sidecar(sets / "eval/logits.scp", Sidecar(class_prior=(0.9, 0.1), has_posterior=False))
     run(monkeypatch, logits_to_llr, *options(sets, "--pi_spoof", 0.05))
-    logits = np.stack(
-        [row for _, row in sorted(kaldiio.load_scp(str(sets / "eval/logits.scp")).items())]
-    )
+    logits = np.stack([row for _, row in sorted(kaldiio.load_scp(str(sets / "eval/logits.scp")).items())])
     assert llrs(sets / "eval") == pytest.approx(logits[:, 1] - logits[:, 0], abs=1e-6)
     assert "affine calibration is needed" in caplog.text
 
@@ -207,9 +199,7 @@ def test_other_names_of_the_bona_fide_class_are_named_and_give_finite_llrs(monke
     logits = [[0.0, 1.0, 2.0], [3.0, 1.0, 0.0]]
     scp = write_set(sets / "more", "more", logits, ["genuine", "tts"], sidecar)
     words = "--logits_scp_path", scp, "--pi_spoof", 0.05
-    assert "classes are tts, vc, genuine, expected bonafide" in refused(
-        monkeypatch, capsys, logits_to_llr, *words
-    )
+    assert "classes are tts, vc, genuine, expected bonafide" in refused(monkeypatch, capsys, logits_to_llr, *words)
     run(monkeypatch, logits_to_llr, *words, "--bonafide_labels", "genuine")
     expected = np.array([2 - np.logaddexp(0, 1), -np.logaddexp(3, 1)]) + np.log(9)
     assert llrs(sets / "more") == pytest.approx(expected, abs=1e-6)
@@ -236,10 +226,7 @@ def test_fitting_and_testing_on_the_same_trials_is_refused(monkeypatch, capsys, 
         ({"class_prior": [0.5, 0.6]}, "class_prior is [0.5, 0.6], expected 2 positive parts of 1"),
         ({"class_prior": [1.0]}, "class_prior is [1.0], expected 2 positive parts of 1"),
         ({"labels": ["spoof", "spoof"]}, "expected two or more different names"),
-        (
-            {"labels": ["tts", "bonafide"]},
-            "expected counts of tts, bonafide",
-        ),
+        ({"labels": ["tts", "bonafide"]}, "expected counts of tts, bonafide"),
         ({"extra": 1}, "expected an object with the fields"),
     ],
 )
@@ -268,19 +255,11 @@ def test_a_calibration_set_of_another_model_is_refused(monkeypatch, capsys, sets
 )
 def test_files_that_disagree_are_refused(monkeypatch, capsys, sets, file, text, words):
     (sets / file).write_text(text)
-    message = refused(
-        monkeypatch, capsys, logits_to_llr, *options(sets, "--pi_spoof", 0.05, *calibrated(sets))
-    )
+    message = refused(monkeypatch, capsys, logits_to_llr, *options(sets, "--pi_spoof", 0.05, *calibrated(sets)))
     assert words in message and str(sets / file) in message
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("--pi_spoof", 1.5),
-        ("--pi_spoof", 0.5, "--cal_label", "x"),
-    ],
-)
+@pytest.mark.parametrize("words", [("--pi_spoof", 1.5), ("--pi_spoof", 0.5, "--cal_label", "x")])
 def test_options_that_make_no_sense_are_refused(monkeypatch, capsys, sets, words):
     refused(monkeypatch, capsys, logits_to_llr, *options(sets, *words))
 

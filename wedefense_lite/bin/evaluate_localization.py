@@ -35,10 +35,7 @@ def evaluate_localization(
         return by_range | {typed: segment_eer(chosen, hop, seconds[typed]).value for typed in seconds}
 
     def by_name(values: dict) -> dict:
-        return {
-            "segment_eer": {typed: values[typed] for typed in seconds},
-            "range_eer": values["range_eer"],
-        }
+        return {"segment_eer": {typed: values[typed] for typed in seconds}, "range_eer": values["range_eer"]}
 
     kinds = [len(set(segments.label)) + 2 * segments.label[0] for _, segments in utterances]
     try:

@@ -42,9 +42,7 @@ def evaluate_mixtures(
     def by_stream(column: str) -> np.ndarray:
         cells = read_column(scores, column, number, ["mixture", "stream"])
         first = min((name.split()[1] for name in cells), default="1") != "0"
-        names = {
-            f"{mixture} {first + stream}": None for mixture in truth[0] for stream in range(len(truth))
-        }
+        names = {f"{mixture} {first + stream}": None for mixture in truth[0] for stream in range(len(truth))}
         return np.reshape(aligned(cells, scores, names, key), labels.shape)
 
     values, sisdr = by_stream("score"), _named(scores, "sisdr_")

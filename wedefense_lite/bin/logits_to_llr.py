@@ -68,9 +68,7 @@ def logits_to_llr(
             logging.info("Cllr %s calibration, on its own set: %.4f", moment, cllr)
             report[f"cllr_{moment}"] = cllr
     else:
-        logging.info(
-            "no calibration set (--cal_logits_scp_path): --pi_spoof %g changes nothing", pi_spoof
-        )
+        logging.info("no calibration set (--cal_logits_scp_path): --pi_spoof %g changes nothing", pi_spoof)
     out = Path(llr_path or Path(logits_scp_path).with_name("llr.txt"))
     write_scores(out, llr, affine(list(llr.values())))
     write_sidecar(out, sidecar)

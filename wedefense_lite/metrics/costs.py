@@ -53,15 +53,12 @@ class CostModel:
         return asdict(self) | {"threshold": self.threshold}
 
     def __str__(self):
-        return ", ".join(
-            f"{key}={value:g}" if key != "name" else value for key, value in self.as_dict().items()
-        )
+        return ", ".join(f"{key}={value:g}" if key != "name" else value for key, value in self.as_dict().items())
 
 
 # The evaluations of the series share their numbers; the a-DCF paper (Shim et al., 2024) has its own.
 PRESETS = {
-    name: CostModel(name)
-    for name in ("asvspoof2019", "asvspoof2021", "asvspoof5_track1", "asvspoof5_track2")
+    name: CostModel(name) for name in ("asvspoof2019", "asvspoof2021", "asvspoof5_track1", "asvspoof5_track2")
 } | {"shim_adcf": CostModel("shim_adcf", p_nontarget=0.05, c_fa_spoof=20.0)}
 DEFAULT = PRESETS["asvspoof5_track1"]
 

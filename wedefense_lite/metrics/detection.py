@@ -149,9 +149,7 @@ class SortedScores:
         """Least ``miss_weight * miss + fa_weight * false alarm`` over that of the cheaper constant."""
         cost = miss_weight * self.curve.miss + fa_weight * self.curve.false_alarm
         best = int(np.argmin(cost))
-        return MinCost(
-            float(cost[best]) / min(miss_weight, fa_weight), float(self.curve.threshold[best])
-        )
+        return MinCost(float(cost[best]) / min(miss_weight, fa_weight), float(self.curve.threshold[best]))
 
     def min_dcf(self, cost: CostModel = DEFAULT) -> MinCost:
         """Normalised detection cost at the best threshold (ASVspoof 5 evaluation plan, Eq. 2)."""
@@ -172,9 +170,7 @@ class SortedScores:
     @cached_property
     def _surprise(self) -> tuple[np.ndarray, np.ndarray]:
         """-log p(true class) of each sorted trial at equal priors, without overflow."""
-        return tuple(
-            np.log1p(np.exp(-np.abs(llr))) + np.maximum(-llr, 0) for llr in (self.bonafide, -self.spoof)
-        )
+        return tuple(np.log1p(np.exp(-np.abs(llr))) + np.maximum(-llr, 0) for llr in (self.bonafide, -self.spoof))
 
     def cllr(self) -> float:
         """Cost of the scores read as LLRs, in bits (Bruemmer and du Preez, 2006).

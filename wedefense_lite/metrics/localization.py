@@ -62,9 +62,7 @@ def range_eer(utterances: Iterable[tuple[Frames, Segments]]) -> Eer:
     return given.weighted(times[BONAFIDE][bonafide], times[SPOOF][spoof]).eer()
 
 
-def segment_scores(
-    frames: Frames, segments: Segments, hop: float, resolution: float
-) -> tuple[np.ndarray, np.ndarray]:
+def segment_scores(frames: Frames, segments: Segments, hop: float, resolution: float) -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels of the segments of one utterance, by PartialSpoof's rule.
 
     Frames are labelled first: boundaries are rounded to frames (half to even), and what the reference

@@ -44,9 +44,7 @@ def class_names(talkers: int) -> list[str]:
     return ["S" * (talkers - bonafide) + "B" * bonafide for bonafide in range(talkers + 1)]
 
 
-def mixture_metrics(
-    scores: ArrayLike, labels: ArrayLike, sources: ArrayLike, threshold: float = 0.0
-) -> dict:
+def mixture_metrics(scores: ArrayLike, labels: ArrayLike, sources: ArrayLike, threshold: float = 0.0) -> dict:
     """Metrics of mixtures and of their sources.
 
     Args:

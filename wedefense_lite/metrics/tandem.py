@@ -23,9 +23,7 @@ class AsvRates(NamedTuple):
 ASVSPOOF5_ASV = AsvRates(0.01880141010575793, 0.01881016557566423, 0.4607082907604729)
 
 
-def measured_rates(
-    target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, tie: str = "merge"
-) -> AsvRates:
+def measured_rates(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, tie: str = "merge") -> AsvRates:
     """Error rates of an ASV system at its EER threshold (targets against nontargets).
 
     As in the official packages a score *at* the threshold is accepted, although the EER counts it as
@@ -46,10 +44,7 @@ def tandem_costs(asv: AsvRates, cost: CostModel) -> tuple[float, float, float]:
     Raises:
         ValueError: the ASV errs so much that rejecting everybody, or accepting every spoof, is free.
     """
-    c0 = (
-        cost.p_target * cost.c_miss * asv.miss
-        + cost.p_nontarget * cost.c_fa_nontarget * asv.fa_nontarget
-    )
+    c0 = cost.p_target * cost.c_miss * asv.miss + cost.p_nontarget * cost.c_fa_nontarget * asv.fa_nontarget
     c1 = cost.p_target * cost.c_miss - c0
     c2 = cost.p_spoof * cost.c_fa_spoof * asv.fa_spoof
     if min(c1, c2) <= 0:
@@ -95,11 +90,7 @@ def min_adcf(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, cost: Co
 
 
 def concurrent_teer(
-    cm_bonafide: ArrayLike,
-    cm_spoof: ArrayLike,
-    target: ArrayLike,
-    nontarget: ArrayLike,
-    spoof: ArrayLike,
+    cm_bonafide: ArrayLike, cm_spoof: ArrayLike, target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike
 ) -> float:
     """Concurrent tandem equal error rate (Kinnunen et al., 2023), a fraction.
 

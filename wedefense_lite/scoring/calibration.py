@@ -60,9 +60,7 @@ def fit_affine(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float) -> Affine:
     return Affine(tuple(map(float, scale)), float(model.intercept_[0] - scale @ mean + logit(p_spoof)))
 
 
-def pav_llr(
-    bonafide: ArrayLike, spoof: ArrayLike, limit: float = math.inf
-) -> tuple[np.ndarray, np.ndarray]:
+def pav_llr(bonafide: ArrayLike, spoof: ArrayLike, limit: float = math.inf) -> tuple[np.ndarray, np.ndarray]:
     """LLRs that the best increasing map gives these very trials: for analysis, never to score others.
 
     Args:
@@ -89,9 +87,7 @@ def refuse_overlap(fitted_on: Iterable[str], applied_to: Iterable[str], what: st
     """
     both = sorted(set(fitted_on) & set(applied_to))
     if both:
-        raise InputError(
-            f"{what}: {both[0]} is in the calibration set too ({len(both)} such), expected none"
-        )
+        raise InputError(f"{what}: {both[0]} is in the calibration set too ({len(both)} such), expected none")
 
 
 def _columns(scores: ArrayLike) -> np.ndarray:

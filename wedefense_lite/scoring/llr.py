@@ -78,14 +78,10 @@ def training_prior(
             than the logits; no prior at all.
     """
     counts = read_table(training_counts) if training_counts else None
-    if counts and (
-        set(counts) != set(sidecar.labels) or not all(n.isdecimal() for n in counts.values())
-    ):
+    if counts and (set(counts) != set(sidecar.labels) or not all(n.isdecimal() for n in counts.values())):
         raise InputError(f"{training_counts}: {counts}, expected counts of {', '.join(sidecar.labels)}")
     if counts and train_label:
-        found = {
-            label: str(count) for label, count in Counter(read_table(train_label).values()).items()
-        }
+        found = {label: str(count) for label, count in Counter(read_table(train_label).values()).items()}
         if found != counts:
             raise InputError(f"{training_counts}: {counts}, but {train_label} has {found}")
     if not sidecar.has_posterior:

@@ -47,9 +47,7 @@ def converted(path: str | Path, line: int, name: str, text: str, convert: Callab
         raise InputError(f"{path}:{line}: {name} has {error}") from None
 
 
-def read_column(
-    path: str | Path, column: str, convert: Callable = str, ids: Sequence[str] = ("filename",)
-) -> dict:
+def read_column(path: str | Path, column: str, convert: Callable = str, ids: Sequence[str] = ("filename",)) -> dict:
     """A column of a table with a header, by trial, in the order of the file.
 
     Args:
@@ -118,9 +116,7 @@ def read_scores(path: str | Path) -> dict[str, float]:
     return read_column(path, "cm-score", number)
 
 
-def read_condition(
-    path: str | Path, column: str, names: Iterable[str], headed: bool = False
-) -> np.ndarray:
+def read_condition(path: str | Path, column: str, names: Iterable[str], headed: bool = False) -> np.ndarray:
     """A column of a metadata table, one value for each of ``names``; it may have more utterances.
 
     A table whose first line names the column has a header, with the utterance in the column
@@ -157,9 +153,7 @@ def read_asv_scores(path: str | Path) -> dict[str, np.ndarray]:
     return by_class(np.array(keys), np.array(scores), ASV_LABELS, path)
 
 
-def by_class(
-    labels: np.ndarray, values: np.ndarray, known: Sequence[str], source: str | Path
-) -> dict[str, np.ndarray]:
+def by_class(labels: np.ndarray, values: np.ndarray, known: Sequence[str], source: str | Path) -> dict[str, np.ndarray]:
     """``values`` of each class; a class without trials is an :class:`InputError`."""
     for label in known:
         if not (labels == label).any():
