@@ -74,7 +74,8 @@ class Trainer:
         # Buffers are averaged before every save instead of copied from rank 0 at every step.
         self.wrapped = DistributedDataParallel(self.task, broadcast_buffers=False) if place.world > 1 else self.task
         self.class_prior = self.task.head.seen_prior(train_loader.class_prior)
-        self.list_hash = _hash(f"{row.key} {row.label}" for row in train_loader.index)
+        listed = "\n".join(f"{row.key} {row.label}" for row in train_loader.index)
+        self.list_hash = hashlib.sha256(listed.encode()).hexdigest()
         self.epoch, self.step, self.updates = 1, 0, 0
         self.history: list[dict] = []
         self.best: list[float] | None = None
@@ -119,8 +120,8 @@ class Trainer:
     def _train_epoch(self) -> dict:
         self.task.train()
         loader, first, start = self.train_loader, self.step, time.perf_counter()
-        batches = _Timed(loader.epoch(self.epoch, self.step))
-        unchecked = None
+        waits, unchecked = [], None
+        batches = _timed(loader.epoch(self.epoch, self.step), waits)
         for batch in progress(batches, loader.steps_per_epoch - first, f"epoch {self.epoch}", "step"):
             checked, unchecked = unchecked, self._train_step(batch)
             _raise_if_not_finite(checked)  # a step late, so that a GPU need not be waited for
@@ -130,8 +131,8 @@ class Trainer:
         _raise_if_not_finite(unchecked)
         seconds = time.perf_counter() - start
         rate = (self.step - first) * loader.config.batch_size * self.place.world / seconds
-        waited = 100 * batches.waited / seconds
-        logging.info("epoch %d: %.1f utt/s, %.1f %% spent waiting for data", self.epoch, rate, waited)
+        share = 100 * sum(waits) / seconds
+        logging.info("epoch %d: %.1f utt/s, %.1f %% spent waiting for data", self.epoch, rate, share)
         self._synchronise()
         loss, correct, seen = total(self.place, self.sums).tolist()
         last_rate = self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.updates - 1)
@@ -174,15 +175,16 @@ class Trainer:
 
     def _synchronise(self) -> None:
         """Make what every rank holds, and what is saved, one and the same."""
-        for module in {self.task, self.final}:
+        for module in [self.task] if self.ema is None else [self.task, self.ema]:
             average_buffers(self.place, module)
 
     def _end_epoch(self, row: dict) -> None:
         self.history.append(row)
-        is_better = "dev_eer" in row and _is_better(row, self.best)
-        if is_better:
-            self.best = [row["dev_eer"], row["dev_loss"]]
+        is_better = False
         if "dev_eer" in row:
+            result = [row["dev_eer"], row["dev_loss"]]
+            is_better = self.best is None or result < self.best
+            self.best = result if is_better else self.best
             self.bad_validations = 0 if is_better else self.bad_validations + 1
         if self.place.is_main:
             names = [f"model_{self.epoch}.pt"] + ["best_model.pt"] * is_better
@@ -250,29 +252,15 @@ class Trainer:
         logging.info("continue from %s: epoch %d, step %d", path, self.epoch, self.step)
 
 
-class _Timed:
-    """An iterator that knows how long it was waited for, in seconds."""
-
-    def __init__(self, items: Iterator):
-        self.items, self.waited = items, 0.0
-
-    def __iter__(self) -> Iterator:
-        return self
-
-    def __next__(self):
+def _timed(items: Iterator, waits: list[float]) -> Iterator:
+    """The items; the seconds that each was waited for are added to ``waits``."""
+    while True:
         start = time.perf_counter()
-        try:
-            return next(self.items)
-        finally:
-            self.waited += time.perf_counter() - start
-
-
-def _hash(lines: Iterator[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _is_better(row: dict, best: list[float] | None) -> bool:
-    return best is None or [row["dev_eer"], row["dev_loss"]] < list(best)
+        item = next(items, None)
+        waits.append(time.perf_counter() - start)
+        if item is None:
+            return
+        yield item
 
 
 def _changed_keys(old: dict, new: dict) -> list[str]:
