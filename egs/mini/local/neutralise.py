@@ -19,7 +19,7 @@ SPECTRUM = np.array(
 ).T
 SECONDS = (2.8, 4.6)
 COLOUR_DB = 3.0
-NOISE_DB = (28, 40)
+NOISE_DB = (32, 44)
 
 
 def read_audio(path: Path) -> np.ndarray:

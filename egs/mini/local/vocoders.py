@@ -31,12 +31,12 @@ def world(wave: np.ndarray, rng: np.random.Generator, pool=()) -> np.ndarray:
 def griffin_lim(
     wave: np.ndarray, rng: np.random.Generator, pool=(), iterations: int = 16
 ) -> np.ndarray:
-    """An 80-band mel spectrogram made audible with phases found by iteration.
+    """A 40-band mel spectrogram made audible with phases found by iteration.
 
     Source: Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984.
     """
     setup = {"nperseg": 1024, "noverlap": 768}
-    bank = mel_bank(80, 1024).astype(np.float32)
+    bank = mel_bank(40, 1024).astype(np.float32)
     spectrum = np.abs(stft(wave.astype(np.float32), **setup)[2])
     magnitude = np.maximum(np.linalg.pinv(bank) @ (bank @ spectrum), 1e-8)
     complex_ = np.exp(2j * np.pi * rng.random(magnitude.shape)).astype(np.complex64)
