@@ -19,7 +19,7 @@ RATE = 16000
 
 def modules() -> list:
     names = pkgutil.walk_packages(wedefense_lite.__path__, "wedefense_lite.")
-    return [importlib.import_module(module.name) for module in names]
+    return [importlib.import_module(module.name) for module in names if ".bin" not in module.name]
 
 
 def subclasses(base: type) -> list[type]:
