@@ -25,6 +25,7 @@ setup(
         "tqdm",
         "tensorboard",
         "matplotlib",
+        "jinja2",
     ],
     extras_require={
         # The mini corpus: G.722, and the WORLD vocoder (pyworld itself needs a compiler, and pkg_resources).

@@ -10,21 +10,19 @@ from wedefense_lite.report.pictures import draw
 from wedefense_lite.report.run import read_run
 
 
-def report(exp_dir: str, data_dir: str, sets: str = "dev,eval", out: str | None = None) -> None:
-    """Write ``report.html`` and its pictures.
+def report(exp_dir: str, data_dir: str, sets: str = "") -> None:
+    """Write ``report.html``, which holds its pictures.
 
     Args:
         exp_dir: experiment with scores and results of every set.
         data_dir: folder that holds the data directory of every set.
         sets: comma list of the sets, in the order of the report; ``eval_calibrated`` is ``eval`` again
-            with the scores in ``posteriors/eval_calibrated``.
-        out: the page; ``report.html`` of the experiment unless given. ``pictures/`` goes beside it.
+            with the scores in ``posteriors/eval_calibrated``. By default dev, eval and
+            eval_calibrated, as far as they were evaluated.
     """
     run = read_run(exp_dir, data_dir, sets.replace(",", " ").split())
-    page, drawn = Path(out or Path(exp_dir) / "report.html"), draw(run)
-    for name, picture in drawn.items():
-        write_text(page.parent / "pictures" / f"{name}.svg", picture)
-    write_text(page, render(run, drawn))
+    page = Path(exp_dir, "report.html")
+    write_text(page, render(run, draw(run)))
     logging.info("wrote %s", page)
 
 
