@@ -16,7 +16,7 @@ def make_raw_list(wav_scp: str, utt2lab: str, raw_list: str, num_threads: Positi
         num_threads: threads that read headers.
         sample_rate: the rate in Hz that all files must have; 0 for any.
     """
-    write_raw_list(raw_list, *read_corpus(wav_scp, utt2lab, sample_rate, num_threads))
+    write_raw_list(raw_list, read_corpus(wav_scp, utt2lab, sample_rate, num_threads))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Pack the audio of a wav.scp into tar shards."""
 
+import random
 from pathlib import Path
 
 from jsonargparse.typing import PositiveInt
@@ -35,9 +36,10 @@ def make_shard_list(
         seed: of the permutation.
         sample_rate: the rate in Hz that all files must have; 0 for any.
     """
-    corpus = read_corpus(wav_scp, utt2lab, sample_rate, num_threads)
-    shuffle_seed = seed if shuffle else None
-    pack(*corpus, Path(shards_dir), Path(shard_list), prefix, num_utts_per_shard, num_threads, shuffle_seed)
+    rows = read_corpus(wav_scp, utt2lab, sample_rate, num_threads)
+    if shuffle:
+        random.Random(seed).shuffle(rows)
+    pack(rows, Path(shards_dir), Path(shard_list), prefix, num_utts_per_shard, num_threads)
 
 
 if __name__ == "__main__":

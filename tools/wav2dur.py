@@ -3,20 +3,20 @@
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.audio import read_headers
 from wedefense_lite.dataset.data_dir import durations
 from wedefense_lite.files import read_table, write_table
 
 
-def wav2dur(wav_scp: str, utt2dur: str, num_threads: PositiveInt = 8):
+def wav2dur(wav_scp: str, utt2dur: str, num_threads: PositiveInt = 8, sample_rate: PositiveInt = 16000):
     """Write the durations in seconds of the audio files of a wav.scp, from their headers.
 
     Args:
         wav_scp: lines "utt path" or "utt command |".
         utt2dur: the table to write, lines "utt seconds".
         num_threads: threads that read headers.
+        sample_rate: the rate in Hz that all files must have.
     """
-    write_table(utt2dur, durations(read_headers(read_table(wav_scp), num_threads=num_threads)))
+    write_table(utt2dur, durations(read_table(wav_scp), sample_rate, num_threads))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from wedefense_lite.dataset.audio import read_headers
+from wedefense_lite.dataset.audio import Utterance, measured
 from wedefense_lite.dataset.index import read_index, write_raw_list
 from wedefense_lite.dataset.shards import pack
 from wedefense_lite.files import InputError
@@ -47,19 +47,12 @@ class Corpus:
 
     def list(self, data_type: str, per_shard: int = 5) -> str:
         """The path of a raw.list or a shard.list of the corpus."""
-        headers = read_headers(self.wavs)
+        rows = measured([Utterance(key, wav, label=self.labels[key]) for key, wav in self.wavs.items()])
         path = self.folder / f"{data_type}.list"
         if data_type == "raw":
-            write_raw_list(path, self.wavs, self.labels, headers)
+            write_raw_list(path, rows)
         else:
-            pack(
-                self.wavs,
-                self.labels,
-                headers,
-                self.folder / "shards",
-                path,
-                num_utts_per_shard=per_shard,
-            )
+            pack(rows, self.folder / "shards", path, num_utts_per_shard=per_shard)
         return str(path)
 
     def index(self, data_type: str, per_shard: int = 5):

@@ -7,7 +7,7 @@ import pytest
 import soundfile as sf
 from corpora import RATE, audio_bytes, tone
 
-from wedefense_lite.dataset.audio import Held, Utterance, read, read_headers
+from wedefense_lite.dataset.audio import Utterance, measured, read
 from wedefense_lite.files import InputError
 
 WAV = tone(0, 8000)
@@ -28,56 +28,56 @@ def flac(tmp_path):
 def test_lossless_16_bit_files_give_their_own_samples(tmp_path, kind):
     sf.write(tmp_path / f"a.{kind}", WAV, RATE, subtype="PCM_16")
     utterance = at(tmp_path / f"a.{kind}")
-    assert np.array_equal(read(utterance, RATE, integer=True), WAV)
-    assert np.array_equal(read(utterance, RATE), WAV.astype(np.float32) / 32768)
+    assert np.array_equal(read(utterance, RATE), WAV)
+    assert read(utterance, RATE).dtype == np.int16
 
 
 @pytest.mark.parametrize("kind", ["ogg", "mp3"])
 def test_lossy_files_give_as_many_samples_as_their_header_says(tmp_path, kind):
     sf.write(tmp_path / f"a.{kind}", WAV, RATE)
-    wav = read(at(tmp_path / f"a.{kind}"), RATE, integer=True)
+    wav = read(at(tmp_path / f"a.{kind}"), RATE)
     assert wav.dtype == np.float32
-    assert len(wav) == read_headers({"utt1": str(tmp_path / f"a.{kind}")})["utt1"].samples
+    assert len(wav) == measured([at(tmp_path / f"a.{kind}")])[0].samples
 
 
 def test_sources_of_more_than_16_bits_are_not_rounded(tmp_path):
     fine = np.array([0.25 + 2**-20, -0.5], dtype=np.float32)
     sf.write(tmp_path / "a.wav", fine, RATE, subtype="FLOAT")
-    assert np.array_equal(read(at(tmp_path / "a.wav"), RATE, integer=True), fine)
+    assert np.array_equal(read(at(tmp_path / "a.wav"), RATE), fine)
 
 
 def test_a_part_is_a_slice_and_its_place_is_drawn(flac):
     starts = set()
     for seed in range(20):
-        part = read(at(flac), RATE, 1000, np.random.default_rng(seed), integer=True)
+        part = read(at(flac), RATE, 1000, np.random.default_rng(seed))
         start = next(n for n in range(7001) if np.array_equal(WAV[n : n + 1000], part))
         starts.add(start)
     assert len(starts) > 10
-    assert np.array_equal(read(at(flac), RATE, 1000, integer=True), WAV[:1000])
+    assert np.array_equal(read(at(flac), RATE, 1000), WAV[:1000])
     assert len(read(at(flac), RATE, 9000, np.random.default_rng(0))) == 8000
 
 
 def test_the_place_reaches_both_ends(flac):
     rng = np.random.default_rng(0)
-    parts = [read(at(flac), RATE, 7999, rng, integer=True) for _ in range(30)]
+    parts = [read(at(flac), RATE, 7999, rng) for _ in range(30)]
     assert {part[0] for part in parts} == {WAV[0], WAV[1]}
 
 
 def test_a_member_of_a_larger_file_is_read_in_place(tmp_path):
     data = audio_bytes(WAV)
     (tmp_path / "big").write_bytes(b"x" * 700 + data + b"y" * 700)
-    assert np.array_equal(read(at(tmp_path / "big", 8000, 700, len(data)), RATE, integer=True), WAV)
-    held = Held("utt1", "url", 0, 0, 0, None, data)
-    assert np.array_equal(read(held, RATE, integer=True), WAV)
+    assert np.array_equal(read(at(tmp_path / "big", 8000, 700, len(data)), RATE), WAV)
+    held = Utterance("utt1", "url", data=data)
+    assert np.array_equal(read(held, RATE), WAV)
 
 
 def test_the_output_of_a_command_is_read(flac, tmp_path):
-    assert np.array_equal(read(at(f"cat {flac} |"), RATE, integer=True), WAV)
+    assert np.array_equal(read(at(f"cat {flac} |"), RATE), WAV)
     piped = bytearray(audio_bytes(WAV, "WAV"))  # a pipe's header states no length
     size = piped.find(b"data") + 4
     piped[4:8] = piped[size : size + 4] = struct.pack("<I", 0xFFFFFFFF)
     (tmp_path / "piped.wav").write_bytes(piped)
-    assert np.array_equal(read(at(f"cat {tmp_path}/piped.wav |"), RATE, integer=True), WAV)
+    assert np.array_equal(read(at(f"cat {tmp_path}/piped.wav |"), RATE), WAV)
 
 
 def cut(name):
@@ -140,11 +140,10 @@ def test_what_cannot_be_used_is_one_line_naming_utterance_and_file(tmp_path, dam
 
 
 def test_headers_count_all_that_is_wrong(flac, tmp_path):
-    wavs = {"good": str(flac)} | {f"bad{n}": str(tmp_path / f"gone{n}") for n in range(5)}
-    with pytest.raises(
-        InputError, match=r"5 of 6 utterances can't be used: bad0: .*gone0: No such.* \.\.\."
-    ):
-        read_headers(wavs)
-    assert read_headers({"good": str(flac)}, RATE)["good"] == (8000, RATE, "FLAC")
+    good = Utterance("good", str(flac))
+    bad = [Utterance(f"bad{n}", str(tmp_path / f"gone{n}")) for n in range(5)]
+    with pytest.raises(InputError, match=r"5 of 6 utterances can't be used: bad0: .*gone0: No such.* \.\.\."):
+        measured([good, *bad])
+    assert [row.samples for row in measured([good], RATE)] == [8000]
     with pytest.raises(InputError, match="good: .*sample rate 16000 Hz, expected 8000 Hz"):
-        read_headers({"good": str(flac)}, 8000)
+        measured([good], 8000)

@@ -11,9 +11,9 @@ import torch
 from corpora import RATE, failure, make_corpus
 from jsonargparse import ArgumentParser
 
-from wedefense_lite.dataset.augment import Augment, WhiteNoise, add_white_noise
+from wedefense_lite.dataset.augment import Augment, WhiteNoise
 from wedefense_lite.dataset.config import DataConfig
-from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
+from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
 from wedefense_lite.dataset.order import epoch_order
 from wedefense_lite.files import InputError
 
@@ -61,7 +61,7 @@ def test_scoring_delivers_every_utterance_once_and_whole(corpus, data_type, worl
         loader = EvalLoader(index, CONFIG, rank, world, batch_size=3, num_workers=workers)
         batches = list(loader)
         assert len(batches) == len(loader)
-        assert [index[row].key for row in loader.positions] == keys(batches)
+        assert sorted(index[row].key for row in loader.positions) == sorted(keys(batches))
         for key, wav, length, label in rows(batches):
             assert key not in delivered
             delivered[key] = wav
@@ -133,9 +133,7 @@ def test_resuming_reads_nothing_of_what_it_skips(corpus):
 
 
 def test_seeds_and_epochs_give_other_orders_and_other_crops(index):
-    runs = [
-        rows(TrainLoader(index, CONFIG, seed).epoch(epoch)) for seed, epoch in [(3, 1), (3, 2), (4, 1)]
-    ]
+    runs = [rows(TrainLoader(index, CONFIG, seed).epoch(epoch)) for seed, epoch in [(3, 1), (3, 2), (4, 1)]]
     orders = [[key for key, *_ in run] for run in runs]
     assert orders[0] != orders[1] and orders[0] != orders[2] and orders[1] != orders[2]
     long = next(row.key for row in index if row.samples == SAMPLES + 900)
@@ -208,15 +206,12 @@ def test_the_class_prior_is_what_sampling_delivers(index):
 def test_a_shuffle_window_permutes_shards_and_mixes_only_within_windows(index):
     shard = {row: utterance.path for row, utterance in enumerate(index)}
     for epoch in range(5):
-        order = epoch_order(
-            index, replace(CONFIG, shuffle_window=2), 3, epoch, total=len(index)
-        ).tolist()
+        order = epoch_order(index, replace(CONFIG, shuffle_window=2), 3, epoch, total=len(index)).tolist()
         assert sorted(order) == list(range(len(index)))
         first = next(n for n in range(len(order)) if len({shard[row] for row in order[: n + 1]}) == 3)
         assert not {shard[row] for row in order[:first]} & {shard[row] for row in order[first:]}
     orders = {
-        tuple(epoch_order(index, replace(CONFIG, shuffle_window=1), 3, epoch, total=13).tolist())
-        for epoch in range(5)
+        tuple(epoch_order(index, replace(CONFIG, shuffle_window=1), 3, epoch, total=13).tolist()) for epoch in range(5)
     }
     assert len(orders) == 5
 
@@ -249,9 +244,7 @@ def test_16_bit_audio_travels_as_16_bit_unless_it_is_changed(index):
     batch = next(iter(TrainLoader(index, CONFIG, seed=3).epoch(1)))
     assert batch.wav_BT.dtype == torch.int16
     assert torch.equal(batch.to("cpu").wav_BT, batch.wav_BT.float() / 32768)
-    changed = next(
-        iter(TrainLoader(index, replace(CONFIG, augment=[WhiteNoise(p=0.0)]), seed=3).epoch(1))
-    )
+    changed = next(iter(TrainLoader(index, replace(CONFIG, augment=[WhiteNoise(p=0.0)]), seed=3).epoch(1)))
     assert changed.keys == batch.keys and changed.wav_BT.dtype == torch.float32
     assert changed.lengths_B.dtype == changed.labels_B.dtype == torch.int64
 
@@ -271,18 +264,9 @@ def test_audio_that_cannot_be_used_is_one_line_from_any_process(corpus, workers,
     bad.write_bytes(Path(index[5].path).read_bytes()[:600])
     broken = [replace(row, path=str(bad)) if row.key == "u05" else row for row in index]
     config = replace(CONFIG, crop_seconds=0, num_workers=workers)
-    for loader in (
-        TrainLoader(broken, config, seed=3).epoch(1),
-        EvalLoader(broken, config, num_workers=workers),
-    ):
+    for loader in (TrainLoader(broken, config, seed=3).epoch(1), EvalLoader(broken, config, num_workers=workers)):
         message = failure(loader)
         assert message.startswith(f"u05: {bad}: ") and "\n" not in message
-
-
-def test_a_batch_can_be_pinned(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
-    batch = Batch(["a"], torch.zeros(1, 3), torch.tensor([3]), torch.tensor([1])).pin_memory()
-    assert batch.keys == ["a"] and batch.lengths_B.tolist() == [4] and batch.wav_BT.sum() == 3
 
 
 # Augmentation and configuration
@@ -291,9 +275,9 @@ def test_a_batch_can_be_pinned(monkeypatch):
 def test_white_noise_has_the_level_that_is_asked_for():
     wav = np.sin(np.arange(100_000, dtype=np.float32))
     for snr_db in (0.0, 20.0):
-        noise = add_white_noise(wav, np.random.default_rng(0), snr_db) - wav
+        noise = WhiteNoise(1.0, (snr_db, snr_db))(wav, np.random.default_rng(0)) - wav
         assert 10 * np.log10(np.mean(wav**2) / np.mean(noise**2)) == pytest.approx(snr_db, abs=0.1)
-    assert not add_white_noise(np.zeros(10, np.float32), np.random.default_rng(0), 0.0).any()
+    assert not WhiteNoise(1.0)(np.zeros(10, np.float32), np.random.default_rng(0)).any()
 
 
 @pytest.mark.parametrize("kind", Augment.__subclasses__())

@@ -207,7 +207,8 @@ def test_validation_is_the_same_with_any_batch_size(rows):
 def test_validation_refuses_to_miss_an_utterance(rows, monkeypatch):
     exp = tiny.experiment()
     loader = EvalLoader(rows["dev"], exp.data)
-    monkeypatch.setattr(EvalLoader, "__iter__", lambda self: iter(EvalLoader(rows["dev"][1:], exp.data)._batches))
+    read = EvalLoader.__iter__
+    monkeypatch.setattr(EvalLoader, "__iter__", lambda self: read(EvalLoader(rows["dev"][1:], exp.data)))
     with pytest.raises(InputError, match="scored 7 utterances of 8"):
         validate(exp.system, loader, tiny.ALONE)
 

@@ -107,7 +107,7 @@ def corpus(folder: Path, count: int = 8, seed: int = 0) -> list[Utterance]:
 def write_lists(folder: Path, rows: list[Utterance]) -> tuple[str, str]:
     """``raw.list`` and ``utt2lab`` of a corpus."""
     labels = {row.key: row.label for row in rows}
-    write_raw_list(folder / "raw.list", {row.key: row.path for row in rows}, labels, {r.key: r for r in rows})
+    write_raw_list(folder / "raw.list", rows)
     write_table(folder / "utt2lab", labels)
     return str(folder / "raw.list"), str(folder / "utt2lab")
 

@@ -7,8 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import soundfile as sf
@@ -18,7 +17,6 @@ from wedefense_lite.files import InputError
 
 # libsndfile shortens a truncated PCM file in silence, but writes it into its log.
 CUT_SHORT = re.compile(r"^ *(data|SSND|Data Size) *:.*should be", re.MULTILINE)
-UNKNOWN_LENGTH = 2**48
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,58 +30,39 @@ class Utterance:
         size: byte count of the audio file inside ``path``; 0 stands for all of ``path``.
         samples: length; 0 where it is not known before reading.
         label: ``spoof``, ``bonafide``, or None where unknown.
+        data: the bytes of the audio file, where they are in memory already.
     """
 
     key: str
     path: str
-    offset: int
-    size: int
-    samples: int
-    label: str | None
+    offset: int = 0
+    size: int = 0
+    samples: int = 0
+    label: str | None = None
+    data: bytes | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Held(Utterance):
-    """An utterance whose audio file is in memory: ``data`` is its bytes."""
-
-    data: bytes
-
-
-class Header(NamedTuple):
-    """What an audio file says about itself: length in samples, rate in Hz, soundfile's format name."""
-
-    samples: int
-    sample_rate: int
-    format: str
-
-
-def run_command(command: str) -> bytes:
-    """Output of a shell command written Kaldi's way, ``command |``.
+def file_bytes(utterance: Utterance) -> bytes:
+    """The audio file of an utterance as it is stored.
 
     Raises:
-        InputError: the command fails; holds its status and its last line on standard error.
+        InputError: a command fails, or the file ends before the utterance.
+        OSError: the file can't be read.
     """
-    done = subprocess.run(command.removesuffix("|"), shell=True, capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise InputError(f"command ended with status {done.returncode}: {said or 'no message'}")
-    return done.stdout
-
-
-def _source(utterance: Utterance) -> str | io.BytesIO:
-    """What soundfile opens: a path where it may read parts, else the bytes."""
-    if isinstance(utterance, Held):
-        return io.BytesIO(utterance.data)
+    if utterance.data is not None:
+        return utterance.data
     if utterance.path.endswith("|"):
-        return io.BytesIO(run_command(utterance.path))
-    if not utterance.size:
-        os.stat(utterance.path)  # its message is better than libsndfile's "System error"
-        return utterance.path
-    with open(utterance.path, "rb") as shard:
-        data = os.pread(shard.fileno(), utterance.size, utterance.offset)
+        done = subprocess.run(utterance.path.removesuffix("|"), shell=True, capture_output=True, check=False)
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise InputError(f"command ended with status {done.returncode}: {said or 'no message'}")
+        return done.stdout
+    with open(utterance.path, "rb") as file:
+        file.seek(utterance.offset)
+        data = file.read(utterance.size or -1)
     if len(data) < utterance.size:
         raise InputError(f"file ends before the utterance, at byte {utterance.offset + len(data)}")
-    return io.BytesIO(data)
+    return data
 
 
 @contextmanager
@@ -97,16 +76,22 @@ def opened(utterance: Utterance, sample_rate: int = 0) -> Iterator[sf.SoundFile]
         sample_rate: the rate in Hz that the file must have; 0 for any.
     """
     where = f"{utterance.key}: {utterance.path}"
+    command = utterance.path.endswith("|")
     try:
-        with sf.SoundFile(_source(utterance)) as file:
+        if utterance.size or utterance.data is not None or command:
+            source = io.BytesIO(file_bytes(utterance))
+        else:  # libsndfile reads the parts that are asked for
+            source = utterance.path
+            os.stat(source)  # its message is better than libsndfile's "System error"
+        with sf.SoundFile(source) as file:
             if file.channels != 1:
                 raise InputError(f"{file.channels} channels, expected mono")
-            if not 0 < file.frames < UNKNOWN_LENGTH:
-                raise InputError("no samples" if file.frames == 0 else "its header states no length")
+            if not 0 < file.frames < 2**48:  # which stands for an unknown length
+                raise InputError("no samples, or its header states no length")
             if file.samplerate != (sample_rate or file.samplerate):
                 raise InputError(f"sample rate {file.samplerate} Hz, expected {sample_rate} Hz")
             # The header of a command's output is written before its length is known.
-            if not utterance.path.endswith("|") and CUT_SHORT.search(file.extra_info):
+            if not command and CUT_SHORT.search(file.extra_info):
                 raise InputError("truncated: shorter than its header states")
             yield file
     except OSError as error:
@@ -117,23 +102,17 @@ def opened(utterance: Utterance, sample_rate: int = 0) -> Iterator[sf.SoundFile]
         raise InputError(f"{where}: {error}") from error
 
 
-def read(
-    utterance: Utterance,
-    sample_rate: int,
-    count: int = 0,
-    rng: np.random.Generator | None = None,
-    integer: bool = False,
-) -> np.ndarray:
+def read(utterance: Utterance, sample_rate: int, count: int = 0, rng: np.random.Generator | None = None) -> np.ndarray:
     """Read an utterance, or only the part of it that is asked for.
 
     Args:
         sample_rate: the rate in Hz that the file must have.
         count: samples to read; 0 reads all, and a shorter utterance is read whole.
         rng: draws where the part starts; without it the part starts at 0.
-        integer: 16-bit sources stay int16, which is exact and half as many bytes to move.
 
     Returns:
-        ``T`` samples, float32 in [-1, 1], or int16.
+        ``T`` samples, int16 of 16-bit sources, which is exact and half as many bytes to move; of others
+        float32 in [-1, 1].
 
     Raises:
         InputError: anything is wrong with the audio; names the utterance and the file.
@@ -144,7 +123,7 @@ def read(
         wanted = min(count or file.frames, file.frames)
         if rng is not None and wanted < file.frames:
             file.seek(int(rng.integers(file.frames - wanted + 1)))
-        wav = file.read(wanted, dtype="int16" if integer and file.subtype == "PCM_16" else "float32")
+        wav = file.read(wanted, dtype="int16" if file.subtype == "PCM_16" else "float32")
         if len(wav) < wanted:
             raise InputError(f"truncated: {len(wav)} samples decoded, expected {wanted}")
         if wav.dtype == np.float32 and not np.isfinite(wav).all():
@@ -152,34 +131,30 @@ def read(
     return wav
 
 
-def few(names: list[str]) -> str:
-    """The first three of some names, for a message."""
-    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
-
-
-def read_headers(wavs: dict[str, str], sample_rate: int = 0, num_threads: int = 8) -> dict[str, Header]:
-    """Headers of many files, read by threads; no audio is decoded.
+def measured(rows: list[Utterance], sample_rate: int = 0, num_threads: int = 8) -> list[Utterance]:
+    """The rows with their ``samples``, from the files' headers, read by threads; no audio is decoded.
 
     Args:
-        wavs: utterance to path or ``command |``.
         sample_rate: the rate in Hz that all must have; 0 for any.
 
     Raises:
         InputError: some can't be read; says how many and names the first.
     """
-    problems = []
 
-    def header(key: str) -> Header | None:
+    def measure(row: Utterance) -> Utterance | InputError:
         try:
-            with opened(Utterance(key, wavs[key], 0, 0, 0, None), sample_rate) as file:
-                return Header(file.frames, file.samplerate, file.format)
+            with opened(row, sample_rate) as file:
+                return replace(row, samples=file.frames)
         except InputError as error:
-            problems.append(str(error))
-            return None
+            return error
 
     with ThreadPoolExecutor(num_threads) as pool:
-        headers = dict(zip(wavs, cli.progress(pool.map(header, wavs), len(wavs), "headers")))
-    if problems:
-        first = few(sorted(problems))
-        raise InputError(f"{len(problems)} of {len(wavs)} utterances can't be used: {first}")
-    return headers
+        found = list(cli.progress(pool.map(measure, rows), len(rows), "headers"))
+    if problems := sorted(str(one) for one in found if isinstance(one, InputError)):
+        raise InputError(f"{len(problems)} of {len(rows)} utterances can't be used: {few(problems)}")
+    return found
+
+
+def few(names: list[str]) -> str:
+    """The first three of some names, for a message."""
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")

@@ -1,18 +1,7 @@
-"""Waveform augmentation: pure functions ``f(wav, rng, ...) -> wav``, and a class each for the YAML."""
+"""Waveform augmentation: pure functions ``f(wav, rng) -> wav``."""
 
 import numpy as np
 from jsonargparse.typing import ClosedUnitInterval
-
-
-def add_white_noise(wav: np.ndarray, rng: np.random.Generator, snr_db: float) -> np.ndarray:
-    """Add Gaussian white noise at a signal-to-noise ratio over the whole of ``wav``.
-
-    Args:
-        wav: ``T`` samples, float32; digital silence is returned as it is.
-        snr_db: ratio of the mean powers in dB.
-    """
-    level = np.sqrt(np.mean(np.square(wav, dtype=np.float64)) * 10 ** (-snr_db / 10))
-    return wav + np.float32(level) * rng.standard_normal(len(wav), dtype=np.float32)
 
 
 class Augment:
@@ -35,11 +24,12 @@ class Augment:
 
 
 class WhiteNoise(Augment):
-    """Additive white noise.
+    """Additive Gaussian white noise; digital silence stays as it is.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
-        snr_db: lowest and highest signal-to-noise ratio in dB, drawn uniformly between.
+        snr_db: lowest and highest ratio of the mean powers over the whole of ``wav`` in dB, drawn
+            uniformly between.
     """
 
     def __init__(self, p: ClosedUnitInterval = 0.5, snr_db: tuple[float, float] = (10.0, 40.0)):
@@ -47,4 +37,6 @@ class WhiteNoise(Augment):
         self.snr_db = snr_db
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return add_white_noise(wav, rng, rng.uniform(*self.snr_db))
+        snr_db = rng.uniform(*self.snr_db)
+        level = np.sqrt(np.mean(np.square(wav, dtype=np.float64)) * 10 ** (-snr_db / 10))
+        return wav + np.float32(level) * rng.standard_normal(len(wav), dtype=np.float32)

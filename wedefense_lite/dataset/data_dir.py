@@ -5,24 +5,24 @@ an utterance; ``lab2utt spk2utt lab2num_utts cm_key_file.txt`` follow from these
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
-from wedefense_lite.dataset.audio import Header, few, read_headers
+from wedefense_lite.dataset.audio import Utterance, few, measured
 from wedefense_lite.dataset.index import check_keys
-from wedefense_lite.files import InputError, atomic_path, read_labels, read_table, write_lines, write_table
+from wedefense_lite.files import InputError, read_labels, read_table, write_lines, write_table
 from wedefense_lite.labels import BONAFIDE, LABELS
 
 NO_ATTACK = "-"
 COLUMNS = {"wav.scp": "wav", "utt2lab": "label", "utt2spk": "speaker", "utt2attack": "attack"}
-KEY_FILE, KEY_HEADER = "cm_key_file.txt", {"filename": "cm-label"}
+KEY_FILE = "cm_key_file.txt"
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(NamedTuple):
     """One line of a corpus's protocol: an utterance, its audio file, label, speaker and attack."""
 
     key: str
@@ -32,24 +32,23 @@ class Trial:
     attack: str = NO_ATTACK
 
 
-def durations(headers: dict[str, Header]) -> dict[str, str]:
-    """``utt2dur``: seconds, to a tenth of a millisecond."""
-    return {key: f"{header.samples / header.sample_rate:.4f}" for key, header in headers.items()}
-
-
-def _inverse(table: dict[str, str]) -> dict[str, str]:
-    groups: dict[str, list[str]] = {}
-    for key in sorted(table, key=str.encode):
-        groups.setdefault(table[key], []).append(key)
-    return {value: " ".join(keys) for value, keys in groups.items()}
+def durations(wavs: dict[str, str], sample_rate: int, num_threads: int) -> dict[str, str]:
+    """``utt2dur`` of a ``wav.scp``, from the headers: seconds, to a tenth of a millisecond."""
+    rows = measured([Utterance(key, wav) for key, wav in wavs.items()], sample_rate, num_threads)
+    return {row.key: f"{row.samples / sample_rate:.4f}" for row in rows}
 
 
 def _derived(labels: dict[str, str], speakers: dict[str, str]) -> dict[str, dict[str, str]]:
-    return {
-        "lab2utt": _inverse(labels),
-        "spk2utt": _inverse(speakers),
-        "lab2num_utts": {label: str(count) for label, count in Counter(labels.values()).items()},
-    }
+    """The files that follow from sorted tables of labels and speakers, the key file with its header."""
+    files: dict[str, dict[str, str]] = {}
+    for file, table in {"lab2utt": labels, "spk2utt": speakers}.items():
+        groups: dict[str, list[str]] = {}
+        for key, value in table.items():
+            groups.setdefault(value, []).append(key)
+        files[file] = {value: " ".join(keys) for value, keys in groups.items()}
+    files["lab2num_utts"] = {label: str(count) for label, count in Counter(labels.values()).items()}
+    files[KEY_FILE] = {"filename": "cm-label"} | labels
+    return files
 
 
 def write_data_dirs(
@@ -59,7 +58,7 @@ def write_data_dirs(
     sample_rate: int = 16000,
     num_threads: int = 8,
 ) -> None:
-    """Write ``data_dir/<set>/`` for all sets of a corpus, or nothing.
+    """Write ``data_dir/<set>/`` for all sets of a corpus, after everything about it is checked.
 
     Args:
         sets: name of a set to its trials.
@@ -68,7 +67,7 @@ def write_data_dirs(
 
     Raises:
         InputError: other counts, an utterance that is there twice, an unknown label, or audio that
-            is missing or can't be read; says how many and names the first.
+            is missing or can't be read; says how many and names the first. Nothing is written.
     """
     for name, trials in sets.items():
         have = Counter(trial.label for trial in trials)
@@ -77,21 +76,17 @@ def write_data_dirs(
         if counts and have != counts[name]:
             hint = "--expect_counts false accepts a part of the corpus"
             raise InputError(f"{name}: {dict(have)} listed, {counts[name]} published; {hint}")
-    trials = [trial for trials in sets.values() for trial in trials]
-    wavs = {trial.key: trial.wav for trial in trials}
-    check_keys(data_dir, wavs)
-    if twice := [key for key, count in Counter(trial.key for trial in trials).items() if count > 1]:
-        raise InputError(f"{len(twice)} utterances are in the protocols more than once: {few(twice)}")
-    seconds = durations(read_headers(wavs, sample_rate, num_threads))
-    with ExitStack() as complete:
-        for name, trials in sets.items():
-            columns = {file: {row.key: getattr(row, name) for row in trials} for file, name in COLUMNS.items()}
-            tables = columns | {"utt2dur": {trial.key: seconds[trial.key] for trial in trials}}
-            for file, table in (tables | _derived(tables["utt2lab"], tables["utt2spk"])).items():
-                write_table(complete.enter_context(atomic_path(Path(data_dir, name, file))), table)
-            answers = sorted(tables["utt2lab"].items(), key=lambda row: row[0].encode())
-            key_file = complete.enter_context(atomic_path(Path(data_dir, name, KEY_FILE)))
-            write_lines(key_file, map("\t".join, [*KEY_HEADER.items(), *answers]))
+    check_keys(data_dir, [trial.key for trials in sets.values() for trial in trials])
+    wavs = {trial.key: trial.wav for trials in sets.values() for trial in trials}
+    seconds = durations(wavs, sample_rate, num_threads)
+    for name, trials in sets.items():
+        rows = sorted(trials, key=lambda trial: trial.key.encode())
+        tables = {file: {row.key: getattr(row, column) for row in rows} for file, column in COLUMNS.items()}
+        tables |= {"utt2dur": {row.key: seconds[row.key] for row in rows}}
+        tables |= _derived(tables["utt2lab"], tables["utt2spk"])
+        write_lines(Path(data_dir, name, KEY_FILE), map("\t".join, tables.pop(KEY_FILE).items()))
+        for file, table in tables.items():
+            write_table(Path(data_dir, name, file), table)
 
 
 def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
@@ -114,24 +109,16 @@ def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
     if missing := set(LABELS) - set(labels.values()):
         raise InputError(f"{folder / 'utt2lab'}: no utterance is {missing.pop()}")
     for key, seconds in tables.get("utt2dur", {}).items():
-        if not _positive(seconds):
+        if not re.fullmatch(r"[\d.]*[1-9][\d.]*", seconds):
             raise InputError(f"{folder / 'utt2dur'}: {key} lasts {seconds!r} s, expected more than 0")
     for key, attack in tables.get("utt2attack", {}).items():
         if (attack == NO_ATTACK) != (labels[key] == LABELS[BONAFIDE]):
             raise InputError(f"{folder / 'utt2attack'}: {key} is {labels[key]}, its attack {attack}")
-    derived = _derived(labels, tables.get("utt2spk", {})) | {KEY_FILE: KEY_HEADER | labels}
-    for name, expected in derived.items():
+    for name, expected in _derived(labels, tables.get("utt2spk", {})).items():
         if (folder / name).exists() and (found := read_table(folder / name)) != expected:
             differing = sorted(key for key, _ in found.items() ^ expected.items())
             raise InputError(f"{folder / name}: does not follow from the other files at {differing[0]}")
     return tables
-
-
-def _positive(number: str) -> bool:
-    try:
-        return 0 < float(number) < float("inf")
-    except ValueError:
-        return False
 
 
 def check_data_dirs(folders: Sequence[str | Path]) -> None:
@@ -141,11 +128,11 @@ def check_data_dirs(folders: Sequence[str | Path]) -> None:
         InputError: as :func:`check_data_dir`, or an utterance that is in two sets.
     """
     sets = {str(folder): check_data_dir(folder) for folder in folders}
-    for number, (name, tables) in enumerate(sets.items()):
+    for name, tables in sets.items():
         logging.info("%s: %d utterances, %s", name, len(tables["utt2lab"]), Counter(tables["utt2lab"].values()))
-        for other in list(sets)[:number]:
-            if shared := sorted(tables["wav.scp"].keys() & sets[other]["wav.scp"].keys()):
-                raise InputError(f"{name} and {other}: {len(shared)} utterances in both: {few(shared)}")
-            speakers = [set(sets[folder].get("utt2spk", {}).values()) for folder in (name, other)]
-            if shared := sorted(speakers[0] & speakers[1]):
-                logging.warning("%s and %s: %d speakers in both: %s", name, other, len(shared), few(shared))
+    for (one, tables), (other, others) in combinations(sets.items(), 2):
+        if shared := sorted(tables["utt2lab"].keys() & others["utt2lab"].keys()):
+            raise InputError(f"{one} and {other}: {len(shared)} utterances in both: {few(shared)}")
+        speakers, others = (set(both.get("utt2spk", {}).values()) for both in (tables, others))
+        if shared := sorted(speakers & others):
+            logging.warning("%s and %s: %d speakers in both: %s", one, other, len(shared), few(shared))

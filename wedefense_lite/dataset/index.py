@@ -3,16 +3,19 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite.dataset.audio import Header, Utterance, few, read_headers
-from wedefense_lite.dataset.shards import read_shards
-from wedefense_lite.dataset.stream import Stream, is_streamed
+from wedefense_lite.dataset.audio import Utterance, few, measured
+from wedefense_lite.dataset.shards import read_shard
+from wedefense_lite.dataset.stream import Stream
 from wedefense_lite.files import InputError, read_labels, read_table, read_text, write_lines
 from wedefense_lite.labels import LABELS
+
+RAW_ROW = '{"key": ..., "wav": ..., "lab": "bonafide" or "spoof", "samples": ...}'
 
 
 def read_index(
@@ -20,7 +23,8 @@ def read_index(
 ) -> list[Utterance]:
     """Rows of a ``shard.list`` or ``raw.list``, in list order.
 
-    A shard list with URLs or pipes gives a :class:`Stream`, which both loaders take as well.
+    A shard list that names a URL, ``file:`` or a command, ``pipe:``, gives a :class:`Stream`, which both
+    loaders take as well.
 
     Args:
         labels: ``utt2lab``; must hold exactly the utterances of the list, with the same labels.
@@ -29,55 +33,40 @@ def read_index(
         InputError: a malformed list, a missing or damaged shard, an utterance that stands there
             twice, or a disagreement with ``labels``.
     """
-    if data_type == "shard" and is_streamed(data_list):
+    lines = [line.strip() for line in read_text(data_list).splitlines() if line.strip()]
+    if data_type == "raw":
+        index = [_raw_row(data_list, line) for line in lines]
+        index = index if all(row.samples for row in index) else measured(index)
+    elif any(re.match(r"pipe:|file:|\w+://", line) for line in lines):
         if labels is None:
             raise InputError(f"{data_list}: streamed shards need utt2lab, which says what is in them")
-        return Stream(data_list, labels)
-    index = read_shards(data_list) if data_type == "shard" else _read_raw(data_list)
-    keys = [utterance.key for utterance in index]
-    if len(set(keys)) < len(keys):
-        twice = [key for key, count in Counter(keys).items() if count > 1]
-        raise InputError(f"{data_list}: {len(twice)} utterances are there more than once: {few(twice)}")
-    return index if labels is None else _with_labels(data_list, index, labels)
+        return Stream(lines, labels)
+    else:
+        with ThreadPoolExecutor() as pool:
+            index = [row for rows in pool.map(read_shard, lines) for row in rows]
+    if not index:
+        raise InputError(f"{data_list}: no utterances in the list")
+    check_keys(data_list, [row.key for row in index], labels)
+    if labels is None:
+        return index
+    index = [row if row.label else replace(row, label=labels[row.key]) for row in index]
+    if otherwise := [row.key for row in index if row.label != labels[row.key]]:
+        raise InputError(f"{data_list}: {len(otherwise)} utterances labelled otherwise in the list: {few(otherwise)}")
+    return index
 
 
-def _with_labels(data_list: str, index: list[Utterance], labels: dict[str, str]) -> list[Utterance]:
-    listed = {row.key: row.label for row in index}
-    disagreements = {
-        "in the list without a label": [key for key in listed if key not in labels],
-        "with a label but not in the list": [key for key in labels if key not in listed],
-        "labelled otherwise in the list": [row.key for row in index if row.label not in (None, labels.get(row.key))],
-    }
-    for what, keys in disagreements.items():
-        if keys:
-            raise InputError(f"{data_list}: {len(keys)} utterances {what}: {few(keys)}")
-    return [row if row.label else replace(row, label=labels[row.key]) for row in index]
+def _raw_row(raw_list: str, line: str) -> Utterance:
+    try:
+        row = {"samples": 0, "lab": None} | json.loads(line)
+        if row["lab"] not in (None, *LABELS):
+            raise ValueError(row["lab"])
+        return Utterance(row["key"], row["wav"], samples=row["samples"], label=row["lab"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{raw_list}: {line!r}, expected {RAW_ROW}") from error
 
 
-def _read_raw(path: str) -> list[Utterance]:
-    rows = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            rows.append(Utterance(row["key"], row["wav"], 0, 0, row.get("samples", 0), row.get("lab")))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            expected = '{"key": ..., "wav": ..., "lab": ..., "samples": ...}'
-            raise InputError(f"{path}:{number}: {line!r}, expected {expected}") from error
-        if rows[-1].label not in (None, *LABELS):
-            raise InputError(f"{path}:{number}: label {rows[-1].label!r}, expected one of {LABELS}")
-    if not rows:
-        raise InputError(f"{path}: empty list")
-    unknown = {row.key: row.path for row in rows if not row.samples}
-    headers = read_headers(unknown) if unknown else {}
-    return [row if row.samples else replace(row, samples=headers[row.key].samples) for row in rows]
-
-
-def read_corpus(
-    wav_scp: str, utt2lab: str, sample_rate: int, num_threads: int
-) -> tuple[dict[str, str], dict[str, str], dict[str, Header]]:
-    """Paths, labels and headers of a data directory's audio, all of it checked.
+def read_corpus(wav_scp: str, utt2lab: str, sample_rate: int, num_threads: int) -> list[Utterance]:
+    """The labelled audio of a data directory, all of it checked, in ``wav.scp``'s order.
 
     Raises:
         InputError: ids that differ between the two files or can't be packed, or audio that can't be
@@ -85,25 +74,27 @@ def read_corpus(
     """
     wavs, labels = read_table(wav_scp), read_labels(utt2lab)
     check_keys(wav_scp, wavs, labels)
-    return wavs, labels, read_headers(wavs, sample_rate, num_threads)
+    rows = [Utterance(key, wav, label=labels[key]) for key, wav in wavs.items()]
+    return measured(rows, sample_rate, num_threads)
 
 
-def write_raw_list(path: str | Path, wavs: dict[str, str], labels: dict[str, str], headers: dict[str, Header]) -> None:
-    """Write a ``raw.list``: JSON lines ``{"key", "wav", "lab", "samples"}`` in ``wavs``'s order."""
-    rows = ({"key": key, "wav": wav, "lab": labels[key], "samples": headers[key].samples} for key, wav in wavs.items())
-    write_lines(path, map(json.dumps, rows))
+def write_raw_list(path: str | Path, rows: list[Utterance]) -> None:
+    """Write a ``raw.list``: JSON lines ``{"key", "wav", "lab", "samples"}``."""
+    lines = ({"key": row.key, "wav": row.path, "lab": row.label, "samples": row.samples} for row in rows)
+    write_lines(path, map(json.dumps, lines))
 
 
-def check_keys(where: str | Path, keys: Iterable[str], labels: dict[str, str] | None = None) -> None:
-    """Refuse ids that can't be members of a shard, and other ids than those of ``labels``.
+def check_keys(where: str | Path, keys: Collection[str], others: Collection[str] | None = None) -> None:
+    """Refuse ids that can't be members of a shard, ids listed twice, and other ids than ``others``.
 
     Raises:
         InputError: naming ``where`` and the first utterances.
     """
-    keys = list(keys)
-    bad = [key for key in keys if not key or re.search(r"[./\s]", key)]
-    if bad:
-        raise InputError(f"{where}: {len(bad)} ids hold '.', '/' or white space: {few(bad)}")
-    if labels is not None and set(keys) != set(labels):
-        differing = sorted(set(keys) ^ set(labels))
-        raise InputError(f"{where}: {len(differing)} utterances not in both lists: {few(differing)}")
+    problems = {
+        "ids hold '.', '/' or white space": [key for key in keys if not key or re.search(r"[./\s]", key)],
+        "utterances are there more than once": [key for key, count in Counter(list(keys)).items() if count > 1],
+        "utterances are not in both lists": sorted(set(keys).symmetric_difference(keys if others is None else others)),
+    }
+    for what, found in problems.items():
+        if found:
+            raise InputError(f"{where}: {len(found)} {what}: {few(found)}")

@@ -5,84 +5,76 @@ shards of its own, or all shards and a part of each where they are fewer.
 """
 
 import random
-import re
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, islice
 
 import numpy as np
 
-from wedefense_lite.dataset.audio import Held, Utterance, few
-from wedefense_lite.dataset.shards import EXTENSIONS, parse_label, read_shard_list, read_tar
+from wedefense_lite.dataset.audio import Utterance, few
+from wedefense_lite.dataset.shards import read_tar
 from wedefense_lite.files import InputError
 
 BUFFER = 1000
-
-
-def is_streamed(shard_list: str) -> bool:
-    """Whether a shard list names a URL, ``file:`` or a command, ``pipe:``."""
-    return any(re.match(r"pipe:|file:|\w+://", path) for path in read_shard_list(shard_list))
+Seed = tuple[int, ...] | None  # where the chance of an utterance starts; None to score it
 
 
 class Stream(list[Utterance]):
     """The rows of a streamed list, which ``utt2lab`` states: they are what must come out of it.
 
     Args:
+        urls: the shards.
         labels: ``utt2lab`` of the list.
     """
 
-    def __init__(self, shard_list: str, labels: dict[str, str]):
-        super().__init__(Utterance(key, shard_list, 0, 0, 0, label) for key, label in labels.items())
-        self.urls = read_shard_list(shard_list)
-        self._labels = labels
+    def __init__(self, urls: list[str], labels: dict[str, str]):
+        super().__init__(Utterance(key, "", label=label) for key, label in labels.items())
+        self.urls, self._labels = urls, labels
 
-    def once(self, part: int, parts: int, urls: list[str] | None = None) -> Iterator[Held]:
-        """One part of the utterances; all parts together are exactly all.
+    def batches(
+        self, size: int, seed: Seed, rank: int, world: int, worker: int, workers: int
+    ) -> Iterator[list[tuple[Utterance, Seed]]]:
+        """``size`` utterances at a time of one worker's part; all parts together are exactly all.
+
+        Args:
+            seed: None reads the part once; else it comes over and over, shards permuted, utterances
+                shuffled, each with a seed of its own.
 
         Raises:
             InputError: a shard is damaged, or the utterances or labels are not those of ``utt2lab``.
+                What is in no shard is known only to a part that reads all of them.
         """
-        urls = urls or self.urls
-        by_shard = len(urls) >= parts
-        seen: set[str] = set()
-        for url in urls[part::parts] if by_shard else urls:
-            for utterance in self._shard(url):
-                if utterance.key in seen:
-                    raise InputError(f"{url}: {utterance.key} is there twice")
-                seen.add(utterance.key)
-                if by_shard or len(seen) % parts == part:
-                    yield utterance
-        if parts == 1 or not by_shard:
-            self.check_complete(seen)
+        draws = self._draws(rank * workers + worker, world * workers, seed)
+        return iter(lambda: list(islice(draws, size)), [])
 
-    def endless(self, part: int, parts: int, seed: tuple) -> Iterator[tuple[Held, np.random.Generator]]:
-        """One part over and over, shards permuted, utterances shuffled, each with its own chance."""
+    def _draws(self, part: int, parts: int, seed: Seed) -> Iterator[tuple[Utterance, Seed]]:
         from webdataset import shuffle  # brings torch along, which reading an index can do without
 
+        if seed is None:
+            yield from ((row, None) for row in self._part(self.urls, part, parts))
+            return
         parts = min(parts, len(self))  # where utterances are fewer, parts share them
         part %= parts
         for turn in count():
             permuted = np.random.default_rng([*seed, turn]).permutation(self.urls).tolist()
             mixed = shuffle(BUFFER, rng=random.Random(repr((seed, turn, part))))
-            for position, utterance in enumerate(mixed(self.once(part, parts, permuted)), 1):
-                yield utterance, np.random.default_rng([*seed, turn, part, position])
+            for position, row in enumerate(mixed(self._part(permuted, part, parts)), 1):
+                yield row, (*seed, turn, part, position)
 
-    def check_complete(self, seen: set[str]) -> None:
-        """Refuse that an utterance of ``utt2lab`` was not ``seen``."""
-        if missing := [key for key in self._labels if key not in seen]:
-            raise InputError(f"{len(missing)} utterances are not in the shards: {few(missing)}")
-
-    def _shard(self, url: str) -> Iterator[Held]:
+    def _part(self, urls: list[str], part: int, parts: int) -> Iterator[Utterance]:
         from webdataset import gopen
 
-        try:
-            with gopen(url) as stream:
-                for key, extension, _, data in read_tar(stream, url):
-                    if key not in self._labels:
-                        raise InputError(f"{url}: {key} has no label")
-                    label = self._labels[key]
-                    if extension == "lab" and parse_label(data, f"{url}: {key}") != label:
-                        raise InputError(f"{url}: {key} is not labelled {label}")
-                    if extension in EXTENSIONS:
-                        yield Held(key, url, 0, 0, 0, label, data)
-        except OSError as error:
-            raise InputError(f"{url}: {error}") from error
+        by_shard, left = len(urls) >= parts, dict(self._labels)
+        for url in urls[part::parts] if by_shard else urls:
+            try:
+                with gopen(url) as stream:
+                    for row in read_tar(stream, url):
+                        known = left.pop(row.key, None)
+                        if known is None or row.label not in (None, known):
+                            expected = known or "nothing, or not twice"
+                            raise InputError(f"{url}: {row.key} is {row.label}, utt2lab says {expected}")
+                        if by_shard or len(left) % parts == part:
+                            yield row
+            except OSError as error:
+                raise InputError(f"{url}: {error}") from error
+        if left and (parts == 1 or not by_shard):
+            raise InputError(f"{len(left)} utterances are not in the shards: {few(list(left))}")
