@@ -283,7 +283,7 @@ def test_a_damaged_shard_is_an_error_never_a_shorter_one(tmp_path, damage):
     [
         ({"a.lab": b"spoof"}, "a: 0 audio files, expected one"),
         ({"a.txt": b"spoof"}, "no utterances in the list"),
-        ({"a.wav": b"no audio"}, r"a: .*x\.tar: unreadable"),
+        ({"a.wav": b"no audio"}, r"a: .*x\.tar: Format not recognised"),
         (
             {"d/a.wav": audio_bytes(tone(0, 9)), "b.wav": audio_bytes(tone(0, 9)), "e/a.wav": audio_bytes(tone(0, 9))},
             "1 utterances are there more than once: a",

@@ -75,7 +75,6 @@ def opened(utterance: Utterance, sample_rate: int = 0) -> Iterator[sf.SoundFile]
     Args:
         sample_rate: the rate in Hz that the file must have; 0 for any.
     """
-    where = f"{utterance.key}: {utterance.path}"
     command = utterance.path.endswith("|")
     try:
         if utterance.size or utterance.data is not None or command:
@@ -94,12 +93,9 @@ def opened(utterance: Utterance, sample_rate: int = 0) -> Iterator[sf.SoundFile]
             if not command and CUT_SHORT.search(file.extra_info):
                 raise InputError("truncated: shorter than its header states")
             yield file
-    except OSError as error:
-        raise InputError(f"{where}: {error.strerror}") from error
-    except sf.LibsndfileError as error:
-        raise InputError(f"{where}: unreadable: {error.error_string}") from error
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+    except (OSError, sf.LibsndfileError, InputError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
+        raise InputError(f"{utterance.key}: {utterance.path}: {reason}") from error
 
 
 def read(utterance: Utterance, sample_rate: int, count: int = 0, rng: np.random.Generator | None = None) -> np.ndarray:

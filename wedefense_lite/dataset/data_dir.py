@@ -82,7 +82,7 @@ def write_data_dirs(
     for name, trials in sets.items():
         rows = sorted(trials, key=lambda trial: trial.key.encode())
         tables = {file: {row.key: getattr(row, column) for row in rows} for file, column in COLUMNS.items()}
-        tables |= {"utt2dur": {row.key: seconds[row.key] for row in rows}}
+        tables["utt2dur"] = {row.key: seconds[row.key] for row in rows}
         tables |= _derived(tables["utt2lab"], tables["utt2spk"])
         write_lines(Path(data_dir, name, KEY_FILE), map("\t".join, tables.pop(KEY_FILE).items()))
         for file, table in tables.items():
@@ -109,7 +109,7 @@ def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
     if missing := set(LABELS) - set(labels.values()):
         raise InputError(f"{folder / 'utt2lab'}: no utterance is {missing.pop()}")
     for key, seconds in tables.get("utt2dur", {}).items():
-        if not re.fullmatch(r"[\d.]*[1-9][\d.]*", seconds):
+        if not re.fullmatch(r"(?=.*[1-9])\d*\.?\d+", seconds):
             raise InputError(f"{folder / 'utt2dur'}: {key} lasts {seconds!r} s, expected more than 0")
     for key, attack in tables.get("utt2attack", {}).items():
         if (attack == NO_ATTACK) != (labels[key] == LABELS[BONAFIDE]):

@@ -68,12 +68,9 @@ def read_batch(drawn: list[tuple[Utterance, Seed]], config: DataConfig) -> Batch
     wavs, lengths = zip(*(read_sample(utterance, config, seed) for utterance, seed in drawn))
     if len({wav.dtype for wav in wavs}) > 1:
         wavs = [_as_float(wav) for wav in wavs]
-    return Batch(
-        [utterance.key for utterance, _ in drawn],
-        pad_sequence(wavs, batch_first=True),
-        torch.tensor(lengths),
-        torch.tensor([-1 if utterance.label is None else label_id(utterance.label) for utterance, _ in drawn]),
-    )
+    keys = [utterance.key for utterance, _ in drawn]
+    labels = [-1 if utterance.label is None else label_id(utterance.label) for utterance, _ in drawn]
+    return Batch(keys, pad_sequence(wavs, batch_first=True), torch.tensor(lengths), torch.tensor(labels))
 
 
 class _Reader(IterableDataset):
@@ -99,14 +96,9 @@ def _in_turn(batches: list, worker: int, workers: int) -> list:
 
 
 def _batches(plan: Callable, config: DataConfig, num_workers: int) -> Iterator[Batch]:
-    loader = DataLoader(
-        _Reader(plan, config),
-        batch_size=None,
-        num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(),
-        # Its own, so that making an iterator draws nothing from the global one, which resume restores.
-        generator=torch.Generator(),
-    )
+    reader, pin = _Reader(plan, config), torch.cuda.is_available()
+    own = torch.Generator()  # so that making an iterator draws nothing from the global one, which resume restores
+    loader = DataLoader(reader, batch_size=None, num_workers=num_workers, pin_memory=pin, generator=own)
     for batch in loader:
         if isinstance(batch, InputError):
             # Raising it as it is would tie this frame, and so the workers, into a cycle: a slow end.
@@ -181,7 +173,7 @@ class EvalLoader:
 
     def __init__(self, index: list[Utterance], config: DataConfig, rank=0, world=1, batch_size=1, num_workers=0):
         self.positions = range(rank * len(index) // world, (rank + 1) * len(index) // world)
-        self._config, self._num_workers = config, num_workers
+        self.config, self.num_workers = config, num_workers
         if isinstance(index, Stream):
             self._plan, self._length = partial(index.batches, 1, None, rank, world), len(self.positions)
             return
@@ -196,4 +188,4 @@ class EvalLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        return _batches(self._plan, self._config, self._num_workers)
+        return _batches(self._plan, self.config, self.num_workers)

@@ -99,12 +99,7 @@ def read_shard(path: str) -> list[Utterance]:
 
 
 def pack(
-    rows: list[Utterance],
-    folder: Path,
-    shard_list: Path,
-    prefix: str = "shards",
-    num_utts_per_shard: int = 1000,
-    num_threads: int = 8,
+    rows: list[Utterance], folder: Path, shard_list: Path, prefix="shards", num_utts_per_shard=1000, num_threads=8
 ) -> None:
     """Pack utterances into ``folder/<prefix>_%09d.tar`` and write their list.
 
