@@ -12,7 +12,7 @@ from wedefense_lite.files import InputError
 from wedefense_lite.scoring.scores import (
     number,
     read_asv_scores,
-    read_column,
+    read_columns,
     read_condition,
     read_trials,
     write_scores,
@@ -28,8 +28,8 @@ def test_scores_come_back_bit_by_bit(scores):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "llr.txt"
         write_scores(path, scores, scores.values())
-        found = read_column(path, "cm-score", number)
-        assert list(found.items()) == list(scores.items())
+        found = read_columns(path, {"cm-score": number})
+        assert list(found.items()) == [(name, [score]) for name, score in scores.items()]
 
 
 @given(st.dictionaries(names, st.tuples(numbers, st.booleans()), min_size=2), st.randoms(use_true_random=False))
@@ -51,13 +51,14 @@ def test_tabs_spaces_windows_line_ends_and_a_byte_order_mark_are_the_same(tmp_pa
     plain, odd = tmp_path / "plain", tmp_path / "odd"
     plain.write_text("filename\tcm-score\nE1\t1.5\nNA\t-2\n")
     odd.write_bytes("\ufefffilename   cm-score\r\n\r\nE1 1.5\r\nNA\t -2".encode())
-    assert read_column(plain, "cm-score") == read_column(odd, "cm-score") == {"E1": "1.5", "NA": "-2"}
+    for path in (plain, odd):
+        assert read_columns(path, {"cm-score": number}) == {"E1": [1.5], "NA": [-2]}
 
 
 def test_a_table_with_a_header_gives_columns_by_name(tmp_path):
     table = tmp_path / "meta.tsv"
     table.write_text("speaker filename codec attack\ns1 E1 mp3 -\ns2 E2 amr A07\n")
-    assert read_condition(table, "attack", ["E2", "E1"], headed=True).tolist() == ["A07", "-"]
+    assert read_condition(table, "attack", ["E2", "E1"]).tolist() == ["A07", "-"]
     assert read_condition(table, "speaker", ["E2", "E1"]).tolist() == ["s2", "s1"]
     with pytest.raises(InputError, match="no column 'sex'"):
         read_condition(table, "sex", ["E1"])
@@ -68,8 +69,9 @@ def test_a_table_with_a_header_gives_columns_by_name(tmp_path):
 def test_two_columns_without_a_header_are_the_condition_asked_for(tmp_path):
     (tmp_path / "utt2attack").write_text("E1 -\nE2 A07\n")
     assert read_condition(tmp_path / "utt2attack", "attack", ["E2", "E1"]).tolist() == ["A07", "-"]
-    with pytest.raises(InputError, match="no column 'attack'"):
-        read_condition(tmp_path / "utt2attack", "attack", ["E1"], headed=True)
+    (tmp_path / "meta").write_text("filename attack\nE1 -\nE2 A07\n")
+    with pytest.raises(InputError, match="meta:1: header 'filename attack' has no column 'codec'"):
+        read_condition(tmp_path / "meta", "codec", ["E1"])
 
 
 def test_asv_scores_by_class(tmp_path):
@@ -86,8 +88,8 @@ def test_asv_scores_by_class(tmp_path):
     ("text", "words"),
     [
         ("bonafide target 1\nbonafide nontarget 0\n", "no spoof trial"),
-        ("bonafide target 1\nbonafide genuine 0\n", "asv.txt:2: bonafide has 'genuine'"),
-        ("bonafide target nan\n", "asv.txt:1: bonafide has NaN"),
+        ("bonafide target 1\nbonafide genuine 0\n", "asv.txt:2: bonafide: 'genuine'"),
+        ("bonafide target nan\n", "asv.txt:1: bonafide: NaN"),
         ("bonafide target\n", "asv.txt:1: 2 columns, expected 3"),
     ],
 )
@@ -110,11 +112,11 @@ def test_frames_are_in_the_order_of_time_however_their_lines_stand(tmp_path):
     ("text", "words"),
     [
         ("a 0 0.02 1\na 0.05 0.02 1\n", "frames.txt:2: a has a frame at 0.05 s, expected frames of 0.02 s"),
-        ("a 0 0.02 1\na 0 0.02 1\n", "frames.txt:1: a has a frame at 0 s"),
+        ("a 0 0.02 1\na 0 0.02 1\n", "frames.txt:2: a has a frame at 0 s"),
         ("a 0 0.02 1\na 0.02 0.01 1\na 0.03 0.02 1\n", "frames.txt:3: a has a frame at 0.03 s"),
         ("a 0 0.02 1\na 0.02 0.04 1\n", "frames.txt:2: a has a frame at 0.02 s"),
-        ("a 0 0.02 nan\n", "frames.txt:1: a has NaN"),
-        ("a 0 0.02 x\n", "frames.txt:1: a has 'x'"),
+        ("a 0 0.02 nan\n", "frames.txt:1: a: NaN"),
+        ("a 0 0.02 x\n", "frames.txt:1: a: could not convert string to float: 'x'"),
         ("a 0 0.02\n", "frames.txt:1: 3 columns, expected 4"),
         ("", "empty"),
     ],
@@ -140,10 +142,10 @@ def test_the_label_of_a_segment_is_in_field_8_whichever_comes_first(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (rttm((0, 1, "fake")), "ref.rttm:1: a has unknown label 'fake'"),
+        (rttm((0, 1, "fake")), "ref.rttm:1: a: unknown label 'fake'"),
         (rttm((0, 1, "spoof"), (0.5, 1, "bonafide")), "a has segments that overlap"),
         (rttm((0, 0, "spoof")), "a has segments that overlap, or of no length"),
-        (rttm((0, "x", "spoof")), "ref.rttm:1: a has 'x'"),
+        (rttm((0, "x", "spoof")), "ref.rttm:1: a: could not convert string to float: 'x'"),
         ("SPEAKER a 1 0 1 spoof\n", "expected the label in column 8"),
     ],
 )

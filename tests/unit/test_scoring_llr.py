@@ -113,7 +113,6 @@ def test_pav_reaches_the_least_cllr():
     bonafide, spoof = rng.normal(1, 1, 300).round(1), rng.normal(0, 1, 500).round(1)
     llr = pav_llr(bonafide, spoof)
     assert SortedScores(*llr).cllr() == pytest.approx(SortedScores(bonafide, spoof).min_cllr(), abs=1e-12)
-    assert np.abs(np.concatenate(pav_llr(bonafide, spoof, limit=2.0))).max() == 2.0
 
 
 BALANCED = Sidecar(class_prior=(0.5, 0.5))
@@ -226,7 +225,7 @@ def test_fitting_and_testing_on_the_same_trials_is_refused(monkeypatch, capsys, 
         ({"class_prior": [0.5, 0.6]}, "class_prior is [0.5, 0.6], expected 2 positive parts of 1"),
         ({"class_prior": [1.0]}, "class_prior is [1.0], expected 2 positive parts of 1"),
         ({"labels": ["spoof", "spoof"]}, "expected two or more different names"),
-        ({"labels": ["tts", "bonafide"]}, "expected counts of tts, bonafide"),
+        ({"labels": ["tts", "bonafide"]}, "expected positive counts of tts, bonafide"),
         ({"extra": 1}, "expected an object with the fields"),
     ],
 )
@@ -245,11 +244,11 @@ def test_a_calibration_set_of_another_model_is_refused(monkeypatch, capsys, sets
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
-        ("lab2num_utts", "bonafide 10\nspoof 91\n", "but"),
-        ("lab2num_utts", "bonafide ten\nspoof 90\n", "'bonafide': 'ten'"),
+        ("lab2num_utts", "bonafide 10\nspoof 91\n", "as in"),
+        ("lab2num_utts", "bonafide ten\nspoof 90\n", "lab2num_utts:1: bonafide: invalid literal"),
         ("dev/utt2lab", "dev0000 spoof\n", "dev0001 is not in"),
         ("dev/utt2lab", "dev0000 fake\n", "label 'fake'"),
-        ("eval/logits.scp", "eval0000 missing.ark:9\n", "eval0000 can't be read"),
+        ("eval/logits.scp", "eval0000 missing.ark:9\n", "eval0000 is in missing.ark, which does not exist"),
         ("eval/logits.scp", "", "empty"),
     ],
 )
@@ -281,4 +280,4 @@ def test_a_sidecar_comes_back_as_it_was(tmp_path):
         read_sidecar(tmp_path / "none.scp")
     assert read_sidecar(tmp_path / "none.scp", required=False) is None
     with pytest.raises(ValueError, match="polarity"):
-        write_sidecar(tmp_path / "x.scp", Sidecar(polarity="none"))
+        Sidecar(polarity="none")

@@ -3,10 +3,11 @@
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, write_json
-from wedefense_lite.metrics.bootstrap import Resampler, interval, replicates
+from wedefense_lite.files import InputError
+from wedefense_lite.metrics.bootstrap import interval, replicates
 from wedefense_lite.metrics.costs import cost_model
-from wedefense_lite.metrics.summary import Options, detection_statistic
+from wedefense_lite.metrics.summary import Options, resampler, split, statistic
+from wedefense_lite.scoring.results import publish, table
 from wedefense_lite.scoring.scores import read_condition, read_trials
 
 
@@ -18,7 +19,6 @@ def compare(
     meta: str | None = None,
     cluster: str | None = None,
     cost: str = "asvspoof5_track1",
-    seed: int = 0,
     json: str | None = None,
 ) -> None:
     """Print each metric of A and B, their difference, its 95 % interval and a two-sided p value.
@@ -31,33 +31,34 @@ def compare(
         meta: metadata table with the column ``cluster``.
         cluster: a column whose values (speakers, say) are resampled instead of single trials.
         cost: a cost model by name.
-        seed: of the bootstrap.
         json: file for the results in full precision.
     """
     key, model = cli.needed("--cm_key", cm_key), cli.checked(cost_model, cost)
     if bootstrap < 1:
         raise InputError(f"--bootstrap is {bootstrap}, expected 1 or more")
-    names, classes, of_a = read_trials(a, key)
-    of_b = read_trials(b, key)[2]
-    clusters = read_condition(cli.needed("--meta", meta), cluster, names) if cluster else None
-    systems = [detection_statistic({"class": classes, "cm-score": scores}, Options(model)) for scores in (of_a, of_b)]
+    systems = []
+    for path in (a, b):
+        names, classes, scores = read_trials(path, key)
+        columns = {"cm-score": scores}
+        if cluster:
+            columns["cluster"] = read_condition(cli.needed("--meta", meta), cluster, names)
+        trials = split(classes, columns)
+        systems.append(statistic(trials, Options(model)))
 
-    def differences(weights: np.ndarray | None) -> dict[str, float]:
-        values = [system(weights) for system in systems]
-        return {name: values[0][name] - values[1][name] for name in values[0] if name != "eer_threshold"}
+    def differences(*counts: np.ndarray) -> dict[str, float]:
+        of_a, of_b = (system(*counts) for system in systems)
+        return {name: of_a[name] - of_b[name] for name in of_a if name != "eer_threshold"}
 
-    whole, values = differences(None), [system(None) for system in systems]
-    results = {"cost": model.as_dict(), "bootstrap": bootstrap}
-    print(f"cost model: {model}\n{'':>9}        A        B    A - B  (95 % interval)  p")
-    for name, samples in replicates(differences, Resampler(classes, clusters), bootstrap, seed).items():
+    whole, (of_a, of_b) = differences(), (system() for system in systems)
+    rows, results = [["", "A", "B", "A - B", "95 %", "p"]], {"cost": model.as_dict(), "bootstrap": bootstrap}
+    for name, samples in replicates(differences, resampler(trials), bootstrap).items():
         if np.isfinite([whole[name], *samples]).all():
-            row = {"a": values[0][name], "b": values[1][name], "difference": whole[name]}
+            row = {"a": of_a[name], "b": of_b[name], "difference": whole[name]}
             low, high = interval(samples)
             results[name] = row | {"ci": (low, high), "p_value": _p_value(samples)}
-            cells = " ".join(f"{value:8.5f}" for value in row.values())
-            print(f"{name:>9} {cells}  ({low:.5f} .. {high:.5f})  {results[name]['p_value']:.4f}")
-    if json:
-        write_json(json, results)
+            cells = [f"{value:.5f}" for value in row.values()]
+            rows.append([name, *cells, f"{low:.5f}..{high:.5f}", f"{results[name]['p_value']:.4f}"])
+    publish([f"cost model: {model}", *table(rows)], results, json)
 
 
 def _p_value(differences: np.ndarray) -> float:

@@ -3,9 +3,10 @@
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, write_json
-from wedefense_lite.metrics.bootstrap import Resampler, interval, replicates
+from wedefense_lite.files import InputError
+from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.localization import range_eer, segment_eer
+from wedefense_lite.scoring.results import publish
 from wedefense_lite.scoring.segments import matched, read_frames, read_rttm
 
 
@@ -27,29 +28,27 @@ def evaluate_localization(
     """
     frames, hop = read_frames(frame_scores)
     utterances = matched(frames, read_rttm(rttm), hop, frame_scores, rttm)
+    # Utterances with the same classes in them are drawn among themselves, so that no sample lacks one.
+    kinds = [len(set(segments.label)) + 2 * segments.label[0] for _, segments in utterances]
+    order, sizes = np.argsort(kinds, kind="stable"), np.unique(kinds, return_counts=True)[1]
     seconds = cli.checked(lambda: {typed: float(typed) for typed in resolutions.split(",")})
 
-    def metrics(weights: np.ndarray) -> dict[str, float]:
-        chosen = [pair for pair, count in zip(utterances, weights) for _ in range(count)]
+    def metrics(*counts: np.ndarray) -> dict[str, float]:
+        chosen = [utterances[index] for index in np.repeat(order, np.concatenate(counts) if counts else 1)]
         by_range = {"range_eer": range_eer(chosen).value}
-        return by_range | {typed: segment_eer(chosen, hop, seconds[typed]).value for typed in seconds}
+        return by_range | {typed: segment_eer(chosen, hop, length).value for typed, length in seconds.items()}
 
     def by_name(values: dict) -> dict:
         return {"segment_eer": {typed: values[typed] for typed in seconds}, "range_eer": values["range_eer"]}
 
-    kinds = [len(set(segments.label)) + 2 * segments.label[0] for _, segments in utterances]
     try:
-        whole = metrics(np.ones(len(utterances), dtype=int))
-        samples = replicates(metrics, Resampler(kinds), bootstrap) if bootstrap else {}
+        eers = metrics()
+        ends = intervals(metrics, Resampler(sizes), bootstrap) if bootstrap else {}
     except ValueError as error:
         raise InputError(f"{rttm}: {error}") from error
-    for name, eer in whole.items():
-        print(f"{f'segment EER at {name} s' if name in seconds else 'range EER'}: {100 * eer:.3f} %")
-    results = by_name(whole) | {"n_utterances": len(utterances)}
-    if bootstrap:
-        results["ci"] = by_name({name: interval(drawn) for name, drawn in samples.items()})
-    if json:
-        write_json(json, results)
+    results = by_name(eers) | {"n_utterances": len(utterances)} | ({"ci": by_name(ends)} if ends else {})
+    titles = ["range EER", *(f"segment EER at {typed} s" for typed in seconds)]
+    publish([f"{title}: {100 * eer:.3f} %" for title, eer in zip(titles, eers.values())], results, json)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ from typing import Literal
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, iter_rows, write_json
+from wedefense_lite.files import InputError, iter_rows
 from wedefense_lite.labels import label_id
-from wedefense_lite.metrics.bootstrap import Resampler, interval, replicates
+from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.mixtures import assign_by_oracle, assign_by_sisdr, mixture_metrics
-from wedefense_lite.scoring.scores import aligned, number, read_column
+from wedefense_lite.scoring.results import publish
+from wedefense_lite.scoring.scores import aligned, number, read_columns
 
 
 def evaluate_mixtures(
@@ -34,42 +35,39 @@ def evaluate_mixtures(
         bootstrap: number of bootstrap samples of mixtures for 95 % intervals.
         json: file for the results, rates as fractions.
     """
-    truth = [read_column(key, name, label_id, ["mixture"]) for name in _named(key, "label_")]
-    if len(truth) < 2:
-        raise InputError(f"{key}: {len(truth)} columns label_*, expected 2 or more")
-    labels = np.array([list(column.values()) for column in truth]).T
-
-    def by_stream(column: str) -> np.ndarray:
-        cells = read_column(scores, column, number, ["mixture", "stream"])
-        first = min((name.split()[1] for name in cells), default="1") != "0"
-        names = {f"{mixture} {first + stream}": None for mixture in truth[0] for stream in range(len(truth))}
-        return np.reshape(aligned(cells, scores, names, key), labels.shape)
-
-    values, sisdr = by_stream("score"), _named(scores, "sisdr_")
+    truth = read_columns(key, dict.fromkeys(_named(key, "label_"), label_id), ["mixture"])
+    labels, sisdr = np.array(list(truth.values())), _named(scores, "sisdr_")
+    talkers = labels.shape[1]
+    if talkers < 2:
+        raise InputError(f"{key}: {talkers} columns label_*, expected 2 or more")
+    cells = read_columns(scores, dict.fromkeys(["score", *sisdr], number), ["mixture", "stream"])
+    first = not any(name.endswith(" 0") for name in cells)
+    streams = [f"{mixture} {first + stream}" for mixture in truth for stream in range(talkers)]
+    values = np.reshape(aligned(cells, scores, dict.fromkeys(streams), key), (*labels.shape, 1 + len(sisdr)))
     assignment = assignment or ("sisdr" if sisdr else "identity")
-    sources = np.broadcast_to(np.arange(len(truth)), labels.shape)
+    sources = np.broadcast_to(np.arange(talkers), labels.shape)
     if assignment == "sisdr":
-        if len(sisdr) != len(truth):
-            raise InputError(f"{scores}: {len(sisdr)} columns sisdr_*, expected {len(truth)}")
-        sources = assign_by_sisdr(np.stack([by_stream(name) for name in sisdr], axis=2))
+        if len(sisdr) != talkers:
+            raise InputError(f"{scores}: {len(sisdr)} columns sisdr_*, expected {talkers}")
+        sources = assign_by_sisdr(values[..., 1:])
     elif assignment == "oracle":
         logging.warning("oracle assignment looks at the labels: source metrics are upper bounds")
-        sources = assign_by_oracle(values, labels)
-    results = mixture_metrics(values, labels, sources, threshold)
-    results |= {"n_mixtures": len(labels), "assignment": assignment, "threshold": threshold}
+        sources = assign_by_oracle(values[..., 0], labels)
+    # Mixtures with as many bona fide talkers are drawn among themselves, so that no sample lacks a class.
+    bonafide = labels.sum(axis=1)
+    order, sizes = np.argsort(bonafide, kind="stable"), np.unique(bonafide, return_counts=True)[1]
+
+    def metrics(*counts: np.ndarray) -> dict:
+        chosen = np.repeat(order, np.concatenate(counts) if counts else 1)
+        return mixture_metrics(values[chosen, :, 0], labels[chosen], sources[chosen], threshold)
+
+    def rates(*counts: np.ndarray) -> dict[str, float]:
+        return {name: value for name, value in metrics(*counts).items() if isinstance(value, float)}
+
+    results = metrics() | {"n_mixtures": len(labels), "assignment": assignment, "threshold": threshold}
     if bootstrap:
-
-        def sample(weights: np.ndarray) -> dict[str, float]:
-            chosen = np.repeat(np.arange(len(labels)), weights)
-            found = mixture_metrics(values[chosen], labels[chosen], sources[chosen], threshold)
-            return {name: value for name, value in found.items() if isinstance(value, float)}
-
-        samples = replicates(sample, Resampler(labels.sum(axis=1)), bootstrap)
-        results["ci"] = {name: interval(drawn) for name, drawn in samples.items()}
-    for name, value in results.items():
-        print(f"{name}: {value}")
-    if json:
-        write_json(json, results)
+        results["ci"] = intervals(rates, Resampler(sizes), bootstrap)
+    publish([f"{name}: {value}" for name, value in results.items()], results, json)
 
 
 def _named(path: str, prefix: str) -> list[str]:

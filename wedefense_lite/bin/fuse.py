@@ -1,16 +1,13 @@
 """Scores of several systems to one calibrated LLR, by logistic regression on a held-out set."""
 
-from dataclasses import asdict
-from pathlib import Path
-
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, write_json
+from wedefense_lite.files import InputError
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.scoring.calibration import fit_affine, refuse_overlap
-from wedefense_lite.scoring.scores import aligned, read_scores, read_trials, write_scores
-from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
+from wedefense_lite.scoring.calibration import fit_affine, refuse_overlap, write_calibrated
+from wedefense_lite.scoring.scores import aligned, read_scores, read_trials
+from wedefense_lite.scoring.sidecar import Sidecar
 
 
 def fuse(cm: str, cal_cm: str, cal_key: str, out: str, pi_spoof: float = 0.05) -> None:
@@ -34,10 +31,8 @@ def fuse(cm: str, cal_cm: str, cal_key: str, out: str, pi_spoof: float = 0.05) -
     affine = cli.checked(fit_affine, known[bonafide], known[~bonafide], pi_spoof)
     cllr = SortedScores(affine(known[bonafide]), affine(known[~bonafide])).cllr()
     columns = [aligned(scores, file, tested[0], files[0]) for scores, file in zip(tested, files)]
-    write_scores(out, tested[0], affine(np.stack(columns, axis=1)))
-    write_sidecar(out, Sidecar(model=cm))
     report = {"systems": files, "fitted_on": cal_cm, "pi_spoof": pi_spoof, "cllr_after": cllr}
-    write_json(Path(out).with_name("calibration.json"), asdict(affine) | report)
+    write_calibrated(out, dict(zip(tested[0], np.hstack(columns))), affine, Sidecar(model=cm), report)
     print(f"{affine}: Cllr {cllr:.4f} on the calibration set itself")
 
 

@@ -1,19 +1,18 @@
 """Stage 6: logits to log-likelihood ratios, calibrated where a held-out set is given."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, read_labels, write_json
+from wedefense_lite.files import InputError, read_labels
 from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.scoring.calibration import IDENTITY, fit_affine, refuse_overlap
-from wedefense_lite.scoring.llr import bonafide_classes, llr_from_logits, read_logits, training_prior
-from wedefense_lite.scoring.scores import aligned, by_class, write_scores
-from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar, write_sidecar
+from wedefense_lite.scoring.calibration import IDENTITY, fit_affine, refuse_overlap, write_calibrated
+from wedefense_lite.scoring.llr import llr_from_logits, read_logits, training_prior
+from wedefense_lite.scoring.scores import aligned, by_class
+from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar
 
 # What the logits of a calibration set must have in common with the ones it calibrates.
 SAME = ("labels", "class_prior", "has_posterior", "config_hash", "model_hash")
@@ -47,22 +46,26 @@ def logits_to_llr(
         raise InputError(f"--pi_spoof is {pi_spoof}, expected a number between 0 and 1")
     sidecar = read_sidecar(logits_scp_path, required=False) or Sidecar()
     prior = training_prior(sidecar, logits_scp_path, training_counts, train_label)
-    bonafide = bonafide_classes(sidecar.labels, bonafide_labels.split(","))
+    labels, bonafide = sidecar.labels, bonafide_labels.split(",")
+    if not set(bonafide) < set(labels):
+        expected = f"expected {bonafide_labels} (--bonafide_labels) among them, and at least one other"
+        raise InputError(f"{logits_scp_path}: classes are {', '.join(labels)}, {expected}")
 
     def scored(scp: str) -> dict[str, float]:
-        names, logits = read_logits(scp, len(sidecar.labels))
-        return dict(zip(names, llr_from_logits(logits, bonafide, prior).tolist()))
+        names, logits = read_logits(scp, len(labels))
+        return dict(zip(names, llr_from_logits(logits, np.isin(labels, bonafide), prior).tolist()))
 
-    llr, affine, report = scored(logits_scp_path), IDENTITY, {}
+    llr, affine = scored(logits_scp_path), IDENTITY
+    report = {"fitted_on": cal_logits_scp_path, "pi_spoof": pi_spoof, "training_prior": prior}
     if cal_logits_scp_path or cal_label:
         held_out = cli.needed("--cal_logits_scp_path", cal_logits_scp_path)
         same = {key: getattr(sidecar, key) for key in SAME}
         check_sidecar(held_out, read_sidecar(held_out, required=False) or Sidecar(), **same)
-        labels, known = read_labels(cli.needed("--cal_label", cal_label)), scored(held_out)
+        classes, known = read_labels(cli.needed("--cal_label", cal_label)), scored(held_out)
         refuse_overlap(known, llr, logits_scp_path)
-        known = np.array(aligned(known, held_out, labels, cal_label))
-        trials = by_class(np.array(list(labels.values())), known, LABELS, cal_label)
-        affine = fit_affine(trials["bonafide"], trials["spoof"], pi_spoof)
+        known = np.array(aligned(known, held_out, classes, cal_label))
+        trials = by_class(np.array(list(classes.values())), known, LABELS, cal_label)
+        affine = fit_affine(**trials, p_spoof=pi_spoof)
         for moment, mapped in {"before": IDENTITY, "after": affine}.items():
             cllr = SortedScores(mapped(trials["bonafide"]), mapped(trials["spoof"])).cllr()
             logging.info("Cllr %s calibration, on its own set: %.4f", moment, cllr)
@@ -70,10 +73,7 @@ def logits_to_llr(
     else:
         logging.info("no calibration set (--cal_logits_scp_path): --pi_spoof %g changes nothing", pi_spoof)
     out = Path(llr_path or Path(logits_scp_path).with_name("llr.txt"))
-    write_scores(out, llr, affine(list(llr.values())))
-    write_sidecar(out, sidecar)
-    options = {"fitted_on": cal_logits_scp_path, "pi_spoof": pi_spoof, "training_prior": prior}
-    write_json(out.with_name("calibration.json"), asdict(affine) | options | report)
+    write_calibrated(out, llr, affine, sidecar, report)
     logging.info("wrote %d LLRs to %s", len(llr), out)
 
 

@@ -1,7 +1,7 @@
 """Confidence intervals by resampling trials, or clusters that share a speaker or an attack."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,44 +18,40 @@ class Resampler:
     lacks a class, and speakers with trials of both classes keep the two together.
 
     Args:
-        classes: ``(N,)`` class of each trial.
-        clusters: ``(N,)`` cluster of each trial; None, or ``-`` for one of them, leaves it on its own.
+        sizes: number of trials of each class.
+        clusters: ``(N,)`` cluster of each trial, class after class; ``-``, or None for all, leaves a
+            trial on its own.
     """
 
-    def __init__(self, classes: ArrayLike, clusters: ArrayLike | None = None):
-        held = 1 << np.unique(classes, return_inverse=True)[1]  # the classes in each unit, as bits
-        self._unit = slice(None)  # the unit of each trial
+    def __init__(self, sizes: Sequence[int], clusters: ArrayLike | None = None):
+        self._ends = np.cumsum(sizes)[:-1]
+        self._strata, self._unit = sizes, None  # units drawn among themselves, unit of each trial
         if clusters is not None:
-            clusters = np.asarray(clusters, dtype=str)
-            alone, bits = clusters == NO_CLUSTER, held
-            names, self._unit = np.unique(clusters, return_inverse=True)
-            self._unit[alone] = len(names) + np.arange(alone.sum())
-            held = np.zeros(len(names) + alone.sum(), dtype=int)
-            np.bitwise_or.at(held, self._unit, bits)
-        self._held = held
-        self._strata = [np.flatnonzero(held == kind) for kind in np.unique(held[held > 0])]
+            alone, unit = np.equal(clusters, NO_CLUSTER), np.unique(clusters, return_inverse=True)[1]
+            unit[alone] = unit.max() + 1 + np.arange(alone.sum())
+            held = np.zeros(unit.max() + 1, dtype=int)  # the classes in each unit, as bits
+            np.bitwise_or.at(held, unit, 1 << np.repeat(np.arange(len(sizes)), sizes))
+            self._unit = np.argsort(np.argsort(held, kind="stable"))[unit]  # units of a stratum in a row
+            self._strata = np.unique(held, return_counts=True)[1]
 
-    def weights(self, rng: np.random.Generator) -> np.ndarray:
-        """``(N,)`` counts of each trial in one sample."""
-        counts = np.zeros(self._held.size, dtype=np.int64)
-        for units in self._strata:
-            draws = rng.integers(units.size, size=units.size)
-            counts[units] = np.bincount(draws, minlength=units.size)
-        return counts[self._unit]
+    def weights(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Counts of the trials of each class in one sample."""
+        drawn = [np.bincount(rng.integers(units, size=units), minlength=units) for units in self._strata]
+        return drawn if self._unit is None else np.split(np.concatenate(drawn)[self._unit], self._ends)
 
 
 def replicates(
-    statistic: Callable[[np.ndarray], dict[str, float]], resampler: Resampler, count: int, seed: int = 0
+    statistic: Callable[..., dict[str, float]], resampler: Resampler, count: int, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Values ``(count,)`` of each metric over bootstrap samples, the same for the same seed.
 
     Args:
-        statistic: metrics of a sample, given the count of each trial in it. It runs in threads, since
-            sorting and summing let other threads run.
+        statistic: metrics of a sample, given the counts of the trials of each class, an argument a
+            class. It runs in threads, since sorting and summing let other threads run.
     """
 
     def one(index: int) -> dict[str, float]:
-        return statistic(resampler.weights(np.random.default_rng([seed, index])))
+        return statistic(*resampler.weights(np.random.default_rng([seed, index])))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         values = list(pool.map(one, range(count)))
@@ -66,3 +62,11 @@ def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float
     """Percentile interval of replicates."""
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def intervals(
+    statistic: Callable[..., dict[str, float]], resampler: Resampler, count: int
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of all metrics that are finite in every sample; see :func:`replicates`."""
+    samples = replicates(statistic, resampler, count)
+    return {name: interval(values) for name, values in samples.items() if np.isfinite(values).all()}

@@ -17,18 +17,9 @@ from scipy.special import rel_entr
 
 from wedefense_lite.metrics.costs import DEFAULT, CostModel
 
-TIES = ("merge", "official")
 
-
-class Eer(NamedTuple):
-    """Equal error rate (fraction) and the threshold: scores up to it, itself included, are rejected."""
-
-    value: float
-    threshold: float
-
-
-class MinCost(NamedTuple):
-    """Least normalised cost and its threshold: scores up to it, itself included, are rejected."""
+class Best(NamedTuple):
+    """A metric at its threshold: scores up to that, itself included, are rejected."""
 
     value: float
     threshold: float
@@ -56,7 +47,8 @@ class SortedScores:
     def __init__(self, bonafide: ArrayLike, spoof: ArrayLike):
         self._given = _checked(bonafide, "bonafide"), _checked(spoof, "spoof")
         self.bonafide, self.spoof = map(np.sort, self._given)
-        self._weights = None  # or, by class, the weight of each sorted trial
+        self._weights = None, None  # or the weight of each sorted trial
+        self._rejected = np.arange(self.bonafide.size + 1), np.arange(self.spoof.size + 1)  # by first n trials
 
     def weighted(self, bonafide: ArrayLike, spoof: ArrayLike) -> "SortedScores":
         """The same scores with a weight (count, duration) for each trial, without sorting again.
@@ -70,10 +62,11 @@ class SortedScores:
         """
         if np.size(bonafide) != self.bonafide.size or np.size(spoof) != self.spoof.size:
             raise ValueError("the number of weights differs from the number of scores")
-        _ = self._points, self._orders, self._surprise  # shared with the copy
+        _ = self._points, self._orders  # shared with the copy
         other = copy.copy(self)
         other._weights = tuple(np.ravel(w)[order] for w, order in zip((bonafide, spoof), self._orders))
-        for name in ("_rejected", "curve", "hull"):
+        other._rejected = tuple(np.append(0, np.cumsum(weights)) for weights in other._weights)
+        for name in ("curve", "hull"):
             other.__dict__.pop(name, None)
         if not all(total[-1] > 0 for total in other._rejected):
             raise ValueError("the weights of a class sum to zero")
@@ -94,13 +87,6 @@ class SortedScores:
         ends = np.flatnonzero(pooled[1:] != pooled[:-1]) + 1
         return pooled, bonafide, np.concatenate([[0], ends, [pooled.size]])
 
-    @cached_property
-    def _rejected(self) -> tuple[np.ndarray, np.ndarray]:
-        """By class, the weight of the first n sorted trials, n from 0."""
-        if self._weights is None:
-            return np.arange(self.bonafide.size + 1), np.arange(self.spoof.size + 1)
-        return tuple(np.concatenate([[0], np.cumsum(weights)]) for weights in self._weights)
-
     def _rates(self, rejected):
         """Miss and false alarm rate after rejecting so many of the pooled sorted trials."""
         bonafide = self._points[1][rejected]
@@ -119,22 +105,20 @@ class SortedScores:
         pooled, _, ends = self._points
         return Curve(np.concatenate([[self._threshold(0)], pooled[ends[1:] - 1]]), *self._rates(ends))
 
-    def eer(self, tie: str = "merge") -> Eer:
+    def eer(self, merge_ties: bool = True) -> Best:
         """Equal error rate: the mean of both rates where their difference is smallest.
 
         Of several such thresholds the first from below counts. No interpolation, no hull.
 
         Args:
-            tie: ``merge`` puts a threshold between distinct scores only, as a detector can. The
-                ASVspoof packages (2019, 2021, 5) step through equal scores one at a time, the bona
-                fide first, and so visit points that no threshold reaches: all scores equal give
-                100 % there, and 50 % here. ``official`` reproduces them. Without ties between the
-                classes the two are the same number.
+            merge_ties: put a threshold between distinct scores only, as a detector can. The ASVspoof
+                packages (2019, 2021, 5) step through equal scores one at a time, the bona fide first,
+                and so visit points that no threshold reaches: all scores equal give 100 % there, and
+                50 % here. False reproduces them. Without ties between the classes the two are the
+                same number.
         """
-        if tie not in TIES:
-            raise ValueError(f"tie is {tie!r}, expected one of {', '.join(TIES)}")
         pooled, _, ends = self._points
-        points = ends if tie == "merge" else range(pooled.size + 1)
+        points = ends if merge_ties else range(pooled.size + 1)
 
         def gap(rejected: int) -> float:
             miss, false_alarm = self._rates(rejected)
@@ -143,15 +127,15 @@ class SortedScores:
         crossing = bisect_left(points, 0.0, key=gap)  # the gap goes from -1 to 1 and never falls
         before, after = int(points[crossing - 1]), int(points[crossing])
         nearest = before if -gap(before) <= gap(after) else after
-        return Eer(float(sum(self._rates(nearest))) / 2, self._threshold(nearest))
+        return Best(float(sum(self._rates(nearest))) / 2, self._threshold(nearest))
 
-    def min_cost(self, miss_weight: float, fa_weight: float) -> MinCost:
+    def min_cost(self, miss_weight: float, fa_weight: float) -> Best:
         """Least ``miss_weight * miss + fa_weight * false alarm`` over that of the cheaper constant."""
         cost = miss_weight * self.curve.miss + fa_weight * self.curve.false_alarm
         best = int(np.argmin(cost))
-        return MinCost(float(cost[best]) / min(miss_weight, fa_weight), float(self.curve.threshold[best]))
+        return Best(float(cost[best]) / min(miss_weight, fa_weight), float(self.curve.threshold[best]))
 
-    def min_dcf(self, cost: CostModel = DEFAULT) -> MinCost:
+    def min_dcf(self, cost: CostModel = DEFAULT) -> Best:
         """Normalised detection cost at the best threshold (ASVspoof 5 evaluation plan, Eq. 2)."""
         return self.min_cost(cost.miss_weight, cost.fa_weight)
 
@@ -167,19 +151,16 @@ class SortedScores:
         weights = cost.miss_weight, cost.fa_weight
         return (weights[0] * miss + weights[1] * false_alarm) / min(weights)
 
-    @cached_property
-    def _surprise(self) -> tuple[np.ndarray, np.ndarray]:
-        """-log p(true class) of each sorted trial at equal priors, without overflow."""
-        return tuple(np.log1p(np.exp(-np.abs(llr))) + np.maximum(-llr, 0) for llr in (self.bonafide, -self.spoof))
-
     def cllr(self) -> float:
         """Cost of the scores read as LLRs, in bits (Bruemmer and du Preez, 2006).
 
         Infinite where an infinite score is on the wrong side, finite everywhere else.
         """
-        weights = self._weights or (None, None)
-        means = [np.average(values, weights=w) for values, w in zip(self._surprise, weights)]
-        return float(sum(means)) / (2 * math.log(2))
+        nats = 0.0
+        for llr, weights in zip((self.bonafide, -self.spoof), self._weights):
+            surprise = np.log1p(np.exp(-np.abs(llr))) + np.maximum(-llr, 0)  # -log p(true class), no overflow
+            nats += np.average(surprise, weights=weights)
+        return float(nats) / (2 * math.log(2))
 
     @cached_property
     def hull(self) -> Curve:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
-from wedefense_lite.metrics.detection import Eer, SortedScores
+from wedefense_lite.metrics.detection import Best, SortedScores
 
 
 class Frames(NamedTuple):
@@ -37,7 +37,7 @@ def durations(frames: Frames, segments: Segments, label: int) -> np.ndarray:
     return np.diff(np.interp(frames.edges, np.stack([start, end], axis=1).ravel(), covered))
 
 
-def range_eer(utterances: Iterable[tuple[Frames, Segments]]) -> Eer:
+def range_eer(utterances: Iterable[tuple[Frames, Segments]]) -> Best:
     """Equal error rate over time instead of trials, exact (Zhang et al., 2023).
 
     Every frame counts with the seconds that it shares with the reference of each class, so one sort
@@ -48,18 +48,16 @@ def range_eer(utterances: Iterable[tuple[Frames, Segments]]) -> Eer:
     Raises:
         ValueError: no bona fide or no spoofed time.
     """
-    scores, times = [], {SPOOF: [], BONAFIDE: []}
-    for frames, segments in utterances:
-        scores.append(frames.score)
-        for label, seconds in times.items():
-            seconds.append(durations(frames, segments, label))
-    score, times = np.concatenate(scores), {label: np.concatenate(t) for label, t in times.items()}
-    for label, seconds in times.items():
+    pairs = list(utterances)
+    score = np.concatenate([frames.score for frames, _ in pairs])
+    given, weights = [], []
+    for label in (BONAFIDE, SPOOF):
+        seconds = np.concatenate([durations(frames, segments, label) for frames, segments in pairs])
         if not seconds.any():
             raise ValueError(f"no {LABELS[label]} time in the reference")
-    bonafide, spoof = times[BONAFIDE] > 0, times[SPOOF] > 0
-    given = SortedScores(score[bonafide], score[spoof])
-    return given.weighted(times[BONAFIDE][bonafide], times[SPOOF][spoof]).eer()
+        given.append(score[seconds > 0])
+        weights.append(seconds[seconds > 0])
+    return SortedScores(*given).weighted(*weights).eer()
 
 
 def segment_scores(frames: Frames, segments: Segments, hop: float, resolution: float) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +85,7 @@ def segment_scores(frames: Frames, segments: Segments, hop: float, resolution: f
     return np.minimum.reduceat(frames.score, starts), np.minimum.reduceat(label, starts)
 
 
-def segment_eer(utterances: Iterable[tuple[Frames, Segments]], hop: float, resolution: float) -> Eer:
+def segment_eer(utterances: Iterable[tuple[Frames, Segments]], hop: float, resolution: float) -> Best:
     """Equal error rate of segments of ``resolution`` seconds; see :func:`segment_scores`."""
     pairs = [segment_scores(frames, segments, hop, resolution) for frames, segments in utterances]
     scores, labels = (np.concatenate(part) for part in zip(*pairs))

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
 from wedefense_lite.labels import BONAFIDE
-from wedefense_lite.metrics.classification import confusion_matrix, decision_metrics
+from wedefense_lite.metrics.classification import decision_metrics
 from wedefense_lite.metrics.detection import SortedScores
 
 
@@ -61,17 +61,14 @@ def mixture_metrics(scores: ArrayLike, labels: ArrayLike, sources: ArrayLike, th
         not in the order of their sources. An EER without one of its classes is left out.
     """
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    talkers, bonafide = scores.shape[1], labels == BONAFIDE
-    accepted = (scores >= threshold).sum(axis=1)
-    confusion = confusion_matrix(bonafide.sum(axis=1), accepted, talkers + 1)
+    talkers, bonafide, accepted = scores.shape[1], labels == BONAFIDE, scores >= threshold
     truth = np.take_along_axis(bonafide, np.asarray(sources), axis=1)
-    metrics = {"classes": class_names(talkers)} | decision_metrics(confusion)
-    metrics["source_accuracy"] = float(np.mean((scores >= threshold) == truth))
+    metrics = {"classes": class_names(talkers)}
+    metrics |= decision_metrics(bonafide.sum(axis=1), accepted.sum(axis=1), talkers + 1)
+    metrics["source_accuracy"] = float(np.mean(accepted == truth))
     metrics["n_permuted"] = int((np.asarray(sources) != np.arange(talkers)).any(axis=1).sum())
-    for name, values, true in (
-        ("source_eer", scores, truth),
-        ("any_spoof_eer", scores.min(axis=1), bonafide.all(axis=1)),
-    ):
+    any_spoof = "any_spoof_eer", scores.min(axis=1), bonafide.all(axis=1)
+    for name, values, true in (("source_eer", scores, truth), any_spoof):
         if true.any() and not true.all():
             metrics[name] = SortedScores(values[true], values[~true]).eer().value
     return metrics

@@ -1,16 +1,17 @@
-"""All metrics of a set of trials at once, as functions of the weight of each trial."""
+"""All metrics of a set of trials at once, as functions of how often each trial counts."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from wedefense_lite.metrics.bootstrap import Resampler
 from wedefense_lite.metrics.costs import DEFAULT, CostModel
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.metrics.tandem import AsvRates, concurrent_teer, measured_rates, min_adcf, min_tdcf
 
-Statistic = Callable[[np.ndarray | None], dict[str, float]]
-Trials = dict[str, np.ndarray]  # columns of (N,): class, and scores by the names of the ASVspoof files
+# By class, columns of (N,): scores by their names in the ASVspoof files, conditions, ``cluster``.
+Trials = dict[str, dict[str, np.ndarray]]
 
 
 class Options(NamedTuple):
@@ -18,15 +19,33 @@ class Options(NamedTuple):
 
     cost: CostModel = DEFAULT
     asv: AsvRates | None = None
-    tie: str = "merge"
+    merge_ties: bool = True
+
+
+def split(classes: np.ndarray, columns: dict[str, np.ndarray]) -> Trials:
+    """Columns of each class, the classes in alphabetical order, each in the order of its first score.
+
+    So a bootstrap reads its draws as they lie in memory, which takes most of its time otherwise.
+    """
+    order = np.argsort(next(iter(columns.values())), kind="stable")
+    rows = {kind: order[classes[order] == kind] for kind in np.unique(classes).tolist()}
+    return {kind: {name: cells[chosen] for name, cells in columns.items()} for kind, chosen in rows.items()}
+
+
+def resampler(trials: Trials) -> Resampler:
+    """Draws trials, or the values of their column ``cluster`` if there is one."""
+    clusters = [cells["cluster"] for cells in trials.values() if "cluster" in cells]
+    sizes = [len(next(iter(cells.values()))) for cells in trials.values()]
+    return Resampler(sizes, np.concatenate(clusters) if clusters else None)
 
 
 def detection_metrics(scores: SortedScores, options: Options) -> dict[str, float]:
     """Every metric of a spoof detector by its name in the results; t-DCF only with ASV rates."""
-    cost, asv, tie = options
+    cost, asv, merge_ties = options
+    eer = scores.eer(merge_ties)
     metrics = {
-        "eer": scores.eer(tie).value,
-        "eer_threshold": scores.eer(tie).threshold,
+        "eer": eer.value,
+        "eer_threshold": eer.threshold,
         "eer_rocch": scores.eer_rocch(),
         "min_dcf": scores.min_dcf(cost).value,
         "act_dcf": scores.act_dcf(cost),
@@ -34,46 +53,45 @@ def detection_metrics(scores: SortedScores, options: Options) -> dict[str, float
         "min_cllr": scores.min_cllr(),
         "auc": scores.auc(),
     }
-    forms = ("2019", "2021") if asv else ()
-    return metrics | {f"min_tdcf_{form}": min_tdcf(scores, asv, cost, form).value for form in forms}
+    return metrics | (min_tdcf(scores, asv, cost) if asv else {})
 
 
-def detection_statistic(trials: Trials, options: Options) -> Statistic:
-    """Metrics of the ``cm-score`` of trials of the classes ``bonafide`` and ``spoof``, sorted once."""
-    bonafide = trials["class"] == "bonafide"
-    given = SortedScores(trials["cm-score"][bonafide], trials["cm-score"][~bonafide])
-
-    def statistic(weights: np.ndarray | None) -> dict[str, float]:
-        weighted = given if weights is None else given.weighted(weights[bonafide], weights[~bonafide])
-        return detection_metrics(weighted, options)
-
-    return statistic
-
-
-def verification_statistic(trials: Trials, options: Options) -> Statistic:
-    """Metrics of trials of the classes ``target``, ``nontarget`` and ``spoof``.
+def verification_metrics(trials: Trials, options: Options) -> dict[str, float]:
+    """Metrics of targets, nontargets and spoofs.
 
     Args:
         trials: ``sasv-score`` (one for both decisions), and ``cm-score`` with ``asv-score`` or neither.
         options: without ASV rates they are measured on the ``asv-score``.
     """
-    rows = [np.flatnonzero(trials["class"] == name) for name in ("target", "nontarget", "spoof")]
+    kinds = [trials[kind] for kind in ("target", "nontarget", "spoof")]
+    target, nontarget, spoof = (cells["sasv-score"] for cells in kinds)
+    others = {"sasv_eer": np.concatenate([nontarget, spoof]), "sv_eer": nontarget, "spf_eer": spoof}
+    metrics = {"min_adcf": min_adcf(target, nontarget, spoof, options.cost).value}
+    metrics |= {name: SortedScores(target, scores).eer(options.merge_ties).value for name, scores in others.items()}
+    if "cm-score" in trials["spoof"]:
+        *bonafide, fake = (cells["cm-score"] for cells in kinds)
+        bonafide, verified = np.concatenate(bonafide), [cells["asv-score"] for cells in kinds]
+        asv = options.asv or measured_rates(*verified, options.merge_ties)
+        metrics |= detection_metrics(SortedScores(bonafide, fake), options._replace(asv=asv))
+        metrics["teer"] = concurrent_teer(bonafide, fake, *verified)
+    return metrics
 
-    def statistic(weights: np.ndarray | None) -> dict[str, float]:
-        chosen = rows if weights is None else [np.repeat(row, weights[row]) for row in rows]
-        split = {column: [cells[row] for row in chosen] for column, cells in trials.items()}
-        target, nontarget, spoof = split["sasv-score"]
-        metrics = {
-            "min_adcf": min_adcf(target, nontarget, spoof, options.cost).value,
-            "sasv_eer": SortedScores(target, np.concatenate([nontarget, spoof])).eer(options.tie).value,
-            "sv_eer": SortedScores(target, nontarget).eer(options.tie).value,
-            "spf_eer": SortedScores(target, spoof).eer(options.tie).value,
+
+def statistic(trials: Trials, options: Options) -> Callable[..., dict[str, float]]:
+    """Metrics of trials as a function of the counts of the trials of each class; without, all once.
+
+    Trials of the classes ``bonafide`` and ``spoof`` have the :func:`detection_metrics` of their
+    ``cm-score``, sorted once; others the :func:`verification_metrics`.
+    """
+    if "bonafide" in trials:
+        given = SortedScores(trials["bonafide"]["cm-score"], trials["spoof"]["cm-score"])
+        return lambda *counts: detection_metrics(given.weighted(*counts) if counts else given, options)
+
+    def resampled(*counts: np.ndarray) -> dict[str, float]:
+        chosen = {
+            kind: {column: np.repeat(scores, count) for column, scores in cells.items() if column.endswith("score")}
+            for (kind, cells), count in zip(trials.items(), counts or [1] * len(trials))
         }
-        if "cm-score" in split:
-            bonafide, fake = np.concatenate(split["cm-score"][:2]), split["cm-score"][2]
-            asv = options.asv or measured_rates(*split["asv-score"], options.tie)
-            metrics |= detection_metrics(SortedScores(bonafide, fake), options._replace(asv=asv))
-            metrics["teer"] = concurrent_teer(bonafide, fake, *split["asv-score"])
-        return metrics
+        return verification_metrics(chosen, options)
 
-    return statistic
+    return resampled

@@ -6,9 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from wedefense_lite.metrics.costs import CostModel
-from wedefense_lite.metrics.detection import MinCost, SortedScores
-
-FORMS = ("2019", "2021")
+from wedefense_lite.metrics.detection import Best, SortedScores
 
 
 class AsvRates(NamedTuple):
@@ -19,23 +17,16 @@ class AsvRates(NamedTuple):
     fa_spoof: float
 
 
-# ASVspoof 5 track 2 uses these rates of its own ASV system, whatever ASV scores are submitted.
-ASVSPOOF5_ASV = AsvRates(0.01880141010575793, 0.01881016557566423, 0.4607082907604729)
-
-
-def measured_rates(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, tie: str = "merge") -> AsvRates:
+def measured_rates(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, merge_ties: bool = True) -> AsvRates:
     """Error rates of an ASV system at its EER threshold (targets against nontargets).
 
     As in the official packages a score *at* the threshold is accepted, although the EER counts it as
     rejected. The rate of spoofs is that of accepted ones; ASVspoof 5's ``calculate_metrics.py`` takes
     the rejected ones where it measures instead of using its constants.
     """
-    threshold = SortedScores(target, nontarget).eer(tie).threshold
-    return AsvRates(
-        miss=float(np.mean(np.asarray(target) < threshold)),
-        fa_nontarget=float(np.mean(np.asarray(nontarget) >= threshold)),
-        fa_spoof=float(np.mean(np.asarray(spoof) >= threshold)),
-    )
+    threshold = SortedScores(target, nontarget).eer(merge_ties).threshold
+    accepted = (float(np.mean(np.asarray(scores) >= threshold)) for scores in (nontarget, spoof))
+    return AsvRates(float(np.mean(np.asarray(target) < threshold)), *accepted)
 
 
 def tandem_costs(asv: AsvRates, cost: CostModel) -> tuple[float, float, float]:
@@ -46,31 +37,30 @@ def tandem_costs(asv: AsvRates, cost: CostModel) -> tuple[float, float, float]:
     """
     c0 = cost.p_target * cost.c_miss * asv.miss + cost.p_nontarget * cost.c_fa_nontarget * asv.fa_nontarget
     c1 = cost.p_target * cost.c_miss - c0
-    c2 = cost.p_spoof * cost.c_fa_spoof * asv.fa_spoof
+    c2 = cost.fa_weight * asv.fa_spoof
     if min(c1, c2) <= 0:
         raise ValueError(f"t-DCF is undefined for an ASV system with {asv}")
     return c0, c1, c2
 
 
-def min_tdcf(scores: SortedScores, asv: AsvRates, cost: CostModel, form: str = "2021") -> MinCost:
-    """Minimum normalised tandem detection cost.
+def min_tdcf(scores: SortedScores, asv: AsvRates, cost: CostModel) -> dict[str, float]:
+    """Minimum normalised tandem detection cost, in two forms with the same threshold.
 
     Args:
         scores: of the spoof detector.
         asv: the ASV system's error rates, fixed.
-        form: ``2019`` (Kinnunen et al., 2018) leaves out C0, the cost of the ASV's own errors, so a
-            perfect detector has 0; ``2021`` (ASV-constrained; Kinnunen et al., 2020) has it above and
-            below, so a perfect detector has C0 / (C0 + min(C1, C2)).
+
+    Returns:
+        ``min_tdcf_2019`` (Kinnunen et al., 2018) leaves out C0, the cost of the ASV's own errors, so a
+        perfect detector has 0; ``min_tdcf_2021`` (ASV-constrained; Kinnunen et al., 2020) has it above
+        and below, so a perfect detector has C0 / (C0 + min(C1, C2)).
     """
-    if form not in FORMS:
-        raise ValueError(f"t-DCF form is {form!r}, expected one of {', '.join(FORMS)}")
     c0, c1, c2 = tandem_costs(asv, cost)
-    constant = c0 if form == "2021" else 0.0
-    best, least = scores.min_cost(c1, c2), min(c1, c2)
-    return MinCost((constant + least * best.value) / (constant + least), best.threshold)
+    value, least = scores.min_cost(c1, c2).value, min(c1, c2)
+    return {"min_tdcf_2019": value, "min_tdcf_2021": (c0 + least * value) / (c0 + least)}
 
 
-def min_adcf(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, cost: CostModel) -> MinCost:
+def min_adcf(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, cost: CostModel) -> Best:
     """Minimum normalised architecture-agnostic DCF of one score (Shim et al., 2024, Eq. 2-4).
 
     The least cost lies just below a target's score, or above all of them, so only those are visited.
@@ -82,11 +72,11 @@ def min_adcf(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, cost: Co
         for trials in map(np.asarray, (target, nontarget, spoof))
     ]
     miss = cost.p_target * cost.c_miss
-    fa_nontarget, fa_spoof = cost.p_nontarget * cost.c_fa_nontarget, cost.p_spoof * cost.c_fa_spoof
+    fa_nontarget, fa_spoof = cost.p_nontarget * cost.c_fa_nontarget, cost.fa_weight
     costs = miss * below[0] + fa_nontarget * (1 - below[1]) + fa_spoof * (1 - below[2])
     best = int(np.argmin(costs))
     threshold = float(np.append(scores, np.inf)[best])
-    return MinCost(float(costs[best]) / min(miss, fa_nontarget + fa_spoof), threshold)
+    return Best(float(costs[best]) / min(miss, fa_nontarget + fa_spoof), threshold)
 
 
 def concurrent_teer(

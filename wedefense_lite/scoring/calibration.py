@@ -1,16 +1,17 @@
 """Calibration and fusion: scores of one or several systems to log-likelihood ratios."""
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logit
-from sklearn.linear_model import LogisticRegression
 
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, write_json
 from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.scoring.scores import write_scores
+from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ def fit_affine(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float) -> Affine:
     Raises:
         ValueError: an empty class, scores that are not finite, or a prior out of range.
     """
+    from sklearn.linear_model import LogisticRegression  # slow to import, and most calls of stage 6 go without
+
     bonafide, spoof = _columns(bonafide), _columns(spoof)
     if not 0 < p_spoof < 1:
         raise ValueError(f"the prior of spoof is {p_spoof}, expected a number between 0 and 1")
-    if not len(bonafide) or not len(spoof):
-        raise ValueError("calibration needs trials of both classes")
     scores = np.concatenate([bonafide, spoof])
-    if not np.isfinite(scores).all():
-        raise ValueError("calibration needs finite scores")
+    if not len(bonafide) or not len(spoof) or not np.isfinite(scores).all():
+        raise ValueError("calibration needs finite scores of both classes")
     classes = np.arange(len(scores)) < len(bonafide)
     weights = np.where(classes, (1 - p_spoof) / len(bonafide), p_spoof / len(spoof)) * len(scores)
     mean, deviation = scores.mean(axis=0), scores.std(axis=0)
@@ -60,13 +61,14 @@ def fit_affine(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float) -> Affine:
     return Affine(tuple(map(float, scale)), float(model.intercept_[0] - scale @ mean + logit(p_spoof)))
 
 
-def pav_llr(bonafide: ArrayLike, spoof: ArrayLike, limit: float = math.inf) -> tuple[np.ndarray, np.ndarray]:
+def pav_llr(bonafide: ArrayLike, spoof: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """LLRs that the best increasing map gives these very trials: for analysis, never to score others.
+
+    They are infinite where only one class is.
 
     Args:
         bonafide: scores of bona fide trials.
         spoof: the same of spoofed trials.
-        limit: LLRs are clipped to ``[-limit, limit]``; pure bins have infinite ones.
 
     Returns:
         LLRs of the bona fide and of the spoofed trials, in the order given.
@@ -74,9 +76,7 @@ def pav_llr(bonafide: ArrayLike, spoof: ArrayLike, limit: float = math.inf) -> t
     threshold, miss, false_alarm = SortedScores(bonafide, spoof).hull
     with np.errstate(divide="ignore"):
         llr = np.log(np.diff(miss)) - np.log(-np.diff(false_alarm))
-    llr = np.clip(llr, -limit, limit)
-    bins = (np.searchsorted(threshold[1:], scores, "left") for scores in (bonafide, spoof))
-    return tuple(llr[which] for which in bins)
+    return tuple(llr[np.searchsorted(threshold[1:], scores, "left")] for scores in (bonafide, spoof))
 
 
 def refuse_overlap(fitted_on: Iterable[str], applied_to: Iterable[str], what: str) -> None:
@@ -90,6 +90,14 @@ def refuse_overlap(fitted_on: Iterable[str], applied_to: Iterable[str], what: st
         raise InputError(f"{what}: {both[0]} is in the calibration set too ({len(both)} such), expected none")
 
 
+def write_calibrated(
+    path: str | Path, scores: Mapping[str, ArrayLike], affine: Affine, sidecar: Sidecar, report: dict
+) -> None:
+    """Write the LLRs of ``scores`` by utterance, their sidecar and, beside them, ``calibration.json``."""
+    write_scores(path, scores, affine(list(scores.values())))
+    write_sidecar(path, sidecar)
+    write_json(Path(path).with_name("calibration.json"), asdict(affine) | report)
+
+
 def _columns(scores: ArrayLike) -> np.ndarray:
-    scores = np.asarray(scores, dtype=np.float64)
-    return scores[:, None] if scores.ndim == 1 else scores
+    return np.atleast_2d(np.asarray(scores, dtype=np.float64).T).T

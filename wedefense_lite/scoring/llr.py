@@ -2,15 +2,15 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
-import kaldiio
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from wedefense_lite.files import InputError, read_table
+from wedefense_lite.scoring.archives import read_archive
+from wedefense_lite.scoring.scores import read_columns
 from wedefense_lite.scoring.sidecar import Sidecar
 
 
@@ -44,21 +44,6 @@ def llr_from_logits(logits: ArrayLike, bonafide: ArrayLike, prior: ArrayLike | N
     return odds - np.log(prior[bonafide].sum() / prior[~bonafide].sum())
 
 
-def bonafide_classes(labels: Sequence[str], bonafide_labels: Sequence[str]) -> np.ndarray:
-    """Which of ``labels`` are bona fide, as booleans.
-
-    Raises:
-        InputError: a bona fide label is none of the classes, or every class is one.
-    """
-    unknown = set(bonafide_labels) - set(labels)
-    if unknown or not set(labels) - set(bonafide_labels) or not bonafide_labels:
-        raise InputError(
-            f"classes are {', '.join(labels)}, expected {', '.join(bonafide_labels)} "
-            "(--bonafide_labels) among them, and at least one other"
-        )
-    return np.isin(labels, bonafide_labels)
-
-
 def training_prior(
     sidecar: Sidecar, scp: str | Path, training_counts: str | None, train_label: str | None
 ) -> tuple[float, ...] | None:
@@ -77,21 +62,21 @@ def training_prior(
         InputError: counts that are none, that differ from the labels, or that are of other classes
             than the logits; no prior at all.
     """
-    counts = read_table(training_counts) if training_counts else None
-    if counts and (set(counts) != set(sidecar.labels) or not all(n.isdecimal() for n in counts.values())):
-        raise InputError(f"{training_counts}: {counts}, expected counts of {', '.join(sidecar.labels)}")
-    if counts and train_label:
-        found = {label: str(count) for label, count in Counter(read_table(train_label).values()).items()}
-        if found != counts:
-            raise InputError(f"{training_counts}: {counts}, but {train_label} has {found}")
+    raw = None
+    if training_counts:
+        rows = read_columns(training_counts, {"count": int}, ["label"], ["label", "count"])
+        counts = {label: count for label, (count,) in rows.items()}
+        found = Counter(read_table(train_label).values()) if train_label else counts
+        if counts != found or set(counts) != set(sidecar.labels) or min(counts.values()) < 1:
+            expected = f"expected positive counts of {', '.join(sidecar.labels)}"
+            raise InputError(f"{training_counts}: {counts}, {expected}" + f", as in {train_label}" * bool(train_label))
+        raw = tuple(counts[label] / sum(counts.values()) for label in sidecar.labels)
     if not sidecar.has_posterior:
         logging.warning("this head has no posterior: no prior correction, affine calibration is needed")
         return None
-    total = sum(map(int, counts.values())) if counts else 0
-    raw = tuple(int(counts[label]) / total for label in sidecar.labels) if counts else None
     prior = sidecar.class_prior or raw
-    if prior is None or min(prior) == 0:
-        raise InputError(f"{scp}: no class prior in the sidecar, expected --training_counts above zero")
+    if prior is None:
+        raise InputError(f"{scp}: no class prior in the sidecar, expected --training_counts")
     if raw and not np.allclose(raw, prior, rtol=0.01):
         logging.warning(
             "the loss saw the class prior %s (class weights or balanced sampling), not the %s of the "
@@ -107,15 +92,11 @@ def read_logits(scp: str | Path, classes: int) -> tuple[list[str], np.ndarray]:
     Raises:
         InputError: unreadable or doubled entries, another shape than ``(C,)``, logits not finite.
     """
-    rows = {}
-    for name, entry in read_table(scp).items():
-        try:
-            row = np.asarray(kaldiio.load_mat(entry))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{scp}: {name} can't be read: {error}") from error
-        if row.shape != (classes,):
-            raise InputError(f"{scp}: {name} has shape {row.shape}, expected ({classes},)")
-        if not np.isfinite(row).all():
-            raise InputError(f"{scp}: {name} has logits {row.tolist()} (NaN or infinite)")
-        rows[name] = row
+    try:
+        rows = dict(read_archive(scp))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{scp}: {error}") from error
+    for name, row in rows.items():
+        if row.shape != (classes,) or not np.isfinite(row).all():
+            raise InputError(f"{scp}: {name} has logits {row.tolist()}, expected {classes} finite numbers")
     return list(rows), np.stack(list(rows.values()))

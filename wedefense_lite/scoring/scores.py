@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wedefense_lite.files import InputError, iter_rows, read_table, write_lines
+from wedefense_lite.files import InputError, iter_rows, write_lines
 from wedefense_lite.labels import LABELS
 from wedefense_lite.scoring.sidecar import read_sidecar
 
@@ -14,15 +14,8 @@ ASV_LABELS = ("target", "nontarget", "spoof")
 
 
 def number(text: str) -> float:
-    """A float, infinite perhaps.
-
-    Raises:
-        ValueError: NaN, or no number.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{text!r}, expected a number") from None
+    """A float, infinite perhaps; ValueError for NaN, or no number."""
+    value = float(text)
     if math.isnan(value):
         raise ValueError("NaN, expected a number")
     return value
@@ -44,33 +37,41 @@ def converted(path: str | Path, line: int, name: str, text: str, convert: Callab
     try:
         return convert(text)
     except ValueError as error:
-        raise InputError(f"{path}:{line}: {name} has {error}") from None
+        raise InputError(f"{path}:{line}: {name}: {error}") from None
 
 
-def read_column(path: str | Path, column: str, convert: Callable = str, ids: Sequence[str] = ("filename",)) -> dict:
-    """A column of a table with a header, by trial, in the order of the file.
+def read_columns(
+    path: str | Path,
+    columns: Mapping[str, Callable],
+    ids: Sequence[str] = ("filename",),
+    header: Sequence[str] | None = None,
+) -> dict[str, list]:
+    """Some columns of a table, by trial, in the order of the file.
 
     Args:
         path: separated by tabs or spaces.
-        column: a name in the header.
-        convert: of a cell, raising ValueError.
+        columns: names in the header, each with the conversion of its cells, which raises ValueError.
         ids: columns whose values, joined by spaces, name a trial.
+        header: names of the columns of a file whose first line doesn't have them.
 
     Raises:
         InputError: no such column, another number of columns in a line, a trial twice, a cell that
             can't be converted, no line after the header.
     """
-    rows = iter_rows(path, columns=None)
-    first, header = next(rows)
-    for name in (*ids, column):
-        if name not in header:
-            raise InputError(f"{path}:{first}: header {' '.join(header)!r} has no column {name!r}")
-    places, place, cells = [header.index(name) for name in ids], header.index(column), {}
+    rows = iter_rows(path, columns=len(header) if header else None)
+    if not header:
+        first, header = next(rows)
+        for name in (*ids, *columns):
+            if name not in header:
+                raise InputError(f"{path}:{first}: header {' '.join(header)!r} has no column {name!r}")
+    ids = [header.index(name) for name in ids]
+    places = [(header.index(name), convert) for name, convert in columns.items()]
+    cells: dict[str, list] = {}
     for line, row in rows:
-        name = " ".join([row[index] for index in places])
+        name = " ".join([row[place] for place in ids])
         if name in cells:
             raise InputError(f"{path}:{line}: {name} is there twice")
-        cells[name] = converted(path, line, name, row[place], convert)
+        cells[name] = [converted(path, line, name, row[place], convert) for place, convert in places]
     if not cells:
         raise InputError(f"{path}: no line after the header")
     return cells
@@ -101,42 +102,61 @@ def read_trials(scores: str | Path, key: str | Path) -> tuple[list[str], np.ndar
         key: with the header ``filename cm-label``.
 
     Raises:
-        InputError: as :func:`read_column`, an utterance in one file only, a class without trials.
+        InputError: as :func:`read_columns`, an utterance in one file only, a class without trials.
     """
-    labels = read_column(key, "cm-label", one_of(LABELS))
+    labels = read_columns(key, {"cm-label": one_of(LABELS)})
     values = np.array(aligned(read_scores(scores), scores, labels, key))
-    classes = np.array(list(labels.values()))
+    classes = np.array(list(labels.values()))[:, 0]
     by_class(classes, values, LABELS, key)
-    return list(labels), classes, values
+    return list(labels), classes, values[:, 0]
 
 
-def read_scores(path: str | Path) -> dict[str, float]:
-    """Scores of a file with the header ``filename cm-score``, whose sidecar, if any, is checked."""
-    read_sidecar(path, required=False)
-    return read_column(path, "cm-score", number)
+def read_verification(
+    scores: str | Path, key: str | Path, columns: Sequence[str]
+) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
+    """Utterances, classes and columns of scores of trials of a speaker and an utterance each.
 
-
-def read_condition(path: str | Path, column: str, names: Iterable[str], headed: bool = False) -> np.ndarray:
-    """A column of a metadata table, one value for each of ``names``; it may have more utterances.
-
-    A table whose first line names the column has a header, with the utterance in the column
-    ``filename`` or else in the first. One of two columns without such a header (``utt2attack``) *is*
-    the column, unless it has to be ``headed``.
+    Args:
+        scores: with the header ``spk filename`` and ``columns``.
+        key: with the header ``spk filename cm-label asv-label``.
 
     Raises:
-        InputError: neither of the two, an utterance twice, or one without a line.
+        InputError: as :func:`read_trials`, or a spoof by one label alone.
+    """
+    ids = "spk", "filename"
+    labels = read_columns(key, {"cm-label": one_of(LABELS), "asv-label": one_of(ASV_LABELS)}, ids)
+    for trial, (cm, asv) in labels.items():
+        if (cm == "spoof") != (asv == "spoof"):
+            raise InputError(f"{key}: {trial} is {cm} by cm-label and {asv} by asv-label")
+    cells = aligned(read_columns(scores, dict.fromkeys(columns, number), ids), scores, labels, key)
+    classes = np.array(list(labels.values()))[:, 1]
+    by_class(classes, classes, ASV_LABELS, key)
+    return [trial.split()[1] for trial in labels], classes, dict(zip(columns, np.array(cells).T))
+
+
+def read_scores(path: str | Path) -> dict[str, list[float]]:
+    """Rows of one score of a file ``filename cm-score``, whose sidecar, if any, is checked."""
+    read_sidecar(path, required=False)
+    return read_columns(path, {"cm-score": number})
+
+
+def read_condition(path: str | Path, column: str, names: Iterable[str]) -> np.ndarray:
+    """A column of a metadata table, one value for each of ``names``; it may have more utterances.
+
+    A table has a header, with the utterance in the column ``filename`` or else in the first. Two
+    columns without such a header (``utt2attack``) *are* the column asked for.
+
+    Raises:
+        InputError: no such column, an utterance twice, or one without a line.
     """
     _, first = next(iter_rows(path, columns=None))
-    if column in first:
-        table = read_column(path, column, ids=["filename" if "filename" in first else first[0]])
-    elif len(first) == 2 and not headed:
-        table = read_table(path)
-    else:
-        raise InputError(f"{path}: its first line has no column {column!r}: {' '.join(first)!r}")
+    bare = len(first) == 2 and not {column, "filename"} & set(first)
+    utterance = "filename" if bare or "filename" in first else first[0]
+    table = read_columns(path, {column: str}, [utterance], [utterance, column] if bare else None)
     for name in names:
         if name not in table:
             raise InputError(f"{path}: no line for {name}")
-    return np.array([table[name] for name in names])
+    return np.array([table[name][0] for name in names])
 
 
 def read_asv_scores(path: str | Path) -> dict[str, np.ndarray]:
@@ -156,7 +176,7 @@ def read_asv_scores(path: str | Path) -> dict[str, np.ndarray]:
 def by_class(labels: np.ndarray, values: np.ndarray, known: Sequence[str], source: str | Path) -> dict[str, np.ndarray]:
     """``values`` of each class; a class without trials is an :class:`InputError`."""
     for label in known:
-        if not (labels == label).any():
+        if label not in labels:
             raise InputError(f"{source}: no {label} trial among {len(labels)}")
     return {label: values[labels == label] for label in known}
 

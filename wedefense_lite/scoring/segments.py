@@ -25,19 +25,17 @@ def read_frames(path: str | Path) -> tuple[dict[str, Frames], float]:
     found: dict[str, array] = {}
     for line, (name, *cells) in iter_rows(path, columns=4):
         row = [converted(path, line, name, cell, number) for cell in cells]
-        found.setdefault(name, array("d")).extend(row)
-    rows = {name: np.array(cells).reshape(-1, 3) for name, cells in found.items()}
+        found.setdefault(name, array("d")).extend([*row, line])
+    rows = {name: np.array(cells).reshape(-1, 4) for name, cells in found.items()}
     hop, frames = round(max(cells[:, 1].max() for cells in rows.values()), 6), {}
     for name, cells in rows.items():
-        start, duration, score = cells[np.argsort(cells[:, 0], kind="stable")].T
+        start, duration, score, line = cells[np.argsort(cells[:, 0], kind="stable")].T
         ends = start + duration
         bad = ~((duration > 0) & (duration <= hop + SLACK))
         bad[1:] |= (np.abs(start[1:] - ends[:-1]) > SLACK) | (np.abs(duration[:-1] - hop) > SLACK)
         if bad.any():
-            at = start[bad][0]
-            line = next(n for n, row in iter_rows(path, 4) if row[0] == name and float(row[1]) == at)
-            expected = f"expected frames of {hop:g} s, each after the one before"
-            raise InputError(f"{path}:{line}: {name} has a frame at {at:g} s, {expected}")
+            found = f"{path}:{line[bad][0]:.0f}: {name} has a frame at {start[bad][0]:g} s"
+            raise InputError(f"{found}, expected frames of {hop:g} s, each after the one before")
         frames[name] = Frames(np.append(start[0], ends), score)
     return frames, hop
 
@@ -73,6 +71,5 @@ def matched(
     pairs = list(zip(aligned(frames, source, segments, reference), segments.values()))
     for name, ((edges, _), (_, ends, _)) in zip(segments, pairs):
         if abs(edges[-1] - ends[-1]) > max(0.05, 2 * hop) + SLACK:
-            times = f"{name} ends at {edges[-1]:g} s, at {ends[-1]:g} s"
-            raise InputError(f"{source}: {times} in {reference}")
+            raise InputError(f"{source}: {name} ends at {edges[-1]:g} s, at {ends[-1]:g} s in {reference}")
     return pairs

@@ -26,6 +26,9 @@ class Sidecar:
         commit: version of the code.
         model_hash: hash of the checkpoint file, so that another one is noticed.
         polarity: always :data:`wedefense_lite.labels.POLARITY`.
+
+    Raises:
+        ValueError: values that contradict each other.
     """
 
     labels: tuple[str, ...] = LABELS
@@ -37,19 +40,16 @@ class Sidecar:
     model_hash: str = ""
     polarity: str = POLARITY
 
-    def problem(self) -> str:
-        """Why these values can't be right, or an empty string."""
+    def __post_init__(self):
         prior = self.class_prior
         if self.polarity != POLARITY:
-            return f"polarity is {self.polarity!r}, expected {POLARITY!r}"
+            raise ValueError(f"polarity is {self.polarity!r}, expected {POLARITY!r}")
         if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
-            return f"labels are {list(self.labels)}, expected two or more different names"
-        if prior is None:
-            return ""
-        whole = math.isclose(sum(prior), 1, abs_tol=1e-6)
-        if len(prior) != len(self.labels) or min(prior) <= 0 or not whole:
-            return f"class_prior is {list(prior)}, expected {len(self.labels)} positive parts of 1"
-        return ""
+            raise ValueError(f"labels are {list(self.labels)}, expected two or more different names")
+        if prior and (
+            len(prior) != len(self.labels) or min(prior) <= 0 or not math.isclose(sum(prior), 1, abs_tol=1e-6)
+        ):
+            raise ValueError(f"class_prior is {list(prior)}, expected {len(self.labels)} positive parts of 1")
 
 
 def sidecar_path(archive: str | Path) -> Path:
@@ -58,13 +58,7 @@ def sidecar_path(archive: str | Path) -> Path:
 
 
 def write_sidecar(archive: str | Path, sidecar: Sidecar) -> None:
-    """Write the sidecar of ``archive``, whole or not at all.
-
-    Raises:
-        ValueError: its values contradict each other.
-    """
-    if sidecar.problem():
-        raise ValueError(sidecar.problem())
+    """Write the sidecar of ``archive``, whole or not at all."""
     write_json(sidecar_path(archive), asdict(sidecar))
 
 
@@ -81,11 +75,11 @@ def read_sidecar(archive: str | Path, required: bool = True) -> Sidecar | None:
     names = {field.name for field in fields(Sidecar)}
     if not isinstance(content, dict) or set(content) != names:
         raise InputError(f"{path}: expected an object with the fields {', '.join(sorted(names))}")
-    lists = {key: tuple(content[key]) for key in ("labels", "class_prior") if content[key] is not None}
-    sidecar = Sidecar(**(content | lists))
-    if sidecar.problem():
-        raise InputError(f"{path}: {sidecar.problem()}")
-    return sidecar
+    try:
+        lists = {key: tuple(content[key]) for key in ("labels", "class_prior") if content[key] is not None}
+        return Sidecar(**(content | lists))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def check_sidecar(archive: str | Path, sidecar: Sidecar, **expected) -> None:
