@@ -18,14 +18,15 @@ mini: setup
 	egs/mini/run.sh
 
 test: setup
-	python -m pytest tests
+	python -m pytest -n 2 --dist loadfile tests
 
 lint: setup
 	ruff check .
 	ruff format --check .
 
 recipes: setup
-	for run in egs/*/run.sh; do $$run || exit 1; done
+	egs/mini/run.sh
+	egs/asvspoof2019_la/run.sh --corpus_dir egs/mini/corpus --expect_counts false --config conf/resnet18_small.yaml
 
 mutations: setup
 	python tests/mutations/run.py

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole recipe on a small corpus of real and spoofed speech that this recipe builds itself.
-#   egs/mini/run.sh [--stage 1] [--stop_stage 8] [--nproc 2] [--config conf/lcnn.yaml]
+#   egs/mini/run.sh [--stage 1] [--stop_stage 8] [--nproc 2] [--config conf/lcnn_small.yaml]
 #     [--data_type shard|raw] [--seed 1] [--exp_dir DIR] [--tier default|neural] [--bonafide DIR]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -8,8 +8,7 @@ recipe=$root/egs/mini
 corpus_dir=$recipe/corpus
 tier=default
 bonafide=
-# A small system that trains in minutes on two CPU cores.
-train_options="--data.crop_seconds 2 --batch_size 16 --num_epochs 16"
+config=$root/conf/resnet18_small.yaml
 
 prepare() {
   $cpu_cmd python "$recipe/local/make_corpus.py" --out_dir "$corpus_dir" \
