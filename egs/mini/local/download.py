@@ -90,9 +90,7 @@ def _libraries(programs: list[str], options: list[str]) -> set[str]:
 
 def library_path(root: Path) -> str:
     """``LD_LIBRARY_PATH`` of an unpacked tree."""
-    folders = {
-        path.parent.resolve() for lib in ("usr/lib", "lib") for path in (root / lib).glob("**/*.so*")
-    }
+    folders = {path.parent.resolve() for lib in ("usr/lib", "lib") for path in (root / lib).glob("**/*.so*")}
     return ":".join(map(str, sorted(folders)))
 
 

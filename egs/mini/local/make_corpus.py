@@ -87,9 +87,7 @@ def attacks_of(tier: str, engines: Engines) -> list[str]:
     return [attack for attack in wanted if attack not in lacking]
 
 
-def human_speech(
-    root: Path | None, downloads: Path, bonafide: str | None, seed: int
-) -> Iterator[Source]:
+def human_speech(root: Path | None, downloads: Path, bonafide: str | None, seed: int) -> Iterator[Source]:
     """Every human utterance: your own, the Debian packages', or without apt the publisher's prompts."""
     if bonafide is not None:
         yield from own_folder(Path(bonafide), seed)
@@ -150,9 +148,7 @@ def _waves(engines: Engines, chunk: list[Item]) -> Iterator[np.ndarray]:
 
 def _code_hash() -> str:
     """A changed builder makes another corpus."""
-    modules = sorted(
-        {*Path(__file__).parent.glob("*.py")} - {Path(__file__).with_name("check_shortcuts.py")}
-    )
+    modules = sorted({*Path(__file__).parent.glob("*.[py]*")} - {Path(__file__).with_name("check_shortcuts.py")})
     code = b"".join(module.read_bytes() for module in modules)
     return hashlib.sha256(code).hexdigest()[:16]
 

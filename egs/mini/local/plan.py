@@ -1,13 +1,17 @@
 """Which utterance is made from what: attacks, voices, counts, names. Pure: it reads no audio."""
 
+import itertools
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from engines import Request, seed_of
-from sources import SETS, Source, rng_for
+import yaml
+from engines import Request
+from sources import SETS, Source, rng_for, seed_of
 
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, read_text
 
 COUNTS = {"train": (220, 56), "dev": (110, 28), "eval": (160, 48)}  # bona fide, each attack
 PROMPT_SHARE = 6  # a voice with sentences gives as much as six voices with short words
@@ -17,73 +21,18 @@ UTTERANCE = {"train": "LA_T", "dev": "LA_D", "eval": "LA_E"}
 
 @dataclass(frozen=True)
 class Attack:
-    """How spoofs are made. ``voices`` of an engine are given by set; a vocoder keeps the speaker's."""
+    """How spoofs are made, as ``attacks.yaml`` says."""
 
     method: str
-    sets: tuple[str, ...]
+    sets: list[str]
     licence: str
-    voices: dict[str, str] | None = None
+    voices: dict[str, list[str]] | None = None
     language: str | None = None
     neural: bool = False
-    about: str = ""
 
 
-KNOWN, UNSEEN = ("train", "dev"), ("eval",)
-ATTACKS = {
-    "A01": Attack(
-        *("espeak", KNOWN, "GPL-3+ (espeak-ng)"),
-        voices={"train": "m1 m3 m7 f1 f4", "dev": "m2 f2"},
-        about="formant synthesis (espeak-ng), in the language of the prompts",
-    ),
-    "A02": Attack(
-        *("flite", KNOWN, "BSD-like (Carnegie Mellon University)"),
-        voices={"train": "rms kal16", "dev": "awb"},
-        language="en",
-        about="statistical and diphone voices (flite), English",
-    ),
-    "A03": Attack("world", KNOWN, "MIT (pyworld)", about="voice conversion (WORLD vocoder)"),
-    "A04": Attack(
-        "griffin_lim", KNOWN, "Apache-2.0 (this recipe)", about="mel spectrogram and Griffin-Lim"
-    ),
-    "A05": Attack("lpc", KNOWN, "Apache-2.0 (this recipe)", about="linear prediction vocoder"),
-    "A06": Attack(
-        *("hibari", KNOWN, "Apache-2.0 (hibari-tts)"),
-        voices={"train": "heart", "dev": "heart"},
-        language="en",
-        neural=True,
-        about="neural harmonic plus noise voice (hibari), English",
-    ),
-    "A07": Attack(
-        *("festival", UNSEEN, "GPL-2+ (ISTC-CNR voices)"),
-        voices={"eval": "lp_diphone pc_diphone"},
-        language="it",
-        about="diphone voices (festival), Italian",
-    ),
-    "A08": Attack(
-        *("festival", UNSEEN, "EST (BSD-like)"),
-        voices={"eval": "cmu_us_slt_arctic_hts"},
-        language="en",
-        about="hidden Markov voice (festival HTS), English",
-    ),
-    "A09": Attack(
-        "concatenation", UNSEEN, "Apache-2.0 (this recipe)", about="unit selection of the speaker"
-    ),
-    "A10": Attack(
-        *("piper", UNSEEN, "MIT (voice joe: CC0 recordings)"),
-        voices={"eval": "joe"},
-        language="en",
-        neural=True,
-        about="neural end-to-end voice (Piper VITS), English",
-    ),
-    "A11": Attack(
-        *("kokoro", UNSEEN, "Apache-2.0 (Kokoro-82M)"),
-        voices={"eval": "jf_alpha jf_gongitsune jf_nezumi jf_tebukuro jm_kumo"},
-        neural=True,
-        about="neural voices (Kokoro), Japanese speakers reading the prompts",
-    ),
-    "A16": Attack("griffin_lim", UNSEEN, "Apache-2.0 (this recipe)", about="A04 again"),
-    "A19": Attack("world", UNSEEN, "MIT (pyworld)", about="A03 again"),
-}
+_TABLE = yaml.safe_load(read_text(Path(__file__).with_name("attacks.yaml")))
+ATTACKS = {attack: Attack(**fields) for attack, fields in _TABLE.items()}
 
 
 @dataclass(frozen=True)
@@ -108,9 +57,7 @@ class Item:
         return f"{ATTACKS[self.attack].method}_{self.request.language}_{self.request.voice}"
 
 
-def make_plan(
-    sources: Iterable[Source], attacks: Collection[str], seed: int = 1, scale: float = 1.0
-) -> list[Item]:
+def make_plan(sources: Iterable[Source], attacks: Collection[str], seed: int = 1, scale: float = 1.0) -> list[Item]:
     """Every utterance of the corpus; those of the neural tier are named after all others.
 
     Args:
@@ -124,54 +71,46 @@ def make_plan(
     for source in sources:
         by_set[source.set].append(source)
     # English engines speak English in every set, each set its own part of the prompts.
-    english = [
-        source for pool in by_set.values() for source in pool if source.language == "en" and source.text
-    ]
-    english = {name: english[place::3] for place, name in enumerate(SETS)}
+    english = [s for pool in by_set.values() for s in pool if s.language == "en" and s.text]
     plan = []
-    for name in SETS:
+    for place, name in enumerate(SETS):
         bonafide, spoof = (max(4, round(count * scale)) for count in COUNTS[name])
         items = [Item(name, "-", source) for source in _pick(by_set[name], bonafide, f"{seed}/{name}")]
         late = []
-        for attack, what in ATTACKS.items():
-            if name in what.sets and attack in attacks:
-                pool = english[name] if what.language == "en" else by_set[name]
-                (late if what.neural else items).extend(_spoofs(attack, pool, spoof, f"{seed}/{name}"))
+        for attack in (a for a in attacks if name in ATTACKS[a].sets):
+            what = ATTACKS[attack]
+            pool = english[place::3] if what.language == "en" else by_set[name]
+            (late if what.neural else items).extend(_spoofs(name, attack, pool, spoof, seed))
         items.sort(key=lambda item: seed_of(seed, item.key))
-        plan += [
-            replace(item, utterance=f"{UTTERANCE[name]}_{1000001 + n}")
-            for n, item in enumerate(items + late)
-        ]
+        names = (f"{UTTERANCE[name]}_{number}" for number in itertools.count(1000001))
+        plan += [replace(item, utterance=next(names)) for item in items + late]
     return plan
 
 
-def _spoofs(attack: str, pool: list[Source], count: int, seed: str) -> Iterator[Item]:
-    what = ATTACKS[attack]
-    voices = what.voices and what.voices[seed.split("/")[1]].split()
-    if voices:
-        pool = [
-            source
-            for source in pool
-            if source.text and source.language == (what.language or source.language)
-        ]
-    for place, source in enumerate(_pick(pool, count, f"{seed}/{attack}")):
-        request = None
-        if voices:
-            voice = voices[place % len(voices)]
-            request = Request(source.text, source.language, voice, seed_of(seed, attack, source.name))
-        others = ()
-        if what.method == "concatenation":
-            same = [other for other in pool if other.speaker == source.speaker and other != source]
-            others = tuple(_pick(same, min(len(same), STOCK), f"{seed}/{attack}/stock"))
-        yield Item(seed.split("/")[1], attack, source, request=request, others=others)
+def _spoofs(name: str, attack: str, pool: list[Source], count: int, seed: int) -> Iterator[Item]:
+    what, stream = ATTACKS[attack], f"{seed}/{name}/{attack}"
+    if what.voices is None:
+        for source in _pick(pool, count, stream):
+            others = ()
+            if what.method == "concatenation":
+                same = [other for other in pool if other.speaker == source.speaker and other != source]
+                others = tuple(_pick(same, min(len(same), STOCK), f"{stream}/stock"))
+            yield Item(name, attack, source, others=others)
+        return
+    pool = [s for s in pool if s.text and s.language == (what.language or s.language)]
+    if not pool:
+        logging.warning("%s is left out of %s: nothing to say in %s", attack, name, what.language)
+        return
+    voices = itertools.cycle(what.voices[name])
+    for source in _pick(pool, count, stream):
+        draw = seed_of(f"{seed}/{name}", attack, source.name)
+        yield Item(name, attack, source, request=Request(source.text, source.language, next(voices), draw))
 
 
 def _pick(pool: list[Source], count: int, seed: str) -> list[Source]:
     """``count`` sources, voices in turn, those with sentences :data:`PROMPT_SHARE` times as often."""
     if len(pool) < count:
-        raise InputError(
-            f"{len(pool)} human utterances for {seed}, {count} are needed (fewer: --scale)"
-        )
+        raise InputError(f"{len(pool)} human utterances for {seed}, {count} are needed (fewer: --scale)")
     drawn, rank = defaultdict(int), {}
     for index in rng_for(seed).permutation(len(pool)):
         source = pool[index]

@@ -11,39 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import yaml
 from neutralise import RATE, SECONDS, at_level, crop, pass_g722, read_audio, trim
 
 from wedefense_lite.files import InputError, read_text
 
 SETS = ("train", "dev", "eval")
-# One language, one set, whatever the package: nobody knows who lent a voice to two packages.
-LANGUAGES = {
-    "train": ["en", "es", "de", "da", "hu", "lt", "uk", "nl", "he", "cs", "ml", "nds"],
-    "dev": ["fr", "pt", "nb", "nn", "ar", "gl", "ro"],
-    "eval": ["it", "ru", "ca", "el", "sl", "wa", "ga"],
-}
-# English and Spanish prompts are one person, Allison Smith.
-ASTERISK = {
-    "en": ("en_US_f_Allison", "allison", "CC-BY-SA-3.0"),
-    "es": ("es_MX_f_Allison", "allison", "CC-BY-SA-3.0"),
-    "fr": ("fr_CA_f_June", "june", "CC-BY-SA-3.0"),
-    "it": ("it_IT_m_Carlo", "carlo", "CC-BY-3.0"),
-    "ru": ("ru_RU_f_IvrvoiceRU", "ivrvoice", "CC-BY-3.0"),
-}
+SPEECH = yaml.safe_load(read_text(Path(__file__).with_name("speech.yaml")))
+LANGUAGES, ASTERISK, SENTENCES = SPEECH["languages"], SPEECH["asterisk"], SPEECH["sentences"]
 PACKAGES = [f"asterisk-core-sounds-{language}{part}" for language in ASTERISK for part in ("", "-g722")]
 PACKAGES += ["klettres-data", "ktuberling-data"]
 SENTENCE_SECONDS = 1.2
 PHRASE_WORDS = 5
-SENTENCES = [
-    "The train to the coast leaves from platform nine in twenty minutes.",
-    "Please leave your name and number, and somebody will call you back.",
-    "Half of the apples were still green when the first snow fell.",
-    "She wrote the answer on the back of an old envelope.",
-    "Turn left after the bridge and follow the river to the mill.",
-    "Nobody had told him that the meeting was moved to Thursday.",
-    "The library closes early on days before a public holiday.",
-    "It takes three cups of flour, two eggs and a little patience.",
-]
 AUDIO = {".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".g722"}
 
 
@@ -66,6 +45,11 @@ def rng_for(*key) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32("|".join(map(str, key)).encode()))
 
 
+def seed_of(*key) -> int:
+    """A seed that depends on its key alone."""
+    return zlib.crc32("|".join(map(str, key)).encode()) % 2**31
+
+
 def set_of(language: str) -> str | None:
     """The set a language belongs to."""
     return next((name for name, languages in LANGUAGES.items() if language in languages), None)
@@ -82,16 +66,8 @@ def asterisk(language: str, prompts: Path, transcript: Path, seed: int) -> Itera
     for keys in _grouped(spoken, 2, rng_for(seed, package)):
         text = " ".join(re.sub(r"[^.?!]$", r"\g<0>.", texts[key]) for key in keys)
         files = tuple(prompts / f"{key}.g722" for key in keys)
-        yield Source(
-            f"{package}/{'+'.join(keys)}",
-            set_of(language),
-            speaker,
-            language,
-            text,
-            package,
-            licence,
-            files,
-        )
+        name, share = f"{package}/{'+'.join(keys)}", set_of(language)
+        yield Source(name, share, speaker, language, text, package, licence, files)
 
 
 def _is_sentence(text: str, file: Path) -> bool:
@@ -114,9 +90,7 @@ def words(root: Path, package: str, folder: str, seed: int) -> Iterator[Source]:
         files = sorted(path for path in home.rglob("*") if path.suffix in AUDIO and _is_wideband(path))
         texts = _klettres_texts(home) if package == "klettres-data" else {}
         speaker = f"{package.removesuffix('-data')}_{home.name}"
-        for number, chosen in enumerate(
-            _grouped(files, PHRASE_WORDS, rng_for(seed, package, home.name))
-        ):
+        for number, chosen in enumerate(_grouped(files, PHRASE_WORDS, rng_for(seed, package, home.name))):
             spoken = [texts.get(str(path.relative_to(home.parent))) for path in chosen]
             text = ", ".join(spoken) if all(spoken) else None
             name = f"{package}/{home.name}/{number}"
@@ -143,23 +117,15 @@ def own_folder(folder: Path, seed: int) -> Iterator[Source]:
     Raises:
         InputError: fewer than three speakers, so that three sets can't be disjoint.
     """
-    speakers = (
-        sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    )
+    speakers = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if len(speakers) < 3:
-        raise InputError(
-            f"{folder}: {len(speakers)} folders, expected one a speaker and at least 3 speakers"
-        )
+        raise InputError(f"{folder}: {len(speakers)} folders, expected one a speaker and at least 3 speakers")
     order, number = rng_for(seed, "speakers").permutation(len(speakers)), itertools.count()
     for place, index in enumerate(order):
         share = SETS[place] if place < 3 else ("train", "train", "eval", "dev")[place % 4]
-        for file in sorted(
-            path for path in (folder / speakers[index]).rglob("*") if path.suffix in AUDIO
-        ):
+        for file in sorted(path for path in (folder / speakers[index]).rglob("*") if path.suffix in AUDIO):
             text = file.with_suffix(".txt")
-            text = (
-                read_text(text).strip() if text.exists() else SENTENCES[next(number) % len(SENTENCES)]
-            )
+            text = read_text(text).strip() if text.exists() else SENTENCES[next(number) % len(SENTENCES)]
             name = f"{speakers[index]}/{file.relative_to(folder / speakers[index])}"
             yield Source(name, share, speakers[index], "en", text, "own", "of its owner", (file,))
 
@@ -173,9 +139,6 @@ def load(source: Source) -> np.ndarray:
     rng = rng_for("gaps", source.name)
     pieces = []
     for file in source.files:
-        pieces += [
-            at_level(trim(read_audio(file)), -24.0),
-            np.zeros(rng.integers(RATE // 16, RATE // 8)),
-        ]
+        pieces += [at_level(trim(read_audio(file)), -24.0), np.zeros(rng.integers(RATE // 16, RATE // 8))]
     wave = crop(np.concatenate(pieces[:-1]), rng, SECONDS[1:] * 2)
     return wave if source.files[0].suffix == ".g722" else pass_g722(wave)
