@@ -70,7 +70,7 @@ MISTAKES = {
     "training:\n  precision: fp8": "precision",
     "training:\n  schedule: {decay: sqrt}": "decay",
     "training:\n  optimizer: NoSuchOptimizer": "optimizer",
-    "data:\n  batch_size: 0": "batch_size is 0, expected at least 1",
+    "data:\n  batch_size: 0": "batch_size",
     "data:\n  augment: [{class_path: NoSuchNoise}]": "augment",
     "corpus: here": "corpus",
     "training: [": "parsing",
