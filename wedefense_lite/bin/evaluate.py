@@ -74,17 +74,25 @@ def evaluate(
         wanted = ["sasv-score"] if m == "t2_single" else ["sasv-score", "cm-score", "asv-score"]
         files = cli.needed("--sasv", sasv), cli.needed("--sasv_key", sasv_key)
         names, classes, columns = read_verification(*files, wanted)
-    tables = cli.needed("--meta", meta).split(",") if by or cluster else []
+    columns |= _conditions(names, meta, by, cluster)
+    options = Options(model, asv, tie == "merge")
+    results = _results(split(classes, columns), options, bootstrap) | {"cost": model.as_dict(), "tie": tie}
+    head = [f"cost model: {model}", *([f"ASV: {asv}"] if asv else [])]
+    publish([*head, *table(_rows(results))], results, json, txt)
+
+
+def _conditions(names: list[str], meta: str | None, by: str | None, cluster: str | None) -> dict:
+    """The columns of ``meta`` that the options ask for, as ``by`` and ``cluster``."""
+    if not (by or cluster):
+        return {}
+    tables, columns = cli.needed("--meta", meta).split(","), {}
     if by:
         columns["by"] = read_condition(tables[0], by, names)
     if cluster:
         columns["cluster"] = read_condition(tables[-1], cluster, names)
     if by and cluster and by != cluster and (columns["by"] == columns["cluster"]).all():
         raise InputError(f"{meta}: {by} and {cluster} are the same column, expected two")
-    options = Options(model, asv, tie == "merge")
-    results = _results(split(classes, columns), options, bootstrap) | {"cost": model.as_dict(), "tie": tie}
-    head = [f"cost model: {model}", *([f"ASV: {asv}"] if asv else [])]
-    publish([*head, *table(_rows(results))], results, json, txt)
+    return columns
 
 
 def _results(trials: Trials, options: Options, bootstrap: int) -> dict:
