@@ -68,8 +68,9 @@ def last_epochs(folder: Path, num: int, min_epoch: int, max_epoch: int | None) -
     epochs = {}
     for path in folder.glob("model_*.pt"):
         match = re.fullmatch(r"model_(\d+)\.pt", path.name)
-        if match and min_epoch <= int(match[1]) <= (max_epoch or int(match[1])):
-            epochs[int(match[1])] = path
+        epoch = int(match[1]) if match else 0
+        if match and min_epoch <= epoch <= (epoch if max_epoch is None else max_epoch):
+            epochs[epoch] = path
     if len(epochs) < num:
         found = " ".join(str(epoch) for epoch in sorted(epochs)) or "none"
         raise InputError(f"{folder}: {num} epochs to average, but found {found}")

@@ -82,7 +82,8 @@ def _rows(batches: Iterable[tuple[Batch, Tensor]]) -> Iterator[tuple[str, np.nda
 
 def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:
     """Join the parts in list order, if they hold every utterance exactly once."""
-    archives = [read_archive(part.with_suffix(".scp")) for part in parts]
+    tables = [part.with_suffix(".scp") for part in parts]
+    archives = [read_archive(table) for table in tables if table.stat().st_size]  # a rank may have none
     found = {key: archive for archive in archives for key in archive}
     if sorted(key for archive in archives for key in archive) != sorted(keys):
         missing = sorted(set(keys) - found.keys())

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import dataset, frontends, heads, models
 from wedefense_lite.dataset.config import DataConfig
@@ -17,6 +19,8 @@ from wedefense_lite.files import InputError
 from wedefense_lite.training.schedules import Schedule
 from wedefense_lite.training.tasks import Task
 
+# What may differ between a run and its continuation, because no finished step depends on it.
+FREE_KEYS = ("early_stop_patience", "validate_interval", "save_epoch_interval", "num_avg", "num_workers")
 SECTIONS = ("system", "data", "training")
 
 
@@ -38,21 +42,21 @@ class TrainingConfig:
         validate_interval: epochs from one validation to the next; the last epoch is always one.
         save_epoch_interval: every so many epochs ``model_N.pt`` is kept.
         num_avg: at least the last so many epochs are kept for averaging.
-        save_step_interval: steps from one ``last.pt`` to the next inside an epoch; 0 saves it at
-            the end of each epoch only.
+        save_step_interval: steps of the optimizer from one ``last.pt`` to the next inside an epoch;
+            0 saves it at the end of each epoch only.
         seed: of the initial weights, the order, the crops and all augmentation.
     """
 
-    num_epochs: int = 30
-    optimizer: Callable[[Iterable], torch.optim.Optimizer] = torch.optim.AdamW
+    optimizer: Callable[[Iterable], torch.optim.Optimizer]
+    num_epochs: PositiveInt = 30
     schedule: Schedule = field(default_factory=Schedule)
-    accumulate_steps: int = 1
+    accumulate_steps: PositiveInt = 1
     clip_norm: float = 5.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     ema_decay: float = 0.0
     early_stop_patience: int = 0
-    validate_interval: int = 1
-    save_epoch_interval: int = 1
+    validate_interval: PositiveInt = 1
+    save_epoch_interval: PositiveInt = 1
     num_avg: int = 5
     save_step_interval: int = 0
     seed: int = 1
@@ -76,8 +80,11 @@ class Experiment:
 
     @property
     def config_hash(self) -> str:
-        """First twelve hexadecimal digits of the SHA-256 of the resolved configuration."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+        """First twelve hexadecimal digits of the SHA-256 of what a continued run can't change."""
+        settings = yaml.safe_load(self.text)
+        for section in ("data", "training"):
+            settings[section] = {key: value for key, value in settings[section].items() if key not in FREE_KEYS}
+        return hashlib.sha256(yaml.safe_dump(settings).encode()).hexdigest()[:12]
 
 
 def import_components() -> None:

@@ -20,13 +20,11 @@ from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.labels import LABELS
 from wedefense_lite.training import checkpoint
-from wedefense_lite.training.config import Experiment
+from wedefense_lite.training.config import FREE_KEYS, Experiment
 from wedefense_lite.training.distributed import Place, average_buffers, barrier, from_main, total
 from wedefense_lite.training.scoring import autocast, validate
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "dev_loss", "dev_eer")
-# What may differ between a run and its continuation, because no finished step depends on it.
-FREE_KEYS = ("early_stop_patience", "validate_interval", "save_epoch_interval", "num_avg")
 COUNTERS = ("epoch", "step", "updates", "history", "best", "bad_validations")
 
 
@@ -121,11 +119,13 @@ class Trainer:
         self.task.train()
         loader, first, start = self.train_loader, self.step, time.perf_counter()
         waits, unchecked = [], None
+        save_every = self.config.save_step_interval * self.config.accumulate_steps  # no gradient is pending
         batches = _timed(loader.epoch(self.epoch, self.step), waits)
         for batch in progress(batches, loader.steps_per_epoch - first, f"epoch {self.epoch}", "step"):
             checked, unchecked = unchecked, self._train_step(batch)
             _raise_if_not_finite(checked)  # a step late, so that a GPU need not be waited for
-            if self.config.save_step_interval and self.step % self.config.save_step_interval == 0:
+            if save_every and self.step % save_every == 0:
+                _raise_if_not_finite(unchecked)  # what is saved must be fit to continue from
                 self._synchronise()
                 self._save_last()
         _raise_if_not_finite(unchecked)
@@ -195,7 +195,7 @@ class Trainer:
         self.sums.zero_()
         self._save_last()
         if self.place.is_main:
-            self._forget(self.epoch - 1 - self.config.num_avg)
+            self._forget(self.epoch - 1 - max(0, self.config.num_avg))
 
     def _forget(self, epoch: int) -> None:
         """Remove an epoch that neither averaging nor ``save_epoch_interval`` needs any more."""
