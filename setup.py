@@ -31,7 +31,7 @@ setup(
         # The mini corpus: G.722, and the WORLD vocoder (pyworld itself needs a compiler, and pkg_resources).
         "mini": ["av", "pyworld-prebuilt"],
         # Text to speech with the weights inside the wheel.
-        "neural": ["hibari-tts"],
+        "neural": ["hibari-tts", "onnxruntime"],
         "dev": ["kaldi-native-fbank", "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff"],
     },
 )

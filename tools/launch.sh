@@ -11,12 +11,14 @@ while [[ ${1:-} == --nproc=* || ${1:-} == --gpus=* ]]; do
   shift
 done
 if [ -z "$nproc" ]; then
-  if ! nvidia-smi -L > /dev/null 2>&1; then
+  if ! nvidia-smi -L > /dev/null 2>&1 || [ "${CUDA_VISIBLE_DEVICES-all}" = "" ]; then
     nproc=1
   elif [ -n "$gpus" ]; then
     nproc=$(tr -cd '0-9,' <<< "$gpus" | tr , '\n' | grep -c .)
+  elif [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then
+    nproc=$(tr , '\n' <<< "$CUDA_VISIBLE_DEVICES" | grep -c .)
   else
-    nproc=$(nvidia-smi -L | wc -l)
+    nproc=$(nvidia-smi -L | grep -c ^GPU)
   fi
 fi
 [ -z "$gpus" ] || set -- "$@" --gpus "$gpus"

@@ -6,14 +6,23 @@
 : "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}"
 : "${config:=$root/conf/resnet18.yaml}" "${data_dir:=$recipe/data}" "${exp_dir:=}"
 : "${train_options:=}" "${seed:=1}" "${num_avg:=5}" "${checkpoint:=}"
-: "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${batch_size:=1}" "${num_workers:=0}"
+: "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${score_batch_size:=1}" "${num_workers:=}"
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}"
 . "$root/tools/parse_options.sh"
 : "${exp_dir:=$recipe/exp/$(basename "$config" .yaml)}"
 . "$root/conf/cmd.sh"
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -d "$root/.venv" ]; then PATH=$root/.venv/bin:$PATH; fi
 bin=$root/wedefense_lite/bin
-launch="$gpu_cmd $root/tools/launch.sh --nproc=$nproc --gpus=$gpus"
+launch=($gpu_cmd "$root/tools/launch.sh" "--nproc=$nproc" "--gpus=$gpus")
+workers=${num_workers:+--num_workers=$num_workers}
+read -ra train_words <<< "$train_options"
+
+refuse() {
+  echo "$0: error: $1" >&2
+  exit 2
+}
+[[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
+[[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"
 
 # run N NAME: true where stage N is asked for.
 run() {
@@ -42,20 +51,21 @@ if run 2 "make lists"; then
 fi
 
 if run 3 "train"; then
-  $launch "$bin/train.py" --config "$config" --exp_dir "$exp_dir" --data_type "$data_type" \
+  "${launch[@]}" "$bin/train.py" --config "$config" --exp_dir "$exp_dir" --data_type "$data_type" \
     --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
     --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" \
-    --seed "$seed" --num_avg "$num_avg" ${checkpoint:+--checkpoint "$checkpoint"} $train_options
+    --seed "$seed" --num_avg "$num_avg" ${checkpoint:+--checkpoint "$checkpoint"} $workers \
+    "${train_words[@]}"
 fi
 
 avg_model=$exp_dir/models/avg_model.pt
 if run 4 "average the model, extract embeddings"; then
   $gpu_cmd python "$bin/average_model.py" --dst_model "$avg_model" --src_path "$exp_dir/models" \
-    --num "$num_avg" --bn_data "$(list_of train)" --data_type "$data_type"
+    --num "$num_avg" --bn_data "$(list_of train)" --data_type "$data_type" ${gpus:+--gpus "$gpus"}
   for set in dev eval; do
-    $launch "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$avg_model" \
-      --data_type "$data_type" --data_list "$(list_of $set)" --batch_size "$batch_size" \
-      --num_workers "$num_workers" --embed_ark "$exp_dir/embeddings/$set/embedding.ark"
+    "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$avg_model" \
+      --data_type "$data_type" --data_list "$(list_of $set)" --batch_size "$score_batch_size" \
+      $workers --embed_ark "$exp_dir/embeddings/$set/embedding.ark"
   done
 fi
 
@@ -84,8 +94,11 @@ if run 7 "evaluate"; then
   for scores in dev eval eval_calibrated; do
     set=${scores%_calibrated}
     asv=$corpus_dir/${asv_scores//SET/$set}
-    [ -f "$asv" ] || asv=
     echo "-- $scores"
+    if [ ! -f "$asv" ]; then
+      [ -z "$asv_scores" ] || echo "no ASV scores at $asv: no t-DCF"
+      asv=
+    fi
     $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$exp_dir/posteriors/$scores/llr.txt" \
       --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$data_dir/$set/utt2attack" --by attack \
       --cost "$cost" --bootstrap "$bootstrap" ${asv:+--asv_scores "$asv"} \

@@ -16,7 +16,7 @@ prepare() {
   $cpu_cmd python "$recipe/local/make_corpus.py" --out_dir "$corpus_dir" \
     --download_dir "$recipe/downloads" --tier "$tier" --scale "$scale" ${bonafide:+--bonafide "$bonafide"}
   # A part of the corpus has too few files for a verdict.
-  [ "$scale" != 1.0 ] || $cpu_cmd python "$recipe/local/check_shortcuts.py" "$corpus_dir"
+  [[ $scale != 1 && $scale != 1.0 ]] || $cpu_cmd python "$recipe/local/check_shortcuts.py" "$corpus_dir"
   $cpu_cmd python "$root/egs/asvspoof2019_la/local/prepare_data.py" --corpus_dir "$corpus_dir" \
     --data_dir "$data_dir" --expect_counts false
 }

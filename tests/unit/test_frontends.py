@@ -23,9 +23,7 @@ def harmonic(seconds: float) -> np.ndarray:
     time = np.arange(round(seconds * RATE)) / RATE
     phase = 2 * np.pi * (120 * time + 5 * np.sin(2 * np.pi * 3 * time))
     buzz = sum(np.sin(number * phase) / number for number in range(1, 60))
-    wav = 0.1 * buzz * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * time)) + 1e-4 * rng.standard_normal(
-        len(time)
-    )
+    wav = 0.1 * buzz * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * time)) + 1e-4 * rng.standard_normal(len(time))
     return wav.astype(np.float32)
 
 

