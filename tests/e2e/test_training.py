@@ -20,6 +20,19 @@ def weights(path) -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True)["model"]
 
 
+def running(folder: Path, words: list[str]) -> list[int]:
+    """Processes of a command typed in a folder. torchrun's have sessions of their own."""
+    script, exp_dir, found = words[-1 + words.index("--config")], words[1 + words.index("--exp_dir")], []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            typed = (entry / "cmdline").read_bytes().decode().split("\0")
+            if {script, exp_dir} <= set(typed) and (entry / "cwd").resolve() == folder.resolve():
+                found.append(int(entry.name))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
 def kill_after(words: list[str], folder, last, saves: int) -> None:
     """Start a training and kill all its processes once ``last.pt`` was written so many times."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -37,7 +50,8 @@ def kill_after(words: list[str], folder, last, saves: int) -> None:
             count += stamp != seen
             seen = stamp
             time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL)
+        for pid in running(folder, words):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
