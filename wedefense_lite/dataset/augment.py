@@ -1,10 +1,12 @@
 """Waveform augmentation: pure functions ``f(wav, rng) -> wav``."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from jsonargparse.typing import ClosedUnitInterval
 
 
-class Augment:
+class Augment(ABC):
     """Something that is done to an utterance with a probability.
 
     Args:
@@ -14,9 +16,9 @@ class Augment:
     def __init__(self, p: ClosedUnitInterval = 0.5):
         self.p = p
 
+    @abstractmethod
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The changed utterance; ``wav`` (``T`` samples, float32) itself stays as it is."""
-        raise NotImplementedError
 
     def __call__(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """``apply`` with probability ``p``. All chance comes from ``rng``."""
