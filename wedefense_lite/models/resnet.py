@@ -66,8 +66,8 @@ class ResNet(Backbone):
         self.stages = nn.Sequential(*stages)
         self.halvings = len(blocks) - 1 + (stem_stride == 2)
         statistics = 2 * in_channels * halved(input_dim, self.halvings)
-        # Means and deviations differ in scale by orders of magnitude; brought to one scale, they are
-        # learned from in a tenth of the steps. It has no parameters.
+        # Means and deviations differ in scale by orders of magnitude; brought to one scale, a
+        # small corpus is learned from in fewer steps. It has no parameters.
         self.scale = nn.BatchNorm1d(statistics, affine=False)
         self.embed = nn.Linear(statistics, embed_dim)
 
