@@ -16,7 +16,7 @@ from wedefense_lite.frontends.base import Frontend, valid_mask
 
 
 class Spectral(Frontend):
-    """Short-time spectra, shared by the front ends below.
+    """Short-time spectra; its options are those of every front end below.
 
     Args:
         dim: features of a frame.
@@ -26,7 +26,9 @@ class Spectral(Frontend):
         mean_norm: subtract each utterance's mean over its frames.
     """
 
-    def __init__(self, dim: int, sample_rate: int, frame_ms: float, hop_ms: float, mean_norm: bool):
+    def __init__(
+        self, dim: int, sample_rate: int = 16000, frame_ms: float = 25.0, hop_ms: float = 10.0, mean_norm: bool = True
+    ):
         super().__init__()
         self.dim = dim
         self.sample_rate = sample_rate
@@ -67,25 +69,15 @@ class Fbank(Spectral):
 
     Args:
         num_mels: filters between 20 Hz and half the sample rate.
-        sample_rate: Hz.
-        frame_ms: window length.
-        hop_ms: step between windows.
-        mean_norm: subtract each utterance's mean over its frames.
+        options: of :class:`Spectral`.
     """
 
-    def __init__(
-        self,
-        num_mels: int = 80,
-        sample_rate: int = 16000,
-        frame_ms: float = 25.0,
-        hop_ms: float = 10.0,
-        mean_norm: bool = True,
-    ):
-        super().__init__(num_mels, sample_rate, frame_ms, hop_ms, mean_norm)
+    def __init__(self, num_mels: int = 80, **options):
+        super().__init__(num_mels, **options)
         self.fft_size = 2 ** math.ceil(math.log2(self.window_samples))
         povey = torch.hann_window(self.window_samples, periodic=False) ** 0.85
         self.register_buffer("window", povey, persistent=False)
-        mel_KM = kaldi_mel_filters(num_mels, self.fft_size, sample_rate)
+        mel_KM = kaldi_mel_filters(num_mels, self.fft_size, self.sample_rate)
         self.register_buffer("mel_KM", mel_KM, persistent=False)
 
     def features(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
@@ -120,25 +112,13 @@ class CentredStft(Spectral):
 
     Args:
         dim: features of a frame.
-        sample_rate: Hz.
-        frame_ms: window length.
-        hop_ms: step between windows.
         fft_size: points of the transform.
         pre_emphasis: coefficient of the first-order high-pass before the transform, 0 for none.
-        mean_norm: subtract each utterance's mean over its frames.
+        options: of :class:`Spectral`.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        sample_rate: int,
-        frame_ms: float,
-        hop_ms: float,
-        fft_size: int,
-        pre_emphasis: float,
-        mean_norm: bool,
-    ):
-        super().__init__(dim, sample_rate, frame_ms, hop_ms, mean_norm)
+    def __init__(self, dim: int, fft_size: int = 512, pre_emphasis: float = 0.97, **options):
+        super().__init__(dim, **options)
         self.fft_size = fft_size
         self.pre_emphasis = pre_emphasis
         self.register_buffer("window", torch.hamming_window(self.window_samples), persistent=False)
@@ -172,26 +152,22 @@ class LFCC(CentredStft):
 
     Args:
         num_filters: filters, and static coefficients; a frame has three times as many.
-        sample_rate: Hz.
-        frame_ms: window length.
-        hop_ms: step between windows.
-        fft_size: points of the transform (512 in the 2019 baseline, 1024 in the 2021 one).
         max_frequency: upper band edge as a share of half the sample rate (0.5 in the 2021 baseline).
+        frame_ms: window length.
         mean_norm: subtract each utterance's mean over its frames.
+        options: of :class:`CentredStft`; ``fft_size`` is 512 in the 2019 baseline, 1024 in the 2021 one.
     """
 
     def __init__(
         self,
         num_filters: int = 20,
-        sample_rate: int = 16000,
-        frame_ms: float = 20.0,
-        hop_ms: float = 10.0,
-        fft_size: int = 512,
         max_frequency: float = 1.0,
+        frame_ms: float = 20.0,
         mean_norm: bool = False,
+        **options,
     ):
-        super().__init__(3 * num_filters, sample_rate, frame_ms, hop_ms, fft_size, 0.97, mean_norm)
-        bins_K = torch.linspace(0, 1, fft_size // 2 + 1)[:, None]
+        super().__init__(3 * num_filters, frame_ms=frame_ms, mean_norm=mean_norm, **options)
+        bins_K = torch.linspace(0, 1, self.fft_size // 2 + 1)[:, None]
         edges = torch.linspace(0, max_frequency, num_filters + 2)
         width = edges[1]
         filters_KM = (1 - (bins_K - edges[1:-1]).abs() / width).clamp_min(0)
@@ -224,25 +200,12 @@ class LogSpectrogram(CentredStft):
     The front end of the STC LCNN (Lavrentyeva et al., Interspeech 2019, section 3.1: "FFT").
 
     Args:
-        sample_rate: Hz.
-        frame_ms: window length.
-        hop_ms: step between windows.
         fft_size: points of the transform; a frame has fft_size / 2 + 1 values.
-        pre_emphasis: coefficient of the first-order high-pass, 0 for none.
-        mean_norm: subtract each utterance's mean over its frames.
+        options: of :class:`CentredStft`.
     """
 
-    def __init__(
-        self,
-        sample_rate: int = 16000,
-        frame_ms: float = 25.0,
-        hop_ms: float = 10.0,
-        fft_size: int = 512,
-        pre_emphasis: float = 0.97,
-        mean_norm: bool = True,
-    ):
-        dim = fft_size // 2 + 1
-        super().__init__(dim, sample_rate, frame_ms, hop_ms, fft_size, pre_emphasis, mean_norm)
+    def __init__(self, fft_size: int = 512, **options):
+        super().__init__(fft_size // 2 + 1, fft_size, **options)
 
     def features(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
         return (self.power(wav_BT, lengths_B) + 1e-10).log()
