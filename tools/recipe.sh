@@ -1,15 +1,31 @@
 # Source this at the end of a recipe's run.sh: the stages 1 to 8 that all recipes share.
 #
 # The run.sh sets: recipe (its folder), corpus_dir, and what it wants different from the defaults
-# below, and defines prepare(), which fills $data_dir/{train,dev,eval} from $corpus_dir. asv_scores is
-# the corpus's file of ASV scores, relative to $corpus_dir, with SET for dev and eval.
+# below, and defines prepare(), which fills $data_dir/{train,dev,eval} from $corpus_dir, and, where
+# defaults depend on options, settle(), which is called when these are known. asv_scores is the corpus's
+# file of ASV scores, relative to $corpus_dir, with SET for dev and eval. test_sets are scored, like dev,
+# and calibrated on it. tools/score.sh is the recipe that trains nothing: it defines fit() as false.
+refuse() {
+  echo "$0: error: $1" >&2
+  exit 2
+}
+declare -F fit > /dev/null || fit() { true; }
 : "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}"
-: "${config:=$root/conf/resnet18.yaml}" "${data_dir:=$recipe/data}" "${exp_dir:=}"
+: "${config:=$root/conf/resnet18.yaml}" "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
 : "${train_options:=}" "${seed:=1}" "${num_avg:=5}" "${checkpoint:=}"
 : "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${score_batch_size:=1}" "${num_workers:=}"
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}"
 . "$root/tools/parse_options.sh"
-: "${exp_dir:=$recipe/exp/$(basename "$config" .yaml)}"
+! declare -F settle > /dev/null || settle
+: "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "$config" .yaml)}"
+: "${test_sets:=eval}" "${by:=attack}"
+sets=($test_sets)
+scored=("${sets[@]}") calibrated=("${sets[@]/%/_calibrated}")
+if fit; then
+  train_dir=$data_dir/train dev_dir=$data_dir/dev model=$exp_dir/models/avg_model.pt
+  sets=(train dev "${sets[@]}") scored=(dev "${scored[@]}")
+fi
+[ -n "$dev_dir" ] || calibrated=()
 . "$root/conf/cmd.sh"
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -d "$root/.venv" ]; then PATH=$root/.venv/bin:$PATH; fi
 bin=$root/wedefense_lite/bin
@@ -17,10 +33,6 @@ launch=($gpu_cmd "$root/tools/launch.sh" "--nproc=$nproc" "--gpus=$gpus")
 workers=${num_workers:+--num_workers=$num_workers}
 read -ra train_words <<< "$train_options"
 
-refuse() {
-  echo "$0: error: $1" >&2
-  exit 2
-}
 [[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
 [[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"
 
@@ -34,11 +46,11 @@ list_of() { echo "$data_dir/$1/$data_type.list"; }
 
 if run 1 "prepare data"; then
   prepare
-  $cpu_cmd python "$root/tools/validate_data_dir.py" "$data_dir"/{train,dev,eval}
+  $cpu_cmd python "$root/tools/validate_data_dir.py" "${sets[@]/#/$data_dir/}"
 fi
 
 if run 2 "make lists"; then
-  for set in train dev eval; do
+  for set in "${sets[@]}"; do
     dir=$data_dir/$set
     if [ "$data_type" = shard ]; then
       $cpu_cmd python "$root/tools/make_shard_list.py" --num_utts_per_shard "$num_utts_per_shard" \
@@ -50,7 +62,7 @@ if run 2 "make lists"; then
   done
 fi
 
-if run 3 "train"; then
+if fit && run 3 "train"; then
   "${launch[@]}" "$bin/train.py" --config "$config" --exp_dir "$exp_dir" --data_type "$data_type" \
     --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
     --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" \
@@ -58,20 +70,20 @@ if run 3 "train"; then
     "${train_words[@]}"
 fi
 
-avg_model=$exp_dir/models/avg_model.pt
-if run 4 "average the model, extract embeddings"; then
-  $gpu_cmd python "$bin/average_model.py" --dst_model "$avg_model" --src_path "$exp_dir/models" \
-    --num "$num_avg" --bn_data "$(list_of train)" --data_type "$data_type" ${gpus:+--gpus "$gpus"}
-  for set in dev eval; do
-    "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$avg_model" \
+if run 4 "embeddings of the averaged model"; then
+  ! fit || $gpu_cmd python "$bin/average_model.py" --dst_model "$exp_dir/models/avg_model.pt" \
+    --src_path "$exp_dir/models" --num "$num_avg" --bn_data "$(list_of train)" --data_type "$data_type" \
+    ${gpus:+--gpus "$gpus"}
+  for set in "${scored[@]}"; do
+    "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$model" \
       --data_type "$data_type" --data_list "$(list_of $set)" --batch_size "$score_batch_size" \
       $workers --embed_ark "$exp_dir/embeddings/$set/embedding.ark"
   done
 fi
 
 if run 5 "logits and posteriors"; then
-  for set in dev eval; do
-    $cpu_cmd python "$bin/infer.py" --model_path "$avg_model" --config "$exp_dir/config.yaml" \
+  for set in "${scored[@]}"; do
+    $cpu_cmd python "$bin/infer.py" --model_path "$model" --config "$exp_dir/config.yaml" \
       --num_classes 2 --embedding_scp_path "$exp_dir/embeddings/$set/embedding.scp" \
       --out_path "$exp_dir/posteriors/$set"
   done
@@ -79,20 +91,23 @@ fi
 
 to_llr() {
   $cpu_cmd python "$bin/logits_to_llr.py" --logits_scp_path "$exp_dir/posteriors/$1/logits.scp" \
-    --training_counts "$data_dir/train/lab2num_utts" --train_label "$data_dir/train/utt2lab" \
+    ${train_dir:+--training_counts "$train_dir/lab2num_utts" --train_label "$train_dir/utt2lab"} \
     --pi_spoof "$pi_spoof" "${@:2}"
 }
 
-if run 6 "log-likelihood ratios, eval also calibrated on dev"; then
-  to_llr dev
-  to_llr eval
-  to_llr eval --cal_logits_scp_path "$exp_dir/posteriors/dev/logits.scp" \
-    --cal_label "$data_dir/dev/utt2lab" --llr_path "$exp_dir/posteriors/eval_calibrated/llr.txt"
+if run 6 "log-likelihood ratios, of test sets also calibrated on dev"; then
+  for set in "${scored[@]}"; do to_llr "$set"; done
+  for scores in "${calibrated[@]}"; do
+    to_llr "${scores%_calibrated}" --cal_logits_scp_path "$exp_dir/posteriors/dev/logits.scp" \
+      --cal_label "$dev_dir/utt2lab" --llr_path "$exp_dir/posteriors/$scores/llr.txt"
+  done
 fi
 
 if run 7 "evaluate"; then
-  for scores in dev eval eval_calibrated; do
+  for scores in "${scored[@]}" "${calibrated[@]}"; do
     set=${scores%_calibrated}
+    meta=$data_dir/$set/meta.tsv
+    [ "$by" != attack ] || meta=$data_dir/$set/utt2attack
     asv=$corpus_dir/${asv_scores//SET/$set}
     echo "-- $scores"
     if [ ! -f "$asv" ]; then
@@ -100,13 +115,13 @@ if run 7 "evaluate"; then
       asv=
     fi
     $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$exp_dir/posteriors/$scores/llr.txt" \
-      --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$data_dir/$set/utt2attack" --by attack \
+      --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$meta" --by "$by" \
       --cost "$cost" --bootstrap "$bootstrap" ${asv:+--asv_scores "$asv"} \
       --json "$exp_dir/results_$scores.json" --txt "$exp_dir/results_$scores.txt"
   done
 fi
 
-if run 8 "report"; then
+if fit && run 8 "report"; then
   $cpu_cmd python "$bin/report.py" --exp_dir "$exp_dir" --data_dir "$data_dir"
   echo "open $exp_dir/report.html"
 fi
