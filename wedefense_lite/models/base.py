@@ -22,3 +22,13 @@ class Backbone(nn.Module, ABC):
             frames_BFD: batch, frames, features; zeros after each utterance's end.
             frame_lengths_B: frames of each utterance.
         """
+
+    def embed_with_loss(self, frames_BFD: Tensor, frame_lengths_B: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        """The embedding, and a scalar that training adds to the head's loss: 0, or what a model adds.
+
+        Args:
+            frames_BFD: as :meth:`forward` takes them.
+            frame_lengths_B: frames of each utterance.
+            labels_B: 0 for spoof, 1 for bona fide.
+        """
+        return self(frames_BFD, frame_lengths_B), frames_BFD.new_zeros(())

@@ -52,12 +52,17 @@ class Detection(Task):
         self.model = model(frontend.dim)
         self.head = head(self.model.embed_dim)
 
-    def embed(self, batch: Batch) -> Tensor:
-        """``embedding_BE`` of a batch."""
+    def _frames(self, batch: Batch) -> tuple[Tensor, Tensor]:
         frames_BFD, frame_lengths_B = self.frontend(batch.wav_BT, batch.lengths_B)
         if self.spec_augment is not None:
             frames_BFD = self.spec_augment(frames_BFD)
-        return self.model(frames_BFD, frame_lengths_B)
+        return frames_BFD, frame_lengths_B
+
+    def embed(self, batch: Batch) -> Tensor:
+        """``embedding_BE`` of a batch."""
+        return self.model(*self._frames(batch))
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.head.loss(self.embed(batch), batch.labels_B)
+        embedding_BE, model_loss = self.model.embed_with_loss(*self._frames(batch), batch.labels_B)
+        loss, logits_BC = self.head.loss(embedding_BE, batch.labels_B)
+        return loss + model_loss, logits_BC
