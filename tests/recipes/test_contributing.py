@@ -48,7 +48,7 @@ def test_the_walks_work_as_written(copy, corpus):
             said.append(typed(["bash", "-ec", text], CORPUS=str(corpus), PYTHONPATH=str(copy)))
     assert len(said) == 3
     experiments = {path.parent.name for path in Path(copy).glob("egs/my_corpus/exp/*/report.html")}
-    assert experiments == {"mean_net", "focal"}
-    config = (copy / "egs/my_corpus/exp/focal/config.yaml").read_text()
-    assert "MeanNet" in config and "Focal" in config
+    assert experiments == {"mean_net", "smoothed"}
+    config = (copy / "egs/my_corpus/exp/smoothed/config.yaml").read_text()
+    assert "MeanNet" in config and "Smoothed" in config
     assert "calibration" in said[2].lower()  # a head without posterior says that it needs it

@@ -1,6 +1,8 @@
 """Embeddings to logits and losses. Importing makes the short class names known to configurations."""
 
 from wedefense_lite.heads.base import Head
-from wedefense_lite.heads.cross_entropy import CrossEntropy
+from wedefense_lite.heads.cosine import AAM, AMSoftmax, ASoftmax, OCSoftmax, P2SGrad
+from wedefense_lite.heads.cross_entropy import CrossEntropy, Focal
+from wedefense_lite.heads.triplet import WithTriplet
 
-__all__ = ["CrossEntropy", "Head"]
+__all__ = ["AAM", "AMSoftmax", "ASoftmax", "CrossEntropy", "Focal", "Head", "OCSoftmax", "P2SGrad", "WithTriplet"]

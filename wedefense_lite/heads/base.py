@@ -2,7 +2,10 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
+
+from wedefense_lite.files import InputError
 
 
 class Head(nn.Module, ABC):
@@ -10,12 +13,27 @@ class Head(nn.Module, ABC):
 
     The first constructor argument is the size of the embedding.
 
+    Args:
+        class_weights: weights ``[spoof, bonafide]`` of the utterances in the loss; the weighted sum is
+            divided by the sum of the weights, as PyTorch does. They shift the prior that the logits
+            hold, and the LLR stage is told so.
+
     Attributes:
         has_posterior: the softmax of the logits is a posterior probability under the class prior
             the loss saw. Where it isn't, scores need affine calibration before they are LLRs.
+
+    Raises:
+        InputError: a class weight that is not positive, which no prior can be read from.
     """
 
     has_posterior: bool
+
+    def __init__(self, class_weights: tuple[float, float] | None = None):
+        super().__init__()
+        if class_weights is not None and not all(weight > 0 for weight in class_weights):
+            raise InputError(f"class_weights are {list(class_weights)}, expected positive numbers")
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
 
     @abstractmethod
     def forward(self, embedding_BE: Tensor) -> Tensor:
@@ -30,6 +48,16 @@ class Head(nn.Module, ABC):
             labels_B: 0 for spoof, 1 for bona fide.
         """
 
+    def weighted_mean(self, values_B: Tensor, labels_B: Tensor) -> Tensor:
+        """Mean of the utterances' losses, each with the weight of its class."""
+        if self.class_weights is None:
+            return values_B.mean()
+        weights_B = self.class_weights[labels_B]
+        return (weights_B * values_B).sum() / weights_B.sum()
+
     def seen_prior(self, sampled_prior: list[float]) -> list[float]:
         """Class prior that the loss saw, given the shares ``[spoof, bonafide]`` of the samples."""
-        return sampled_prior
+        if self.class_weights is None:
+            return sampled_prior
+        shares = [share * weight for share, weight in zip(sampled_prior, self.class_weights.tolist())]
+        return [share / sum(shares) for share in shares]

@@ -1,0 +1,54 @@
+"""A triplet term beside another loss."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeFloat
+from torch import Tensor, nn
+
+from wedefense_lite.heads.base import Head
+from wedefense_lite.heads.cross_entropy import CrossEntropy
+
+
+class WithTriplet(Head):
+    """The logits and the loss of another head, plus a triplet loss with class centres on the embeddings.
+
+    For each embedding, ``max(0, margin + distance to its own centre - distance to the other centre)``; the
+    centres are learned, distances are Euclidean, and an utterance's weight is that of its class in the other
+    head. This is the binary triplet centre loss of Rostami et al., "Efficient attention branch network with
+    combined loss function", 2021, as their code has it, with its defaults; there it stands beside a focal loss
+    with class weights. The centres don't enter the logits, so these hold a posterior where the other head's do.
+
+    Args:
+        embed_dim: size of the embedding.
+        head: the other head.
+        weight: of the triplet term.
+        margin: of the triplet term, in units of the embedding.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        head: Callable[[int], Head] = CrossEntropy,
+        weight: NonNegativeFloat = 0.005,
+        margin: NonNegativeFloat = 32.0,
+    ):
+        super().__init__()
+        self.head = head(embed_dim)
+        self.weight, self.margin = weight, margin
+        self.centers = nn.Parameter(torch.randn(2, embed_dim))
+        self.has_posterior = self.head.has_posterior
+
+    def forward(self, embedding_BE: Tensor) -> Tensor:
+        return self.head(embedding_BE)
+
+    def loss(self, embedding_BE: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        loss, logits_BC = self.head.loss(embedding_BE, labels_B)
+        distance_BC = (embedding_BE.float().unsqueeze(1) - self.centers).norm(dim=-1)
+        is_own_BC = F.one_hot(labels_B, 2).bool()
+        triplet_B = F.relu(self.margin + distance_BC[is_own_BC] - distance_BC[~is_own_BC])
+        return loss + self.weight * self.head.weighted_mean(triplet_B, labels_B), logits_BC
+
+    def seen_prior(self, sampled_prior: list[float]) -> list[float]:
+        return self.head.seen_prior(sampled_prior)
