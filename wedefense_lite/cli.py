@@ -3,9 +3,11 @@
 import inspect
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import NoReturn
 
 from jsonargparse import ArgumentParser
 from tqdm import tqdm
@@ -13,6 +15,26 @@ from tqdm import tqdm
 from wedefense_lite.files import InputError
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+# Lines of jsonargparse's messages that repeat what stands around them.
+NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|- Expected a <class 'NoneType'>|Given value")
+
+
+class Parser(ArgumentParser):
+    """Options that can't be shortened; what is wrong with them is told in one line."""
+
+    def __init__(self, **options):
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:
+            super().error(message, ex)
+        self.exit(2, f"{self.prog}: error: {in_one_line(message)} (--help lists the options)\n")
+
+
+def in_one_line(message: str) -> str:
+    """A message of jsonargparse without its layout."""
+    lines = (line.strip() for line in message.splitlines())
+    return " ".join(line.removeprefix("- ") for line in lines if not NOISE.match(line))
 
 
 def run(function: Callable, positional: bool = False) -> None:
@@ -25,7 +47,7 @@ def run(function: Callable, positional: bool = False) -> None:
         function: the entry point; its return value is dropped.
         positional: parameters without a default are positional arguments, not required options.
     """
-    parser = ArgumentParser(description=(function.__doc__ or "").split("\n\n")[0], allow_abbrev=False)
+    parser = Parser(description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
     options = inspect.signature(function).parameters.values()
     flags = {f"--{option.name}" for option in options if option.annotation is bool}

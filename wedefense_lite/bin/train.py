@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jsonargparse import ArgumentParser
 
 from wedefense_lite import __version__, cli
 from wedefense_lite.dataset.index import read_index
@@ -125,9 +124,9 @@ def _tensorboard(exp_dir: Path):
     return on_epoch
 
 
-def _parser() -> ArgumentParser:
+def _parser() -> cli.Parser:
     names = "\n".join(f"  --{short} for --{full}" for short, full in SHORT_NAMES.items())
-    parser = ArgumentParser(description=f"{__doc__}\n\nShort names:\n{names}", allow_abbrev=False)
+    parser = cli.Parser(description=f"{__doc__}\n\nShort names:\n{names}")
     parser.add_argument("--config", action="config", help="YAML of a system, as in conf/")
     add_sections(parser)
     parser.add_function_arguments(train, skip={"experiment"}, as_positional=False)

@@ -13,7 +13,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
-from wedefense_lite import dataset, frontends, heads, models
+from wedefense_lite import cli, dataset, frontends, heads, models
 from wedefense_lite.dataset.config import DataConfig
 from wedefense_lite.files import InputError
 from wedefense_lite.training.schedules import Schedule
@@ -114,8 +114,8 @@ def build(arguments: Namespace) -> Experiment:
     return Experiment(objects.system, objects.data, objects.training, parser.dump(sections))
 
 
-def _section_parser() -> ArgumentParser:
-    parser = ArgumentParser(exit_on_error=False)
+def _section_parser() -> cli.Parser:
+    parser = cli.Parser(exit_on_error=False)
     add_sections(parser)
     return parser
 
@@ -130,5 +130,5 @@ def load_experiment(path: str | Path) -> Experiment:
     try:
         arguments = parser.parse_path(path)
     except (ArgumentError, OSError, TypeError) as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {cli.in_one_line(str(error))}") from error
     return build(arguments)
