@@ -10,9 +10,11 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         embed_dim: size of the embedding (E).
+        min_frames: the fewest frames that it can make an embedding of.
     """
 
     embed_dim: int
+    min_frames: int = 1
 
     @abstractmethod
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from wedefense_lite.dataset.audio import few
 from wedefense_lite.dataset.loader import Batch
+from wedefense_lite.files import InputError
 from wedefense_lite.frontends import Frontend, SpecAugment
 from wedefense_lite.heads import Head
 from wedefense_lite.models import Backbone
@@ -56,6 +58,9 @@ class Detection(Task):
         frames_BFD, frame_lengths_B = self.frontend(batch.wav_BT, batch.lengths_B)
         if self.spec_augment is not None:
             frames_BFD = self.spec_augment(frames_BFD)
+        if frames_BFD.shape[1] < self.model.min_frames:
+            model = f"{type(self.model).__name__} needs at least {self.model.min_frames}"
+            raise InputError(f"{few(batch.keys)}: {frames_BFD.shape[1]} frames, but {model}")
         return frames_BFD, frame_lengths_B
 
     def embed(self, batch: Batch) -> Tensor:
