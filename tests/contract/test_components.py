@@ -23,7 +23,9 @@ def wavs(batch: int, seconds: float, seed: int = 0) -> tuple[torch.Tensor, torch
     return noise, torch.full((batch,), samples)
 
 
-def frames(batch: int, count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def frames(cls: type, batch: int, count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """So many frames of 10 ms, or samples of as many seconds for a backbone that is made for samples."""
+    count *= 160 if cls.min_frames > count else 1
     values = torch.randn(batch, count, DIM, generator=torch.Generator().manual_seed(seed))
     return values, torch.full((batch,), count)
 
@@ -41,7 +43,7 @@ def output(cls: type, module=None, batch: int = 3) -> torch.Tensor:
     module = module or instance(cls)
     if cls in FRONTENDS:
         return module(*wavs(batch, 1))[0]
-    return module(*frames(batch, 98)) if cls in BACKBONES else module(embeddings(batch))
+    return module(*frames(cls, batch, 98)) if cls in BACKBONES else module(embeddings(batch))
 
 
 def test_the_walk_finds_components():
@@ -81,7 +83,7 @@ def test_front_ends_leave_a_gradient_on_the_waveform(cls):
 @pytest.mark.parametrize("cls", BACKBONES)
 def test_backbones_give_an_embedding_for_short_and_long_audio(cls, count):
     backbone = instance(cls)
-    found = backbone(*frames(2, count))
+    found = backbone(*frames(cls, 2, count))
     assert found.shape == (2, backbone.embed_dim)
     assert found.isfinite().all()
 
@@ -89,8 +91,9 @@ def test_backbones_give_an_embedding_for_short_and_long_audio(cls, count):
 @pytest.mark.parametrize("cls", BACKBONES)
 def test_gradients_reach_every_parameter_of_a_backbone_and_its_input(cls):
     backbone = instance(cls).train()
-    values, lengths = frames(4, 98)
-    backbone(values.requires_grad_(), lengths).square().sum().backward()
+    values, lengths = frames(cls, 4, 98)
+    embedding, loss = backbone.embed_with_loss(values.requires_grad_(), lengths, torch.tensor([SPOOF, BONAFIDE] * 2))
+    (embedding.square().sum() + loss).backward()
     for name, parameter in [("input", values), *backbone.named_parameters()]:
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
@@ -102,7 +105,8 @@ def test_gradients_do_not_depend_on_the_convolution_library(cls):
     for enabled in (True, False):
         backbone = instance(cls)
         with torch.backends.mkldnn.flags(enabled=enabled):
-            backbone(*frames(2, 98)).square().sum().backward()
+            embedding, loss = backbone.embed_with_loss(*frames(cls, 2, 98), torch.tensor([SPOOF, BONAFIDE]))
+            (embedding.square().sum() + loss).backward()
         found.append([parameter.grad for parameter in backbone.parameters()])
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
@@ -159,7 +163,7 @@ def test_a_batch_of_equal_lengths_is_its_utterances(cls):
     if cls in HEADS:
         singles = [module(row[None]) for row in embeddings(3)]
     else:
-        values, lengths = wavs(3, 1) if cls in FRONTENDS else frames(3, 98)
+        values, lengths = wavs(3, 1) if cls in FRONTENDS else frames(cls, 3, 98)
         singles = [module(value[None], length[None]) for value, length in zip(values, lengths)]
         singles = [single[0] if cls in FRONTENDS else single for single in singles]
     torch.testing.assert_close(torch.cat(singles), batch, rtol=1e-5, atol=1e-5)
