@@ -38,7 +38,7 @@ def average_model(
         min_epoch: leave out earlier epochs.
         max_epoch: leave out later epochs.
         bn_data: training list on which batch-norm statistics are computed anew, because averaged
-            weights have other activations than any of the models had.
+            weights have other activations than any of the models had; a single model keeps its own.
         data_type: kind of that list.
         config: configuration of the model, needed with ``bn_data``; by default the one in the
             folder above ``src_path``.
@@ -53,7 +53,7 @@ def average_model(
         if state["config_hash"] != states[-1]["config_hash"]:
             raise InputError(f"{path}: trained with another configuration than {sources[-1]}")
     state = states[-1] | {"model": mean_weights([state["model"] for state in states])}
-    if bn_data is not None:
+    if bn_data is not None and len(states) > 1:
         config = config or str(folder.parent / "config.yaml")
         state["model"] = recompute_batch_norm(state, config, bn_data, data_type, gpus)
     checkpoint.save(dst_model, state)
