@@ -13,7 +13,7 @@ from wedefense_lite.heads import Head
 from wedefense_lite.models import Backbone
 
 torch.set_num_threads(1)
-SMALL = {"channels": 4, "embed_dim": 8}
+SMALL = {"channels": 4, "embed_dim": 8, "scale": 2}
 RATE = 16000
 
 

@@ -1,23 +1,30 @@
 """ResNet over time and frequency with statistics pooling."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense_lite.models.base import Backbone
+from wedefense_lite.models.blocks import SqueezeExcitation
 from wedefense_lite.models.pooling import as_maps, halved, statistics_pooling
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut (He et al., CVPR 2016, figure 5, left)."""
+    """Two 3 x 3 convolutions and a shortcut (He et al., CVPR 2016, figure 5, left).
 
-    def __init__(self, in_channels: int, channels: int, stride: int):
+    With ``se_ratio``, squeeze-and-excitation of that ratio before the sum (Hu et al., CVPR 2018).
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int, se_ratio: int = 0):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
+        self.gates = SqueezeExcitation(channels, max(1, channels // se_ratio)) if se_ratio else nn.Identity()
         self.stride = stride
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != channels:
@@ -28,7 +35,27 @@ class BasicBlock(nn.Module):
         # The stride is taken outside the 1 x 1 convolution: inside, its gradient on CPUs is wrong or
         # overwrites memory with fewer than 16 channels (https://github.com/uxlfoundation/oneDNN/issues/6035).
         kept_BCDF = maps_BCDF[..., :: self.stride, :: self.stride]
-        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(kept_BCDF))
+        return F.relu(self.gates(self.bn2(self.conv2(hidden))) + self.shortcut(kept_BCDF))
+
+
+def stacked(
+    block: Callable[[int, int, int], nn.Module], in_channels: int, channels: int, blocks: tuple[int, ...], expansion=1
+) -> nn.Sequential:
+    """Stages of blocks. Every stage but the first has double channels and halves time and frequency.
+
+    Args:
+        block: made of the channels of its input, its own, and its stride.
+        in_channels: of the first block's input.
+        channels: of the first stage.
+        blocks: of each stage.
+        expansion: channels of a block's output, over its own.
+    """
+    made = []
+    for stage, count in enumerate(blocks):
+        for number in range(count):
+            made.append(block(in_channels, channels * 2**stage, 2 if stage > 0 and number == 0 else 1))
+            in_channels = channels * 2**stage * expansion
+    return nn.Sequential(*made)
 
 
 class ResNet(Backbone):
@@ -43,6 +70,8 @@ class ResNet(Backbone):
         blocks: residual blocks of each stage; every stage but the first halves time and frequency.
         embed_dim: size of the embedding.
         stem_stride: 2 halves time and frequency at once, for a quarter of the work; WeSpeaker has 1.
+        se_ratio: squeeze-and-excitation in every block, to so many times fewer channels; 0 for none,
+            16 in Hu et al. (CVPR 2018), which makes 4.13 M parameters.
     """
 
     def __init__(
@@ -52,20 +81,15 @@ class ResNet(Backbone):
         blocks: tuple[int, ...] = (2, 2, 2, 2),
         embed_dim: int = 256,
         stem_stride: Literal[1, 2] = 1,
+        se_ratio: int = 0,
     ):
         super().__init__()
         self.embed_dim = embed_dim
         self.conv1 = nn.Conv2d(1, channels, 3, stem_stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        stages, in_channels = [], channels
-        for stage, count in enumerate(blocks):
-            out_channels, stride = channels * 2**stage, 1 if stage == 0 else 2
-            for block in range(count):
-                stages.append(BasicBlock(in_channels, out_channels, stride if block == 0 else 1))
-                in_channels = out_channels
-        self.stages = nn.Sequential(*stages)
+        self.stages = stacked(partial(BasicBlock, se_ratio=se_ratio), channels, channels, blocks)
         self.halvings = len(blocks) - 1 + (stem_stride == 2)
-        statistics = 2 * in_channels * halved(input_dim, self.halvings)
+        statistics = 2 * channels * 2 ** (len(blocks) - 1) * halved(input_dim, self.halvings)
         # Means and deviations differ in scale by orders of magnitude; brought to one scale, a
         # small corpus is learned from in fewer steps. It has no parameters.
         self.scale = nn.BatchNorm1d(statistics, affine=False)
