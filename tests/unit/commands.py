@@ -1,11 +1,17 @@
 """Run an entry point in this process, as from the command line."""
 
+import runpy
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
 
 import pytest
 
 from wedefense_lite import cli
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, function: Callable, *words: object, positional: bool = False) -> None:
@@ -23,3 +29,15 @@ def refused(monkeypatch, capsys, function, *words: object, positional: bool = Fa
     assert stop.value.code == 2
     assert len(errors) == 1 and lines[-1] == errors[0]
     return errors[0]
+
+
+def run_script(folder: Path, script: str, *words: object) -> tuple[int, str]:
+    """Exit status and standard error of a script of ours, typed in ``folder``."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as said:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [script, *map(str, words)])
+        try:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        except SystemExit as stop:
+            return stop.code, said.getvalue()
+    return 0, said.getvalue()

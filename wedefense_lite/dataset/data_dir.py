@@ -1,15 +1,17 @@
 """Data directories ``data/<set>/``: written by the preparation of a corpus, checked before use.
 
 All files are sorted as ``LC_ALL=C`` sorts. ``wav.scp utt2lab utt2dur utt2spk utt2attack`` have a line
-an utterance; ``lab2utt spk2utt lab2num_utts cm_key_file.txt`` follow from these.
+an utterance; ``lab2utt spk2utt lab2num_utts cm_key_file.txt`` follow from these. Where a corpus says
+more of its utterances, ``meta.tsv`` has it, a table with a header.
 """
 
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from wedefense_lite.dataset.audio import Utterance, few, measured
@@ -19,17 +21,19 @@ from wedefense_lite.labels import BONAFIDE, LABELS
 
 NO_ATTACK = "-"
 COLUMNS = {"wav.scp": "wav", "utt2lab": "label", "utt2spk": "speaker", "utt2attack": "attack"}
-KEY_FILE = "cm_key_file.txt"
+KEY_FILE, META_FILE = "cm_key_file.txt", "meta.tsv"
 
 
 class Trial(NamedTuple):
-    """One line of a corpus's protocol: an utterance, its audio file, label, speaker and attack."""
+    """One line of a corpus's protocol: an utterance, its audio file, label, speaker and attack, and what
+    else is known of it, by column; all trials of a set have the same columns."""
 
     key: str
     wav: str
     label: str
     speaker: str
     attack: str = NO_ATTACK
+    meta: Mapping[str, str] = MappingProxyType({})
 
 
 def durations(wavs: dict[str, str], sample_rate: int, num_threads: int) -> dict[str, str]:
@@ -62,7 +66,8 @@ def write_data_dirs(
 
     Args:
         sets: name of a set to its trials.
-        counts: set to label to the number of utterances that the corpus's publishers state.
+        counts: set to label to the number of utterances that the corpus's publishers state, for some
+            or all of the sets.
         sample_rate: the rate in Hz that all files must have.
 
     Raises:
@@ -73,9 +78,10 @@ def write_data_dirs(
         have = Counter(trial.label for trial in trials)
         if unknown := have.keys() - set(LABELS):
             raise InputError(f"{name}: labels {sorted(unknown)}, expected {LABELS}")
-        if counts and have != counts[name]:
+        published = (counts or {}).get(name, have)
+        if have != published:
             hint = "--expect_counts false accepts a part of the corpus"
-            raise InputError(f"{name}: {dict(have)} listed, {counts[name]} published; {hint}")
+            raise InputError(f"{name}: {dict(have)} listed, {published} published; {hint}")
     check_keys(data_dir, [trial.key for trials in sets.values() for trial in trials])
     wavs = {trial.key: trial.wav for trials in sets.values() for trial in trials}
     seconds = durations(wavs, sample_rate, num_threads)
@@ -87,6 +93,11 @@ def write_data_dirs(
         write_lines(Path(data_dir, name, KEY_FILE), map("\t".join, tables.pop(KEY_FILE).items()))
         for file, table in tables.items():
             write_table(Path(data_dir, name, file), table)
+        if rows and rows[0].meta:
+            header = "\t".join(["filename", *rows[0].meta])
+            lines = ("\t".join([row.key, *row.meta.values()]) for row in rows)
+            write_lines(Path(data_dir, name, META_FILE), [header, *lines])
+        logging.info("wrote %s: %s", Path(data_dir, name), dict(Counter(tables["utt2lab"].values())))
 
 
 def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:

@@ -1,42 +1,56 @@
-"""ASVspoof 2019 LA, as published, to data directories."""
+"""ASVspoof 2019, as published, to data directories: logical access (LA) or physical access (PA)."""
 
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import Trial, write_data_dirs
-from wedefense_lite.files import read_rows
+from wedefense_lite.dataset.data_dir import write_data_dirs
+from wedefense_lite.dataset.protocol import read_protocol
 
 PROTOCOLS = {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}
+COLUMNS = {"LA": "speaker key - attack label", "PA": "speaker key environment attack label"}
 COUNTS = {
-    "train": {"bonafide": 2580, "spoof": 22800},
-    "dev": {"bonafide": 2548, "spoof": 22296},
-    "eval": {"bonafide": 7355, "spoof": 63882},
+    "LA": {
+        "train": {"bonafide": 2580, "spoof": 22800},
+        "dev": {"bonafide": 2548, "spoof": 22296},
+        "eval": {"bonafide": 7355, "spoof": 63882},
+    },
+    "PA": {
+        "train": {"bonafide": 5400, "spoof": 48600},
+        "dev": {"bonafide": 5400, "spoof": 24300},
+        "eval": {"bonafide": 18090, "spoof": 116640},
+    },
 }
 
 
-def read_protocol(corpus: Path, name: str) -> list[Trial]:
-    """Trials of one set. The flac folders hold speaker enrolment too, so the protocol decides."""
-    protocol = corpus / f"ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.{PROTOCOLS[name]}.txt"
-    flac = corpus / f"ASVspoof2019_LA_{name}/flac"
-    return [
-        Trial(key, f"{flac / key}.flac", label, speaker, attack)
-        for _, (speaker, key, _, attack, label) in read_rows(protocol, columns=5)
-    ]
-
-
-def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, num_threads: PositiveInt = 8):
-    """Write data/{train,dev,eval} from the protocols of ASVspoof 2019 LA.
+def prepare_data(
+    corpus_dir: str,
+    data_dir: str = "data",
+    access: Literal["LA", "PA"] = "LA",
+    expect_counts: bool = True,
+    num_threads: PositiveInt = 8,
+):
+    """Write data/{train,dev,eval} from the protocols: the flac folders hold speaker enrolment too.
 
     Args:
-        corpus_dir: folder that holds LA/, as published.
+        corpus_dir: folder that holds LA/ or PA/, as published.
         data_dir: folder to write train/, dev/ and eval/ into.
+        access: the half of the corpus.
         expect_counts: refuse protocols that don't have the published numbers of utterances.
         num_threads: threads that read the headers of the audio files.
     """
-    sets = {name: read_protocol(Path(corpus_dir) / "LA", name) for name in PROTOCOLS}
-    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None, num_threads=num_threads)
+    corpus, stem = Path(corpus_dir, access), f"ASVspoof2019_{access}"
+    sets = {
+        name: read_protocol(
+            corpus / f"{stem}_cm_protocols/ASVspoof2019.{access}.cm.{ending}.txt",
+            COLUMNS[access],
+            corpus / f"{stem}_{name}/flac",
+        )
+        for name, ending in PROTOCOLS.items()
+    }
+    write_data_dirs(data_dir, sets, COUNTS[access] if expect_counts else None, num_threads=num_threads)
 
 
 if __name__ == "__main__":

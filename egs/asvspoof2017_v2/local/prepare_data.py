@@ -1,0 +1,38 @@
+"""ASVspoof 2017 version 2 (replayed speech), as published, to data directories."""
+
+from pathlib import Path
+
+from jsonargparse.typing import PositiveInt
+
+from wedefense_lite import cli
+from wedefense_lite.dataset.data_dir import write_data_dirs
+from wedefense_lite.dataset.protocol import read_protocol
+
+PROTOCOLS = {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}
+COLUMNS = "key label speaker phrase environment playback recording"
+COUNTS = {
+    "train": {"bonafide": 1507, "spoof": 1507},
+    "dev": {"bonafide": 760, "spoof": 950},
+    "eval": {"bonafide": 1298, "spoof": 12008},
+}
+
+
+def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, num_threads: PositiveInt = 8):
+    """Write data/{train,dev,eval}. What the corpus calls genuine is our bonafide; ids lose their ``.wav``.
+
+    Args:
+        corpus_dir: folder that holds protocol_V2 and ASVspoof2017_V2_{train,dev,eval}.
+        data_dir: folder to write train/, dev/ and eval/ into.
+        expect_counts: refuse protocols that don't have the published numbers of utterances.
+        num_threads: threads that read the headers of the audio files.
+    """
+    sets = {}
+    for name, ending in PROTOCOLS.items():
+        protocol = Path(corpus_dir, f"protocol_V2/ASVspoof2017_V2_{ending}.txt")
+        folder = Path(corpus_dir, f"ASVspoof2017_V2_{name}")
+        sets[name] = read_protocol(protocol, COLUMNS, folder, extension=".wav", attack="replay")
+    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None, num_threads=num_threads)
+
+
+if __name__ == "__main__":
+    cli.run(prepare_data)

@@ -1,0 +1,52 @@
+"""One phase of ASVspoof 2021 LA or DF, as published, to a data directory."""
+
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse.typing import PositiveInt
+
+from wedefense_lite import cli
+from wedefense_lite.dataset.data_dir import write_data_dirs
+from wedefense_lite.dataset.protocol import read_protocol
+from wedefense_lite.files import InputError
+
+# The last four columns of DF are of the Voice Conversion Challenges' data.
+COLUMNS = {
+    "LA": "speaker key codec transmission attack label trim phase",
+    "DF": "speaker key codec source attack label trim phase vocoder - - - -",
+}
+COUNTS = {
+    "asvspoof2021_la_eval": {"bonafide": 14816, "spoof": 133360},
+    "asvspoof2021_df_eval": {"bonafide": 14869, "spoof": 519059},
+}
+
+
+def prepare_data(
+    corpus_dir: str,
+    task: Literal["LA", "DF"],
+    phase: Literal["progress", "eval", "hidden"],
+    data_dir: str = "data",
+    expect_counts: bool = True,
+    num_threads: PositiveInt = 8,
+):
+    """Write data/asvspoof2021_<task>_<phase>; columns of the keys that we have no file for are in meta.tsv.
+
+    Args:
+        corpus_dir: folder that holds ASVspoof2021_<task>_eval/flac and keys/<task>/CM/trial_metadata.txt.
+        task: logical access or speech deepfake.
+        phase: whose trials; the challenge's results are on eval, and other phases have other numbers.
+        data_dir: folder to write the data directory into.
+        expect_counts: refuse keys of phase eval that don't have the published numbers of utterances.
+        num_threads: threads that read the headers of the audio files.
+    """
+    keys = Path(corpus_dir, f"keys/{task}/CM/trial_metadata.txt")
+    trials = read_protocol(keys, COLUMNS[task], Path(corpus_dir, f"ASVspoof2021_{task}_eval/flac"))
+    trials = [trial for trial in trials if trial.meta["phase"] == phase]
+    if not trials:
+        raise InputError(f"{keys}: no trial of phase {phase}")
+    sets = {f"asvspoof2021_{task.lower()}_{phase}": trials}
+    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None, num_threads=num_threads)
+
+
+if __name__ == "__main__":
+    cli.run(prepare_data)

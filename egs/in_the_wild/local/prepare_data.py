@@ -1,0 +1,44 @@
+"""In-the-Wild, as published, to a data directory."""
+
+import csv
+from pathlib import Path
+
+from jsonargparse.typing import PositiveInt
+
+from wedefense_lite import cli
+from wedefense_lite.dataset.data_dir import Trial, write_data_dirs
+from wedefense_lite.dataset.protocol import make_trial
+from wedefense_lite.files import InputError, read_text
+
+COLUMNS = {"file": "key", "speaker": "speaker", "label": "label"}
+COUNTS = {"in_the_wild": {"bonafide": 19963, "spoof": 11816}}
+
+
+def read_meta(path: Path) -> list[Trial]:
+    """Trials of ``meta.csv``, whose names of speakers hold spaces (ours have ``_`` there)."""
+    rows = [(number, cells) for number, cells in enumerate(csv.reader(read_text(path).splitlines()), 1) if cells]
+    trials, expected = [], list(COLUMNS)
+    for number, cells in rows:
+        if len(cells) != len(COLUMNS) or (number == 1) != (cells == expected):
+            raise InputError(f"{path}:{number}: {','.join(cells)!r}, expected {','.join(expected)} below such a header")
+        if number > 1:
+            row = dict(zip(COLUMNS.values(), cells))
+            trials.append(make_trial(f"{path}:{number}", row, path.parent, extension=".wav"))
+    return trials
+
+
+def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, num_threads: PositiveInt = 8):
+    """Write data/in_the_wild.
+
+    Args:
+        corpus_dir: release_in_the_wild, the folder that holds meta.csv and the audio files.
+        data_dir: folder to write the data directory into.
+        expect_counts: refuse a meta.csv that doesn't have the published numbers of utterances.
+        num_threads: threads that read the headers of the audio files.
+    """
+    sets = {"in_the_wild": read_meta(Path(corpus_dir, "meta.csv"))}
+    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None, num_threads=num_threads)
+
+
+if __name__ == "__main__":
+    cli.run(prepare_data)
