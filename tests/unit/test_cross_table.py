@@ -1,0 +1,91 @@
+"""Systems by corpora."""
+
+import json
+
+import pytest
+from commands import refused, run
+
+from wedefense_lite.bin.cross_table import cross_table
+from wedefense_lite.metrics.costs import DEFAULT
+
+
+def write_results(folder, name, eer, min_dcf, **changes):
+    folder.mkdir(exist_ok=True)
+    results = {"n_bonafide": 10, "n_spoof": 90, "eer": eer, "min_dcf": min_dcf}
+    results |= {"cost": DEFAULT.as_dict(), "tie": "merge"} | changes
+    (folder / f"results_{name}.json").write_text(json.dumps(results))
+
+
+@pytest.fixture
+def systems(tmp_path):
+    """System a was scored on two sets, b on one of them."""
+    write_results(tmp_path / "a", "eval", 0.0083, 0.0275)
+    write_results(tmp_path / "a", "eval_calibrated", 0.0083, 0.0275)
+    write_results(tmp_path / "a", "in_the_wild", 0.4301, 1.0)
+    (tmp_path / "a/results_frames.json").write_text(json.dumps({"range_eer": 0.2}))
+    write_results(tmp_path / "b", "in_the_wild", 0.11336, 0.25)
+    return [tmp_path / "a", tmp_path / "b"]
+
+
+def print_table(monkeypatch, systems, *more):
+    run(monkeypatch, cross_table, "--exp_dirs", ",".join(map(str, systems)), *more)
+
+
+def test_rates_in_percent_and_empty_cells(monkeypatch, capsys, systems):
+    print_table(monkeypatch, systems)
+    line, *rows = capsys.readouterr().out.splitlines()
+    assert line == f"cost model of min DCF: {DEFAULT}"
+    assert rows == [
+        "   eval EER %  eval min DCF  in_the_wild EER %  in_the_wild min DCF",
+        "a        0.83        0.0275              43.01               1.0000",
+        "b                                        11.34               0.2500",
+    ]
+
+
+def test_json_and_markdown_of_chosen_sets(monkeypatch, tmp_path, systems):
+    files = ("--json", tmp_path / "t.json", "--markdown", tmp_path / "t.md")
+    print_table(monkeypatch, systems, "--sets", "in_the_wild,eval", *files)
+    assert json.loads((tmp_path / "t.json").read_text()) == {
+        "cost": DEFAULT.as_dict(),
+        "systems": {
+            "a": {"in_the_wild": {"eer": 0.4301, "min_dcf": 1.0}, "eval": {"eer": 0.0083, "min_dcf": 0.0275}},
+            "b": {"in_the_wild": {"eer": 0.11336, "min_dcf": 0.25}},
+        },
+    }
+    assert (tmp_path / "t.md").read_text().splitlines() == [
+        "| system | in_the_wild EER % | in_the_wild min DCF | eval EER % | eval min DCF |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| a | 43.01 | 1.0000 | 0.83 | 0.0275 |",
+        "| b | 11.34 | 0.2500 |  |  |",
+        "",
+        f"cost model of min DCF: {DEFAULT}",
+    ]
+
+
+def test_systems_of_one_name_are_told_apart(monkeypatch, capsys, tmp_path):
+    for seed in ("one", "two"):
+        (tmp_path / seed).mkdir()
+        write_results(tmp_path / seed / "x", "eval", 0.1, 0.2)
+    print_table(monkeypatch, [tmp_path / "one/x", tmp_path / "two/x"])
+    assert f"{tmp_path / 'two/x'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_spoof": 91}, "b on in_the_wild: in_the_wild 10 bona fide and 91 spoofed trials, but 10 bona fide and 90"),
+        ({"tie": "official"}, "b on in_the_wild: tie official, but merge in a on eval"),
+        ({"cost": DEFAULT.as_dict() | {"p_spoof": 0.5}}, "b on in_the_wild: cost {"),
+    ],
+)
+def test_numbers_that_can_not_be_compared_are_refused(monkeypatch, capsys, systems, changes, message):
+    write_results(systems[1], "in_the_wild", 0.11, 0.25, **changes)
+    assert message in refused(monkeypatch, capsys, cross_table, "--exp_dirs", ",".join(map(str, systems)))
+
+
+def test_a_folder_or_a_set_without_results_is_refused(monkeypatch, capsys, tmp_path, systems):
+    (tmp_path / "c").mkdir()
+    said = refused(monkeypatch, capsys, cross_table, "--exp_dirs", f"{systems[0]},{tmp_path / 'c'}")
+    assert f"{tmp_path / 'c'}: no results_*.json of detection" in said
+    said = refused(monkeypatch, capsys, cross_table, "--exp_dirs", systems[0], "--sets", "no")
+    assert "no results on no" in said
