@@ -211,10 +211,10 @@ def test_published_counts_are_those_of_the_publishers():
     for name in scripts:
         counts |= runpy.run_path(str(ROOT / f"egs/{name}/local/prepare_data.py"))["COUNTS"]
     la, pa = counts.pop("LA"), counts.pop("PA")
-    totals = {name: sum(of.values()) for name, of in counts.items()}
-    assert [sum(of.values()) for of in la.values()] == [25380, 24844, 71237]
-    assert [of["bonafide"] for of in la.values()] == [2580, 2548, 7355]
-    assert [sum(of.values()) for of in pa.values()] == [54000, 29700, 134730]
+    totals = {name: sum(of) for name, of in counts.items()}
+    assert [sum(of) for of in la.values()] == [25380, 24844, 71237]
+    assert [of.bonafide for of in la.values()] == [2580, 2548, 7355]
+    assert [sum(of) for of in pa.values()] == [54000, 29700, 134730]
     assert totals == {
         "train": 3014,
         "dev": 1710,

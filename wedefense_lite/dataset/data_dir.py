@@ -36,6 +36,13 @@ class Trial(NamedTuple):
     meta: Mapping[str, str] = MappingProxyType({})
 
 
+class Counts(NamedTuple):
+    """Numbers of utterances that a corpus's publishers state for a set."""
+
+    bonafide: int
+    spoof: int
+
+
 def durations(wavs: dict[str, str], sample_rate: int, num_threads: int) -> dict[str, str]:
     """``utt2dur`` of a ``wav.scp``, from the headers: seconds, to a tenth of a millisecond."""
     rows = measured([Utterance(key, wav) for key, wav in wavs.items()], sample_rate, num_threads)
@@ -58,7 +65,7 @@ def _derived(labels: dict[str, str], speakers: dict[str, str]) -> dict[str, dict
 def write_data_dirs(
     data_dir: str | Path,
     sets: dict[str, list[Trial]],
-    counts: dict[str, dict[str, int]] | None = None,
+    counts: dict[str, Counts] | None = None,
     sample_rate: int = 16000,
     num_threads: int = 8,
 ) -> None:
@@ -66,8 +73,7 @@ def write_data_dirs(
 
     Args:
         sets: name of a set to its trials.
-        counts: set to label to the number of utterances that the corpus's publishers state, for some
-            or all of the sets.
+        counts: what some or all of the sets must have.
         sample_rate: the rate in Hz that all files must have.
 
     Raises:
@@ -78,8 +84,7 @@ def write_data_dirs(
         have = Counter(trial.label for trial in trials)
         if unknown := have.keys() - set(LABELS):
             raise InputError(f"{name}: labels {sorted(unknown)}, expected {LABELS}")
-        published = (counts or {}).get(name, have)
-        if have != published:
+        if counts and name in counts and have != (published := counts[name]._asdict()):
             hint = "--expect_counts false accepts a part of the corpus"
             raise InputError(f"{name}: {dict(have)} listed, {published} published; {hint}")
     check_keys(data_dir, [trial.key for trials in sets.values() for trial in trials])

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-from jsonargparse.typing import PositiveInt
-
 from wedefense_lite import cli
 from wedefense_lite.dataset.data_dir import write_data_dirs
 from wedefense_lite.dataset.protocol import read_protocol
 
 
-def prepare_data(labels: str, wav_dir: str, name: str, data_dir: str = "data", num_threads: PositiveInt = 8):
+def prepare_data(labels: str, wav_dir: str, name: str, data_dir: str = "data"):
     """Write data/add2022_<name>. The labels say neither speakers nor attacks: they are "unknown".
 
     Args:
@@ -17,10 +15,9 @@ def prepare_data(labels: str, wav_dir: str, name: str, data_dir: str = "data", n
         wav_dir: folder of the audio files.
         name: of the part: dev, adaptation, track1 ...
         data_dir: folder to write the data directory into.
-        num_threads: threads that read the headers of the audio files.
     """
     trials = read_protocol(Path(labels), "key label", Path(wav_dir), extension=".wav")
-    write_data_dirs(data_dir, {f"add2022_{name}": trials}, num_threads=num_threads)
+    write_data_dirs(data_dir, {f"add2022_{name}": trials})
 
 
 if __name__ == "__main__":

@@ -5,16 +5,12 @@ from pathlib import Path
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import write_data_dirs
+from wedefense_lite.dataset.data_dir import Counts, write_data_dirs
 from wedefense_lite.dataset.protocol import read_protocol
 
 PROTOCOLS = {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}
 COLUMNS = "key label speaker phrase environment playback recording"
-COUNTS = {
-    "train": {"bonafide": 1507, "spoof": 1507},
-    "dev": {"bonafide": 760, "spoof": 950},
-    "eval": {"bonafide": 1298, "spoof": 12008},
-}
+COUNTS = {"train": Counts(1507, 1507), "dev": Counts(760, 950), "eval": Counts(1298, 12008)}
 
 
 def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, num_threads: PositiveInt = 8):

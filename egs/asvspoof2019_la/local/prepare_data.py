@@ -6,22 +6,14 @@ from typing import Literal
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import write_data_dirs
+from wedefense_lite.dataset.data_dir import Counts, write_data_dirs
 from wedefense_lite.dataset.protocol import read_protocol
 
 PROTOCOLS = {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}
 COLUMNS = {"LA": "speaker key - attack label", "PA": "speaker key environment attack label"}
 COUNTS = {
-    "LA": {
-        "train": {"bonafide": 2580, "spoof": 22800},
-        "dev": {"bonafide": 2548, "spoof": 22296},
-        "eval": {"bonafide": 7355, "spoof": 63882},
-    },
-    "PA": {
-        "train": {"bonafide": 5400, "spoof": 48600},
-        "dev": {"bonafide": 5400, "spoof": 24300},
-        "eval": {"bonafide": 18090, "spoof": 116640},
-    },
+    "LA": {"train": Counts(2580, 22800), "dev": Counts(2548, 22296), "eval": Counts(7355, 63882)},
+    "PA": {"train": Counts(5400, 48600), "dev": Counts(5400, 24300), "eval": Counts(18090, 116640)},
 }
 
 

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from jsonargparse.typing import PositiveInt
-
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import write_data_dirs
+from wedefense_lite.dataset.data_dir import Counts, write_data_dirs
 from wedefense_lite.dataset.protocol import read_protocol
 from wedefense_lite.files import InputError
 
@@ -15,10 +13,7 @@ COLUMNS = {
     "LA": "speaker key codec transmission attack label trim phase",
     "DF": "speaker key codec source attack label trim phase vocoder - - - -",
 }
-COUNTS = {
-    "asvspoof2021_la_eval": {"bonafide": 14816, "spoof": 133360},
-    "asvspoof2021_df_eval": {"bonafide": 14869, "spoof": 519059},
-}
+COUNTS = {"asvspoof2021_la_eval": Counts(14816, 133360), "asvspoof2021_df_eval": Counts(14869, 519059)}
 
 
 def prepare_data(
@@ -27,7 +22,6 @@ def prepare_data(
     phase: Literal["progress", "eval", "hidden"],
     data_dir: str = "data",
     expect_counts: bool = True,
-    num_threads: PositiveInt = 8,
 ):
     """Write data/asvspoof2021_<task>_<phase>; columns of the keys that we have no file for are in meta.tsv.
 
@@ -37,7 +31,6 @@ def prepare_data(
         phase: whose trials; the challenge's results are on eval, and other phases have other numbers.
         data_dir: folder to write the data directory into.
         expect_counts: refuse keys of phase eval that don't have the published numbers of utterances.
-        num_threads: threads that read the headers of the audio files.
     """
     keys = Path(corpus_dir, f"keys/{task}/CM/trial_metadata.txt")
     trials = read_protocol(keys, COLUMNS[task], Path(corpus_dir, f"ASVspoof2021_{task}_eval/flac"))
@@ -45,7 +38,7 @@ def prepare_data(
     if not trials:
         raise InputError(f"{keys}: no trial of phase {phase}")
     sets = {f"asvspoof2021_{task.lower()}_{phase}": trials}
-    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None, num_threads=num_threads)
+    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,13 @@
 import csv
 from pathlib import Path
 
-from jsonargparse.typing import PositiveInt
-
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import Trial, write_data_dirs
+from wedefense_lite.dataset.data_dir import Counts, Trial, write_data_dirs
 from wedefense_lite.dataset.protocol import make_trial
 from wedefense_lite.files import InputError, read_text
 
 COLUMNS = {"file": "key", "speaker": "speaker", "label": "label"}
-COUNTS = {"in_the_wild": {"bonafide": 19963, "spoof": 11816}}
+COUNTS = {"in_the_wild": Counts(19963, 11816)}
 
 
 def read_meta(path: Path) -> list[Trial]:
@@ -27,17 +25,16 @@ def read_meta(path: Path) -> list[Trial]:
     return trials
 
 
-def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, num_threads: PositiveInt = 8):
+def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True):
     """Write data/in_the_wild.
 
     Args:
         corpus_dir: release_in_the_wild, the folder that holds meta.csv and the audio files.
         data_dir: folder to write the data directory into.
         expect_counts: refuse a meta.csv that doesn't have the published numbers of utterances.
-        num_threads: threads that read the headers of the audio files.
     """
     sets = {"in_the_wild": read_meta(Path(corpus_dir, "meta.csv"))}
-    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None, num_threads=num_threads)
+    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None)
 
 
 if __name__ == "__main__":
