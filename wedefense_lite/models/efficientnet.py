@@ -15,31 +15,23 @@ STEM, TOP = 8, 320
 swish_conv = partial(conv_norm, activation=nn.SiLU, eps=1e-3, momentum=0.01)
 
 
-class InvertedBottleneck(nn.Module):
+def inverted_bottleneck(in_channels: int, expansion: int, channels: int, kernel: int, stride: int) -> nn.Sequential:
     """Expand, convolve each channel by itself, squeeze and excite, project (Tan and Le, ICML 2019)."""
-
-    def __init__(self, in_channels: int, expansion: int, channels: int, kernel: int, stride: int):
-        super().__init__()
-        hidden = in_channels * expansion
-        self.layers = nn.Sequential(
-            swish_conv(in_channels, hidden) if expansion > 1 else nn.Identity(),
-            swish_conv(hidden, hidden, kernel, stride, groups=hidden),
-            SqueezeExcitation(hidden, max(1, in_channels // 4), nn.SiLU),
-            swish_conv(hidden, channels, activation=nn.Identity),
-        )
-        self.has_shortcut = stride == 1 and in_channels == channels
-
-    def forward(self, maps_BCDF: Tensor) -> Tensor:
-        out_BCDF = self.layers(maps_BCDF)
-        return maps_BCDF + out_BCDF if self.has_shortcut else out_BCDF
+    hidden = in_channels * expansion
+    return nn.Sequential(
+        swish_conv(in_channels, hidden) if expansion > 1 else nn.Identity(),
+        swish_conv(hidden, hidden, kernel, stride, groups=hidden),
+        SqueezeExcitation(hidden, max(1, in_channels // 4), nn.SiLU),
+        swish_conv(hidden, channels, activation=nn.Identity),
+    )
 
 
 class EfficientNetA0(Backbone):
     """EfficientNet-A0 ("absolute zero", https://arxiv.org/abs/2012.15695) as EABN's official code makes it.
 
-    0.21 M parameters. Its only shortcut is in the first block, whose drop-connect probability is 0, so
-    there is none. Convolutions are padded alike at both ends. On ASVspoof 2019 PA eval, as the trunk of
-    an attention branch network (:class:`EABN`), it has a published EER of 0.86 %.
+    0.21 M parameters. Only the first block could have a shortcut, and in that code it has none.
+    Convolutions are padded alike at both ends. On ASVspoof 2019 PA eval, as the trunk of an attention
+    branch network (:class:`EABN`), it has a published EER of 0.86 %.
 
     Args:
         input_dim: features of a frame.
@@ -51,7 +43,7 @@ class EfficientNetA0(Backbone):
         super().__init__()
         self.embed_dim = embed_dim
         widths = [STEM] + [channels for _, channels, _, _ in A0]
-        blocks = [InvertedBottleneck(width, *block) for width, block in zip(widths, A0)]
+        blocks = [inverted_bottleneck(width, *block) for width, block in zip(widths, A0)]
         self.layers = nn.Sequential(swish_conv(1, STEM, 3, 2), *blocks, swish_conv(widths[-1], TOP))
         self.halvings = 1 + sum(stride == 2 for *_, stride in A0)
         self.embed = nn.Sequential(nn.Dropout(dropout), nn.Linear(TOP, embed_dim))
