@@ -17,7 +17,7 @@ def tdnn(in_channels: int, channels: int, kernel: int = 1, dilation: int = 1) ->
 
 
 class SERes2Block(nn.Module):
-    """Two layers around a dilated hierarchy of groups, squeeze-and-excitation, shortcut (figure 2)."""
+    """Two layers around a dilated hierarchy of groups, squeeze-and-excitation, shortcut (section 3.2)."""
 
     def __init__(self, channels: int, dilation: int, scale: int):
         super().__init__()

@@ -49,7 +49,7 @@ def statistics_pooling(maps_BCDF: Tensor, lengths_B: Tensor) -> Tensor:
 class AttentiveStatistics(nn.Module):
     """Mean and standard deviation over time, every channel with weights of its own for the frames.
 
-    Channel- and context-dependent attention of Desplanques et al. (Interspeech 2020), equations 1 to 3.
+    Channel- and context-dependent statistics pooling of Desplanques et al. (Interspeech 2020, section 3.1).
 
     Args:
         channels: of the frames.
