@@ -12,7 +12,7 @@ refuse() {
 declare -F fit > /dev/null || fit() { true; }
 : "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}"
 : "${config:=$root/conf/resnet18.yaml}" "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
-: "${train_options:=}" "${seed:=1}" "${num_avg:=5}" "${checkpoint:=}"
+: "${noise_data:=}" "${reverb_data:=}" "${train_options:=}" "${seed:=1}" "${num_avg:=5}" "${checkpoint:=}"
 : "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${score_batch_size:=1}" "${num_workers:=}"
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}"
 . "$root/tools/parse_options.sh"
@@ -67,6 +67,7 @@ if fit && run 3 "train"; then
     --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
     --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" \
     --seed "$seed" --num_avg "$num_avg" ${checkpoint:+--checkpoint "$checkpoint"} $workers \
+    ${noise_data:+--noise_data "$noise_data"} ${reverb_data:+--reverb_data "$reverb_data"} \
     "${train_words[@]}"
 fi
 
