@@ -30,6 +30,8 @@ setup(
     extras_require={
         # The mini corpus: G.722, and the WORLD vocoder (pyworld itself needs a compiler, and pkg_resources).
         "mini": ["av", "pyworld-prebuilt"],
+        # Codecs as augmentation; the wheel brings FFmpeg along.
+        "augment": ["av"],
         # Text to speech with the weights inside the wheel.
         "neural": ["hibari-tts", "onnxruntime"],
         "dev": ["kaldi-native-fbank", "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff"],

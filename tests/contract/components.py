@@ -1,13 +1,18 @@
 """Every component of the package, found by walking it, in a size that a test can afford."""
 
+import functools
 import importlib
 import inspect
 import pkgutil
+import tempfile
+from pathlib import Path
 
+import numpy as np
+import soundfile as sf
 import torch
 
 import wedefense_lite
-from wedefense_lite.dataset.augment import Augment
+from wedefense_lite.dataset.augment import Augment, Prepared
 from wedefense_lite.frontends import Frontend
 from wedefense_lite.heads import Head
 from wedefense_lite.models import Backbone
@@ -15,6 +20,17 @@ from wedefense_lite.models import Backbone
 torch.set_num_threads(1)
 SMALL = {"channels": 4, "embed_dim": 8, "scale": 2}
 RATE = 16000
+FOLDER = tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def audio_list() -> str:
+    """The ``wav.scp`` of a few noises, for the augmentations that need one."""
+    folder = Path(FOLDER.name)
+    for seed, kind in enumerate(("noise", "music", "speech")):
+        sf.write(folder / f"{kind}.wav", np.random.default_rng(seed).standard_normal(2 * RATE) / 10, RATE)
+    (folder / "wav.scp").write_text("".join(f"{path.stem} {path}\n" for path in sorted(folder.glob("*.wav"))))
+    return str(folder / "wav.scp")
 
 
 def modules() -> list:
@@ -40,6 +56,8 @@ def build(cls: type, *arguments, seed: int = 0):
     first = list(known)[: len(arguments)]
     options = {name: value for name, value in SMALL.items() if name in known and name not in first}
     made = cls(*arguments, **options)
+    if isinstance(made, Prepared):
+        made.prepare(audio_list())
     return made.eval() if isinstance(made, torch.nn.Module) else made
 
 

@@ -187,6 +187,7 @@ def test_saved_weights_load_strictly_and_give_the_same(cls, tmp_path):
 @pytest.mark.parametrize("cls", AUGMENTS)
 def test_augmentations_are_pure_functions_of_the_audio_and_the_chance_given(cls):
     augment, wav = build(cls), wavs(1, 1)[0][0].numpy()
+    wav[:4000] = wav[-4000:] = 0
     kept = wav.copy()
     augment.p = 1.0
     np.random.seed(0)  # noqa: NPY002  the global stream must have no say

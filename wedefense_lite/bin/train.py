@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from wedefense_lite import __version__, cli
+from wedefense_lite.dataset.augment import prepare
 from wedefense_lite.dataset.index import read_index
 from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
 from wedefense_lite.files import InputError, read_labels, write_json, write_text
@@ -44,6 +45,8 @@ def train(
     data_type: Literal["shard", "raw"] = "shard",
     gpus: str | None = None,
     checkpoint: str | None = None,
+    noise_data: str | None = None,
+    reverb_data: str | None = None,
 ) -> None:
     """Train a system on one or more processes; continue where ``exp_dir`` left off.
 
@@ -57,9 +60,12 @@ def train(
         data_type: kind of both lists.
         gpus: devices, as ``0,1`` or ``[0,1]``; accepted and unused without a GPU.
         checkpoint: start from the weights of this model; ``last.pt`` goes before it.
+        noise_data: wav.scp of noise, music and speech, for augmentation with AdditiveNoise.
+        reverb_data: wav.scp of room impulse responses, for augmentation with Reverberation.
     """
     if (val_data is None) != (val_label is None):
         raise InputError("--val_data and --val_label go together")
+    prepare(experiment.data.augment, noise_data=noise_data, reverb_data=reverb_data)
     place = join(gpus)
     data, seed = experiment.data, experiment.training.seed
     train_index = read_index(train_data, data_type, read_labels(train_label))

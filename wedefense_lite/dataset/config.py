@@ -34,3 +34,7 @@ class DataConfig:
     num_workers: NonNegativeInt = 0
     balance_classes: bool = False
     shuffle_window: NonNegativeInt = 0
+
+    def __post_init__(self):
+        for augment in self.augment:
+            augment.sample_rate = self.sample_rate

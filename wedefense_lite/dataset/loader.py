@@ -52,11 +52,16 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> tuple[T
     train = seed is not None
     count = round((config.crop_seconds if train else config.eval_seconds) * config.sample_rate)
     rng = np.random.default_rng(seed) if train else None
-    wav = audio.read(utterance, config.sample_rate, count, rng)
-    if train and config.augment:
+    augments = config.augment if train else []
+    # Augmentation that shortens gets more, so that what comes out is a crop of the length asked for.
+    needed = math.ceil(count * math.prod(augment.stretch for augment in augments))
+    wav = audio.read(utterance, config.sample_rate, needed, rng)
+    if augments:
         wav = _as_float(torch.from_numpy(wav)).numpy()
-        for augment in config.augment:
+        for augment in augments:
             wav = augment(wav, rng)
+        if 0 < count < len(wav):
+            wav = wav[int(rng.integers(len(wav) - count + 1)) :][:count]
     length = len(wav)
     if length < count and config.pad == "repeat":
         wav, length = np.resize(wav, count), count

@@ -1,0 +1,103 @@
+"""Noise and rooms from files, of which only the part that is needed is read."""
+
+import numpy as np
+from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
+from scipy.signal import oaconvolve
+
+from wedefense_lite.dataset import audio
+from wedefense_lite.dataset.audio import Utterance
+from wedefense_lite.dataset.augment import Prepared, Range, mixed, power, with_power
+from wedefense_lite.files import InputError, read_table
+
+
+class FromFiles(Prepared):
+    """An augmentation that draws from the audio files of a ``wav.scp``.
+
+    Attributes:
+        files: by kind; an id begins with the name of its kind.
+    """
+
+    def __init__(self, p: float, kinds: tuple[str, ...]):
+        super().__init__(p)
+        self.files: dict[str, list[Utterance]] = dict.fromkeys(kinds, [])
+
+    def prepare(self, wav_scp: str | None) -> None:
+        """Read the list and the header of a first file of each kind; see :meth:`Prepared.prepare`."""
+        if wav_scp is None:
+            raise InputError(f"{type(self).__name__} in the configuration needs --{self.option}, a wav.scp")
+        rows = [Utterance(key, path) for key, path in read_table(wav_scp).items()]
+        for kind in self.files:
+            self.files[kind] = [row for row in rows if row.key.startswith(kind)]
+            if not self.files[kind]:
+                raise InputError(f"{wav_scp}: no ids that begin with {kind!r}, which {type(self).__name__} draws from")
+            audio.measured(self.files[kind][:1], self.sample_rate)
+
+    def draw(self, kind: str, samples: int, rng: np.random.Generator, anywhere: bool = True) -> np.ndarray:
+        """A part of a file of a kind, float32, of that many samples at most; from anywhere or the beginning."""
+        row = self.files[kind][rng.integers(len(self.files[kind]))]
+        wav = audio.read(row, self.sample_rate, samples, rng if anywhere else None).astype(np.float32)
+        if not wav.any() and not anywhere:
+            raise InputError(f"{row.key}: {row.path}: digital silence")
+        return wav
+
+
+class AdditiveNoise(FromFiles):
+    """Noise, music, or babble of several talkers, from the ``wav.scp`` given as ``--noise_data``.
+
+    Ids begin with ``noise``, ``music`` or ``speech``, as ``tools/prepare_noise.py`` writes them for MUSAN
+    (Snyder et al., 2015). Each kind is as likely as another. The ratios and the number of talkers are those of
+    Kaldi's recipes for x-vectors (``egs/voxceleb/v2``), as ranges. Shorter files are repeated.
+
+    Args:
+        p: probability in [0, 1] that an utterance is changed.
+        noise_snr: lowest and highest ratio of the mean powers in dB for noise; null leaves this kind out.
+        music_snr: the same for music.
+        babble_snr: the same for babble: its talkers are equally loud, and taken together.
+        talkers: lowest and highest number of files in a babble.
+    """
+
+    option = "noise_data"
+
+    def __init__(
+        self,
+        p: ClosedUnitInterval = 0.5,
+        noise_snr: Range | None = (0.0, 15.0),
+        music_snr: Range | None = (5.0, 15.0),
+        babble_snr: Range | None = (13.0, 20.0),
+        talkers: tuple[int, int] = (3, 7),
+    ):
+        snr = {"noise": noise_snr, "music": music_snr, "speech": babble_snr}
+        self.snr_db = {kind: limits for kind, limits in snr.items() if limits is not None}
+        super().__init__(p, tuple(self.snr_db))
+        self.talkers = talkers
+
+    def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        kind = rng.choice(list(self.files))
+        count = rng.integers(*self.talkers, endpoint=True) if kind == "speech" else 1
+        parts = [np.resize(self.draw(kind, len(wav), rng), len(wav)) for _ in range(count)]
+        noise = sum(with_power(part, 1.0) for part in parts)
+        return mixed(wav, noise, rng.uniform(*self.snr_db[kind]))
+
+
+class Reverberation(FromFiles):
+    """A room impulse response from the ``wav.scp`` given as ``--reverb_data``, convolved with the utterance.
+
+    The strongest tap, the direct path, stays where the utterance was, and the mean power is kept (Ko et al., "A
+    study on data augmentation of reverberant speech for robust speech recognition", ICASSP 2017, use
+    RIRS_NOISES in this way).
+
+    Args:
+        p: probability in [0, 1] that an utterance is changed.
+        max_seconds: of a response, its beginning, that are read.
+    """
+
+    option = "reverb_data"
+
+    def __init__(self, p: ClosedUnitInterval = 0.5, max_seconds: PositiveFloat = 2.0):
+        super().__init__(p, ("",))
+        self.max_seconds = max_seconds
+
+    def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        response = self.draw("", round(self.max_seconds * self.sample_rate), rng, anywhere=False)
+        direct = np.abs(response).argmax()
+        return with_power(oaconvolve(wav, response)[direct : direct + len(wav)], power(wav))
