@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from wedefense_lite.frontends.base import valid_mask
 from wedefense_lite.models.base import Backbone
 from wedefense_lite.models.pooling import statistics_pooling
 
@@ -22,20 +23,20 @@ class RawCNN(Backbone):
     def __init__(self, input_dim: int, channels: int = 32, dropout: float = 0.3):
         super().__init__()
         self.embed_dim = 4 * channels
-        self.layers = nn.Sequential(
-            nn.Conv1d(input_dim, channels, 65, stride=8, padding=32),
-            nn.BatchNorm1d(channels),
-            nn.ReLU(),
+        self.first = nn.Sequential(
+            nn.Conv1d(input_dim, channels, 65, stride=8, padding=32), nn.BatchNorm1d(channels), nn.ReLU()
+        )
+        self.second = nn.Sequential(
             nn.MaxPool1d(4, ceil_mode=True),
             nn.Conv1d(channels, 2 * channels, 17, stride=5, padding=8),
             nn.BatchNorm1d(2 * channels),
             nn.ReLU(),
         )
-        self.strides = 8, 4, 5
         self.drop = nn.Dropout(dropout)
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
-        maps_BCF = self.layers(frames_BFD.transpose(1, 2))
-        for stride in self.strides:  # each rounds up
-            frame_lengths_B = -(-frame_lengths_B // stride)
-        return self.drop(statistics_pooling(maps_BCF[:, :, None], frame_lengths_B))
+        maps_BCF = self.first(frames_BFD.transpose(1, 2))
+        lengths_B = -(-frame_lengths_B // 8)
+        # With zeros in place of what was made of padding, an utterance's embedding is its own.
+        maps_BCF = self.second(maps_BCF * valid_mask(lengths_B, maps_BCF.shape[2])[:, None])
+        return self.drop(statistics_pooling(maps_BCF[:, :, None], -(-lengths_B // 20)))
