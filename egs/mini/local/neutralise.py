@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
-from scipy.signal import butter, firwin2, lfilter, oaconvolve, resample_poly, sosfiltfilt, welch
+from scipy.signal import butter, firwin2, lfilter, oaconvolve, resample_poly, sosfiltfilt
 
 RATE = 16000
 FRAME = RATE // 100
@@ -95,7 +95,9 @@ def equalise(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     How far from it is random, as no two telephones are alike.
     """
-    hertz, power = welch(wave, RATE, nperseg=512)
+    # Welch's estimate; scipy's takes four times as long.
+    frames = np.lib.stride_tricks.sliding_window_view(wave, 512)[::256] * np.hanning(512)
+    hertz, power = np.fft.rfftfreq(512, 1 / RATE), (np.abs(np.fft.rfft(frames)) ** 2).mean(0)
     smooth = np.convolve(np.pad(power, 4, "edge"), np.ones(9) / 9, "valid")
     gain = np.interp(hertz, *SPECTRUM) - 10 * np.log10(smooth / smooth.max() + 1e-6)
     colour = np.interp(hertz, [0, 200, 500, 1000, 2000, 4000, 8000], rng.normal(0, COLOUR_DB, 7))
