@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# ASVspoof 2017 version 2 as published (https://doi.org/10.7488/ds/2332): DB holds protocol_V2.
-#   egs/asvspoof2017_v2/run.sh --corpus_dir DB [--config conf/resnet18.yaml] [--expect_counts true|false]
+# ASVspoof 2017 version 2 as published (https://datashare.ed.ac.uk/handle/10283/3055).
+#   egs/asvspoof2017_v2/run.sh --corpus_dir DB [--expect_counts true|false] [--config conf/lcnn.yaml]
 #     [options of tools/recipe.sh]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
