@@ -1,0 +1,57 @@
+"""Every recipe: what its folder holds, what it answers, and that a corpus that isn't there is named."""
+
+import runpy
+import sys
+
+import pytest
+from conftest import ROOT, typist
+
+RECIPES = sorted(path.parent for path in ROOT.glob("egs/*/README.md"))
+SCRIPTS = [path / "local/prepare_data.py" for path in RECIPES if path.name != "mini"]
+
+
+def name_of(path):
+    return path.relative_to(ROOT / "egs").parts[0]
+
+
+def test_every_folder_is_a_recipe():
+    folders = {path.name for path in ROOT.glob("egs/*") if list(path.glob("local/*.py"))}
+    assert folders == {path.name for path in RECIPES}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_a_readme_names_licence_and_command(recipe):
+    text = (recipe / "README.md").read_text().lower()
+    assert "licence" in text and f"egs/{recipe.name}/" in text
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
+def test_preparation_answers_help(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(script), run_name="__main__")
+    assert stop.value.code == 0 and "--data_dir" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("egs/asvspoof2019_la/run.sh", "DB/LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.train.trn.txt: No such"),
+        ("egs/asvspoof2019_la/run.sh --access PA", "DB/PA/ASVspoof2019_PA_cm_protocols/ASVspoof2019.PA.cm.train.trn"),
+        ("egs/asvspoof2019_la/run.sh --access PA --download true", "unknown url type: ''"),
+        ("egs/asvspoof2017_v2/run.sh", "DB/protocol_V2/ASVspoof2017_V2_train.trn.txt: No such"),
+    ],
+)
+def test_a_corpus_that_is_not_there_is_named(tmp_path, command, said):
+    lines = typist(tmp_path)(f"bash {command} --corpus_dir DB --stop_stage 1", status=2).splitlines()
+    assert said in lines[-1] and not any(line.startswith("Traceback") for line in lines)
+    assert "== stage 1: prepare data" in lines and not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("script", sorted(ROOT.glob("egs/*/run.sh")), ids=name_of)
+def test_run_sh_answers_help_and_refuses_unknown_options(script, tmp_path):
+    typed = typist(tmp_path)
+    command = f"bash egs/{name_of(script)}/run.sh"
+    assert command.removeprefix("bash ") in typed(f"{command} --help")
+    assert "unknown option --no_such_option" in typed(f"{command} --no_such_option 1", status=2)
+    assert "--stage and --stop_stage are 1 to 8" in typed(f"{command} --stage 9", status=2)
