@@ -16,7 +16,7 @@ def block(in_channels: int, channels: int) -> PooledResidual:
     body = nn.Sequential(
         nn.Conv2d(in_channels, channels, (2, 3), padding=(1, 1)),
         nn.BatchNorm2d(channels),
-        nn.SELU(),
+        nn.SELU(inplace=True),
         nn.Conv2d(channels, channels, (2, 3), padding=(0, 1)),
     )
     is_same = in_channels == channels
@@ -166,7 +166,7 @@ class AASIST(Backbone):
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         maps_B1DF = F.max_pool2d(as_maps(frames_BFD).abs(), 3)
-        maps_BCDF = self.encoder(F.selu(self.first_bn(maps_B1DF))).abs()
+        maps_BCDF = self.encoder(F.selu(self.first_bn(maps_B1DF), inplace=True)).abs()
         spectral = self.spectral(maps_BCDF.amax(3).transpose(1, 2) + self.position)
         temporal = self.temporal(maps_BCDF.amax(2).transpose(1, 2))
         branches = zip(self.branch1(temporal, spectral), self.branch2(temporal, spectral))

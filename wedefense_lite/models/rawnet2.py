@@ -19,7 +19,9 @@ class PooledResidual(nn.Module):
         self.body, self.shortcut, self.pool = body, shortcut, pool
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.pool(self.body(maps) + self.shortcut(maps))
+        hidden = self.body(maps)
+        hidden += self.shortcut(maps)  # maps of samples are long: no copy
+        return self.pool(hidden)
 
 
 class FeatureMapScaling(nn.Module):
@@ -39,7 +41,7 @@ def scaled_block(in_channels: int, channels: int) -> nn.Sequential:
     body = nn.Sequential(
         nn.Conv1d(in_channels, channels, 3, padding=1),
         nn.BatchNorm1d(channels),
-        nn.LeakyReLU(0.3),
+        nn.LeakyReLU(0.3, inplace=True),
         nn.Conv1d(channels, channels, 3, padding=1),
     )
     shortcut = nn.Identity() if in_channels == channels else nn.Conv1d(in_channels, channels, 1)
@@ -75,7 +77,7 @@ class RawNet2(Backbone):
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         maps_BDF = F.max_pool1d(frames_BFD.transpose(1, 2).abs(), 3)
-        maps_BCF = self.blocks(F.selu(self.first_bn(maps_BDF)))
+        maps_BCF = self.blocks(F.selu(self.first_bn(maps_BDF), inplace=True))
         states_BFE, _ = self.gru(F.selu(self.bn_before_gru(maps_BCF)).transpose(1, 2))
         last_B = (frame_lengths_B // self.min_frames - 1).clamp_min(0)
         return self.embed(states_BFE[torch.arange(len(last_B), device=last_B.device), last_B])
