@@ -36,7 +36,7 @@ torch.set_num_threads(1)
 def test_official_aasist_weights_give_the_official_logits_and_embeddings(config, weights, tmp_path):
     conf, exp_dir = ROOT / f"conf/{config}.yaml", str(tmp_path)
     import_weights(str(REFVECTORS / weights), str(conf), exp_dir, **{"from": "aasist"})
-    task = load_experiment(tmp_path / "config.yaml").system.eval()
+    task = load_experiment(tmp_path / "config.yaml").system.eval().to(memory_format=torch.channels_last)
     checkpoint.load_weights(tmp_path / "models/best_model.pt", task)
     expected = np.load(REFVECTORS / f"{config}.npz")
     cases = [(wav, expected["embedding"][n], expected["logits"][n]) for n, wav in enumerate(waveforms())]
