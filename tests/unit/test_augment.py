@@ -203,20 +203,24 @@ def test_rawboost_keeps_time_and_length_and_leaves_silence(algorithm):
     assert not augment(SILENCE, rng(1)).any()
 
 
-def test_rawboost_filters_stop_bands_and_have_the_gain_asked_for():
+def test_rawboost_filters_stop_bands_and_nothing_gets_louder():
     for seed in range(5):
-        taps = RawBoost().band_stops(rng(seed), np.array([-5.0, -20.0]))
+        taps = RawBoost().band_stops(rng(seed))
         magnitude = np.abs(freqz(taps, worN=512)[1])
         assert len(taps) % 2 and np.allclose(taps, taps[::-1])
-        assert -20 <= 2 * decibels(magnitude.max()) <= -5 and magnitude.min() < 0.7 * magnitude.max()
+        assert magnitude.max() == pytest.approx(1) and magnitude.min() < 0.7
 
 
 def test_rawboost_convolves_the_first_power_and_softer_the_others():
-    mild = WAV / np.abs(WAV).max() / 2
-    linear = RawBoost(order=1)
-    np.testing.assert_allclose(linear.convolutive(mild / 2, rng(1)), linear.convolutive(mild, rng(1)) / 2, atol=1e-8)
-    rest = RawBoost().convolutive(mild, rng(1)) - linear.convolutive(mild, rng(1))
-    assert -40 < decibels(power(rest) / power(mild)) < -5
+    """Of a constant h, powers are constants too: without filters, gains can be read off."""
+    augment = RawBoost()
+    augment.band_stops = lambda rng: np.ones(1)
+    one, half = (np.full(4, level) * [1, 1, -1, -1] for level in (1.0, 0.5))
+    np.testing.assert_allclose(augment.convolutive(half / 1e6, rng(1)), half / 1e6, rtol=1e-4)
+    for seed in range(9):
+        odd = augment.convolutive(half, rng(seed))[0] - half[0]  # even powers have no mean here
+        assert 10**-1 * (2**-3 + 2**-5) <= odd <= 10**-0.25 * (2**-3 + 2**-5)
+    assert np.abs(augment.convolutive(one, rng(1))).max() == 1
 
 
 def test_rawboost_impulses_are_few_and_bounded():
@@ -229,9 +233,9 @@ def test_rawboost_impulses_are_few_and_bounded():
     assert 0.06 < max(found) < 0.1 and min(found) < 0.03
 
 
-def test_rawboost_adds_stationary_noise_at_the_ratio_asked_for():
-    noise = RawBoost(snr_db=(13.0, 13.0)).stationary(WAV, rng()) - WAV
-    assert decibels(power(WAV) / power(noise)) == pytest.approx(13, abs=1e-3)
+def test_rawboost_adds_stationary_noise_at_10_to_40_db():
+    found = [decibels(power(WAV) / power(RawBoost().stationary(WAV, rng(seed)) - WAV)) for seed in range(40)]
+    assert 9.99 < min(found) < 13 and 37 < max(found) < 40.01
 
 
 # Speed, pitch, bandwidth, silence
@@ -287,8 +291,8 @@ def test_codecs_change_the_audio_and_keep_it_in_time(name):
     pytest.importorskip("av")
     augment = Codec(1.0, (name,))
     augment.prepare(None)
-    for kbit_s in CODECS[name].kbit_s[::2]:
-        changed = augment.coded(WAV, CODECS[name], kbit_s)
+    for kbit_s in CODECS[name][-1][::2]:
+        changed = augment.coded(WAV, name, kbit_s)
         assert changed.dtype == np.float32 and changed.shape == WAV.shape
         assert not np.array_equal(changed, WAV)
         assert abs(lag(changed, WAV)) <= (name == "opus")  # which may shift it by less than a sample
@@ -306,9 +310,9 @@ def test_codecs_keep_time_at_another_sample_rate(name):
 
 
 def test_a_codec_that_cannot_be_used_is_named(monkeypatch):
-    monkeypatch.setitem(CODECS, "opus", CODECS["opus"]._replace(encoder="no_such_encoder"))
+    monkeypatch.setitem(CODECS, "opus", ("no_such_encoder", *CODECS["opus"][1:]))
     pytest.importorskip("av")
-    with pytest.raises(InputError, match="no no_such_encoder in this PyAV"):
+    with pytest.raises(InputError, match="this PyAV has no no_such_encoder; take opus from codecs"):
         prepare([Codec()])
     prepare([Codec(codecs=("mulaw", "aac"))])
     monkeypatch.setitem(sys.modules, "av", None)

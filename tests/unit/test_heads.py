@@ -165,11 +165,11 @@ def test_a_triplet_far_enough_apart_costs_nothing():
 
 
 def test_a_triplet_term_stands_beside_any_head(tmp_path):
-    focal = {"class_path": "Focal", "init_args": {"gamma": 1.0}}
+    aam = {"class_path": "AAM", "init_args": {"margin": 0.3, "warmup_steps": 10, "class_weights": [1, 9]}}
     system = {
         "frontend": {"class_path": "Fbank"},
         "model": {"class_path": "ResNet", "init_args": {"channels": 4}},
-        "head": {"class_path": "WithTriplet", "init_args": {"head": focal, "margin": 3.0}},
+        "head": {"class_path": "WithTriplet", "init_args": {"head": aam, "margin": 3.0}},
     }
     config = {
         "system": {"class_path": "Detection", "init_args": system},
@@ -177,7 +177,8 @@ def test_a_triplet_term_stands_beside_any_head(tmp_path):
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     head = load_experiment(tmp_path / "c.yaml").system.head
-    assert (type(head.head), head.head.gamma, head.margin) == (Focal, 1.0, 3.0)
+    assert (type(head.head), head.head.final_margin, head.head.warmup_steps, head.margin) == (AAM, 0.3, 10, 3.0)
+    assert head.seen_prior([0.9, 0.1]) == pytest.approx([0.5, 0.5])
     assert not head.has_posterior and WithTriplet(2).has_posterior
 
 

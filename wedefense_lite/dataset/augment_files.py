@@ -9,6 +9,8 @@ from wedefense_lite.dataset.audio import Utterance
 from wedefense_lite.dataset.augment import Prepared, Range, mixed, power, with_power
 from wedefense_lite.files import InputError, read_table
 
+Snr = Range | None
+
 
 class FromFiles(Prepared):
     """An augmentation that draws from the audio files of a ``wav.scp``.
@@ -46,14 +48,13 @@ class AdditiveNoise(FromFiles):
 
     Ids begin with ``noise``, ``music`` or ``speech``, as ``tools/prepare_noise.py`` writes them for MUSAN
     (Snyder et al., 2015). Each kind is as likely as another. The ratios and the number of talkers are those of
-    Kaldi's recipes for x-vectors (``egs/voxceleb/v2``), as ranges. Shorter files are repeated.
+    Kaldi's recipe for x-vectors (``egs/voxceleb/v2``), as ranges. Shorter files are repeated.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
         noise_snr: lowest and highest ratio of the mean powers in dB for noise; null leaves this kind out.
         music_snr: the same for music.
-        babble_snr: the same for babble: its talkers are equally loud, and taken together.
-        talkers: lowest and highest number of files in a babble.
+        babble_snr: the same for babble: its three to seven talkers are equally loud, and taken together.
     """
 
     option = "noise_data"
@@ -61,19 +62,17 @@ class AdditiveNoise(FromFiles):
     def __init__(
         self,
         p: ClosedUnitInterval = 0.5,
-        noise_snr: Range | None = (0.0, 15.0),
-        music_snr: Range | None = (5.0, 15.0),
-        babble_snr: Range | None = (13.0, 20.0),
-        talkers: tuple[int, int] = (3, 7),
+        noise_snr: Snr = (0, 15),
+        music_snr: Snr = (5, 15),
+        babble_snr: Snr = (13, 20),
     ):
         snr = {"noise": noise_snr, "music": music_snr, "speech": babble_snr}
         self.snr_db = {kind: limits for kind, limits in snr.items() if limits is not None}
         super().__init__(p, tuple(self.snr_db))
-        self.talkers = talkers
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         kind = rng.choice(list(self.files))
-        count = rng.integers(*self.talkers, endpoint=True) if kind == "speech" else 1
+        count = rng.integers(3, 7, endpoint=True) if kind == "speech" else 1
         parts = [np.resize(self.draw(kind, len(wav), rng), len(wav)) for _ in range(count)]
         noise = sum(with_power(part, 1.0) for part in parts)
         return mixed(wav, noise, rng.uniform(*self.snr_db[kind]))

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from wedefense_lite.files import InputError
 
+Weights = tuple[float, float] | None
+
 
 class Head(nn.Module, ABC):
     """Embeddings to logits ``[spoof, bonafide]``, and the loss that trains them.
@@ -28,7 +30,7 @@ class Head(nn.Module, ABC):
 
     has_posterior: bool
 
-    def __init__(self, class_weights: tuple[float, float] | None = None):
+    def __init__(self, class_weights: Weights = None):
         super().__init__()
         if class_weights is not None and not all(weight > 0 for weight in class_weights):
             raise InputError(f"class_weights are {list(class_weights)}, expected positive numbers")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from wedefense_lite.heads.base import Head
+from wedefense_lite.heads.base import Head, Weights
 from wedefense_lite.labels import BONAFIDE
 
 
@@ -21,17 +21,18 @@ class CosineHead(Head):
         embed_dim: size of the embedding.
         scale: of the logits.
         class_weights: weights ``[spoof, bonafide]`` of the loss.
-        num_vectors: learned vectors.
+
+    Attributes:
+        num_vectors: learned vectors, one for each class or only one.
     """
 
     has_posterior = False
+    num_vectors = 2
 
-    def __init__(
-        self, embed_dim: int, scale: float = 1.0, class_weights: tuple[float, float] | None = None, num_vectors: int = 2
-    ):
+    def __init__(self, embed_dim: int, scale: float = 1.0, class_weights: Weights = None):
         super().__init__(class_weights)
         self.scale = scale
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_vectors, embed_dim)))
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.num_vectors, embed_dim)))
 
     def cosines(self, embedding_BE: Tensor) -> Tensor:
         """``cosine_BC``; float32 under autocast too, as no matrix product is used."""
@@ -53,21 +54,14 @@ class MarginHead(CosineHead):
         margin: what :meth:`harder` asks for.
         scale: of the logits.
         warmup_steps: training batches in which the margin grows from 0, linearly, to its full size.
-        class_weights: weights ``[spoof, bonafide]`` of the loss.
+        options: of :class:`CosineHead`.
 
     Attributes:
         steps: training batches so far; a buffer, so that a resumed training goes on with its margin.
     """
 
-    def __init__(
-        self,
-        embed_dim: int,
-        margin: float,
-        scale: float = 1.0,
-        warmup_steps: NonNegativeInt = 0,
-        class_weights: tuple[float, float] | None = None,
-    ):
-        super().__init__(embed_dim, scale, class_weights)
+    def __init__(self, embed_dim: int, margin: float, scale: float = 1.0, warmup_steps: NonNegativeInt = 0, **options):
+        super().__init__(embed_dim, scale, **options)
         self.final_margin, self.warmup_steps = margin, warmup_steps
         self.register_buffer("steps", torch.tensor(0))
 
@@ -149,7 +143,7 @@ class ASoftmax(MarginHead):
         class_weights: weights ``[spoof, bonafide]`` of the loss.
     """
 
-    def __init__(self, embed_dim: int, margin: PositiveInt = 4, class_weights: tuple[float, float] | None = None):
+    def __init__(self, embed_dim: int, margin: PositiveInt = 4, class_weights: Weights = None):
         super().__init__(embed_dim, margin, class_weights=class_weights)
 
     def magnitude(self, embedding_BE: Tensor) -> Tensor:
@@ -203,8 +197,10 @@ class OCSoftmax(CosineHead):
         alpha: scale.
     """
 
+    num_vectors = 1
+
     def __init__(self, embed_dim: int, m_bona: float = 0.9, m_spoof: float = 0.2, alpha: PositiveFloat = 20.0):
-        super().__init__(embed_dim, num_vectors=1)
+        super().__init__(embed_dim)
         self.m_bona, self.m_spoof, self.alpha = m_bona, m_spoof, alpha
 
     def forward(self, embedding_BE: Tensor) -> Tensor:

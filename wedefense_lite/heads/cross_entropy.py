@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeFloat
 from torch import Tensor, nn
 
-from wedefense_lite.heads.base import Head
+from wedefense_lite.heads.base import Head, Weights
 
 
 class CrossEntropy(Head):
@@ -20,7 +20,7 @@ class CrossEntropy(Head):
 
     has_posterior = True
 
-    def __init__(self, embed_dim: int, class_weights: tuple[float, float] | None = None):
+    def __init__(self, embed_dim: int, class_weights: Weights = None):
         super().__init__(class_weights)
         self.linear = nn.Linear(embed_dim, 2)
 
@@ -44,7 +44,7 @@ class Focal(CrossEntropy):
         class_weights: weights ``[spoof, bonafide]`` of the loss.
     """
 
-    def __init__(self, embed_dim: int, gamma: NonNegativeFloat = 2.0, class_weights: tuple[float, float] | None = None):
+    def __init__(self, embed_dim: int, gamma: NonNegativeFloat = 2.0, class_weights: Weights = None):
         super().__init__(embed_dim, class_weights)
         self.gamma = gamma
         self.has_posterior = gamma == 0

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jsonargparse.typing import NonNegativeFloat
 from torch import Tensor, nn
 
 from wedefense_lite.heads.base import Head
 from wedefense_lite.heads.cross_entropy import CrossEntropy
+
+Builder = Callable[[int], Head]
 
 
 class WithTriplet(Head):
@@ -27,13 +28,7 @@ class WithTriplet(Head):
         margin: of the triplet term, in units of the embedding.
     """
 
-    def __init__(
-        self,
-        embed_dim: int,
-        head: Callable[[int], Head] = CrossEntropy,
-        weight: NonNegativeFloat = 0.005,
-        margin: NonNegativeFloat = 32.0,
-    ):
+    def __init__(self, embed_dim: int, head: Builder = CrossEntropy, weight: float = 0.005, margin: float = 32.0):
         super().__init__()
         self.head = head(embed_dim)
         self.weight, self.margin = weight, margin
