@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
 import torch
+from jsonargparse.typing import PositiveFloat
 
 from wedefense_lite import cli
 from wedefense_lite.bin.train import environment
@@ -24,7 +25,11 @@ LA_2019 = (22800 * 0.1, 2580 * 0.9)
 
 
 def import_weights(
-    weights: str, config: str, exp_dir: str, seen: tuple[float, float] = LA_2019, **source: Unpack[Source]
+    weights: str,
+    config: str,
+    exp_dir: str,
+    seen: tuple[PositiveFloat, PositiveFloat] = LA_2019,
+    **source: Unpack[Source],
 ) -> None:
     """Make an experiment folder of official weights, which stages 4 to 8 take as if trained here.
 
@@ -42,8 +47,6 @@ def import_weights(
     out, experiment = Path(exp_dir), load_experiment(config)
     if (out / "models/last.pt").exists():
         raise InputError(f"{exp_dir}: a training is there, expected a new folder")
-    if not min(seen) > 0:
-        raise InputError(f"--seen is {list(seen)}, expected two positive numbers")
     official = checkpoint.load(weights)
     if not (isinstance(official, Mapping) and all(isinstance(value, torch.Tensor) for value in official.values())):
         raise InputError(f"{weights}: not a state dict, expected names and tensors")
@@ -56,8 +59,8 @@ def import_weights(
     ]:
         raise InputError(f"{weights}: {len(differ)} names do not fit {config}: {few(differ)}")
     class_prior = [count / sum(seen) for count in seen]
-    state = {"model": found, "labels": list(LABELS), "class_prior": class_prior, "epoch": 0}
-    state |= {"config_hash": experiment.config_hash}
+    state = {"model": found, "labels": list(LABELS), "class_prior": class_prior}
+    state |= {"epoch": 0, "config_hash": experiment.config_hash}
     env = environment(experiment, Place(torch.device("cpu"), rank=0, world=1), class_prior)
     write_text(out / "config.yaml", experiment.text)
     write_json(out / "env.json", env | {"weights": weights, "weights_hash": file_hash(weights)})

@@ -13,15 +13,15 @@ GRAPH_TEMPERATURE, MIXED_TEMPERATURE = 2.0, 100.0
 
 def block(in_channels: int, channels: int) -> PooledResidual:
     """A residual block over bands and time that keeps a third of the frames."""
-    body = nn.Sequential(
+    is_same = in_channels == channels
+    return PooledResidual(
         nn.Conv2d(in_channels, channels, (2, 3), padding=(1, 1)),
         nn.BatchNorm2d(channels),
         nn.SELU(inplace=True),
         nn.Conv2d(channels, channels, (2, 3), padding=(0, 1)),
+        nn.Identity() if is_same else nn.Conv2d(in_channels, channels, (1, 3), padding=(0, 1)),
+        nn.MaxPool2d((1, 3)),
     )
-    is_same = in_channels == channels
-    shortcut = nn.Identity() if is_same else nn.Conv2d(in_channels, channels, (1, 3), padding=(0, 1))
-    return PooledResidual(body, shortcut, nn.MaxPool2d((1, 3)))
 
 
 class Attention(nn.Module):

@@ -8,18 +8,19 @@ from wedefense_lite.models.base import Backbone
 
 
 class PooledResidual(nn.Module):
-    """``pool(body(x) + shortcut(x))``: the block of RawNet2 and AASIST.
+    """Convolution, norm, activation and convolution, a shortcut, and pooling: of RawNet2 and AASIST.
 
     Their official code normalises the input of a block, too, and then convolves what was not
-    normalised, so those layers reach no output and no gradient; here they are left out.
+    normalised, so those layers (``bn1``) reach no output and no gradient; here they are left out.
     """
 
-    def __init__(self, body: nn.Module, shortcut: nn.Module, pool: nn.Module):
+    def __init__(self, conv1, bn2, activation, conv2, shortcut, pool: nn.Module):
         super().__init__()
-        self.body, self.shortcut, self.pool = body, shortcut, pool
+        self.conv1, self.bn2, self.activation, self.conv2 = conv1, bn2, activation, conv2
+        self.shortcut, self.pool = shortcut, pool
 
     def forward(self, maps: Tensor) -> Tensor:
-        hidden = self.body(maps)
+        hidden = self.conv2(self.activation(self.bn2(self.conv1(maps))))
         hidden += self.shortcut(maps)  # maps of samples are long: no copy
         return self.pool(hidden)
 
@@ -38,14 +39,15 @@ class FeatureMapScaling(nn.Module):
 
 def scaled_block(in_channels: int, channels: int) -> nn.Sequential:
     """A residual block that keeps a third of the frames, and its feature map scaling."""
-    body = nn.Sequential(
+    block = PooledResidual(
         nn.Conv1d(in_channels, channels, 3, padding=1),
         nn.BatchNorm1d(channels),
         nn.LeakyReLU(0.3, inplace=True),
         nn.Conv1d(channels, channels, 3, padding=1),
+        nn.Identity() if in_channels == channels else nn.Conv1d(in_channels, channels, 1),
+        nn.MaxPool1d(3),
     )
-    shortcut = nn.Identity() if in_channels == channels else nn.Conv1d(in_channels, channels, 1)
-    return nn.Sequential(PooledResidual(body, shortcut, nn.MaxPool1d(3)), FeatureMapScaling(channels))
+    return nn.Sequential(block, FeatureMapScaling(channels))
 
 
 class RawNet2(Backbone):
