@@ -67,7 +67,7 @@ class GraphLayer(nn.Module):
 
 
 class MixedLayer(nn.Module):
-    """Nodes of two kinds attend to each other, and a master node to all of them (section 3.2)."""
+    """Nodes of two kinds attend to each other, and a master node to all of them: the paper's HS-GAL."""
 
     def __init__(self, in_dim: int, dim: int):
         super().__init__()
