@@ -33,15 +33,10 @@ def prepare_data(
         expect_counts: refuse protocols that don't have the published numbers of utterances.
         num_threads: threads that read the headers of the audio files.
     """
-    corpus, stem = Path(corpus_dir, access), f"ASVspoof2019_{access}"
-    sets = {
-        name: read_protocol(
-            corpus / f"{stem}_cm_protocols/ASVspoof2019.{access}.cm.{ending}.txt",
-            COLUMNS[access],
-            corpus / f"{stem}_{name}/flac",
-        )
-        for name, ending in PROTOCOLS.items()
-    }
+    sets, stem = {}, f"{access}/ASVspoof2019_{access}"
+    for name, ending in PROTOCOLS.items():
+        protocol = Path(corpus_dir, f"{stem}_cm_protocols/ASVspoof2019.{access}.cm.{ending}.txt")
+        sets[name] = read_protocol(protocol, COLUMNS[access], Path(corpus_dir, f"{stem}_{name}/flac"))
     write_data_dirs(data_dir, sets, COUNTS[access] if expect_counts else None, num_threads=num_threads)
 
 

@@ -8,6 +8,7 @@ from wedefense_lite.dataset.data_dir import Counts, write_data_dirs
 from wedefense_lite.dataset.protocol import read_protocol
 from wedefense_lite.files import InputError
 
+Phase = Literal["progress", "eval", "hidden"]
 # The last four columns of DF are of the Voice Conversion Challenges' data.
 COLUMNS = {
     "LA": "speaker key codec transmission attack label trim phase",
@@ -17,11 +18,7 @@ COUNTS = {"asvspoof2021_la_eval": Counts(14816, 133360), "asvspoof2021_df_eval":
 
 
 def prepare_data(
-    corpus_dir: str,
-    task: Literal["LA", "DF"],
-    phase: Literal["progress", "eval", "hidden"],
-    data_dir: str = "data",
-    expect_counts: bool = True,
+    corpus_dir: str, task: Literal["LA", "DF"], phase: Phase, data_dir: str = "data", expect_counts: bool = True
 ):
     """Write data/asvspoof2021_<task>_<phase>; columns of the keys that we have no file for are in meta.tsv.
 
