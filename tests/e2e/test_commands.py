@@ -104,6 +104,36 @@ def test_their_numbers_are_those_of_run_sh(tutorial, la_corpus):
     assert (folder / "exp/run/results_eval_calibrated.json").is_file()
 
 
+def test_one_command_scores_another_corpus(tutorial, la_corpus):
+    folder, typed = tutorial
+    corpus = folder / "DB"
+    lines = (la_corpus / "LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.eval.trl.txt").read_text().splitlines()
+    rows = [line.split() for line in lines]
+    keys = [
+        f"{speaker} {key} {('alaw', 'none')[number // 2 % 2]} loc_tx {attack} {label} notrim eval\n"
+        for number, (speaker, key, _, attack, label) in enumerate(rows)
+    ]
+    (corpus / "keys/LA/CM").mkdir(parents=True)
+    (corpus / "keys/LA/CM/trial_metadata.txt").write_text("".join(keys))
+    (corpus / "ASVspoof2021_LA_eval").symlink_to(la_corpus / "LA/ASVspoof2019_LA_eval")
+    typed("python egs/asvspoof2021/local/prepare_data.py --corpus_dir DB --task LA --phase eval --expect_counts false")
+    typed(
+        "tools/score.sh --exp_dir exp/r --data_dir data/asvspoof2021_la_eval --dev_dir data/dev --by codec --bootstrap 20"
+    )
+    found, known = (
+        json.loads((folder / f"exp/r/results_{name}.json").read_text()) for name in ("asvspoof2021_la_eval", "eval")
+    )
+    for key in ("n_bonafide", "n_spoof", "eer", "min_dcf", "cllr"):
+        assert found[key] == pytest.approx(known[key], abs=1e-9), key  # the same audio under other names
+    assert set(found["by"]) == {"alaw", "none"} and "ci" in found
+    calibrated = json.loads((folder / "exp/r/results_asvspoof2021_la_eval_calibrated.json").read_text())
+    assert calibrated["eer"] == found["eer"] and calibrated["cllr"] != found["cllr"]
+    said = typed("python wedefense_lite/bin/cross_table.py --exp_dirs exp/r --sets eval,asvspoof2021_la_eval")
+    assert "asvspoof2021_la_eval EER %" in said
+    said = typed("tools/score.sh --exp_dir exp/no --data_dir data/eval", status=2)
+    assert said.count("\n") == 1 and "--exp_dir is the folder of a trained system" in said
+
+
 def test_the_llr_is_the_difference_of_logits_less_the_prior_log_odds(tutorial):
     folder, _ = tutorial
     lines = (folder / "exp/r/posteriors/eval/llr.txt").read_text().splitlines()
