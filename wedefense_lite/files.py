@@ -1,9 +1,10 @@
 """Plain-text tables, JSON and files that are written whole or not at all."""
 
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,6 +108,22 @@ def iter_rows(path: str | Path, columns: int | None, maxsplit: int = -1) -> Iter
         yield number, fields
     if not found:
         raise InputError(f"{path}: empty, expected lines of {columns or 'several'} columns")
+
+
+def number(text: str) -> float:
+    """A float, infinite perhaps; ValueError for NaN, or no number."""
+    value = float(text)
+    if math.isnan(value):
+        raise ValueError("NaN, expected a number")
+    return value
+
+
+def converted(path: str | Path, line: int, name: str, text: str, convert: Callable):
+    """``convert(text)``, its ValueError an :class:`InputError` that names file, line and utterance."""
+    try:
+        return convert(text)
+    except ValueError as error:
+        raise InputError(f"{path}:{line}: {name}: {error}") from None
 
 
 def read_rows(path: str | Path, columns: int | None, maxsplit: int = -1) -> list[tuple[int, list[str]]]:

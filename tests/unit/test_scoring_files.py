@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wedefense_lite.dataset.segments import read_rttm, write_rttm
 from wedefense_lite.files import InputError
 from wedefense_lite.scoring.scores import (
     number,
@@ -17,7 +18,7 @@ from wedefense_lite.scoring.scores import (
     read_trials,
     write_scores,
 )
-from wedefense_lite.scoring.segments import read_frames, read_rttm
+from wedefense_lite.scoring.segments import read_frames
 
 names = st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=True)
@@ -137,6 +138,19 @@ def test_the_label_of_a_segment_is_in_field_8_whichever_comes_first(tmp_path):
         path.write_text(rttm(*order))
         assert read_rttm(path)["a"].label.tolist() == [1, 0]
         assert read_rttm(path)["a"].end.tolist() == [0.5, 1.5]
+
+
+def test_segments_written_are_read_back_in_order_and_those_that_touch_still_do(tmp_path):
+    write_rttm(tmp_path / "ref.rttm", {"b": [(1 / 3, 2 / 3, 1), (0, 1 / 3, 0)], "a": [(0, 2, 1)]})
+    assert (tmp_path / "ref.rttm").read_text().splitlines() == [
+        "SPEAKER a 1 0.0000 2.0000 <NA> <NA> bonafide <NA> <NA>",
+        "SPEAKER b 1 0.0000 0.3333 <NA> <NA> spoof <NA> <NA>",
+        "SPEAKER b 1 0.3333 0.3334 <NA> <NA> bonafide <NA> <NA>",
+    ]
+    start, end, label = read_rttm(tmp_path / "ref.rttm")["b"]
+    assert start == pytest.approx([0, 0.3333])
+    assert end == pytest.approx([0.3333, 0.6667])
+    assert label.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 import numpy as np
 
 from wedefense_lite import cli
+from wedefense_lite.dataset.segments import read_rttm
 from wedefense_lite.files import InputError
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.localization import range_eer, segment_eer
 from wedefense_lite.scoring.results import publish
-from wedefense_lite.scoring.segments import matched, read_frames, read_rttm
+from wedefense_lite.scoring.segments import matched, read_frames
 
 
 def evaluate_localization(

@@ -6,12 +6,12 @@ from typing import Literal
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, iter_rows
+from wedefense_lite.files import InputError, iter_rows, number
 from wedefense_lite.labels import label_id
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.mixtures import assign_by_oracle, assign_by_sisdr, mixture_metrics
 from wedefense_lite.scoring.results import publish
-from wedefense_lite.scoring.scores import aligned, number, read_columns
+from wedefense_lite.scoring.scores import aligned, read_columns
 
 
 def evaluate_mixtures(

@@ -1,24 +1,15 @@
 """Score and key files: read, checked line by line, and joined by utterance."""
 
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from wedefense_lite.files import InputError, iter_rows, write_lines
+from wedefense_lite.files import InputError, converted, iter_rows, number, write_lines
 from wedefense_lite.labels import LABELS
 from wedefense_lite.scoring.sidecar import read_sidecar
 
 ASV_LABELS = ("target", "nontarget", "spoof")
-
-
-def number(text: str) -> float:
-    """A float, infinite perhaps; ValueError for NaN, or no number."""
-    value = float(text)
-    if math.isnan(value):
-        raise ValueError("NaN, expected a number")
-    return value
 
 
 def one_of(known: Collection[str]) -> Callable[[str], str]:
@@ -30,14 +21,6 @@ def one_of(known: Collection[str]) -> Callable[[str], str]:
         return text
 
     return check
-
-
-def converted(path: str | Path, line: int, name: str, text: str, convert: Callable):
-    """``convert(text)``, its ValueError an :class:`InputError` that names file, line and utterance."""
-    try:
-        return convert(text)
-    except ValueError as error:
-        raise InputError(f"{path}:{line}: {name}: {error}") from None
 
 
 def read_columns(

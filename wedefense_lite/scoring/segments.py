@@ -1,16 +1,14 @@
-"""Frame scores and RTTM segments: read, and checked against each other."""
+"""Frame scores: read, and checked against the segments of a reference."""
 
 from array import array
 from pathlib import Path
 
 import numpy as np
 
-from wedefense_lite.files import InputError, iter_rows
-from wedefense_lite.labels import label_id
+from wedefense_lite.dataset.segments import SLACK
+from wedefense_lite.files import InputError, converted, iter_rows, number
 from wedefense_lite.metrics.localization import Frames, Segments
-from wedefense_lite.scoring.scores import aligned, converted, number
-
-SLACK = 1e-3  # seconds by which printed times may be off
+from wedefense_lite.scoring.scores import aligned
 
 
 def read_frames(path: str | Path) -> tuple[dict[str, Frames], float]:
@@ -38,26 +36,6 @@ def read_frames(path: str | Path) -> tuple[dict[str, Frames], float]:
             raise InputError(f"{found}, expected frames of {hop:g} s, each after the one before")
         frames[name] = Frames(np.append(start[0], ends), score)
     return frames, hop
-
-
-def read_rttm(path: str | Path) -> dict[str, Segments]:
-    """Segments of each utterance from RTTM ``SPEAKER`` lines, the label in field 8.
-
-    Raises:
-        InputError: another label than bonafide or spoof, times that are none, segments that overlap.
-    """
-    found: dict[str, list[tuple[float, float, int]]] = {}
-    for line, row in iter_rows(path, columns=None):
-        if len(row) < 8:
-            raise InputError(f"{path}:{line}: {len(row)} columns, expected the label in column 8")
-        start, duration = (converted(path, line, row[1], cell, number) for cell in row[3:5])
-        label = converted(path, line, row[1], row[7], label_id)
-        found.setdefault(row[1], []).append((start, start + duration, label))
-    segments = {name: Segments(*map(np.array, zip(*sorted(rows)))) for name, rows in found.items()}
-    for name, (start, end, _) in segments.items():
-        if start[0] < 0 or not (end > start).all() or (end[:-1] > start[1:] + SLACK).any():
-            raise InputError(f"{path}: {name} has segments that overlap, or of no length")
-    return segments
 
 
 def matched(
