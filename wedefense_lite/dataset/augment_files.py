@@ -52,21 +52,15 @@ class AdditiveNoise(FromFiles):
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
-        noise_snr: lowest and highest ratio of the mean powers in dB for noise; null leaves this kind out.
-        music_snr: the same for music.
-        babble_snr: the same for babble: its three to seven talkers are equally loud, and taken together.
+        noise: lowest and highest ratio of the mean powers in dB for noise; null leaves this kind out.
+        music: the same for music.
+        babble: the same for babble: its three to seven talkers are equally loud, and taken together.
     """
 
     option = "noise_data"
 
-    def __init__(
-        self,
-        p: ClosedUnitInterval = 0.5,
-        noise_snr: Snr = (0, 15),
-        music_snr: Snr = (5, 15),
-        babble_snr: Snr = (13, 20),
-    ):
-        snr = {"noise": noise_snr, "music": music_snr, "speech": babble_snr}
+    def __init__(self, p: ClosedUnitInterval = 0.5, noise: Snr = (0, 15), music: Snr = (5, 15), babble: Snr = (13, 20)):
+        snr = {"noise": noise, "music": music, "speech": babble}
         self.snr_db = {kind: limits for kind, limits in snr.items() if limits is not None}
         super().__init__(p, tuple(self.snr_db))
 
@@ -81,9 +75,9 @@ class AdditiveNoise(FromFiles):
 class Reverberation(FromFiles):
     """A room impulse response from the ``wav.scp`` given as ``--reverb_data``, convolved with the utterance.
 
-    The strongest tap, the direct path, stays where the utterance was, and the mean power is kept (Ko et al., "A
-    study on data augmentation of reverberant speech for robust speech recognition", ICASSP 2017, use
-    RIRS_NOISES in this way).
+    The strongest tap, the direct path, stays where the utterance was, and the mean power is kept, as in Kaldi. The
+    responses of RIRS_NOISES are described by Ko et al., "A study on data augmentation of reverberant speech for
+    robust speech recognition", ICASSP 2017.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
