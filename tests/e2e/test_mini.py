@@ -1,37 +1,77 @@
-"""The main recipe, from packages to a report, on a part of its corpus and with two processes."""
+"""The main recipe, from packages to a report, on a part of its corpus and with two processes; every system."""
 
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
+import torch
 from conftest import ROOT, typist
 
+from wedefense_lite.dataset.index import read_index
+from wedefense_lite.dataset.loader import TrainLoader
+from wedefense_lite.files import read_labels
+from wedefense_lite.training.config import load_experiment
+
 DOWNLOADS = ROOT / "egs/mini/downloads"
-
-
-@pytest.mark.skipif(
+CONFIGS = sorted((ROOT / "conf").glob("*.yaml"))
+STEPS = 4
+pytestmark = pytest.mark.skipif(
     shutil.which("apt-get") is None and not DOWNLOADS.exists(), reason="needs apt-get, or earlier downloads"
 )
-def test_all_stages_on_a_twentieth_of_the_corpus(tmp_path):
-    typed = typist(tmp_path)
-    typed(
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A root-like folder in which the recipe ran on a twentieth of the corpus."""
+    folder = tmp_path_factory.mktemp("mini")
+    typist(folder)(
         [
             *"bash egs/mini/run.sh --scale 0.05 --nproc 2 --data_type raw --bootstrap 20 --num_avg 2".split(),
             *"--corpus_dir corpus --data_dir data --exp_dir exp".split(),
             *["--train_options", "--num_epochs 2 --batch_size 4 --validate_interval 1"],
         ]
     )
-    manifest = (tmp_path / "corpus/manifest.tsv").read_text().splitlines()
+    return folder
+
+
+def test_every_file_has_a_licence_and_every_speaker_one_set(folder):
+    manifest = (folder / "corpus/manifest.tsv").read_text().splitlines()
     licences = [line.split("\t")[manifest[0].split("\t").index("licence")] for line in manifest[1:]]
     assert len(licences) > 40 and all(licences)
     speakers = [
-        set((tmp_path / f"data/{name}/spk2utt").read_text().split("\n")[:-1]) for name in ("train", "dev", "eval")
+        set((folder / f"data/{name}/spk2utt").read_text().split("\n")[:-1]) for name in ("train", "dev", "eval")
     ]
     names = [{line.split()[0] for line in lines} for lines in speakers]
     assert not (names[0] & names[1] | names[0] & names[2] | names[1] & names[2])
+
+
+def test_all_stages_end_in_results_and_a_report(folder):
     for name in ("dev", "eval", "eval_calibrated"):
-        results = json.loads((tmp_path / f"exp/results_{name}.json").read_text())
+        results = json.loads((folder / f"exp/results_{name}.json").read_text())
         assert 0 <= results["eer"] <= 1 and {"min_dcf", "act_dcf", "cllr", "by", "ci"} <= results.keys()
-    report = (tmp_path / "exp/report.html").read_text()
+    report = (folder / "exp/report.html").read_text()
     assert not re.search(r"(src|href)=.https?:", report) and "data:image/svg" in report
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_the_loss_of_every_system_falls(folder, config, monkeypatch):
+    """By its own optimizer, as in warm-up, on one batch of real speech seen again and again, dropout held."""
+    monkeypatch.chdir(folder)
+    experiment = load_experiment(config)
+    data = replace(experiment.data, crop_seconds=1.0, batch_size=4, num_workers=0, augment=[], balance_classes=True)
+    index = read_index("data/train/raw.list", "raw", read_labels("data/train/utt2lab"))
+    batch = next(TrainLoader(index, data, seed=1).epoch(1)).to("cpu")
+    task, losses = experiment.system.train(), []
+    optimizer = experiment.training.optimizer(task.parameters())
+    for group in optimizer.param_groups:
+        group["lr"] *= 0.1
+    for _ in range(STEPS):
+        torch.manual_seed(1)
+        loss, _ = task(batch)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0], losses
