@@ -15,10 +15,10 @@ import wedefense_lite
 from wedefense_lite.dataset.augment import Augment, Prepared
 from wedefense_lite.frontends import Frontend
 from wedefense_lite.heads import Head
-from wedefense_lite.models import Backbone
+from wedefense_lite.models import Backbone, FrameBackbone
 
 torch.set_num_threads(1)
-SMALL = {"channels": 4, "embed_dim": 8, "scale": 2}
+SMALL = {"channels": 4, "embed_dim": 8, "scale": 2, "width": 16, "coarser": 2}
 RATE = 16000
 FOLDER = tempfile.TemporaryDirectory()
 
@@ -62,3 +62,4 @@ def build(cls: type, *arguments, seed: int = 0):
 
 
 FRONTENDS, BACKBONES, HEADS, AUGMENTS = map(subclasses, (Frontend, Backbone, Head, Augment))
+FRAME_BACKBONES = subclasses(FrameBackbone)

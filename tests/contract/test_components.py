@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from components import AUGMENTS, BACKBONES, FRONTENDS, HEADS, RATE, build
+from components import AUGMENTS, BACKBONES, FRAME_BACKBONES, FRONTENDS, HEADS, RATE, build
 
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.training.config import load_experiment
 
 DIM, EMBED = 20, 8
-MODULES = [*FRONTENDS, *BACKBONES, *HEADS]
+MODELS = [*BACKBONES, *FRAME_BACKBONES]
+MODULES = [*FRONTENDS, *MODELS, *HEADS]
 
 
 def wavs(batch: int, seconds: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,7 +36,7 @@ def embeddings(batch: int) -> torch.Tensor:
 
 
 def instance(cls: type, seed: int = 0):
-    first = () if cls in FRONTENDS else (DIM,) if cls in BACKBONES else (EMBED,)
+    first = () if cls in FRONTENDS else (DIM,) if cls in MODELS else (EMBED,)
     return build(cls, *first, seed=seed)
 
 
@@ -43,6 +44,8 @@ def output(cls: type, module=None, batch: int = 3) -> torch.Tensor:
     module = module or instance(cls)
     if cls in FRONTENDS:
         return module(*wavs(batch, 1))[0]
+    if cls in FRAME_BACKBONES:
+        return module(*frames(cls, batch, 98))[0]
     return module(*frames(cls, batch, 98)) if cls in BACKBONES else module(embeddings(batch))
 
 
@@ -88,26 +91,60 @@ def test_backbones_give_an_embedding_for_short_and_long_audio(cls, count):
     assert found.isfinite().all()
 
 
-@pytest.mark.parametrize("cls", BACKBONES)
+@pytest.mark.parametrize("count", [1, 98, 501])
+@pytest.mark.parametrize("cls", FRAME_BACKBONES)
+def test_frame_backbones_give_an_embedding_for_every_started_stride(cls, count):
+    backbone = instance(cls)
+    values, _ = frames(cls, 2, count)
+    found, lengths = backbone(values, torch.tensor([count, (count + 1) // 2]))
+    assert found.shape == (2, -(-count // backbone.stride), backbone.embed_dim) and found.isfinite().all()
+    assert lengths.tolist() == [-(-count // backbone.stride), -(-((count + 1) // 2) // backbone.stride)]
+
+
+@pytest.mark.parametrize("cls", FRAME_BACKBONES)
+def test_an_embedding_is_of_its_own_frames(cls):
+    """What is changed in the middle changes the embedding there most."""
+    backbone, (values, lengths) = instance(cls), frames(cls, 1, 200)
+    changed = values.clone()
+    changed[:, 100:104] += 3
+    difference = (backbone(values, lengths)[0] - backbone(changed, lengths)[0]).abs().sum(2)[0]
+    assert 98 <= difference.argmax() * backbone.stride <= 105
+
+
+def labels_for(cls: type, backbone, batch: int) -> torch.Tensor:
+    """Labels that a backbone's loss takes of 98 frames; of frames, some unknown."""
+    labels = torch.tensor([SPOOF, BONAFIDE] * (batch // 2))
+    if cls in BACKBONES:
+        return labels
+    labels = torch.cat((labels[:, None].repeat(1, 60), 1 - labels[:, None].repeat(1, 38)), 1)[:, :: backbone.stride]
+    return labels.index_fill(1, torch.tensor([3, 4]), -1)
+
+
+def total(cls: type, backbone, values, lengths) -> torch.Tensor:
+    """Something of all that a backbone gives in training."""
+    embedding, loss = backbone.embed_with_loss(values, lengths, labels_for(cls, backbone, len(values)))
+    return (embedding if cls in BACKBONES else embedding[0]).square().sum() + loss
+
+
+@pytest.mark.parametrize("cls", MODELS)
 def test_gradients_reach_every_parameter_of_a_backbone_and_its_input(cls):
     backbone = instance(cls).train()
     values, lengths = frames(cls, 4, 98)
-    embedding, loss = backbone.embed_with_loss(values.requires_grad_(), lengths, torch.tensor([SPOOF, BONAFIDE] * 2))
-    (embedding.square().sum() + loss).backward()
+    total(cls, backbone, values.requires_grad_(), lengths).backward()
     for name, parameter in [("input", values), *backbone.named_parameters()]:
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize("cls", BACKBONES)
+@pytest.mark.parametrize("cls", MODELS)
 def test_gradients_do_not_depend_on_the_convolution_library(cls):
     """oneDNN's gradient of a strided 1 x 1 convolution is wrong where channels are few."""
     found = []
     for enabled in (True, False):
         backbone = instance(cls)
         with torch.backends.mkldnn.flags(enabled=enabled):
-            embedding, loss = backbone.embed_with_loss(*frames(cls, 2, 98), torch.tensor([SPOOF, BONAFIDE]))
-            (embedding.square().sum() + loss).backward()
-        found.append([parameter.grad for parameter in backbone.parameters()])
+            values, lengths = frames(cls, 2, 98)
+            total(cls, backbone, values.requires_grad_(), lengths).backward()
+        found.append([values.grad, *(parameter.grad for parameter in backbone.parameters())])
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
 
@@ -165,7 +202,7 @@ def test_a_batch_of_equal_lengths_is_its_utterances(cls):
     else:
         values, lengths = wavs(3, 1) if cls in FRONTENDS else frames(cls, 3, 98)
         singles = [module(value[None], length[None]) for value, length in zip(values, lengths)]
-        singles = [single[0] if cls in FRONTENDS else single for single in singles]
+        singles = [single[0] if cls in (*FRONTENDS, *FRAME_BACKBONES) else single for single in singles]
     torch.testing.assert_close(torch.cat(singles), batch, rtol=1e-5, atol=1e-5)
 
 
@@ -202,6 +239,24 @@ def test_augmentations_are_pure_functions_of_the_audio_and_the_chance_given(cls)
     assert augment(wav, np.random.default_rng(1)) is wav
 
 
+@pytest.mark.parametrize("cls", [cls for cls in AUGMENTS if cls.__name__ != "Reverberation"])  # it blurs all ends
+def test_labels_stay_at_their_samples_through_augmentation(cls):
+    """A loud second in quiet noise: where it begins and ends, the track says so."""
+    augment, wav = build(cls), wavs(1, 3)[0][0].numpy() * np.float32(0.02)
+    track = np.zeros(len(wav), dtype=np.int8)
+    wav[RATE : 2 * RATE] *= 50
+    track[RATE : 2 * RATE] = 1
+    for p, seed in [(1.0, 0), (1.0, 1), (1.0, 2), (0.0, 0)]:
+        augment.p = p
+        changed, moved = augment.with_track(wav, track, np.random.default_rng(seed))
+        np.testing.assert_array_equal(changed, augment(wav, np.random.default_rng(seed)))
+        assert len(moved) == len(changed) and moved.dtype == np.int8
+        power = np.convolve(changed.astype(np.float64) ** 2, np.ones(160) / 160, "same")
+        loud = np.flatnonzero(power > np.sqrt(power.max() * max(np.median(power[moved == 0]), 1e-12)))
+        found = [np.flatnonzero(moved == 1)[[0, -1]], loud[[0, -1]]]
+        np.testing.assert_allclose(*found, atol=320, err_msg="within a frame of 20 ms")
+
+
 @pytest.mark.parametrize("cls", [*MODULES, *AUGMENTS])
 def test_documentation_is_there_and_names_every_argument(cls):
     documented = inspect.getdoc(cls) or ""
@@ -226,13 +281,14 @@ def test_a_configuration_knows_it_by_its_short_name(cls, tmp_path):
     system, data = copy.deepcopy(SYSTEM), {}
     role = next(
         role
-        for role, group in {"frontend": FRONTENDS, "model": BACKBONES, "head": HEADS, "augment": AUGMENTS}.items()
+        for role, group in {"frontend": FRONTENDS, "model": MODELS, "head": HEADS, "augment": AUGMENTS}.items()
         if cls in group
     )
     if role == "augment":
         data = {"augment": [{"class_path": cls.__name__}]}
     else:
         system["init_args"][role] = {"class_path": cls.__name__}
+        system["class_path"] = "Localization" if cls in FRAME_BACKBONES else "Detection"
     config = {"system": system, "data": data, "training": {"optimizer": {"class_path": "AdamW"}}}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     exp = load_experiment(tmp_path / "c.yaml")

@@ -243,7 +243,7 @@ def batch() -> Batch:
 def test_training_adds_the_models_loss_to_the_heads():
     torch.manual_seed(0)
     task, given = Detection(Fbank(8), lambda dim: EABN(dim, small_trunk), CrossEntropy).eval(), batch()
-    loss, logits = task(given)
+    loss, logits, _ = task(given)
     added = task.model.embed_with_loss(*task.frontend(given.wav_BT, given.lengths_B), given.labels_B)[1]
     head_loss, head_logits = task.head.loss(task.embed(given), given.labels_B)
     torch.testing.assert_close((loss, logits), (head_loss + added, head_logits))

@@ -136,9 +136,9 @@ def test_a_loss_that_is_not_finite_names_its_utterances(rows, tmp_path, save_ste
     forward, seen = exp.system.forward, []
 
     def poisoned(batch: Batch):
-        loss, logits = forward(batch)
+        loss, *decided = forward(batch)
         seen.append(batch.keys)
-        return (loss * math.nan if len(seen) == 3 else loss), logits
+        return (loss * math.nan if len(seen) == 3 else loss), *decided
 
     exp.system.forward = poisoned
     with pytest.raises(FloatingPointError) as caught:
@@ -189,7 +189,7 @@ def test_validation_scores_the_whole_dev_set_whole_and_once(rows):
     for row in rows["dev"]:
         (batch,) = EvalLoader([row], exp.data)
         with torch.no_grad():
-            loss, logits = exp.system(batch.to("cpu"))
+            loss, logits, _ = exp.system(batch.to("cpu"))
         losses.append(loss.item())
         scores[batch.labels_B.item()].append((logits[0, 1] - logits[0, 0]).item())
     assert found["dev_loss"] == pytest.approx(sum(losses) / len(losses))

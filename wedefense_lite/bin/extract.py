@@ -1,4 +1,4 @@
-"""Stage 4: embeddings of every utterance of a list, under ``torchrun`` or alone."""
+"""Stage 4: embeddings, or logits, of every utterance of a list, under ``torchrun`` or alone."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
 from wedefense_lite.training.checkpoint import load_weights
 from wedefense_lite.training.config import load_experiment
 from wedefense_lite.training.distributed import barrier, join, leave
-from wedefense_lite.training.scoring import embeddings
+from wedefense_lite.training.scoring import outputs
 
 
 def extract(
@@ -28,12 +28,13 @@ def extract(
     data_list: str,
     embed_ark: str,
     data_type: Literal["shard", "raw"] = "shard",
+    output: Literal["embeddings", "logits"] = "embeddings",
     batch_size: int = 1,
     num_workers: int = 0,
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     gpus: str | None = None,
 ) -> None:
-    """Write one embedding for every utterance of a list.
+    """Write one embedding for every utterance of a list, or its logits, a row for each of its frames.
 
     Each process writes a part; when all are done, process 0 checks that every utterance is there
     exactly once and joins the parts in list order.
@@ -44,6 +45,7 @@ def extract(
         data_list: list made in stage 2.
         embed_ark: archive to write; a sorted ``.scp`` and a sidecar ``.json`` stand beside it.
         data_type: kind of the list.
+        output: what is written; of frames, logits only, as their embeddings would fill disks.
         batch_size: utterances of equal length scored at once; it changes speed, not scores.
         num_workers: reading processes.
         precision: of the model's forward pass.
@@ -54,11 +56,14 @@ def extract(
     state = load_weights(model_path, experiment.system)
     if state["config_hash"] != experiment.config_hash:
         raise InputError(f"{model_path}: not trained with {config}")
+    task, rate = experiment.system, experiment.data.sample_rate
+    if task.frame_samples and (output != "logits" or experiment.data.eval_seconds):
+        raise InputError(f"{config}: frames of whole utterances are scored: --output logits, eval_seconds 0")
     index = read_index(data_list, data_type)
     loader = EvalLoader(index, experiment.data, place.rank, place.world, batch_size, num_workers)
-    task = experiment.system.to(place.device, memory_format=torch.channels_last)
+    task = task.to(place.device, memory_format=torch.channels_last)
     parts = [Path(embed_ark).with_suffix(f".part{rank}.ark") for rank in range(place.world)]
-    batches = embeddings(task, loader, place, precision)
+    batches = outputs(task, loader, place, precision, output)
     write_archive(parts[place.rank], _rows(batches))
     barrier(place)
     if place.is_main:
@@ -70,14 +75,15 @@ def extract(
             model_hash=file_hash(model_path),
             config_hash=experiment.config_hash,
             commit=code_commit(),
+            frame_seconds=task.frame_samples and task.frame_samples / rate,
         )
         write_sidecar(embed_ark, sidecar)
     leave()
 
 
 def _rows(batches: Iterable[tuple[Batch, Tensor]]) -> Iterator[tuple[str, np.ndarray]]:
-    for batch, embedding_BE in batches:
-        yield from zip(batch.keys, embedding_BE.cpu().numpy())
+    for batch, rows in batches:
+        yield from zip(batch.keys, rows.cpu().numpy())
 
 
 def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:

@@ -11,9 +11,11 @@ from typing import Literal
 import torch
 
 from wedefense_lite import __version__, cli
+from wedefense_lite.dataset.audio import Utterance
 from wedefense_lite.dataset.augment import prepare
 from wedefense_lite.dataset.index import read_index
 from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
+from wedefense_lite.dataset.tracks import with_segments
 from wedefense_lite.files import InputError, read_labels, write_json, write_text
 from wedefense_lite.provenance import code_commit
 from wedefense_lite.training.checkpoint import load_weights
@@ -42,6 +44,8 @@ def train(
     train_label: str,
     val_data: str | None = None,
     val_label: str | None = None,
+    train_segments: str | None = None,
+    val_segments: str | None = None,
     data_type: Literal["shard", "raw"] = "shard",
     gpus: str | None = None,
     checkpoint: str | None = None,
@@ -57,6 +61,8 @@ def train(
         train_label: utt2lab of the training set.
         val_data: list of the dev set, which selects the best model.
         val_label: utt2lab of the dev set.
+        train_segments: RTTM of the training set, which localization needs.
+        val_segments: RTTM of the dev set, which localization needs to validate.
         data_type: kind of both lists.
         gpus: devices, as ``0,1`` or ``[0,1]``; accepted and unused without a GPU.
         checkpoint: start from the weights of this model; ``last.pt`` goes before it.
@@ -66,13 +72,22 @@ def train(
     if (val_data is None) != (val_label is None):
         raise InputError("--val_data and --val_label go together")
     prepare(experiment.data.augment, noise_data=noise_data, reverb_data=reverb_data)
+    given = {"--train_segments": (train_segments, train_data), "--val_segments": (val_segments, val_data)}
+    for option, (rttm, used) in given.items():
+        if (rttm is not None) != (used is not None and experiment.system.frame_samples is not None):
+            raise InputError(f"{option} is {rttm or 'not given'}: localization needs it, nothing else takes it")
     place = join(gpus)
     data, seed = experiment.data, experiment.training.seed
-    train_index = read_index(train_data, data_type, read_labels(train_label))
+
+    def labelled(listed: str, utt2lab: str, rttm: str | None) -> list[Utterance]:
+        index = read_index(listed, data_type, read_labels(utt2lab))
+        return with_segments(index, rttm, data.sample_rate) if rttm else index
+
+    train_index = labelled(train_data, train_label, train_segments)
     train_loader = TrainLoader(train_index, data, seed, place.rank, place.world)
     dev_loader = None
     if val_data is not None:
-        dev_index = read_index(val_data, data_type, read_labels(val_label))
+        dev_index = labelled(val_data, val_label, val_segments)
         dev_loader = EvalLoader(dev_index, data, place.rank, place.world, num_workers=data.num_workers)
     if checkpoint is not None:
         load_weights(checkpoint, experiment.system)

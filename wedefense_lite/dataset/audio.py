@@ -14,6 +14,7 @@ import soundfile as sf
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError
+from wedefense_lite.metrics.localization import Segments
 
 # libsndfile shortens a truncated PCM file in silence, but writes it into its log.
 CUT_SHORT = re.compile(r"^ *(data|SSND|Data Size) *:.*should be", re.MULTILINE)
@@ -31,6 +32,7 @@ class Utterance:
         samples: length; 0 where it is not known before reading.
         label: ``spoof``, ``bonafide``, or None where unknown.
         data: the bytes of the audio file, where they are in memory already.
+        segments: its labelled parts, where they are known.
     """
 
     key: str
@@ -40,6 +42,7 @@ class Utterance:
     samples: int = 0
     label: str | None = None
     data: bytes | None = field(default=None, repr=False)
+    segments: Segments | None = field(default=None, repr=False, compare=False)
 
 
 def file_bytes(utterance: Utterance) -> bytes:
@@ -99,6 +102,13 @@ def opened(utterance: Utterance, sample_rate: int = 0) -> Iterator[sf.SoundFile]
 
 
 def read(utterance: Utterance, sample_rate: int, count: int = 0, rng: np.random.Generator | None = None) -> np.ndarray:
+    """The samples of :func:`read_part`."""
+    return read_part(utterance, sample_rate, count, rng)[0]
+
+
+def read_part(
+    utterance: Utterance, sample_rate: int, count: int = 0, rng: np.random.Generator | None = None
+) -> tuple[np.ndarray, int]:
     """Read an utterance, or only the part of it that is asked for.
 
     Args:
@@ -108,7 +118,7 @@ def read(utterance: Utterance, sample_rate: int, count: int = 0, rng: np.random.
 
     Returns:
         ``T`` samples, int16 of 16-bit sources, which is exact and half as many bytes to move; of others
-        float32 in [-1, 1].
+        float32 in [-1, 1]; and which sample of the utterance the first one is.
 
     Raises:
         InputError: anything is wrong with the audio; names the utterance and the file.
@@ -116,15 +126,15 @@ def read(utterance: Utterance, sample_rate: int, count: int = 0, rng: np.random.
     with opened(utterance, sample_rate) as file:
         if utterance.samples not in (0, file.frames):
             raise InputError(f"{file.frames} samples, but {utterance.samples} when it was listed")
-        wanted = min(count or file.frames, file.frames)
+        wanted, first = min(count or file.frames, file.frames), 0
         if rng is not None and wanted < file.frames:
-            file.seek(int(rng.integers(file.frames - wanted + 1)))
+            first = file.seek(int(rng.integers(file.frames - wanted + 1)))
         wav = file.read(wanted, dtype="int16" if file.subtype == "PCM_16" else "float32")
         if len(wav) < wanted:
             raise InputError(f"truncated: {len(wav)} samples decoded, expected {wanted}")
         if wav.dtype == np.float32 and not np.isfinite(wav).all():
             raise InputError("samples that are not finite")
-    return wav
+    return wav, first
 
 
 def measured(rows: list[Utterance], sample_rate: int = 0, num_threads: int = 8) -> list[Utterance]:

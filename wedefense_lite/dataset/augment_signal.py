@@ -31,8 +31,8 @@ class Speed(Augment):
 class PitchShift(Augment):
     """Another pitch at the same speed: a phase vocoder stretches, and resampling takes the length back.
 
-    Laroche and Dolson, "Improved phase vocoder time-scale modification of audio", 1999, section II, without
-    phase locking.
+    Laroche and Dolson, "Improved phase vocoder time-scale modification of audio", 1999, without their phase
+    locking.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
@@ -117,11 +117,18 @@ class SilenceTrim(Augment):
         self.threshold_db, self.rest_ms = threshold_db, rest_ms
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return wav[self._kept(wav, rng)]
+
+    def with_track(self, wav: np.ndarray, track: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        kept = self._kept(wav, rng) if rng.random() < self.p else slice(None)
+        return wav[kept], track[kept]
+
+    def _kept(self, wav: np.ndarray, rng: np.random.Generator) -> slice:
         size = self.sample_rate // 50
         padded = np.pad(wav, (0, -len(wav) % size)).astype(np.float64)
         powers = np.square(padded).reshape(-1, size).mean(1)
         loud = np.flatnonzero(powers > powers.max() * 10 ** (-self.threshold_db / 10))
         if not len(loud):
-            return wav
+            return slice(None)
         before, after = (rng.uniform(*self.rest_ms, 2) / 1000 * self.sample_rate).astype(int)
-        return wav[max(loud[0] * size - before, 0) : (loud[-1] + 1) * size + after]
+        return slice(max(loud[0] * size - before, 0), (loud[-1] + 1) * size + after)

@@ -17,8 +17,9 @@ from wedefense_lite.dataset.audio import Utterance
 from wedefense_lite.dataset.config import DataConfig
 from wedefense_lite.dataset.order import epoch_order
 from wedefense_lite.dataset.stream import Seed, Stream
+from wedefense_lite.dataset.tracks import NOTHING, track_of
 from wedefense_lite.files import InputError
-from wedefense_lite.labels import LABELS, label_id
+from wedefense_lite.labels import LABELS, SPOOF, label_id
 
 
 class Batch(NamedTuple):
@@ -29,25 +30,27 @@ class Batch(NamedTuple):
         wav_BT: waveforms, float32 in [-1, 1], or int16 until :meth:`to` has moved them.
         lengths_B: samples of each row that are not zero padding, int64.
         labels_B: class ids, int64, -1 where unknown.
+        track_BT: class of each sample (:mod:`wedefense_lite.dataset.tracks`), where segments are known.
     """
 
     keys: list[str]
     wav_BT: Tensor
     lengths_B: Tensor
     labels_B: Tensor
+    track_BT: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device, its waveforms float32 in [-1, 1]."""
-        wav, lengths, labels = (tensor.to(device, non_blocking=True) for tensor in self[1:])
-        return Batch(self.keys, _as_float(wav), lengths, labels)
+        moved = [tensor if tensor is None else tensor.to(device, non_blocking=True) for tensor in self[1:]]
+        return Batch(self.keys, _as_float(moved[0]), *moved[1:])
 
 
 def _as_float(wav: Tensor) -> Tensor:
     return wav if wav.is_floating_point() else wav.float() / 32768
 
 
-def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> tuple[Tensor, int]:
-    """Waveform and valid length in samples: to train, a random crop, augmented; to score, the whole
+def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> tuple[Tensor, Tensor, int]:
+    """Waveform, track and valid length in samples: to train, a random crop, augmented; to score, the whole
     utterance or its first ``eval_seconds``. Filled up to the length that the configuration asks for."""
     train = seed is not None
     count = round((config.crop_seconds if train else config.eval_seconds) * config.sample_rate)
@@ -55,27 +58,32 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> tuple[T
     augments = config.augment if train else []
     # Augmentation that shortens gets more, so that what comes out is a crop of the length asked for.
     needed = math.ceil(count * math.prod(augment.stretch for augment in augments))
-    wav = audio.read(utterance, config.sample_rate, needed, rng)
+    wav, first = audio.read_part(utterance, config.sample_rate, needed, rng)
+    track = track_of(utterance.segments, first, len(wav), config.sample_rate)
     if augments:
         wav = _as_float(torch.from_numpy(wav)).numpy()
         for augment in augments:
-            wav = augment(wav, rng)
+            wav, track = augment.with_track(wav, track, rng)
         if 0 < count < len(wav):
-            wav = wav[int(rng.integers(len(wav) - count + 1)) :][:count]
+            first = int(rng.integers(len(wav) - count + 1))
+            wav, track = wav[first : first + count], track[first : first + count]
     length = len(wav)
     if length < count and config.pad == "repeat":
-        wav, length = np.resize(wav, count), count
-    return torch.from_numpy(np.pad(wav, (0, max(count - length, 0)))), length
+        wav, track, length = np.resize(wav, count), np.resize(track, count), count
+    missing = (0, max(count - length, 0))
+    wav, track = np.pad(wav, missing), np.pad(track, missing, constant_values=NOTHING)
+    return torch.from_numpy(wav), torch.from_numpy(track), length
 
 
 def read_batch(drawn: list[tuple[Utterance, Seed]], config: DataConfig) -> Batch:
     """Utterances read and padded with zeros to the longest."""
-    wavs, lengths = zip(*(read_sample(utterance, config, seed) for utterance, seed in drawn))
+    wavs, tracks, lengths = zip(*(read_sample(utterance, config, seed) for utterance, seed in drawn))
     if len({wav.dtype for wav in wavs}) > 1:
         wavs = [_as_float(wav) for wav in wavs]
     keys = [utterance.key for utterance, _ in drawn]
     labels = [-1 if utterance.label is None else label_id(utterance.label) for utterance, _ in drawn]
-    return Batch(keys, pad_sequence(wavs, batch_first=True), torch.tensor(lengths), torch.tensor(labels))
+    track = pad_sequence(tracks, batch_first=True, padding_value=NOTHING) if drawn[0][0].segments else None
+    return Batch(keys, pad_sequence(wavs, batch_first=True), torch.tensor(lengths), torch.tensor(labels), track)
 
 
 class _Reader(IterableDataset):
@@ -122,7 +130,7 @@ class TrainLoader:
 
     Attributes:
         steps_per_epoch: batches in an epoch that draws all utterances, at least one.
-        class_prior: ``[p_spoof, p_bonafide]`` of what sampling delivers.
+        class_prior: ``[p_spoof, p_bonafide]`` of what sampling delivers: of its time, where segments are known.
 
     Raises:
         InputError: an utterance without label, or ``balance_classes`` with one class only.
@@ -139,6 +147,21 @@ class TrainLoader:
         if config.balance_classes and not all(counts):
             raise InputError(f"balance_classes with {dict(zip(LABELS, counts))} utterances")
         self.class_prior = [0.5, 0.5] if config.balance_classes else [n / len(index) for n in counts]
+        if index and index[0].segments:
+            self.class_prior = self._prior_of_time(dict(zip(LABELS, counts)))
+
+    def _prior_of_time(self, counts: dict[str, int]) -> list[float]:
+        """Shares of the classes in the time that sampling delivers: crops are of one length."""
+        spoofed, weights = [], []
+        for row in self.index:
+            start, end, label = row.segments
+            spoofed.append(((end - start) * (label == SPOOF)).sum() / (end - start).sum())
+            drawn = 1 / counts[row.label] if self.config.balance_classes else 1.0
+            weights.append(drawn if self.config.crop_seconds else drawn * row.samples)
+        share = float(np.average(spoofed, weights=weights))
+        if not 0 < share < 1:
+            raise InputError(f"the segments of the training set are all {LABELS[share < 0.5]}")
+        return [share, 1 - share]
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """This rank's batches of an epoch, from a step on. Only a stream reads what is skipped.

@@ -12,10 +12,12 @@ class Frontend(nn.Module, ABC):
     Attributes:
         dim: features of a frame (F).
         hop_seconds: time from one frame to the next.
+        sample_rate: of the audio, in Hz.
     """
 
     dim: int
     hop_seconds: float
+    sample_rate: int
 
     @abstractmethod
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ class Raw(Frontend):
 
     def __init__(self, pre_emphasis: float = 0.0, sample_rate: int = 16000):
         super().__init__()
-        self.dim, self.hop_seconds = 1, 1 / sample_rate
+        self.dim, self.hop_seconds, self.sample_rate = 1, 1 / sample_rate, sample_rate
         self.pre_emphasis = pre_emphasis
 
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,6 +50,7 @@ class Sinc(Frontend):
     def __init__(self, num_filters: int = 70, kernel_size: int = 129, sample_rate: int = 16000):
         super().__init__()
         self.dim, self.hop_seconds, self.kernel_size = num_filters, 1 / sample_rate, kernel_size
+        self.sample_rate = sample_rate
         filters_DK = torch.from_numpy(sinc_filters(num_filters, kernel_size, sample_rate))
         self.register_buffer("filters_D1K", filters_DK[:, None].float(), persistent=False)
 

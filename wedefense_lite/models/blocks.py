@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 def conv_norm(
-    in_channels: int, channels: int, kernel: int = 1, stride: int = 1, activation=nn.ReLU, groups: int = 1, **norm
+    in_channels: int, channels: int, kernel: int = 1, stride=1, activation=nn.ReLU, groups: int = 1, **norm
 ) -> nn.Sequential:
     """A convolution over time and frequency that halves sizes with stride 2 (rounding up), batch norm,
     and an activation. ``norm`` are options of the batch norm."""

@@ -4,11 +4,12 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from wedefense_lite.files import InputError
-from wedefense_lite.models.base import Backbone
+from wedefense_lite.models.base import Backbone, FrameBackbone
 from wedefense_lite.models.pooling import as_maps, halved, mean_over_time, statistics_pooling
 
 
@@ -26,28 +27,30 @@ def mfm_conv(in_channels: int, channels: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(conv, MaxFeatureMap())
 
 
-def lcnn_layers(channels: int, affine: bool = True, ceil_mode: bool = True) -> nn.Sequential:
+def lcnn_layers(channels: int, affine: bool = True, ceil_mode: bool = True, time_halvings: int = 4) -> nn.Sequential:
     """Nine convolutions, with four poolings that halve time and frequency (STC's table 3).
 
     Args:
         channels: maps after the first activation and after the last; the others are in proportion.
         affine: whether batch norms scale and shift.
         ceil_mode: whether halves are rounded up.
+        time_halvings: poolings that halve time too, the first ones.
     """
     narrow, middle, wide = channels, channels * 3 // 2, channels * 2
-    pool, norm = nn.MaxPool2d(2, ceil_mode=ceil_mode), partial(nn.BatchNorm2d, affine=affine)
+    norm = partial(nn.BatchNorm2d, affine=affine)
+    pools = [nn.MaxPool2d((2, 1 + (number < time_halvings)), ceil_mode=ceil_mode) for number in range(4)]
     return nn.Sequential(
         mfm_conv(1, narrow, 5),
-        pool,
+        pools[0],
         mfm_conv(narrow, narrow, 1),
         norm(narrow),
         mfm_conv(narrow, middle, 3),
-        pool,
+        pools[1],
         norm(middle),
         mfm_conv(middle, middle, 1),
         norm(middle),
         mfm_conv(middle, wide, 3),
-        pool,
+        pools[2],
         mfm_conv(wide, wide, 1),
         norm(wide),
         mfm_conv(wide, narrow, 3),
@@ -55,7 +58,7 @@ def lcnn_layers(channels: int, affine: bool = True, ceil_mode: bool = True) -> n
         mfm_conv(narrow, narrow, 1),
         norm(narrow),
         mfm_conv(narrow, narrow, 3),
-        pool,
+        pools[3],
     )
 
 
@@ -124,7 +127,39 @@ class LCNNLSTM(Backbone):
         filled_BFD = F.pad(frames_BFD, (0, 0, 0, max(0, self.shrinking - frames_BFD.shape[1])))
         hidden_BFE = self.layers(as_maps(filled_BFD)).flatten(1, 2).transpose(1, 2)
         lengths_B = (frame_lengths_B // self.shrinking).clamp_min(1)
-        packed = pack_padded_sequence(hidden_BFE, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
-        recurrent = self.lstm(packed)[0]
-        recurrent_BFE, _ = pad_packed_sequence(recurrent, batch_first=True, total_length=hidden_BFE.shape[1])
-        return mean_over_time((hidden_BFE + recurrent_BFE).transpose(1, 2), lengths_B)
+        return mean_over_time(with_recurrence(self.lstm, hidden_BFE, lengths_B).transpose(1, 2), lengths_B)
+
+
+class FrameLCNN(FrameBackbone):
+    """LCNN that keeps time, and two bidirectional LSTM layers with a shortcut around both.
+
+    The segment-level LCNN-LSTM of Zhang et al., "An initial investigation for detecting partially spoofed
+    audio" (Interspeech 2021, https://arxiv.org/abs/2104.02518), but time is halved only in the first poolings,
+    for finer frames than their 160 ms; halves are rounded up.
+
+    Args:
+        input_dim: features of a frame.
+        channels: maps after the first activation; the embedding has ``channels`` x (``input_dim`` / 16).
+        dropout: probability before the LSTM.
+        time_halvings: poolings, of four, that halve time too: 1 for 20 ms on frames of 10 ms.
+    """
+
+    def __init__(self, input_dim: int, channels: int = 32, dropout: float = 0.7, time_halvings: NonNegativeInt = 1):
+        super().__init__()
+        self.time_halvings = min(time_halvings, 4)
+        self.stride, self.embed_dim = 2**self.time_halvings, channels * halved(input_dim, 4)
+        layers = lcnn_layers(channels, affine=False, time_halvings=time_halvings)
+        self.layers = nn.Sequential(layers, nn.Dropout(dropout))
+        self.lstm = nn.LSTM(self.embed_dim, self.embed_dim // 2, 2, batch_first=True, bidirectional=True)
+
+    def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        hidden_BGE = self.layers(as_maps(frames_BFD)).flatten(1, 2).transpose(1, 2)
+        lengths_B = halved(frame_lengths_B, self.time_halvings)
+        return with_recurrence(self.lstm, hidden_BGE, lengths_B), lengths_B
+
+
+def with_recurrence(lstm: nn.LSTM, hidden_BFE: Tensor, lengths_B: Tensor) -> Tensor:
+    """``hidden_BFE`` plus what an LSTM, which sees valid frames only, makes of it."""
+    packed = pack_padded_sequence(hidden_BFE, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
+    recurrent = lstm(packed)[0]
+    return hidden_BFE + pad_packed_sequence(recurrent, batch_first=True, total_length=hidden_BFE.shape[1])[0]

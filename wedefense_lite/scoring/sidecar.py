@@ -25,6 +25,7 @@ class Sidecar:
         config_hash: hash of the resolved configuration.
         commit: version of the code.
         model_hash: hash of the checkpoint file, so that another one is noticed.
+        frame_seconds: length of a frame, of an archive that has a row a frame; else None.
         polarity: always :data:`wedefense_lite.labels.POLARITY`.
 
     Raises:
@@ -38,6 +39,7 @@ class Sidecar:
     config_hash: str = ""
     commit: str = ""
     model_hash: str = ""
+    frame_seconds: float | None = None
     polarity: str = POLARITY
 
     def __post_init__(self):
@@ -73,7 +75,7 @@ def read_sidecar(archive: str | Path, required: bool = True) -> Sidecar | None:
         return None
     content = read_json(path)
     names = {field.name for field in fields(Sidecar)}
-    if not isinstance(content, dict) or set(content) != names:
+    if not isinstance(content, dict) or set(content) | {"frame_seconds"} != names:
         raise InputError(f"{path}: expected an object with the fields {', '.join(sorted(names))}")
     try:
         lists = {key: tuple(content[key]) for key in ("labels", "class_prior") if content[key] is not None}

@@ -1,8 +1,8 @@
 """Scores of a whole list with the system as it stands: what validation and extraction share."""
 
-import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from wedefense_lite.dataset.loader import Batch, EvalLoader
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.models.base import known_loss
 from wedefense_lite.training.distributed import Place, gather
 from wedefense_lite.training.tasks import Task
 
@@ -23,16 +24,17 @@ def autocast(place: Place, precision: str) -> torch.autocast:
     return torch.autocast(place.device.type, dtype=dtype, enabled=dtype is not None)
 
 
-def embeddings(
+def outputs(
     task: Task, loader: EvalLoader, place: Place, precision: str = "fp32", what: str = "embeddings"
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Batches of this rank's part of a list and their float32 embeddings, in evaluation mode."""
+    """Batches of this rank's part of a list and their float32 embeddings or logits, in evaluation mode."""
+    function = task.logits if what == "logits" else task.embed
     task.eval()
     for batch in progress(loader, len(loader), what, "batch"):
         batch = batch.to(place.device)
         with torch.no_grad(), autocast(place, precision):
-            embedding_BE = task.embed(batch).float()
-        yield batch, embedding_BE
+            found = function(batch).float()
+        yield batch, found
 
 
 @torch.no_grad()
@@ -40,16 +42,20 @@ def validate(task: Task, loader: EvalLoader, place: Place) -> dict[str, float]:
     """Loss and EER over a whole labelled list, split over ranks, the same on all of them.
 
     Returns:
-        ``dev_loss``, the mean loss of the utterances, and ``dev_eer``, a fraction.
+        ``dev_loss``, the mean loss of the utterances, and ``dev_eer``, a fraction: of utterances, or, where
+        the task decides for frames, of frames, which is the segment EER at their length.
 
     Raises:
         InputError: a score that is not finite, by name, or an utterance scored other than once.
     """
     scores, losses = {}, {}
-    for batch, embedding_BE in embeddings(task, loader, place, what="validation"):
-        loss, logits_BC = task.head.loss(embedding_BE, batch.labels_B)
-        score_B = logits_BC[:, BONAFIDE].double() - logits_BC[:, SPOOF].double()
-        scores.update(zip(batch.keys, zip(batch.labels_B.tolist(), score_B.tolist())))
+    for batch, embedding in outputs(task, loader, place, what="validation"):
+        targets = task.targets(batch)
+        loss, logits_NC, labels_N = known_loss(task.head, embedding, targets)
+        score_N = logits_NC[:, BONAFIDE].double() - logits_NC[:, SPOOF].double()
+        counts = (targets >= 0).flatten(1).sum(1) if targets.dim() > 1 else torch.ones_like(targets)
+        decided = (column.cpu().split(counts.tolist()) for column in (labels_N, score_N))
+        scores.update(zip(batch.keys, zip(*([part.numpy() for part in parts] for parts in decided))))
         losses.update(dict.fromkeys(batch.keys, loss.item()))
     parts = gather(place, (scores, losses, len(loader.positions)))
     scores = {key: scored for part, _, _ in parts for key, scored in part.items()}
@@ -58,8 +64,8 @@ def validate(task: Task, loader: EvalLoader, place: Place) -> dict[str, float]:
     if len(scores) != listed:
         raise InputError(f"validation scored {len(scores)} utterances of {listed}")
     for key, (_, score) in scores.items():
-        if not math.isfinite(score):
-            raise InputError(f"validation: the score of {key} is {score}")
-    by_class = [[score for label, score in scores.values() if label == wanted] for wanted in (0, 1)]
-    eer = SortedScores(bonafide=by_class[BONAFIDE], spoof=by_class[SPOOF]).eer().value
+        if not np.isfinite(score).all():
+            raise InputError(f"validation: the score of {key} is {score[~np.isfinite(score)][0]}")
+    labels_N, score_N = map(np.concatenate, zip(*scores.values()))
+    eer = SortedScores(bonafide=score_N[labels_N == BONAFIDE], spoof=score_N[labels_N == SPOOF]).eer().value
     return {"dev_loss": sum(losses[key] for key in sorted(losses)) / len(losses), "dev_eer": float(eer)}

@@ -1,16 +1,24 @@
 """Tasks: the one module that is trained, saved and wrapped for distributed training."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
+import torch
+import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from wedefense_lite.dataset.audio import few
 from wedefense_lite.dataset.loader import Batch
+from wedefense_lite.dataset.tracks import NOTHING, by_overlap
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends import Frontend, SpecAugment
+from wedefense_lite.frontends.base import valid_mask
 from wedefense_lite.heads import Head
-from wedefense_lite.models import Backbone
+from wedefense_lite.models import Backbone, FrameBackbone
+from wedefense_lite.models.base import Embedder, known_loss
 
 
 class Task(nn.Module, ABC):
@@ -18,17 +26,50 @@ class Task(nn.Module, ABC):
 
     Attributes:
         head: turns what :meth:`embed` gives into logits.
+        frame_samples: of a task that decides for each frame, the samples of one; else None.
     """
 
     head: Head
+    frame_samples: int | None = None
+
+    def __init__(
+        self,
+        frontend: Frontend,
+        model: Callable[[int], Embedder],
+        head: Callable[[int], Head],
+        spec_augment: SpecAugment | None = None,
+    ):
+        super().__init__()
+        self.frontend = frontend
+        self.spec_augment = spec_augment
+        self.model = model(frontend.dim)
+        self.head = head(self.model.embed_dim)
 
     @abstractmethod
     def embed(self, batch: Batch) -> Tensor:
-        """What the head needs, one row an utterance."""
+        """What the head needs: a row an utterance, ``BE``, or a row a frame, ``BGE``."""
 
     @abstractmethod
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """``(loss, logits_BC)`` of a labelled batch: the loss to step on, a mean over utterances."""
+    def targets(self, batch: Batch) -> Tensor:
+        """Class of each row of :meth:`embed`, ``B`` or ``BG``, -1 where unknown."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """``(loss, logits_NC, labels_N)``: the loss to step on, a mean over what has a label."""
+
+    def logits(self, batch: Batch) -> Tensor:
+        """``BC`` or ``BGC``."""
+        embedding = self.embed(batch)
+        return self.head(embedding.flatten(0, -2)).unflatten(0, embedding.shape[:-1])
+
+    def _frames(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        frames_BFD, frame_lengths_B = self.frontend(batch.wav_BT, batch.lengths_B)
+        if self.spec_augment is not None:
+            frames_BFD = self.spec_augment(frames_BFD)
+        if frames_BFD.shape[1] < self.model.min_frames:
+            model = f"{type(self.model).__name__} needs at least {self.model.min_frames}"
+            raise InputError(f"{few(batch.keys)}: {frames_BFD.shape[1]} frames, but {model}")
+        return frames_BFD, frame_lengths_B
 
 
 class Detection(Task):
@@ -48,26 +89,92 @@ class Detection(Task):
         head: Callable[[int], Head],
         spec_augment: SpecAugment | None = None,
     ):
-        super().__init__()
-        self.frontend = frontend
-        self.spec_augment = spec_augment
-        self.model = model(frontend.dim)
-        self.head = head(self.model.embed_dim)
-
-    def _frames(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        frames_BFD, frame_lengths_B = self.frontend(batch.wav_BT, batch.lengths_B)
-        if self.spec_augment is not None:
-            frames_BFD = self.spec_augment(frames_BFD)
-        if frames_BFD.shape[1] < self.model.min_frames:
-            model = f"{type(self.model).__name__} needs at least {self.model.min_frames}"
-            raise InputError(f"{few(batch.keys)}: {frames_BFD.shape[1]} frames, but {model}")
-        return frames_BFD, frame_lengths_B
+        super().__init__(frontend, model, head, spec_augment)
 
     def embed(self, batch: Batch) -> Tensor:
         """``embedding_BE`` of a batch."""
         return self.model(*self._frames(batch))
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def targets(self, batch: Batch) -> Tensor:
+        return batch.labels_B
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         embedding_BE, model_loss = self.model.embed_with_loss(*self._frames(batch), batch.labels_B)
         loss, logits_BC = self.head.loss(embedding_BE, batch.labels_B)
-        return loss + model_loss, logits_BC
+        return loss + model_loss, logits_BC, batch.labels_B
+
+
+class Localization(Task):
+    """A decision for each frame: is all of it bona fide?
+
+    A frame is what the model makes an embedding of, 20 ms where it takes two of 10 ms; it is spoof if any of its
+    samples is. Scores cover the audio: where the front end's last window leaves less than a frame or two at the
+    end, they have the last score. Audio longer than a window is scored in windows that overlap, of which each
+    gives the frames that are farther from its ends than from those of its neighbours.
+
+    Args:
+        frontend: waveform to frames.
+        model: frames to embeddings; built for the front end's frame dimension.
+        head: embedding to logits and loss; built for the model's embedding size.
+        spec_augment: masks on the frames in training.
+        window_seconds: the longest audio that is scored at once.
+        overlap_seconds: of a window with the next one, less than a window.
+    """
+
+    def __init__(
+        self,
+        frontend: Frontend,
+        model: Callable[[int], FrameBackbone],
+        head: Callable[[int], Head],
+        spec_augment: SpecAugment | None = None,
+        window_seconds: PositiveFloat = 30.0,
+        overlap_seconds: NonNegativeFloat = 4.0,
+    ):
+        super().__init__(frontend, model, head, spec_augment)
+        if overlap_seconds >= window_seconds:
+            raise InputError(f"windows of {window_seconds:g} s can't overlap by {overlap_seconds:g} s")
+        self.frame_samples = round(self.model.stride * frontend.hop_seconds * frontend.sample_rate)
+        frames_a_second = frontend.sample_rate / self.frame_samples
+        self.window = math.ceil(window_seconds * frames_a_second)
+        self.step = max(1, self.window - round(overlap_seconds * frames_a_second))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """``embedding_BGE`` of a batch, one for each started frame of its audio."""
+        size, samples = self.frame_samples, batch.wav_BT.shape[1]
+        if (batch.lengths_B < samples).any():  # padded, as only training batches are
+            return self._filled(self.model(*self._frames(batch))[0], samples)
+        parts = []
+        for start, end, first, last in self._windows(-(-samples // size)):
+            wav_BT = batch.wav_BT[:, start * size : end * size]
+            lengths_B = torch.full_like(batch.lengths_B, wav_BT.shape[1])
+            frames = self._frames(batch._replace(wav_BT=wav_BT, lengths_B=lengths_B))
+            embedding_BGE = self._filled(self.model(*frames)[0], wav_BT.shape[1])
+            parts.append(embedding_BGE[:, first - start : last - start])
+        return torch.cat(parts, 1)
+
+    def targets(self, batch: Batch) -> Tensor:
+        if batch.track_BT is None:
+            raise InputError("localization needs segments: --train_segments and --val_segments")
+        return by_overlap(batch.track_BT, self.frame_samples)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        frames_BFD, frame_lengths_B = self._frames(batch)
+        labels_BG, size = self.targets(batch), -(-frames_BFD.shape[1] // self.model.stride)
+        labels_BG = F.pad(labels_BG, (0, size - labels_BG.shape[1]), value=NOTHING)
+        lengths_B = torch.div(frame_lengths_B + self.model.stride - 1, self.model.stride, rounding_mode="floor")
+        labels_BG = labels_BG.where(valid_mask(lengths_B, size), NOTHING)
+        (embedding_BGE, _), model_loss = self.model.embed_with_loss(frames_BFD, frame_lengths_B, labels_BG)
+        loss, logits_NC, labels_N = known_loss(self.head, embedding_BGE, labels_BG)
+        return loss + model_loss, logits_NC, labels_N
+
+    def _filled(self, embedding_BGE: Tensor, samples: int) -> Tensor:
+        """As many frames as hold so many samples: the last one again, or without it."""
+        places_G = torch.arange(-(-samples // self.frame_samples), device=embedding_BGE.device)
+        return embedding_BGE[:, places_G.clamp(max=embedding_BGE.shape[1] - 1)]
+
+    def _windows(self, frames: int) -> Iterator[tuple[int, int, int, int]]:
+        """Start and end of each window, and of its frames that are kept."""
+        starts = [*range(0, frames - self.window, self.step), max(0, frames - self.window)]
+        ends = [start + self.window for start in starts]
+        edges = [0, *((end + start) // 2 for end, start in zip(ends, starts[1:])), frames]
+        return zip(starts, ends, *zip(*pairwise(edges)))

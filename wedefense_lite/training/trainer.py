@@ -152,12 +152,12 @@ class Trainer:
         alone = isinstance(self.wrapped, DistributedDataParallel) and not is_update
         with self.wrapped.no_sync() if alone else contextlib.nullcontext():
             with autocast(self.place, self.config.precision):
-                loss, logits_BC = self.wrapped(batch)
+                loss, logits_NC, labels_N = self.wrapped(batch)
             self.scaler.scale(loss / group).backward()
         if is_update:
             self._update()
         size = len(batch.keys)
-        correct = (logits_BC.argmax(1) == batch.labels_B).sum()
+        correct = size * (logits_NC.argmax(1) == labels_N).double().mean()
         self.sums += torch.stack([loss.detach() * size, correct, loss.new_tensor(size)]).double()
         return loss.detach().isfinite(), name
 
