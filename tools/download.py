@@ -1,11 +1,13 @@
-"""Fetch and unpack the zip archive of a corpus: resumed where it stopped, checked, whole or not at all."""
+"""Fetch and unpack the archive of a corpus: resumed where it stopped, checked, whole or not at all."""
 
 import hashlib
 import logging
 import shutil
+import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
 
 from wedefense_lite import cli
@@ -61,28 +63,36 @@ def check(path: Path, size: int, **sums: str | None) -> None:
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Unpack the folder ``target.name`` of a zip archive; ``target`` appears when it is complete.
+    """Unpack the folder ``target.name`` of an archive; ``target`` appears when it is complete.
+
+    Args:
+        archive: ``.zip`` or ``.tar.gz``; the folder is at its top, or in the one folder that is there.
 
     Raises:
-        InputError: no zip archive, a damaged one, or one without that folder.
+        InputError: no such archive, a damaged one, or one without that folder.
     """
     partial = target.with_name(f".{target.name}.unpacking")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(partial)
-        (partial / target.name).rename(target)
-    except (zipfile.BadZipFile, FileNotFoundError) as error:
-        raise InputError(f"{archive}: {error}, expected a zip archive of {target.name}/") from error
+        if archive.suffix == ".gz":
+            with tarfile.open(archive) as packed:
+                packed.extractall(partial, filter="data")
+        else:
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(partial)
+        found = (path for path in (partial / target.name, *partial.glob(f"*/{target.name}")) if path.exists())
+        next(found, partial / target.name).rename(target)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, FileNotFoundError) as error:
+        raise InputError(f"{archive}: {error}, expected an archive of {target.name}/") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def download(url: str, folder: str, licence: str, size: int = 0, md5: str | None = None, sha256: str | None = None):
-    """Fetch a zip archive, and unpack from it the folder of its name; nothing is done where that is there.
+    """Fetch an archive, and unpack from it the folder of its name; nothing is done where that is there.
 
     Args:
-        url: of the archive.
+        url: of the archive, a .zip or a .tar.gz.
         folder: the folder to make, and in the archive: DB/LA makes DB/LA from LA/. The archive stays
             beside it, as DB/LA.zip.
         licence: under which the publisher gives the corpus; it is printed.
@@ -96,7 +106,7 @@ def download(url: str, folder: str, licence: str, size: int = 0, md5: str | None
         logging.info("%s is there already", target)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    archive = target.with_name(f"{target.name}.zip")
+    archive = target.with_name(target.name + (".tar.gz" if ".tar.gz" in url else ".zip"))
     if not archive.exists():
         part = archive.with_name(f"{archive.name}.part")
         fetch(url, part)

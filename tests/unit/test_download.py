@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import tarfile
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -113,7 +114,7 @@ def test_checksums_without_published_ones_are_printed(tmp_path, server, caplog):
         (("--md5", "0" * 31 + "f"), "expected 0000000000000000000000000000000f; remove it to begin again"),
         (("--sha256", "abc"), ", expected abc; remove it"),
         (("--size", "12"), "bytes, expected 12; remove it"),
-        (("--folder", "DB/PA"), "expected a zip archive of PA/"),
+        (("--folder", "DB/PA"), "expected an archive of PA/"),
         (("--url", "http://127.0.0.1:1/LA.zip"), "refused"),
         (("--url", ""), "unknown url type"),
     ],
@@ -127,4 +128,20 @@ def test_what_is_not_the_archive_is_not_unpacked(tmp_path, server, words, messag
 def test_a_page_instead_of_the_archive_is_refused(tmp_path, server):
     server.data = b"<html>moved</html>"
     status, said = download(tmp_path, server)
-    assert status == 2 and "not a zip file, expected a zip archive of LA/" in said
+    assert status == 2 and "not a zip file, expected an archive of LA/" in said
+
+
+def test_a_folder_inside_a_tar_is_unpacked(tmp_path, server):
+    buffer, text = io.BytesIO(), b"LA_0001 a - - bonafide"
+    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
+        member = tarfile.TarInfo("database/protocols/a.txt")
+        member.size = len(text)
+        packed.addfile(member, io.BytesIO(text))
+    server.data = buffer.getvalue()
+    words = ("--folder", "DB/protocols", "--url", server.url.replace("LA.zip", "database_protocols.tar.gz?download=1"))
+    assert download(tmp_path, server, *words)[0] == 0
+    assert sorted(path.name for path in (tmp_path / "DB").iterdir()) == ["protocols", "protocols.tar.gz"]
+    assert (tmp_path / "DB/protocols/a.txt").read_bytes() == text
+    server.data = server.data[:-12]
+    status, said = download(tmp_path, server, "--folder", "DB/vad", *words[2:])
+    assert status == 2 and "vad.tar.gz: " in said and "expected an archive of vad/" in said
