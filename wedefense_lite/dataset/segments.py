@@ -48,3 +48,10 @@ def write_rttm(path: str | Path, segments: Mapping[str, Iterable[tuple[float, fl
             for start, end, label in sorted(segments[name])
         ),
     )
+
+
+def runs(values: np.ndarray) -> list[tuple[int, int, int]]:
+    """``(begin, end, value)`` of each stretch of equal values, as indices."""
+    edges = np.flatnonzero(np.diff(values)) + 1
+    begin, end = np.concatenate([[0], edges]), np.concatenate([edges, [len(values)]])
+    return list(zip(begin.tolist(), end.tolist(), values[begin].tolist()))
