@@ -1,13 +1,18 @@
-"""Frame scores and reference segments to segment EER and range EER."""
+"""Frame scores, and segments that were decided on, against reference segments."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from wedefense_lite import cli
 from wedefense_lite.dataset.segments import read_rttm
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, converted, iter_rows, number
+from wedefense_lite.labels import BONAFIDE
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
-from wedefense_lite.metrics.localization import range_eer, segment_eer
-from wedefense_lite.scoring.results import publish
+from wedefense_lite.metrics.localization import Segments, confusion, range_eer, segment_eer
+from wedefense_lite.scoring.decisions import at_resolution, at_splices, by_fraction, by_length, time_metrics
+from wedefense_lite.scoring.results import publish, table
+from wedefense_lite.scoring.scores import aligned, read_condition
 from wedefense_lite.scoring.segments import matched, read_frames
 
 
@@ -15,41 +20,103 @@ def evaluate_localization(
     frame_scores: str,
     rttm: str,
     resolutions: str = "0.02,0.04,0.08,0.16,0.32,0.64",
+    segments: str | None = None,
+    splices: str | None = None,
+    meta: str | None = None,
+    by: str = "attack",
     bootstrap: int = 0,
     json: str | None = None,
+    txt: str | None = None,
 ) -> None:
-    """Print equal error rates by segments of several lengths, and by duration.
+    """Print equal error rates by segments of several lengths, and by duration, and what decisions get right.
 
     Args:
         frame_scores: lines ``utt start duration llr``, seconds, higher is more bona fide.
         rttm: reference segments, the label in field 8.
         resolutions: segment lengths in seconds, separated by commas.
+        segments: segments.rttm of bin/segments.py, decided in the way that was best on dev.
+        splices: lines ``utt seconds``, joints of bona fide parts, at which false alarms are counted.
+        meta: table, or utt2attack, by a column of which the error rates are printed too; each value with
+            all utterances that are bona fide as a whole.
+        by: that column.
         bootstrap: number of bootstrap samples of utterances for 95 % intervals.
         json: file for the results, rates as fractions.
+        txt: file for what is printed.
     """
+    if splices and not segments:
+        raise InputError("--splices needs --segments: decisions, which false alarms are counted in")
     frames, hop = read_frames(frame_scores)
-    utterances = matched(frames, read_rttm(rttm), hop, frame_scores, rttm)
+    reference = read_rttm(rttm)
+    utterances = matched(frames, reference, hop, frame_scores, rttm)
     # Utterances with the same classes in them are drawn among themselves, so that no sample lacks one.
-    kinds = [len(set(segments.label)) + 2 * segments.label[0] for _, segments in utterances]
+    kinds = [len(set(parts.label)) + 2 * parts.label[0] for _, parts in utterances]
     order, sizes = np.argsort(kinds, kind="stable"), np.unique(kinds, return_counts=True)[1]
     seconds = cli.checked(lambda: {typed: float(typed) for typed in resolutions.split(",")})
 
-    def metrics(*counts: np.ndarray) -> dict[str, float]:
-        chosen = [utterances[index] for index in np.repeat(order, np.concatenate(counts) if counts else 1)]
-        by_range = {"range_eer": range_eer(chosen).value}
-        return by_range | {typed: segment_eer(chosen, hop, length).value for typed, length in seconds.items()}
+    def eers(chosen: Sequence[int]) -> dict[str, float]:
+        pairs = [utterances[index] for index in chosen]
+        by_range = {"range_eer": range_eer(pairs).value}
+        return by_range | {typed: segment_eer(pairs, hop, length).value for typed, length in seconds.items()}
 
     def by_name(values: dict) -> dict:
         return {"segment_eer": {typed: values[typed] for typed in seconds}, "range_eer": values["range_eer"]}
 
     try:
-        eers = metrics()
-        ends = intervals(metrics, Resampler(sizes), bootstrap) if bootstrap else {}
+        found = {"all": eers(order)}
+        ends = {}
+        if bootstrap:
+            ends = intervals(lambda *n: eers(np.repeat(order, np.concatenate(n))), Resampler(sizes), bootstrap)
+        if meta:
+            values = read_condition(meta, by, reference)
+            is_bonafide = np.array([(parts.label == BONAFIDE).all() for _, parts in utterances])
+            for value in np.unique(values[~is_bonafide]):
+                found[value] = eers(np.flatnonzero(is_bonafide | (values == value)))
     except ValueError as error:
         raise InputError(f"{rttm}: {error}") from error
-    results = by_name(eers) | {"n_utterances": len(utterances)} | ({"ci": by_name(ends)} if ends else {})
-    titles = ["range EER", *(f"segment EER at {typed} s" for typed in seconds)]
-    publish([f"{title}: {100 * eer:.3f} %" for title, eer in zip(titles, eers.values())], results, json)
+    results = by_name(found["all"]) | {"n_utterances": len(utterances)} | ({"ci": by_name(ends)} if ends else {})
+    results["by"] = {value: by_name(one) for value, one in found.items() if value != "all"}
+    rows = [["EER, %", "by time", *(f"{typed} s" for typed in seconds)]]
+    rows += [[value, *(f"{100 * eer:.2f}" for eer in one.values())] for value, one in found.items()]
+    lines = [*table(rows), ""]
+    if segments:
+        results["decisions"] = decisions = decided_on(segments, reference, rttm, hop, seconds, splices)
+        for title, groups in decisions.items():
+            lines += [*tabulated(title, groups), ""]
+    publish(lines, results, json, txt)
+
+
+def decided_on(
+    path: str, reference: dict[str, Segments], rttm: str, hop: float, seconds: dict[str, float], splices: str | None
+) -> dict:
+    """Everything that is counted in decisions; seconds by the name of the resolution."""
+    decided = read_rttm(path)
+    pairs = list(zip(aligned(decided, path, reference, rttm), reference.values()))
+    found = {
+        "time": {"all": time_metrics(sum(confusion(*pair) for pair in pairs))},
+        "segments": {f"{typed} s": at_resolution(pairs, hop, length) for typed, length in seconds.items()},
+        "spoofed share": by_fraction(pairs),
+        "spoofed part": by_length(pairs),
+    }
+    if splices:
+        times: dict[str, list[float]] = {}
+        for line, (name, place) in iter_rows(splices, columns=2):
+            times.setdefault(name, []).append(converted(splices, line, name, place, number))
+            if name not in decided:
+                raise InputError(f"{splices}:{line}: {name} is not in {path}")
+        found["false alarms"] = {"bona fide joints": at_splices(decided, times)}
+    return found
+
+
+def tabulated(title: str, groups: dict[str, dict]) -> list[str]:
+    """Lines of a table with a row a group."""
+
+    def shown(value: float | None) -> str:
+        if value is None or isinstance(value, int):
+            return "-" if value is None else str(value)
+        return f"{value:.3f}"
+
+    columns = list(next(iter(groups.values())))
+    return table([[title, *columns], *([name, *map(shown, one.values())] for name, one in groups.items())])
 
 
 if __name__ == "__main__":

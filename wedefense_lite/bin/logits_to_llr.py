@@ -10,8 +10,9 @@ from wedefense_lite.files import InputError, read_labels
 from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.scoring.calibration import IDENTITY, fit_affine, refuse_overlap, write_calibrated
-from wedefense_lite.scoring.llr import llr_from_logits, read_logits, training_prior
+from wedefense_lite.scoring.llr import llr_from_logits, read_logits, training_prior, utterance_llr
 from wedefense_lite.scoring.scores import aligned, by_class
+from wedefense_lite.scoring.segments import write_frames
 from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar
 
 # What the logits of a calibration set must have in common with the ones it calibrates.
@@ -29,6 +30,9 @@ def logits_to_llr(
     llr_path: str | None = None,
 ) -> None:
     """Write ``llr.txt``, its sidecar ``llr.json`` and ``calibration.json``.
+
+    Of logits by frame, ``frame_llr.txt`` beside them has the LLRs of frames, which are not calibrated, and
+    the lowest mean over 0.2 s is the score of the utterance.
 
     Args:
         logits_scp_path: logits of the utterances to score; without a sidecar they are of spoof and
@@ -51,17 +55,19 @@ def logits_to_llr(
         expected = f"expected {bonafide_labels} (--bonafide_labels) among them, and at least one other"
         raise InputError(f"{logits_scp_path}: classes are {', '.join(labels)}, {expected}")
 
-    def scored(scp: str) -> dict[str, float]:
-        names, logits = read_logits(scp, len(labels))
-        return dict(zip(names, llr_from_logits(logits, np.isin(labels, bonafide), prior).tolist()))
+    def scored(scp: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        names, logits, counts = read_logits(scp, len(labels), sidecar.frame_seconds is not None)
+        frames = np.split(llr_from_logits(logits, np.isin(labels, bonafide), prior), counts.cumsum()[:-1])
+        return dict(zip(names, frames)), {n: utterance_llr(one, sidecar.frame_seconds) for n, one in zip(names, frames)}
 
-    llr, affine = scored(logits_scp_path), IDENTITY
+    (frames, llr), affine = scored(logits_scp_path), IDENTITY
+    out = Path(llr_path or Path(logits_scp_path).with_name("llr.txt"))
     report = {"fitted_on": cal_logits_scp_path, "pi_spoof": pi_spoof, "training_prior": prior}
     if cal_logits_scp_path or cal_label:
         held_out = cli.needed("--cal_logits_scp_path", cal_logits_scp_path)
         same = {key: getattr(sidecar, key) for key in SAME}
         check_sidecar(held_out, read_sidecar(held_out, required=False) or Sidecar(), **same)
-        classes, known = read_labels(cli.needed("--cal_label", cal_label)), scored(held_out)
+        classes, known = read_labels(cli.needed("--cal_label", cal_label)), scored(held_out)[1]
         refuse_overlap(known, llr, logits_scp_path)
         known = np.array(aligned(known, held_out, classes, cal_label))
         trials = by_class(np.array(list(classes.values())), known, LABELS, cal_label)
@@ -72,7 +78,8 @@ def logits_to_llr(
             report[f"cllr_{moment}"] = cllr
     else:
         logging.info("no calibration set (--cal_logits_scp_path): --pi_spoof %g changes nothing", pi_spoof)
-    out = Path(llr_path or Path(logits_scp_path).with_name("llr.txt"))
+        if sidecar.frame_seconds:
+            write_frames(out.with_name("frame_llr.txt"), frames, sidecar.frame_seconds)
     write_calibrated(out, llr, affine, sidecar, report)
     logging.info("wrote %d LLRs to %s", len(llr), out)
 

@@ -90,3 +90,33 @@ def segment_eer(utterances: Iterable[tuple[Frames, Segments]], hop: float, resol
     pairs = [segment_scores(frames, segments, hop, resolution) for frames, segments in utterances]
     scores, labels = (np.concatenate(part) for part in zip(*pairs))
     return SortedScores(scores[labels == BONAFIDE], scores[labels == SPOOF]).eer()
+
+
+def confusion(decided: Segments, reference: Segments) -> np.ndarray:
+    """``(2, 2)`` seconds of each class in the reference (rows) that were decided to be of each (columns).
+
+    Args:
+        decided: segments that leave no gaps.
+        reference: segments.
+    """
+    frames = Frames(np.append(decided.start, decided.end[-1]), decided.label)
+    seconds = np.stack([durations(frames, reference, label) for label in (SPOOF, BONAFIDE)])
+    return np.stack([seconds[:, decided.label == label].sum(1) for label in (SPOOF, BONAFIDE)], 1)
+
+
+def decision_rates(counts: np.ndarray) -> dict[str, float | None]:
+    """Precision, recall, F1 and IoU of what is spoofed; None where nothing was decided, or is there, to divide by.
+
+    Args:
+        counts: ``(2, 2)``, as :func:`confusion` or of segments.
+    """
+    (hit, missed), (false, _) = counts
+    parts = {"precision": hit + false, "recall": hit + missed, "f1": hit + (missed + false) / 2}
+    parts["iou"] = hit + missed + false
+    return {name: float(hit / of) if of else None for name, of in parts.items()}
+
+
+def found_seconds(decided: Segments, parts: Segments) -> np.ndarray:
+    """``(S,)`` seconds of each part, whatever its label, that were decided to be spoof."""
+    frames = Frames(np.stack([parts.start, parts.end], 1).ravel(), np.zeros(2 * len(parts.start) - 1))
+    return durations(frames, decided, SPOOF)[::2]

@@ -13,6 +13,8 @@ from wedefense_lite.scoring.archives import read_archive
 from wedefense_lite.scoring.scores import read_columns
 from wedefense_lite.scoring.sidecar import Sidecar
 
+POOL_SECONDS = 0.2
+
 
 def llr_from_logits(logits: ArrayLike, bonafide: ArrayLike, prior: ArrayLike | None) -> np.ndarray:
     """log p(x | bona fide) - log p(x | spoof), each a mixture of its classes.
@@ -86,17 +88,33 @@ def training_prior(
     return prior
 
 
-def read_logits(scp: str | Path, classes: int) -> tuple[list[str], np.ndarray]:
-    """Utterances and their ``(N, C)`` logits in the order of a Kaldi ``scp``.
+def read_logits(scp: str | Path, classes: int, by_frame: bool) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Utterances in the order of a Kaldi ``scp``, their ``(N, C)`` logits after each other, and the rows of each.
+
+    Args:
+        by_frame: whether an utterance has ``(T, C)`` logits, and not ``(C,)``.
 
     Raises:
-        InputError: unreadable or doubled entries, another shape than ``(C,)``, logits not finite.
+        InputError: unreadable or doubled entries, another shape, logits not finite.
     """
     try:
         rows = dict(read_archive(scp))
     except (OSError, ValueError) as error:
         raise InputError(f"{scp}: {error}") from error
     for name, row in rows.items():
-        if row.shape != (classes,) or not np.isfinite(row).all():
-            raise InputError(f"{scp}: {name} has logits {row.tolist()}, expected {classes} finite numbers")
-    return list(rows), np.stack(list(rows.values()))
+        if row.ndim != 1 + by_frame or row.shape[-1:] != (classes,) or not row.size or not np.isfinite(row).all():
+            frames = " a frame" * by_frame
+            raise InputError(f"{scp}: {name} has logits {row.tolist()}, expected {classes} finite numbers{frames}")
+    shaped = [row.reshape(-1, classes) for row in rows.values()]
+    return list(rows), np.concatenate(shaped), np.array(list(map(len, shaped)))
+
+
+def utterance_llr(llr_T: np.ndarray, frame_seconds: float | None) -> float:
+    """Score of an utterance from its frames: the lowest mean over :data:`POOL_SECONDS`, or over less audio.
+
+    One part that is spoofed makes the utterance spoofed, so the lowest frames decide; a mean over some is
+    steadier than a single one. Without frames it is the only score.
+    """
+    size = min(len(llr_T), max(1, round(POOL_SECONDS / frame_seconds))) if frame_seconds else 1
+    sums = np.cumsum(np.append(0.0, llr_T))
+    return float(((sums[size:] - sums[:-size]) / size).min())

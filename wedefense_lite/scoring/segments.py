@@ -1,12 +1,13 @@
 """Frame scores: read, and checked against the segments of a reference."""
 
 from array import array
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from wedefense_lite.dataset.segments import SLACK
-from wedefense_lite.files import InputError, converted, iter_rows, number
+from wedefense_lite.files import InputError, converted, iter_rows, number, write_lines
 from wedefense_lite.metrics.localization import Frames, Segments
 from wedefense_lite.scoring.scores import aligned
 
@@ -36,6 +37,18 @@ def read_frames(path: str | Path) -> tuple[dict[str, Frames], float]:
             raise InputError(f"{found}, expected frames of {hop:g} s, each after the one before")
         frames[name] = Frames(np.append(start[0], ends), score)
     return frames, hop
+
+
+def write_frames(path: str | Path, llr: Mapping[str, np.ndarray], hop: float) -> None:
+    """Write what :func:`read_frames` reads, each utterance from second 0 on, all frames ``hop`` seconds long."""
+    write_lines(
+        path,
+        (
+            f"{name} {round(place * hop, 6)} {round(hop, 6)} {value:.7g}"
+            for name, values in llr.items()
+            for place, value in enumerate(values)
+        ),
+    )
 
 
 def matched(
