@@ -4,6 +4,7 @@ Half of the utterances have parts replaced by spoofed speech of the same speaker
 speech of the same speaker, in the same way, so that a joint tells nothing; a quarter is as it was.
 """
 
+import hashlib
 import logging
 import math
 import shutil
@@ -120,7 +121,7 @@ def utterances(rng: np.random.Generator, trials: list[Trial], count: int) -> Ite
         for number in range(round(count * share)):
             speaker, wav = carriers[order[number % len(carriers)]]
             attacks = sorted(voices[speaker].keys() - {NO_ATTACK}) if kind == "CON" else [NO_ATTACK]
-            attack = attacks[rng.integers(len(attacks))]
+            attack = attacks[number % len(attacks)]
             donors = [file for file in voices[speaker][attack] if file != wav]
             parts = [] if kind == "LA" else draw_parts(rng, len(audio(wav)))
             yield kind, speaker, attack, splice(rng, audio(wav), parts, donors, SPOOF if kind == "CON" else BONAFIDE)
@@ -152,7 +153,9 @@ def make_mini(mini_dir: str, out_dir: str, scale: PositiveFloat = 1.0, seed: Non
         scale: of the numbers of utterances, 400, 200 and 300.
         seed: of all that is drawn.
     """
-    target, stamp = Path(out_dir), f"seed={seed} scale={scale} {read_text(Path(mini_dir, 'stamp.txt'))}"
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    stamp = f"seed={seed} scale={scale} code={code} from {read_text(Path(mini_dir, 'stamp.txt'))}"
+    target = Path(out_dir)
     if (target / "stamp.txt").exists() and read_text(target / "stamp.txt") == stamp:
         logging.info("%s is there already", target)
         return

@@ -34,10 +34,8 @@ def check_lengths(path: Path, labels: Labels, seconds: dict[str, str]) -> None:
     """
     if missing := sorted(seconds.keys() - labels.keys()):
         raise InputError(f"{path}: no labels of {len(missing)} utterances: {few(missing)}")
-    wrong = [
-        name for name, length in seconds.items() if abs(len(labels[name]) * HOP - float(length)) > (1 + SLACK) * HOP
-    ]
-    if wrong:
+    frames = {name: float(length) / HOP for name, length in seconds.items()}
+    if wrong := [name for name, count in frames.items() if abs(len(labels[name]) - count) > 1 + SLACK]:
         told = few([f"{name} has {len(labels[name])} labels for {seconds[name]} s" for name in wrong])
         raise InputError(f"{path}: {len(wrong)} lists of another length than the audio, at {HOP:g} s a label: {told}")
 
