@@ -11,7 +11,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["wedefense_lite", "wedefense_lite.*"]),
-    package_data={"wedefense_lite.report": ["*.html"]},
+    package_data={"wedefense_lite.report": ["*.html", "*.md"]},
     install_requires=[
         "torch>=2.4",
         "numpy",
@@ -20,6 +20,7 @@ setup(
         "soundfile",
         "webdataset>=1.0",
         "kaldiio",
+        "safetensors",
         "jsonargparse[signatures]>=4.49",
         "pyyaml",
         "tqdm",
@@ -32,6 +33,8 @@ setup(
         "mini": ["av", "pyworld-prebuilt"],
         # Codecs as augmentation; the wheel brings FFmpeg along.
         "augment": ["av"],
+        # Self-supervised encoders; torchaudio, if it fits the torch that is there, does without it.
+        "ssl": ["transformers>=5.23"],
         # Text to speech with the weights inside the wheel.
         "neural": ["hibari-tts", "onnxruntime"],
         "dev": ["kaldi-native-fbank", "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff"],

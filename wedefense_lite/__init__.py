@@ -1,3 +1,15 @@
 """Speech spoof detection: train, score, calibrate and evaluate, as recipes."""
 
 __version__ = "0.1.0"
+
+
+def load(folder, device="cpu"):
+    """The :class:`~wedefense_lite.bundle.Detector` of a folder that ``bin/export_bundle.py`` wrote.
+
+    Args:
+        folder: its path.
+        device: where to compute.
+    """
+    from wedefense_lite.bundle import Detector  # so that importing the package stays light
+
+    return Detector(folder, device)

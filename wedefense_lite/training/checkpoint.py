@@ -1,10 +1,11 @@
 """Checkpoints: written whole, loaded strictly."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wedefense_lite.files import InputError, atomic_path
 from wedefense_lite.labels import LABELS
@@ -42,9 +43,18 @@ def load_weights(path: str | Path, module: nn.Module) -> dict:
     state = load(path)
     if tuple(state.get("labels", ())) != LABELS:
         raise InputError(f"{path}: label order {state.get('labels')}, expected {LABELS}")
+    fill(module, state.get("model", {}), path)
+    return {key: value for key, value in state.items() if key != "model"}
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load a state dict into a module, strictly.
+
+    Raises:
+        InputError: weights of another model, by the name of their file.
+    """
     try:
-        module.load_state_dict(state["model"], strict=True)
-    except (RuntimeError, KeyError) as error:
+        module.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
         found = "; ".join(line.strip() for line in str(error).splitlines()[:3])
         raise InputError(f"{path}: weights of another model than the configuration's: {found}") from error
-    return {key: value for key, value in state.items() if key != "model"}

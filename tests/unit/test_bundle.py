@@ -1,0 +1,234 @@
+"""Bundles: what stages 4 to 6 give, in one folder; and audio that a detector refuses to judge."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+import soundfile as sf
+import tiny
+import torch
+
+import wedefense_lite
+from wedefense_lite.bin.evaluate import evaluate
+from wedefense_lite.bin.export_bundle import export_bundle
+from wedefense_lite.bin.extract import extract
+from wedefense_lite.bin.infer import infer
+from wedefense_lite.bin.logits_to_llr import logits_to_llr
+from wedefense_lite.files import InputError, read_json, read_labels, write_json, write_lines
+from wedefense_lite.scoring.archives import read_archive
+from wedefense_lite.scoring.scores import read_scores
+from wedefense_lite.training import checkpoint
+
+EVAL_SECONDS = 0.25
+
+
+class Made:
+    """A tiny system after stage 7: dev, and eval with and without a calibration on dev."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.exp = folder, folder / "exp"
+        made = tiny.parsed(folder, data={"eval_seconds": EVAL_SECONDS}, num_epochs=1)
+        self.rows = {name: tiny.corpus(folder / name, 9, seed) for seed, name in enumerate(("train", "dev", "eval"))}
+        self.exp.mkdir()
+        self.config, self.model = str(self.exp / "config.yaml"), str(self.exp / "models/model_1.pt")
+        Path(self.config).write_text(made.text)
+        tiny.trainer(made, self.exp, self.rows["train"]).fit()
+        for name in ("dev", "eval"):
+            listed, labels = tiny.write_lists(folder / name, self.rows[name])
+            archive = str(self.exp / f"embeddings/{name}/embedding.ark")
+            extract(self.config, self.model, listed, archive, "raw")
+            posteriors = self.exp / f"posteriors/{name}"
+            infer(self.model, self.config, archive.replace(".ark", ".scp"), str(posteriors))
+            logits_to_llr(str(posteriors / "logits.scp"), pi_spoof=0.05)
+            self.evaluate(name, labels)
+        self.dev_label, self.dev = str(folder / "dev/utt2lab"), str(self.exp / "posteriors/dev/logits.scp")
+        self.calibration = str(self.exp / "posteriors/eval_calibrated/calibration.json")
+        logits_to_llr(
+            str(self.exp / "posteriors/eval/logits.scp"), 0.05, cal_logits_scp_path=self.dev, cal_label=self.dev_label,
+            llr_path=str(self.exp / "posteriors/eval_calibrated/llr.txt"),
+        )  # fmt: skip
+        self.evaluate("eval_calibrated", str(folder / "eval/utt2lab"))
+        self.words = ["--exp_dir", self.exp, "--model_path", self.model, "--dev_label", self.dev_label]
+        self.words += ["--licence", "cc-by-4.0", "--training_data", "tones: ours"]
+
+    def evaluate(self, name: str, labels: str):
+        key = self.folder / "key.txt"
+        write_lines(key, ["filename\tcm-label", *(f"{utt}\t{label}" for utt, label in read_labels(labels).items())])
+        scores, results = self.exp / f"posteriors/{name}/llr.txt", self.exp / f"results_{name}.json"
+        evaluate(cm=str(scores), cm_key=str(key), json=str(results))
+
+    def export(self, name: str, **options) -> Path:
+        about = {"dev_label": self.dev_label, "licence": "cc-by-4.0", "training_data": "tones: ours"}
+        export_bundle(str(self.exp), str(self.folder / name), model_path=self.model, **about | options)
+        return self.folder / name
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return Made(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def bundle(made):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent)
+        commands.run(patch, export_bundle, *made.words, "--out_dir", made.folder / "bundle", "--far", "0.4",
+                     "--calibration", made.calibration)  # fmt: skip
+    return made.folder / "bundle"
+
+
+@pytest.fixture(scope="module")
+def detector(bundle):
+    return wedefense_lite.load(bundle)
+
+
+def test_scores_and_embeddings_are_those_of_stages_4_to_6(made, detector):
+    embeddings = read_archive(made.exp / "embeddings/eval/embedding.scp")
+    llrs = read_scores(made.exp / "posteriors/eval_calibrated/llr.txt")
+    plain = wedefense_lite.load(made.export("plain"))
+    for row in made.rows["eval"]:
+        assert row.samples > EVAL_SECONDS * tiny.RATE
+        np.testing.assert_array_equal(detector.embed(row.path), embeddings[row.key])
+        assert detector.score(row.path) == pytest.approx(llrs[row.key][0], abs=1e-5)
+        raw = read_scores(made.exp / "posteriors/eval/llr.txt")[row.key][0]
+        assert plain.score(row.path) == pytest.approx(raw, abs=1e-5)
+        assert abs(raw - llrs[row.key][0]) > 1e-3
+
+
+def test_weights_come_back_bit_for_bit(made, bundle, detector):
+    saved, found = checkpoint.load(made.model)["model"], detector.task.state_dict()
+    assert saved.keys() == found.keys()
+    assert all(torch.equal(saved[name], found[name]) and saved[name].dtype == found[name].dtype for name in saved)
+    assert (bundle / "config.yaml").read_text() == Path(made.config).read_text()
+    again = made.export("again", far=0.4, calibration=made.calibration)
+    for name in tiny.files(bundle):
+        if name != "README.md":
+            assert (again / name).read_bytes() == (bundle / name).read_bytes()
+    assert tiny.files(bundle) == ["README.md", "bundle.json", "config.yaml", "model.safetensors"]
+
+
+def test_samples_are_the_file_that_holds_them(made, detector):
+    path = made.rows["eval"][1].path
+    int16, floats = (sf.read(path, dtype=dtype)[0] for dtype in ("int16", "float32"))
+    for wav in (int16, floats, floats.astype(np.float64), torch.from_numpy(floats), list(floats)):
+        assert detector.score(wav) == detector.score(path)
+    longer = np.concatenate([int16, int16])  # what is scored has one length
+    assert detector.score(longer) == detector.score(path) != detector.score(int16[100:])
+    assert np.isfinite(detector.score(int16[:500]))
+
+
+def test_thresholds_are_those_of_dev(made, bundle, detector):
+    labels, facts = read_labels(made.dev_label), read_json(bundle / "bundle.json")
+    scores = {label: np.array([detector.score(row.path) for row in made.rows["dev"] if row.label == label])
+              for label in ("bonafide", "spoof")}  # fmt: skip
+    assert len(labels) == 9 and facts["threshold"] == facts["thresholds"]["FAR 0.4"]
+    # A third of the spoofs is the largest share not above 0.4, and a higher threshold would only miss more.
+    assert (scores["spoof"] > facts["threshold"] + 1e-6).mean() <= 1 / 3
+    assert (scores["spoof"] > facts["threshold"] - 1e-6).mean() >= 1 / 3
+    affine = facts["scale"], facts["offset"]
+    eer = read_json(made.exp / "results_dev.json")["eer_threshold"]
+    assert facts["thresholds"]["EER"] == pytest.approx(affine[0] * eer + affine[1], abs=1e-6)
+    for row in made.rows["dev"]:
+        expected = "bonafide" if detector.score(row.path) > facts["threshold"] else "spoof"
+        assert detector.classify(row.path) == expected
+        assert detector.classify(row.path, threshold=-1e9) == "bonafide"
+        assert detector.classify(row.path, threshold=1e9) == "spoof"
+
+
+def test_a_threshold_can_be_on_the_logit_of_bona_fide(made):
+    detector = wedefense_lite.load(made.export("logit", decide_on="bonafide_logit"))
+    for row in made.rows["dev"]:
+        logit = detector.logits(row.path)[1]
+        assert detector.classify(row.path, threshold=logit - 0.001) == "bonafide"
+        assert detector.classify(row.path, threshold=logit + 0.001) == "spoof"
+    logits = read_archive(made.dev)
+    assert detector.facts.threshold in [pytest.approx(logits[row.key][1]) for row in made.rows["dev"]]
+
+
+def test_the_card_says_what_a_user_must_know(made, bundle):
+    card, results = (bundle / "README.md").read_text(), read_json(made.exp / "results_eval.json")
+    assert card.startswith('---\nlicense: "cc-by-4.0"\n')
+    assert "Training data: tones: ours" in card and "Fbank, ResNet, CrossEntropy" in card
+    assert "They are calibrated" in card and "not calibrated" in (made.export("plain") / "README.md").read_text()
+    assert f"| eval | 3 | 6 | {100 * results['eer']:.3f} % |" in card
+    threshold = read_json(bundle / "bundle.json")["threshold"]
+    assert f"| FAR 0.4 | {threshold:.6g} |" in card.splitlines()[-3]
+
+
+def audio(folder: Path, wav: np.ndarray, rate: int = tiny.RATE) -> str:
+    sf.write(folder / "a.wav", wav, rate)
+    return str(folder / "a.wav")
+
+
+NOISE = np.random.default_rng(0).standard_normal(8000) * 0.1
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda folder: audio(folder, np.stack([NOISE, NOISE], 1)), r"a\.wav: 2 channels, expected mono"),
+        (lambda folder: audio(folder, NOISE, 8000), r"a\.wav: sample rate 8000 Hz, expected 16000 Hz"),
+        (lambda folder: audio(folder, NOISE * 0), r"a\.wav: silence, a level of 0 in what is scored"),
+        (lambda folder: audio(folder, np.append(np.zeros(4000), NOISE)), "silence"),
+        (lambda folder: audio(folder, NOISE[:0]), r"a\.wav: no samples"),
+        (lambda folder: str(folder / "none.wav"), r"none\.wav: No such file"),
+        (lambda folder: "touch none.wav |", "a command, expected an audio file"),
+        (lambda folder: np.zeros(8000, np.int16) + 1000, "samples: silence"),
+        (lambda folder: np.float64([]), "no samples"),
+        (lambda folder: NOISE * 32768, r"the largest \d+\.?\d*, expected one row of int16, or of floats in \[-1, 1\]"),
+        (lambda folder: np.where(NOISE > 0, np.nan, NOISE), "the largest nan"),
+        (lambda folder: np.stack([NOISE, NOISE]), r"shape \(2, 8000\)"),
+        (lambda folder: (NOISE * 1000).astype(np.int32), "int32"),
+    ],
+)
+def test_audio_that_can_not_be_judged_is_refused(detector, tmp_path, make, said):
+    for method in (detector.score, detector.classify, detector.embed):
+        with pytest.raises(InputError, match=said) as error:
+            method(make(tmp_path))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors"])
+def test_a_changed_file_is_named(bundle, tmp_path, name):
+    shutil.copytree(bundle, tmp_path / "copy")
+    with open(tmp_path / "copy" / name, "ab") as file:
+        file.write(b"\n")
+    with pytest.raises(InputError, match=f"{name}: its hash is .*, expected "):
+        wedefense_lite.load(tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": ["bonafide", "spoof"]}, r"bundle\.json: labels are \['bonafide', 'spoof'\], expected"),
+        ({"polarity": "higher is spoof"}, "polarity is 'higher is spoof'"),
+        ({"version": 2}, "unexpected keyword argument 'version'"),
+    ],
+)
+def test_facts_that_can_not_be_right_are_refused(bundle, tmp_path, change, said):
+    shutil.copytree(bundle, tmp_path / "copy")
+    write_json(tmp_path / "copy/bundle.json", read_json(bundle / "bundle.json") | change)
+    with pytest.raises(InputError, match=said):
+        wedefense_lite.load(tmp_path / "copy")
+
+
+def test_scores_of_another_model_make_no_bundle(made, tmp_path, monkeypatch, capsys):
+    state = checkpoint.load(made.model)
+    checkpoint.save(tmp_path / "other.pt", state | {"epoch": 99})
+    words = [*made.words, "--out_dir", tmp_path / "out", "--model_path", tmp_path / "other.pt"]
+    assert "json: model_hash is" in commands.refused(monkeypatch, capsys, export_bundle, *words)
+    words[-1] = made.model
+    assert "far" in commands.refused(monkeypatch, capsys, export_bundle, *words, "--far", "1.5")
+    assert "no reference to it" in commands.refused(monkeypatch, capsys, export_bundle, *words, "--reference_encoder")
+    assert not (tmp_path / "out").exists()
+
+
+def test_importing_the_package_is_light():
+    code = (
+        "import sys, wedefense_lite; wedefense_lite.load; sys.exit(any(m in sys.modules for m in ('torch', 'numpy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
