@@ -4,18 +4,21 @@
 # below, and defines prepare(), which fills $data_dir/{train,dev,eval} from $corpus_dir, and, where
 # defaults depend on options, settle(), which is called when these are known. asv_scores is the corpus's
 # file of ASV scores, relative to $corpus_dir, with SET for dev and eval. test_sets are scored, like dev,
-# and calibrated on it. tools/score.sh is the recipe that trains nothing: it defines fit() as false.
+# and calibrated on it. With task=localization, decisions are those of frames, and utterances are scored
+# from these; data directories then have segments.rttm. tools/score.sh is the recipe that trains nothing: it defines fit() as false.
 refuse() {
   echo "$0: error: $1" >&2
   exit 2
 }
 declare -F fit > /dev/null || fit() { true; }
-: "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}"
-: "${config:=$root/conf/resnet18.yaml}" "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
+: "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}" "${task:=detection}"
+: "${config:=}" "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
 : "${noise_data:=}" "${reverb_data:=}" "${train_options:=}" "${seed:=1}" "${num_avg:=5}" "${checkpoint:=}"
 : "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${score_batch_size:=1}" "${num_workers:=}"
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}"
 . "$root/tools/parse_options.sh"
+locate() { [ "$task" = localization ]; }
+: "${config:=$root/conf/$(locate && echo localization_small || echo resnet18).yaml}"
 ! declare -F settle > /dev/null || settle
 : "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "$config" .yaml)}"
 : "${test_sets:=eval}" "${by:=attack}"
@@ -35,6 +38,9 @@ read -ra train_words <<< "$train_options"
 
 [[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
 [[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"
+[[ $task == detection ]] || locate || refuse "--task is detection or localization"
+segments=() output=embeddings
+! locate || segments=(--train_segments "$train_dir/segments.rttm" --val_segments "$dev_dir/segments.rttm") output=logits
 
 # run N NAME: true where stage N is asked for.
 run() {
@@ -65,24 +71,26 @@ fi
 if fit && run 3 "train"; then
   "${launch[@]}" "$bin/train.py" --config "$config" --exp_dir "$exp_dir" --data_type "$data_type" \
     --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
-    --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" \
+    --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" "${segments[@]}" \
     --seed "$seed" --num_avg "$num_avg" ${checkpoint:+--checkpoint "$checkpoint"} $workers \
     ${noise_data:+--noise_data "$noise_data"} ${reverb_data:+--reverb_data "$reverb_data"} \
     "${train_words[@]}"
 fi
 
-if run 4 "embeddings of the averaged model"; then
+if run 4 "$output of the averaged model"; then
   ! fit || $gpu_cmd python "$bin/average_model.py" --dst_model "$exp_dir/models/avg_model.pt" \
     --src_path "$exp_dir/models" --num "$num_avg" --bn_data "$(list_of train)" --data_type "$data_type" \
     ${gpus:+--gpus "$gpus"}
   for set in "${scored[@]}"; do
+    ark=$exp_dir/embeddings/$set/embedding.ark
+    ! locate || ark=$exp_dir/posteriors/$set/logits.ark
     "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$model" \
       --data_type "$data_type" --data_list "$(list_of $set)" --batch_size "$score_batch_size" \
-      $workers --embed_ark "$exp_dir/embeddings/$set/embedding.ark"
+      $workers --output "$output" --embed_ark "$ark"
   done
 fi
 
-if run 5 "logits and posteriors"; then
+if ! locate && run 5 "logits and posteriors"; then
   for set in "${scored[@]}"; do
     $cpu_cmd python "$bin/infer.py" --model_path "$model" --config "$exp_dir/config.yaml" \
       --num_classes 2 --embedding_scp_path "$exp_dir/embeddings/$set/embedding.scp" \
@@ -119,6 +127,20 @@ if run 7 "evaluate"; then
       --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$meta" --by "$by" \
       --cost "$cost" --bootstrap "$bootstrap" ${asv:+--asv_scores "$asv"} \
       --json "$exp_dir/results_$scores.json" --txt "$exp_dir/results_$scores.txt"
+  done
+fi
+
+if locate && run 7 "evaluate where, and decide on segments"; then
+  for set in "${scored[@]}"; do
+    dir=$data_dir/$set decided=$exp_dir/segments/$set splices=()
+    [ ! -f "$dir/splices.txt" ] || splices=(--splices "$dir/splices.txt")
+    scores=(--frame_scores "$exp_dir/posteriors/$set/frame_llr.txt")
+    $cpu_cmd python "$bin/segments.py" "${scores[@]}" --out_dir "$decided" \
+      --dev_frame_scores "$exp_dir/posteriors/dev/frame_llr.txt" --dev_rttm "$dev_dir/segments.rttm"
+    scores+=(--rttm "$dir/segments.rttm" --segments "$decided/segments.rttm")
+    $cpu_cmd python "$bin/evaluate_localization.py" "${scores[@]}" --meta "$dir/utt2attack" "${splices[@]}" \
+      --json "$exp_dir/results_localization_$set.json" --txt "$exp_dir/results_localization_$set.txt"
+    $cpu_cmd python "$bin/draw_localization.py" "${scores[@]}" --wav_scp "$dir/wav.scp" --out_dir "$exp_dir/pictures/$set"
   done
 fi
 

@@ -75,7 +75,7 @@ def evaluate_localization(
         raise InputError(f"{rttm}: {error}") from error
     results = by_name(found["all"]) | {"n_utterances": len(utterances)} | ({"ci": by_name(ends)} if ends else {})
     results["by"] = {value: by_name(one) for value, one in found.items() if value != "all"}
-    rows = [["EER, %", "by time", *(f"{typed} s" for typed in seconds)]]
+    rows = [["percent", "range EER", *(f"EER {typed} s" for typed in seconds)]]
     rows += [[value, *(f"{100 * eer:.2f}" for eer in one.values())] for value, one in found.items()]
     lines = [*table(rows), ""]
     if segments:

@@ -1,0 +1,56 @@
+"""Pictures of utterances: waveform, spectrogram, what is spoofed, what was decided, and the scores."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from wedefense_lite import cli
+from wedefense_lite.dataset import audio
+from wedefense_lite.dataset.audio import Utterance
+from wedefense_lite.dataset.segments import read_rttm
+from wedefense_lite.files import InputError, read_table, write_text
+from wedefense_lite.labels import SPOOF
+from wedefense_lite.metrics.localization import confusion
+from wedefense_lite.report.timeline import timeline
+from wedefense_lite.scoring.scores import aligned
+from wedefense_lite.scoring.segments import matched, read_frames
+
+
+def draw_localization(
+    wav_scp: str, frame_scores: str, rttm: str, segments: str, out_dir: str, count: int = 6, sample_rate: int = 16000
+) -> None:
+    """Draw some partly spoofed utterances, UTT.svg each: those with the fewest and the most wrong seconds.
+
+    Args:
+        wav_scp: audio of the set.
+        frame_scores: lines ``utt start duration llr``.
+        rttm: reference segments.
+        segments: segments.rttm of bin/segments.py.
+        out_dir: folder to write to.
+        count: pictures.
+        sample_rate: of the audio, in Hz.
+    """
+    frames, hop = read_frames(frame_scores)
+    reference, wavs = read_rttm(rttm), read_table(wav_scp)
+    pairs = matched(frames, reference, hop, frame_scores, rttm)
+    decisions = aligned(read_rttm(segments), segments, reference, rttm)
+    wrong = {}
+    for name, decided in zip(reference, decisions):
+        if SPOOF in reference[name].label:
+            seconds = confusion(decided, reference[name])
+            wrong[name] = seconds[0, 1] + seconds[1, 0]
+    ranked = sorted(wrong, key=wrong.get)
+    shown = dict.fromkeys([*ranked[: count // 2], *ranked[len(ranked) - (count + 1) // 2 :]] if wrong else [])
+    for name, (one, truth), decided in zip(reference, pairs, decisions):
+        if name in shown:
+            if name not in wavs:
+                raise InputError(f"{wav_scp}: no line for {name}")
+            wav = audio.read(Utterance(name, wavs[name]), sample_rate)
+            wav = wav.astype(np.float32) / (32768 if wav.dtype == np.int16 else 1)
+            write_text(Path(out_dir, f"{name}.svg"), timeline(wav, sample_rate, one, truth, decided))
+    logging.info("%d pictures in %s", len(shown), out_dir)
+
+
+if __name__ == "__main__":
+    cli.run(draw_localization)
