@@ -18,7 +18,7 @@ from wedefense_lite.heads import Head
 from wedefense_lite.models import Backbone, FrameBackbone
 
 torch.set_num_threads(1)
-SMALL = {"channels": 4, "embed_dim": 8, "scale": 2, "width": 16, "coarser": 2}
+SMALL = {"channels": 4, "embed_dim": 8, "scale": 2, "width": 16, "coarser": 2, "num_layers": 2}
 RATE = 16000
 FOLDER = tempfile.TemporaryDirectory()
 
@@ -49,13 +49,15 @@ def subclasses(base: type) -> list[type]:
     return sorted((value for value in found if not inspect.isabstract(value)), key=lambda cls: cls.__name__)
 
 
+def small(cls: type, arguments: int) -> dict:
+    """The sizes of :data:`SMALL` that a constructor knows, behind so many arguments of its own."""
+    return {name: SMALL[name] for name in list(inspect.signature(cls).parameters)[arguments:] if name in SMALL}
+
+
 def build(cls: type, *arguments, seed: int = 0):
     """An instance with the sizes of :data:`SMALL` where its constructor knows them, in eval mode."""
     torch.manual_seed(seed)
-    known = inspect.signature(cls).parameters
-    first = list(known)[: len(arguments)]
-    options = {name: value for name, value in SMALL.items() if name in known and name not in first}
-    made = cls(*arguments, **options)
+    made = cls(*arguments, **small(cls, len(arguments)))
     if isinstance(made, Prepared):
         made.prepare(audio_list())
     return made.eval() if isinstance(made, torch.nn.Module) else made

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from components import AUGMENTS, BACKBONES, FRAME_BACKBONES, FRONTENDS, HEADS, RATE, build
+from components import AUGMENTS, BACKBONES, FRAME_BACKBONES, FRONTENDS, HEADS, RATE, build, small
 
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.training.config import load_experiment
@@ -287,7 +287,8 @@ def test_a_configuration_knows_it_by_its_short_name(cls, tmp_path):
     if role == "augment":
         data = {"augment": [{"class_path": cls.__name__}]}
     else:
-        system["init_args"][role] = {"class_path": cls.__name__}
+        options = small(cls, arguments=int(role != "frontend"))
+        system["init_args"][role] = {"class_path": cls.__name__, "init_args": options}
         system["class_path"] = "Localization" if cls in FRAME_BACKBONES else "Detection"
     config = {"system": system, "data": data, "training": {"optimizer": {"class_path": "AdamW"}}}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))

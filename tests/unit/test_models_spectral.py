@@ -161,7 +161,7 @@ def test_attentive_statistics_of_equal_frames_have_a_finite_gradient():
 
 
 def test_channels_that_make_no_groups_are_refused():
-    with pytest.raises(InputError, match="ECAPA has 12 channels, expected a multiple of its scale, 8"):
+    with pytest.raises(InputError, match="12 channels, expected a multiple of the scale, 8"):
         ECAPA(20, channels=12)
 
 

@@ -1,5 +1,7 @@
 """AASIST: graph attention between the parts of the spectrum and the parts of the utterance."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,8 +13,8 @@ from wedefense_lite.models.rawnet2 import PooledResidual
 GRAPH_TEMPERATURE, MIXED_TEMPERATURE = 2.0, 100.0
 
 
-def block(in_channels: int, channels: int) -> PooledResidual:
-    """A residual block over bands and time that keeps a third of the frames."""
+def block(in_channels: int, channels: int, pool: int) -> PooledResidual:
+    """A residual block over bands and time that keeps one frame of ``pool``."""
     is_same = in_channels == channels
     return PooledResidual(
         nn.Conv2d(in_channels, channels, (2, 3), padding=(1, 1)),
@@ -20,7 +22,7 @@ def block(in_channels: int, channels: int) -> PooledResidual:
         nn.SELU(inplace=True),
         nn.Conv2d(channels, channels, (2, 3), padding=(0, 1)),
         nn.Identity() if is_same else nn.Conv2d(in_channels, channels, (1, 3), padding=(0, 1)),
-        nn.MaxPool2d((1, 3)),
+        nn.MaxPool2d((1, pool)),
     )
 
 
@@ -142,7 +144,7 @@ class AASIST(Backbone):
             each in the branches that join them.
     """
 
-    min_frames = 3**7
+    min_frames, block_pool = 3**7, 3
 
     def __init__(
         self,
@@ -156,7 +158,7 @@ class AASIST(Backbone):
         self.embed_dim = 5 * graph_dim
         widths = [1] + [channels] * 2 + [node_dim] * 4
         self.first_bn = nn.BatchNorm2d(1)
-        self.encoder = nn.Sequential(*map(block, widths, widths[1:]))
+        self.encoder = nn.Sequential(*(block(*pair, self.block_pool) for pair in pairwise(widths)))
         self.position = nn.Parameter(torch.randn(1, input_dim // 3, node_dim))
         self.spectral, self.temporal = (
             nn.Sequential(GraphLayer(node_dim, node_dim), GraphPool(node_dim, ratio)) for ratio in pool_ratios[:2]
@@ -167,8 +169,12 @@ class AASIST(Backbone):
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         maps_B1DF = F.max_pool2d(as_maps(frames_BFD).abs(), 3)
         maps_BCDF = self.encoder(F.selu(self.first_bn(maps_B1DF), inplace=True)).abs()
-        spectral = self.spectral(maps_BCDF.amax(3).transpose(1, 2) + self.position)
-        temporal = self.temporal(maps_BCDF.amax(2).transpose(1, 2))
+        return self.joined(maps_BCDF.amax(3), maps_BCDF.amax(2))
+
+    def joined(self, bands_BCD: Tensor, frames_BCF: Tensor) -> Tensor:
+        """``embedding_BE`` of the nodes of both kinds: bands of the spectrum, and moments."""
+        spectral = self.spectral(bands_BCD.transpose(1, 2) + self.position)
+        temporal = self.temporal(frames_BCF.transpose(1, 2))
         branches = zip(self.branch1(temporal, spectral), self.branch2(temporal, spectral))
         temporal, spectral, master = (torch.maximum(first, second) for first, second in branches)
         parts = [part for nodes in (temporal, spectral) for part in (nodes.abs().amax(1), nodes.mean(1))]

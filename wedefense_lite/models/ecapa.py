@@ -16,15 +16,25 @@ def tdnn(in_channels: int, channels: int, kernel: int = 1, dilation: int = 1) ->
     return nn.Sequential(conv, nn.ReLU(), nn.BatchNorm1d(channels))
 
 
-class SERes2Block(nn.Module):
-    """Two layers around a dilated hierarchy of groups, squeeze-and-excitation, shortcut (section 3.2)."""
+def hierarchy(channels: int, dilation: int, scale: int) -> Res2:
+    """``scale`` groups of channels, of which each but the last is convolved with the one before it added.
 
-    def __init__(self, channels: int, dilation: int, scale: int):
+    Raises:
+        InputError: channels that don't make so many groups.
+    """
+    if channels % scale:
+        raise InputError(f"{channels} channels, expected a multiple of the scale, {scale}")
+    width = channels // scale
+    return Res2([tdnn(width, width, 3, dilation) for _ in range(scale - 1)], nn.Identity())
+
+
+class SERes2Block(nn.Module):
+    """Two layers around a hierarchy of groups, squeeze-and-excitation, shortcut (section 3.2)."""
+
+    def __init__(self, channels: int, groups: nn.Module, hidden: int = 128):
         super().__init__()
-        width = channels // scale
-        groups = [tdnn(width, width, 3, dilation) for _ in range(scale - 1)]
-        hierarchy, gates = Res2(groups, nn.Identity()), SqueezeExcitation(channels, 128)
-        self.layers = nn.Sequential(tdnn(channels, channels), hierarchy, tdnn(channels, channels), gates)
+        gates = SqueezeExcitation(channels, hidden)
+        self.layers = nn.Sequential(tdnn(channels, channels), groups, tdnn(channels, channels), gates)
 
     def forward(self, frames_BCF: Tensor) -> Tensor:
         return frames_BCF + self.layers(frames_BCF)
@@ -52,11 +62,9 @@ class ECAPA(Backbone):
         self, input_dim: int, channels: int = 512, embed_dim: int = 192, scale: int = 8, global_context: bool = True
     ):
         super().__init__()
-        if channels % scale:
-            raise InputError(f"ECAPA has {channels} channels, expected a multiple of its scale, {scale}")
         self.embed_dim = embed_dim
         self.first = tdnn(input_dim, channels, 5)
-        self.blocks = nn.ModuleList(SERes2Block(channels, dilation, scale) for dilation in (2, 3, 4))
+        self.blocks = nn.ModuleList(SERes2Block(channels, hierarchy(channels, n, scale)) for n in (2, 3, 4))
         self.join = nn.Conv1d(3 * channels, 3 * channels, 1)
         self.pool = AttentiveStatistics(3 * channels, global_context=global_context)
         self.embed = nn.Sequential(nn.BatchNorm1d(6 * channels), nn.Linear(6 * channels, embed_dim))

@@ -55,13 +55,14 @@ class AttentiveStatistics(nn.Module):
         channels: of the frames.
         hidden: size of the attention's inner layer.
         global_context: the attention sees mean and deviation of the whole utterance beside each frame.
+        between: what is done between the layers of the attention; by default tanh.
     """
 
-    def __init__(self, channels: int, hidden: int = 128, global_context: bool = True):
+    def __init__(self, channels: int, hidden: int = 128, global_context: bool = True, between: nn.Module | None = None):
         super().__init__()
         self.global_context = global_context
-        seen = 3 * channels if global_context else channels
-        self.attention = nn.Sequential(nn.Conv1d(seen, hidden, 1), nn.Tanh(), nn.Conv1d(hidden, channels, 1))
+        first = nn.Conv1d(3 * channels if global_context else channels, hidden, 1)
+        self.attention = nn.Sequential(first, between or nn.Tanh(), nn.Conv1d(hidden, channels, 1))
 
     def forward(self, frames_BCF: Tensor, lengths_B: Tensor) -> Tensor:
         """``stats_BS`` with S = 2 x channels, the means first; padded frames have weight 0."""
