@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 import platform
 import re
 import sys
@@ -91,6 +92,8 @@ def train(
         dev_loader = EvalLoader(dev_index, data, place.rank, place.world, num_workers=data.num_workers)
     if checkpoint is not None:
         load_weights(checkpoint, experiment.system)
+    elif not (exp_dir / "models/last.pt").exists():
+        experiment.system.frontend.load_pretrained()
     trainer = Trainer(experiment, place, exp_dir, train_loader, dev_loader)
     todo = not trainer.finished
     if place.is_main:
@@ -151,6 +154,7 @@ def _parser() -> cli.Parser:
     parser.add_argument("--config", action="config", help="YAML of a system, as in conf/")
     add_sections(parser)
     parser.add_function_arguments(train, skip={"experiment"}, as_positional=False)
+    parser.add_argument("--offline", action="store_true", help="never look on the hub for a pretrained model")
     return parser
 
 
@@ -165,6 +169,8 @@ def main() -> None:
     parser = _parser()
     with cli.one_line_errors(parser.prog):
         arguments = parser.parse_args(_full_names(sys.argv[1:]))
+        if arguments.offline:
+            os.environ["HF_HUB_OFFLINE"] = "1"  # read when its library is imported, which is later
         options = set(inspect.signature(train).parameters) - {"experiment"}
         train(build(arguments), **{name: arguments[name] for name in options})
 

@@ -1,6 +1,9 @@
 """What every front end promises."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +16,13 @@ class Frontend(nn.Module, ABC):
         dim: features of a frame (F).
         hop_seconds: time from one frame to the next.
         sample_rate: of the audio, in Hz.
+        resolved: options that were not given but found while building; they are kept with the experiment.
     """
 
     dim: int
     hop_seconds: float
     sample_rate: int
+    resolved: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,6 +39,13 @@ class Frontend(nn.Module, ABC):
         Raises:
             ValueError: an utterance too short for one frame.
         """
+
+    def load_pretrained(self) -> None:  # noqa: B027  most have nothing to load
+        """Take on weights that were trained elsewhere, where there are any. Training starts with this."""
+
+    def rate_factors(self) -> dict[nn.Parameter, float]:
+        """By what the learning rate is multiplied for parameters that it isn't 1 for."""
+        return {}
 
 
 def valid_mask(lengths_B: Tensor, size: int) -> Tensor:

@@ -3,10 +3,11 @@
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -111,6 +112,8 @@ def build(arguments: Namespace) -> Experiment:
     parser = _section_parser()
     torch.manual_seed(sections.training.seed)
     objects = parser.instantiate(sections)
+    for name, value in objects.system.frontend.resolved.items():
+        sections[f"system.init_args.frontend.init_args.{name}"] = value
     return Experiment(objects.system, objects.data, objects.training, parser.dump(sections))
 
 
@@ -120,8 +123,12 @@ def _section_parser() -> cli.Parser:
     return parser
 
 
-def load_experiment(path: str | Path) -> Experiment:
+def load_experiment(path: str | Path, changes: Mapping[str, Any] = MappingProxyType({})) -> Experiment:
     """Build what ``conf/X.yaml`` or ``exp/X/config.yaml`` describes.
+
+    Args:
+        path: the YAML.
+        changes: options of the system by their dotted names, which go before those of the file.
 
     Raises:
         InputError: missing file, unknown key or wrong type; names the file.
@@ -131,4 +138,6 @@ def load_experiment(path: str | Path) -> Experiment:
         arguments = parser.parse_path(path)
     except (ArgumentError, OSError, TypeError) as error:
         raise InputError(f"{path}: {cli.in_one_line(str(error))}") from error
+    for name, value in changes.items():
+        arguments[f"system.init_args.{name}"] = value
     return build(arguments)

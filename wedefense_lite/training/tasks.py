@@ -57,6 +57,14 @@ class Task(nn.Module, ABC):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """``(loss, logits_NC, labels_N)``: the loss to step on, a mean over what has a label."""
 
+    def parameter_groups(self) -> list[dict]:
+        """What an optimizer takes: trained parameters, and by what their learning rate is multiplied, 1 first."""
+        factors, groups = self.frontend.rate_factors(), {1.0: []}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                groups.setdefault(factors.get(parameter, 1.0), []).append(parameter)
+        return [{"params": members, "rate_factor": factor} for factor, members in groups.items()]
+
     def logits(self, batch: Batch) -> Tensor:
         """``BC`` or ``BGC``."""
         embedding = self.embed(batch)

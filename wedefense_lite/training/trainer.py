@@ -63,7 +63,9 @@ class Trainer:
         self.train_loader, self.dev_loader = train_loader, dev_loader
         self.task = experiment.system.to(place.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.task) if self.config.ema_decay > 0 else None
-        self.optimizer = self.config.optimizer(self.task.parameters())
+        self.optimizer = self.config.optimizer(self.task.parameter_groups())
+        for group in self.optimizer.param_groups:
+            group["lr"] *= group["rate_factor"]
         updates = math.ceil(train_loader.steps_per_epoch / self.config.accumulate_steps)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda update: self.config.schedule.factor(update, updates, self.config.num_epochs)

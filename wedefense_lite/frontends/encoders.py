@@ -1,0 +1,202 @@
+"""Self-supervised encoders of ``transformers`` and ``torchaudio`` behind one interface, and their files."""
+
+import importlib.util
+import os
+import pickle
+import re
+import sys
+from abc import ABC, abstractmethod
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from wedefense_lite.files import InputError, read_json
+from wedefense_lite.frontends.base import valid_mask
+
+FAMILIES = ("wav2vec2", "hubert", "wavlm")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+# The base models, in the words of the hub's config.json; and what the large ones have instead.
+BASE = (
+    {"model_type": "wav2vec2", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
+    | {"intermediate_size": 3072, "conv_dim": [512] * 7, "conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_bias": False}
+    | {"conv_stride": [5, 2, 2, 2, 2, 2, 2], "feat_extract_norm": "group", "do_stable_layer_norm": False}
+    | {"num_conv_pos_embeddings": 128, "num_conv_pos_embedding_groups": 16}
+    | {"num_buckets": 320, "max_bucket_distance": 800}
+)
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+LARGE |= {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+XLSR = LARGE | {"conv_bias": True}
+KNOWN = {
+    "facebook/wav2vec2-base": {},
+    "facebook/wav2vec2-large-lv60": XLSR,
+    "facebook/wav2vec2-large-xlsr-53": XLSR,
+    "facebook/wav2vec2-xls-r-300m": XLSR,
+    "facebook/wav2vec2-xls-r-1b": XLSR | {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 48},
+    "facebook/wav2vec2-xls-r-2b": XLSR | {"hidden_size": 1920, "intermediate_size": 7680, "num_hidden_layers": 48},
+    "facebook/hubert-base-ls960": {"model_type": "hubert"},
+    "microsoft/wavlm-base": {"model_type": "wavlm"},
+    "microsoft/wavlm-base-plus": {"model_type": "wavlm"},
+    "microsoft/wavlm-large": LARGE | {"model_type": "wavlm"},
+}
+
+
+class Encoder(nn.Module, ABC):
+    """One interface to the encoders of any library.
+
+    Args:
+        shape: architecture in the words of ``config.json``, complete.
+        dropout: of layers, attention and projection.
+        checkpointing: compute layers a second time on the way back instead of keeping what is inside them.
+
+    Attributes:
+        network: the parts ``feature_extractor``, ``feature_projection`` and ``encoder``, which take weights by the
+            hub's names.
+    """
+
+    network: nn.Module
+
+    @abstractmethod
+    def forward(self, wav_BT: Tensor, mask_BT: Tensor | None) -> list[Tensor]:
+        """What enters the first layer, and the output of each, without the norm behind the last: all ``BFH``.
+
+        Args:
+            wav_BT: waveforms, normalized if the encoder wants that.
+            mask_BT: True at samples of the utterance, to keep the rest out; None keeps nothing out.
+        """
+
+
+class TransformersEncoder(Encoder):
+    """An encoder of ``transformers``: the states are its ``hidden_states``."""
+
+    def __init__(self, shape: dict, dropout: float, checkpointing: bool):
+        super().__init__()
+        library = import_transformers()
+        chances = dict.fromkeys(("hidden_dropout", "attention_dropout", "feat_proj_dropout"), dropout)
+        # No masks as in pretraining: the vector that stands for what they hide would get no gradient.
+        chances |= dict.fromkeys(("activation_dropout", "layerdrop", "mask_time_prob", "mask_feature_prob"), 0.0)
+        self.network = library.AutoModel.from_config(library.AutoConfig.for_model(**shape, **chances))
+        if checkpointing:
+            self.network.activation_checkpointing_enable()
+
+    def forward(self, wav_BT: Tensor, mask_BT: Tensor | None) -> list[Tensor]:
+        return list(self.network(wav_BT, attention_mask=mask_BT, output_hidden_states=True).hidden_states)
+
+
+class TorchaudioEncoder(Encoder):
+    """An encoder of ``torchaudio``; with masks for WavLM too, for which only its layers take them."""
+
+    def __init__(self, shape: dict, dropout: float, checkpointing: bool):
+        super().__init__()
+        try:
+            models = importlib.import_module("torchaudio.models")
+        except (ImportError, OSError, RuntimeError) as error:
+            raise InputError(f"no transformers, and torchaudio can't be imported: {error}") from error
+        self.stable, self.checkpointing = shape["do_stable_layer_norm"], checkpointing
+        self.gated = shape["model_type"] == "wavlm"
+        convolutions = list(zip(shape["conv_dim"], shape["conv_kernel"], shape["conv_stride"]))
+        outside = f"{shape['feat_extract_norm']}_norm", convolutions, shape["conv_bias"], shape["hidden_size"], dropout
+        names = ["num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "num_hidden_layers", "num_attention_heads"]
+        sizes = [shape[name] for name in names + ["num_buckets", "max_bucket_distance"] * self.gated]
+        inside = dropout, shape["intermediate_size"], 0.0, dropout, self.stable, 0.0, None
+        made = (models.wavlm_model if self.gated else models.wav2vec2_model)(*outside, *sizes, *inside)
+        self.network = nn.Module()
+        self.network.feature_extractor = made.feature_extractor
+        self.network.feature_projection = made.encoder.feature_projection
+        self.network.encoder = made.encoder.transformer
+        for layer in made.encoder.transformer.layers if self.gated else ():
+            layer.attention.register_load_state_dict_pre_hook(_join_projections)
+
+    def forward(self, wav_BT: Tensor, mask_BT: Tensor | None) -> list[Tensor]:
+        encoder, options = self.network.encoder, {}
+        frames_BFC, lengths_B = self.network.feature_extractor(wav_BT, None if mask_BT is None else mask_BT.sum(1))
+        state_BFH = self.network.feature_projection(frames_BFC)
+        if mask_BT is not None:
+            valid_BF = valid_mask(lengths_B, state_BFH.shape[1])
+            state_BFH = state_BFH * valid_BF[..., None]
+            attention_B1FF = valid_BF[:, None, None].expand(-1, -1, state_BFH.shape[1], -1)
+            options = {"key_padding_mask": ~valid_BF} if self.gated else {"attention_mask": attention_B1FF}
+        state_BFH = state_BFH + encoder.pos_conv_embed(state_BFH)
+        states, bias = [encoder.dropout(state_BFH if self.stable else encoder.layer_norm(state_BFH))], None
+        for layer in encoder.layers:
+            run = partial(checkpoint, layer, use_reentrant=False) if self.checkpointing and self.training else layer
+            state_BFH, bias = run(states[-1], position_bias=bias, **options)
+            states.append(state_BFH)
+        return states
+
+
+def _join_projections(attention: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
+    """The hub's weights of WavLM's attention as torchaudio has them."""
+    for kind in ("weight", "bias"):
+        if f"{prefix}q_proj.{kind}" in state:
+            parts = [state.pop(f"{prefix}{part}_proj.{kind}") for part in "qkv"]
+            state[f"{prefix}attention.in_proj_{kind}"] = torch.cat(parts)
+            state[f"{prefix}attention.out_proj.{kind}"] = state.pop(f"{prefix}out_proj.{kind}")
+
+
+def import_transformers() -> ModuleType:
+    """``transformers``, which can't do with a torchaudio that was built for another torch, but without one."""
+    try:
+        importlib.import_module("torchaudio")
+    except (ImportError, OSError, RuntimeError):
+        sys.modules["torchaudio"] = None
+    return importlib.import_module("transformers")
+
+
+def build_encoder(shape: dict, dropout: float, checkpointing: bool) -> Encoder:
+    """An encoder with random weights, of ``transformers`` where that is installed, else of ``torchaudio``.
+
+    Raises:
+        InputError: neither is installed.
+    """
+    for library, kind in {"transformers": TransformersEncoder, "torchaudio": TorchaudioEncoder}.items():
+        if importlib.util.find_spec(library):
+            return kind(shape, dropout, checkpointing)
+    raise InputError("SSL needs transformers or torchaudio, and neither is there: pip install 'wedefense_lite[ssl]'")
+
+
+def find_architecture(model: str) -> dict:
+    """What a model's ``config.json`` says of its shape, where that isn't the base model's."""
+    config = BASE | {"model_type": "none"} | read_json(find_file(model, ("config.json",)))
+    return {name: config[name] for name in BASE if config[name] != BASE[name]}
+
+
+def find_file(model: str, names: tuple[str, ...]) -> Path:
+    """The first of some files of a model: in ``$WEDEFENSE_MODELS``, in the user's cache, or on the hub.
+
+    ``HF_HUB_OFFLINE=1``, or ``--offline`` in training, keeps off the network.
+
+    Raises:
+        InputError: there is none; says where to put it.
+    """
+    root, reason = os.environ.get("WEDEFENSE_MODELS"), "huggingface_hub isn't installed"
+    folder = Path(root or "FOLDER", model)
+    if root and (there := [folder / name for name in names if (folder / name).is_file()]):
+        return there[0]
+    for name in names if importlib.util.find_spec("huggingface_hub") else ():
+        try:
+            return Path(importlib.import_module("huggingface_hub").hf_hub_download(model, name))
+        except (OSError, ValueError) as error:
+            reason = str(error).split("\n")[0]
+    missing = f"{model}: no {' or '.join(names)} ({reason})"
+    raise InputError(f"{missing}: put it at {folder / names[0]}, and set WEDEFENSE_MODELS={root or 'FOLDER'}")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Weights of an encoder in the hub's format, without those of what stands on it in pretraining.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    try:
+        load = safetensors.torch.load_file if path.suffix == ".safetensors" else partial(torch.load, weights_only=True)
+        state = load(path)
+    except (OSError, RuntimeError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: damaged weights: {str(error).splitlines()[0]}") from error
+    bare = {re.sub(f"^({'|'.join(FAMILIES)})[.]", "", name): value for name, value in state.items()}
+    parts = ("feature_extractor.", "feature_projection.", "encoder.")
+    return {name: value for name, value in bare.items() if name.startswith(parts)}
