@@ -90,6 +90,14 @@ def test_scoring_may_cut_and_fill_to_a_fixed_length(index, corpus):
             assert np.array_equal(wav, np.concatenate([audio, fill]))
 
 
+def test_pre_emphasis_comes_before_what_is_short_is_repeated(index, corpus):
+    config = replace(CONFIG, eval_seconds=CROP, pre_emphasis=0.97)
+    for key, wav, _, _ in rows(EvalLoader(index, config)):
+        audio = corpus.audio[key].astype(np.float32) / 32768
+        changed = audio - 0.97 * np.concatenate([[0], audio[:-1]])
+        np.testing.assert_allclose(wav, np.resize(changed[:SAMPLES], SAMPLES), atol=1e-6)
+
+
 def test_more_ranks_than_utterances_leave_some_without(index):
     parts = [keys(EvalLoader(index[:2], CONFIG, rank, 5, num_workers=2)) for rank in range(5)]
     assert sorted(map(len, parts)) == [0, 0, 0, 1, 1]

@@ -18,6 +18,8 @@ class DataConfig:
         pad: how an utterance shorter than a crop is filled up.
         eval_seconds: scoring reads the first so many seconds, filled up as ``pad`` says; 0 reads all.
         augment: what is done to training crops, in this order.
+        pre_emphasis: what each sample loses of the one before it, 0 for nothing; behind augmentation, and before
+            short utterances are filled up.
         batch_size: utterances in a training batch, per process.
         num_workers: processes that read ahead, per process; 0 reads in the process itself.
         balance_classes: draw each class equally often, so that the loss sees a prior of 0.5.
@@ -30,6 +32,7 @@ class DataConfig:
     pad: Literal["repeat", "zero"] = "repeat"
     eval_seconds: NonNegativeFloat = 0.0
     augment: list[Augment] = field(default_factory=list)
+    pre_emphasis: NonNegativeFloat = 0.0
     batch_size: PositiveInt = 32
     num_workers: NonNegativeInt = 0
     balance_classes: bool = False

@@ -60,10 +60,11 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> tuple[T
     needed = math.ceil(count * math.prod(augment.stretch for augment in augments))
     wav, first = audio.read_part(utterance, config.sample_rate, needed, rng)
     track = track_of(utterance.segments, first, len(wav), config.sample_rate)
-    if augments:
+    if augments or config.pre_emphasis:
         wav = _as_float(torch.from_numpy(wav)).numpy()
         for augment in augments:
             wav, track = augment.with_track(wav, track, rng)
+        wav = np.append(wav[:1], wav[1:] - np.float32(config.pre_emphasis) * wav[:-1])
         if 0 < count < len(wav):
             first = int(rng.integers(len(wav) - count + 1))
             wav, track = wav[first : first + count], track[first : first + count]
