@@ -84,13 +84,13 @@ def test_what_other_publications_say_differently_is_listed_by_name(monkeypatch, 
     write_lines(corpus / "dev/con_data/rttm_2cls_0sil", ["SPEAKER LA_1_dev 1 0.0 0.05 <NA> <NA> bonafide <NA> <NA>"])
     (corpus / "vad/dev/LA_1_dev.vad").unlink()
     assert differences(prepare(monkeypatch, tmp_path)) == [
-        "CON_1_dev CON_1_dev.vad: 2 frames of 0.01 s differ",
         "CON_1_dev protocol: spoof, but 0 frames are spoof",
-        "CON_1_dev rttm_2cls_0sil: no segments",
-        "LA_1_dev LA_1_dev.vad: no such file",
+        "CON_1_dev rttm_2cls_0sil: nothing of it",
+        "CON_1_dev vad: 2 frames of 0.01 s differ",
         "LA_1_dev dev_seglab_0.02.npy: 0 of 2 labels as expected, of 3",
         "LA_1_dev protocol: bonafide, but 1 frames are spoof",
         "LA_1_dev rttm_2cls_0sil: 1 frames of 0.01 s differ",
+        "LA_1_dev vad: nothing of it",
     ]
 
 

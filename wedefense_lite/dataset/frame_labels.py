@@ -5,7 +5,7 @@ that a dictionary of numpy arrays needs stand for classes of this module; any ot
 """
 
 import pickle
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,6 @@ NUMPY = {"_reconstruct": _Array, "scalar": _Scalar}
 ADMITTED = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Type,
-    ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): defaultdict,
     **{("builtins", kind.__name__): kind for kind in (dict, list, tuple, set)},
     **{(f"numpy.{core}.multiarray", name): kind for core in ("core", "_core") for name, kind in NUMPY.items()},

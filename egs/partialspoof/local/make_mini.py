@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import soundfile as sf
@@ -32,14 +31,7 @@ RESOLUTIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 FADE, WINDOW = RATE // 250, RATE // 40  # of a joint, 4 ms; in which levels are matched, 25 ms to either side
 EDGE, APART = RATE // 10, RATE // 10  # samples before the first joint, and between parts
 NON_SPEECH = 2
-
-
-class Spliced(NamedTuple):
-    """Samples, the class of each, and the joints, as samples."""
-
-    wav: np.ndarray
-    track: np.ndarray
-    joints: list[int]
+Spliced = tuple[np.ndarray, np.ndarray, list[int]]  # samples, the class of each, and the joints, as samples
 
 
 @cache
@@ -96,7 +88,7 @@ def splice(
     track = np.full(len(wav), BONAFIDE, dtype=np.int8)
     for first, last in zip(joints[::2], joints[1::2]):
         track[first:last] = label
-    return Spliced(wav, track, joints)
+    return wav, track, joints
 
 
 def speech_lines(wav: np.ndarray, track: np.ndarray) -> str:

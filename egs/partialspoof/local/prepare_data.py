@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from wedefense_lite.labels import LABELS, SPOOF, label_id
 COUNTS = {"train": Counts(2580, 22800), "dev": Counts(2548, 22296), "eval": Counts(7355, 63882)}
 HOP = 0.01  # seconds a label of the finest list
 SLACK = 1e-3  # frames by which printed times may be off
-NON_SPEECH = 2
+CLASSES = *_, NON_SPEECH = ("0", "1", "2")  # of VAD: spoof, bona fide, no speech
 
 Labels = dict[str, np.ndarray]
 Differences = Iterator[tuple[str, str]]
@@ -52,23 +52,20 @@ def against_lists(folder: Path, name: str, labels: Labels) -> Differences:
                 yield utterance, f"{path.name}: {same} of {len(found)} labels as expected, of {len(expected)}"
 
 
-def against_times(source: str, utterance: str, fine: np.ndarray, times: Iterator[tuple]) -> Differences:
-    """Segments ``(start, end, class)``: frames that lie in one whole must have its class."""
+def frames_against(fine: np.ndarray, times: Iterable[tuple[float, float, int]]) -> int:
+    """How many frames that lie whole in one of the segments ``(start, end, class)`` have another class."""
     parts = [(math.ceil(start / HOP - SLACK), math.floor(end / HOP + SLACK), label) for start, end, label in times]
-    wrong = sum(int((fine[max(first, 0) : max(last, 0)] != label).sum()) for first, last, label in parts)
-    if wrong:
-        yield utterance, f"{source}: {wrong} frames of {HOP:g} s differ"
+    return sum(int((fine[max(first, 0) : max(last, 0)] != label).sum()) for first, last, label in parts)
 
 
 def read_vad(path: Path) -> Iterator[tuple[float, float, int]]:
     """Speech in lines ``start end class``, seconds; lines of class 2, no speech, are left out."""
-    kinds = {str(kind): kind for kind in (*range(len(LABELS)), NON_SPEECH)}
     for line, (start, end, kind) in read_rows(path, columns=3):
+        if kind not in CLASSES:
+            raise InputError(f"{path}:{line}: class {kind!r}, expected one of {', '.join(CLASSES)}")
         times = [converted(path, line, path.stem, cell, number) for cell in (start, end)]
-        if kind not in kinds:
-            raise InputError(f"{path}:{line}: class {kind!r}, expected one of {', '.join(kinds)}")
-        if kinds[kind] != NON_SPEECH:
-            yield *times, kinds[kind]
+        if kind != NON_SPEECH:
+            yield *times, int(kind)
 
 
 def differences(corpus: Path, name: str, labels: Labels, classes: dict[str, int]) -> Differences:
@@ -77,19 +74,14 @@ def differences(corpus: Path, name: str, labels: Labels, classes: dict[str, int]
         if fine.min() != classes[utterance]:
             yield utterance, f"protocol: {LABELS[classes[utterance]]}, but {np.sum(fine == SPOOF)} frames are spoof"
     yield from against_lists(corpus / "segment_labels", name, labels)
-    rttm, vad = corpus / name / "con_data/rttm_2cls_0sil", corpus / "vad" / name
-    times = read_rttm(rttm) if rttm.exists() else {}
-    for utterance in labels if times else ():
-        if utterance in times:
-            yield from against_times(rttm.name, utterance, labels[utterance], zip(*times[utterance]))
-        else:
-            yield utterance, f"{rttm.name}: no segments"
-    for utterance in labels if vad.exists() else ():
-        path = vad / f"{utterance}.vad"
-        if path.exists():
-            yield from against_times(path.name, utterance, labels[utterance], read_vad(path))
-        else:
-            yield utterance, f"{path.name}: no such file"
+    rttm, vads = corpus / name / "con_data/rttm_2cls_0sil", (corpus / "vad" / name).glob("*.vad")
+    segments = {key: zip(*rows) for key, rows in read_rttm(rttm).items()} if rttm.exists() else {}
+    for source, times in ((rttm.name, segments), ("vad", {path.stem: read_vad(path) for path in vads})):
+        for utterance, fine in labels.items() if times else ():
+            if utterance not in times:
+                yield utterance, f"{source}: nothing of it"
+            elif wrong := frames_against(fine, times[utterance]):
+                yield utterance, f"{source}: {wrong} frames of {HOP:g} s differ"
 
 
 def read_set(corpus: Path, name: str, num_threads: int) -> tuple[list[Trial], dict[str, list[tuple]], list[str]]:
