@@ -12,6 +12,10 @@ from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.bin.evaluate_localization import evaluate_localization
 from wedefense_lite.bin.evaluate_mixtures import evaluate_mixtures
 from wedefense_lite.bin.fuse import fuse
+from wedefense_lite.metrics.costs import cost_model
+from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.metrics.tandem import measured_rates, min_tdcf
+from wedefense_lite.scoring.scores import read_asv_scores
 from wedefense_lite.scoring.sidecar import Sidecar, read_sidecar, write_sidecar
 
 SCORES = "filename\tcm-score\nE1\t1.5\nE2\t-0.5\nE3\t0.7\nE4\t-2\nE5\t0.1\n"
@@ -235,7 +239,35 @@ def test_tdcf_with_measured_asv_rates_equals_the_reference(monkeypatch, tmp_path
     ):
         assert found[name] == pytest.approx(expected[reference], abs=tolerance, rel=0), name
     assert found["asv_rates"]["fa_spoof"] == EXPECTED["asv_LA.asv.eval"]["metrics"]["Pfa_spoof_asv"]
-    assert all("min_tdcf_2019" in values for values in found["by"].values())
+    trials, spoofs = read_asv_scores(tmp_path / "asv.txt")
+    for attack, values in found["by"].items():  # the ASV system's error on that attack, as ASVspoof 2021 has it
+        cm = [
+            [float(row[3]) for row in rows if row[2] == "bonafide"],
+            [float(row[3]) for row in rows if row[1] == attack],
+        ]
+        asv = measured_rates(trials["target"], trials["nontarget"], spoofs[attack])
+        tdcf = min_tdcf(SortedScores(*cm), asv, cost_model("asvspoof2019"))
+        assert {name: values[name] for name in tdcf} == pytest.approx(tdcf, abs=1e-12)
+
+
+def test_a_condition_without_asv_spoofs_has_no_tdcf(monkeypatch, tmp_path, small):
+    (tmp_path / "asv.txt").write_text("bonafide target 2\nbonafide nontarget 0\nA07 spoof 3\n")
+    (tmp_path / "meta.tsv").write_text("filename\tcodec\n" + "".join(f"E{number}\talaw\n" for number in range(1, 6)))
+    meta = "--meta", tmp_path / "meta.tsv", "--by", "codec"
+    run(monkeypatch, evaluate, *small, "--asv_scores", tmp_path / "asv.txt", *meta)
+    assert "min_tdcf_2019" in results(tmp_path) and "min_tdcf_2019" not in results(tmp_path)["by"]["alaw"]
+
+
+def test_both_restricts_the_bona_fide_trials_too(monkeypatch, tmp_path, small):
+    (tmp_path / "meta.tsv").write_text("filename\tcodec\nE1\talaw\nE2\talaw\nE3\topus\nE4\topus\nE5\topus\n")
+    meta = "--meta", tmp_path / "meta.tsv", "--by", "codec"
+    run(monkeypatch, evaluate, *small, *meta)
+    alone = results(tmp_path)
+    assert alone["by"]["alaw"]["n_bonafide"] == alone["n_bonafide"]
+    run(monkeypatch, evaluate, *small, *meta, "--both")
+    found = results(tmp_path)
+    for kind in ("n_bonafide", "n_spoof"):
+        assert sum(row[kind] for row in found["by"].values()) == found[kind]
 
 
 @pytest.fixture

@@ -77,12 +77,10 @@ def test_two_columns_without_a_header_are_the_condition_asked_for(tmp_path):
 
 def test_asv_scores_by_class(tmp_path):
     path = tmp_path / "asv.txt"
-    path.write_text("bonafide target 2.5\nA07 spoof 1\nbonafide nontarget -3\nbonafide target 4\n")
-    assert {key: value.tolist() for key, value in read_asv_scores(path).items()} == {
-        "target": [2.5, 4.0],
-        "nontarget": [-3.0],
-        "spoof": [1.0],
-    }
+    path.write_text("bonafide target 2.5\nA07 spoof 1\nbonafide nontarget -3\nA08 spoof 2\nbonafide target 4\n")
+    trials, spoofs = ({key: value.tolist() for key, value in scores.items()} for scores in read_asv_scores(path))
+    assert trials == {"target": [2.5, 4.0], "nontarget": [-3.0], "spoof": [1.0, 2.0]}
+    assert spoofs == {"A07": [1.0], "A08": [2.0]}
 
 
 @pytest.mark.parametrize(

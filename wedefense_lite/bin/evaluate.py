@@ -2,6 +2,7 @@
 
 import logging
 import math
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ def evaluate(
     asv_rates: tuple[float, float, float] | None = None,
     meta: str | None = None,
     by: str | None = None,
+    both: bool = False,
     bootstrap: int = 0,
     cluster: str | None = None,
     cost: str = "asvspoof5_track1",
@@ -52,7 +54,10 @@ def evaluate(
             ``[0.01880141010575793,0.01881016557566423,0.4607082907604729]`` whatever is submitted.
         meta: metadata table with a header, or lines ``utt value`` (``utt2attack``) without one, which
             then are the column asked for; two with a comma between, for ``by`` and for ``cluster``.
-        by: a column of ``meta``: a row of results for the spoofs of each value against all bona fide.
+        by: a column of ``meta``: a row of results for the spoofs of each value against all bona fide. Its
+            t-DCF takes the ASV system's error on the spoofs of that value, and is left out where
+            ``asv_scores`` has none.
+        both: rows of ``by`` have only the bona fide trials of that value, as ASVspoof 2021 has codecs.
         bootstrap: number of bootstrap samples for 95 % intervals.
         cluster: a column of ``meta`` whose values are resampled instead of single trials.
         cost: a cost model by name, with changes if any: ``asvspoof5_track1:p_spoof=0.5,c_fa_spoof=1``.
@@ -60,13 +65,13 @@ def evaluate(
         json: file for the results in full precision, rates as fractions.
         txt: file for the same table as is printed.
     """
-    model, asv = cli.checked(cost_model, cost), AsvRates(*asv_rates) if asv_rates else None
-    if asv_scores and asv:
+    if asv_scores and asv_rates:
         raise InputError("--asv_scores and --asv_rates are both given, expected one of them")
-    if asv_scores:
-        asv = measured_rates(**read_asv_scores(asv_scores), merge_ties=tie == "merge")
-    if asv:
-        cli.checked(tandem_costs, asv, model)
+    asv = AsvRates(*asv_rates) if asv_rates else None
+    options = Options(cli.checked(cost_model, cost), asv, tie == "merge")
+    options = _with_asv(options, asv_scores) if asv_scores else options
+    if options.asv:
+        cli.checked(tandem_costs, options.asv, options.cost)
     if m == "t1":
         names, classes, scores = read_trials(cli.needed("--cm", cm), cli.needed("--cm_key", cm_key))
         columns = {"cm-score": scores}
@@ -75,10 +80,21 @@ def evaluate(
         files = cli.needed("--sasv", sasv), cli.needed("--sasv_key", sasv_key)
         names, classes, columns = read_verification(*files, wanted)
     columns |= _conditions(names, meta, by, cluster)
-    options = Options(model, asv, tie == "merge")
-    results = _results(split(classes, columns), options, bootstrap) | {"cost": model.as_dict(), "tie": tie}
-    head = [f"cost model: {model}", *([f"ASV: {asv}"] if asv else [])]
+    results = _results(split(classes, columns), options, bootstrap, both)
+    results |= {"cost": options.cost.as_dict(), "tie": tie}
+    head = [f"cost model: {options.cost}", *([f"ASV: {options.asv}"] if options.asv else [])]
     publish([*head, *table(_rows(results))], results, json, txt)
+
+
+def _with_asv(options: Options, asv_scores: str) -> Options:
+    """The options with an ASV system's error rates, measured on all spoofs and on those of each attack."""
+    trials, spoofs = read_asv_scores(asv_scores)
+    measure = partial(measured_rates, trials["target"], trials["nontarget"], merge_ties=options.merge_ties)
+    rates = {attack: measure(scores) for attack, scores in spoofs.items()}
+    usable = {attack: asv for attack, asv in rates.items() if asv.fa_spoof > 0}
+    if len(usable) < len(rates):
+        logging.warning("the ASV system accepts no spoof of %s: no t-DCF", ", ".join(rates.keys() - usable.keys()))
+    return options._replace(asv=measure(trials["spoof"]), asv_by=usable)
 
 
 def _conditions(names: list[str], meta: str | None, by: str | None, cluster: str | None) -> dict:
@@ -95,14 +111,20 @@ def _conditions(names: list[str], meta: str | None, by: str | None, cluster: str
     return columns
 
 
-def _results(trials: Trials, options: Options, bootstrap: int) -> dict:
-    """Pooled results; under ``by`` those of all other trials with the spoofs of each value."""
+def _results(trials: Trials, options: Options, bootstrap: int, both: bool) -> dict:
+    """Pooled results; under ``by`` those of the spoofs of each value with all other trials, or its own."""
     results, spoof = _measured("pooled", trials, options, bootstrap), trials["spoof"]
     if "by" in spoof:
         results["by"] = {}
         for value in np.unique(spoof["by"]).tolist():
-            part = {column: cells[spoof["by"] == value] for column, cells in spoof.items()}
-            results["by"][value] = _measured(value, trials | {"spoof": part}, options, bootstrap)
+            parts = {
+                kind: {column: rows[cells["by"] == value] for column, rows in cells.items()}
+                for kind, cells in trials.items()
+                if both or kind == "spoof"
+            }
+            if empty := [kind for kind, part in parts.items() if not len(part["by"])]:
+                raise InputError(f"--both: no {empty[0]} trial is {value}")
+            results["by"][value] = _measured(value, trials | parts, options.of(value), bootstrap)
     if "bonafide" in trials:
         threshold, scores = options.cost.threshold, [trials[label]["cm-score"] for label in LABELS]
         decisions = decision_metrics(np.repeat([0, 1], [*map(len, scores)]), np.concatenate(scores) >= threshold)

@@ -15,11 +15,19 @@ Trials = dict[str, dict[str, np.ndarray]]
 
 
 class Options(NamedTuple):
-    """What metrics depend on besides the scores: costs, error rates of an ASV system, the tie rule."""
+    """What metrics depend on besides the scores: costs, error rates of an ASV system, the tie rule.
+
+    Where an ASV system was measured, ``asv_by`` has its error rates with the spoofs of each attack alone.
+    """
 
     cost: CostModel = DEFAULT
     asv: AsvRates | None = None
     merge_ties: bool = True
+    asv_by: dict[str, AsvRates] | None = None
+
+    def of(self, value: str) -> "Options":
+        """The options for the spoofs of one attack, or of another condition, of which no ASV rates are known."""
+        return self if self.asv_by is None else self._replace(asv=self.asv_by.get(value))
 
 
 def split(classes: np.ndarray, columns: dict[str, np.ndarray]) -> Trials:
@@ -41,7 +49,7 @@ def resampler(trials: Trials) -> Resampler:
 
 def detection_metrics(scores: SortedScores, options: Options) -> dict[str, float]:
     """Every metric of a spoof detector by its name in the results; t-DCF only with ASV rates."""
-    cost, asv, merge_ties = options
+    cost, asv, merge_ties, _ = options
     eer = scores.eer(merge_ties)
     metrics = {
         "eer": eer.value,

@@ -142,18 +142,24 @@ def read_condition(path: str | Path, column: str, names: Iterable[str]) -> np.nd
     return np.array([table[name][0] for name in names])
 
 
-def read_asv_scores(path: str | Path) -> dict[str, np.ndarray]:
-    """ASV scores by class from lines ``source key score`` (the format of 2019 LA, no header).
+def read_asv_scores(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """ASV scores by class, and those of the spoofs by their source, which is the attack.
+
+    Args:
+        path: lines ``source key score`` (the format of 2019 LA, no header).
 
     Raises:
         InputError: another key than target, nontarget or spoof, a score that is no number, or a key
             that does not occur.
     """
-    keys, scores = [], []
+    sources, keys, scores = [], [], []
     for line, (source, key, score) in iter_rows(path, columns=3):
+        sources.append(source)
         keys.append(converted(path, line, source, key, one_of(ASV_LABELS)))
         scores.append(converted(path, line, source, score, number))
-    return by_class(np.array(keys), np.array(scores), ASV_LABELS, path)
+    found = by_class(np.array(keys), np.array(scores), ASV_LABELS, path)
+    attacks = np.array(sources)[np.array(keys) == "spoof"]
+    return found, {attack: found["spoof"][attacks == attack] for attack in np.unique(attacks).tolist()}
 
 
 def by_class(labels: np.ndarray, values: np.ndarray, known: Sequence[str], source: str | Path) -> dict[str, np.ndarray]:
