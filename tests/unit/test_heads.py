@@ -148,7 +148,7 @@ def test_the_triplet_term_by_hand():
     labels = torch.tensor(CLASSES)
     plain, logits = head.head.loss(embeddings, labels)
     loss, same = head.loss(embeddings, labels)
-    assert loss.item() - plain.item() == pytest.approx(10 * (1 * 1 + 3 * 3) / 4)
+    assert loss.item() - plain.item() == pytest.approx(10 * (1 * 1 + 3 * 3) / 2)
     assert torch.equal(logits, same) and torch.equal(head(embeddings), same)
     assert head.seen_prior([0.5, 0.5]) == [0.25, 0.75]
 

@@ -50,11 +50,15 @@ class Head(nn.Module, ABC):
             labels_B: 0 for spoof, 1 for bona fide.
         """
 
+    def weights(self, labels_B: Tensor) -> Tensor:
+        """The weight of each utterance's class, ``B``; 1 without class weights."""
+        if self.class_weights is None:
+            return torch.ones_like(labels_B, dtype=torch.float32)
+        return self.class_weights[labels_B]
+
     def weighted_mean(self, values_B: Tensor, labels_B: Tensor) -> Tensor:
         """Mean of the utterances' losses, each with the weight of its class."""
-        if self.class_weights is None:
-            return values_B.mean()
-        weights_B = self.class_weights[labels_B]
+        weights_B = self.weights(labels_B)
         return (weights_B * values_B).sum() / weights_B.sum()
 
     def seen_prior(self, sampled_prior: list[float]) -> list[float]:

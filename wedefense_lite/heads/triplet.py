@@ -43,7 +43,7 @@ class WithTriplet(Head):
         distance_BC = (embedding_BE.float().unsqueeze(1) - self.centers).norm(dim=-1)
         is_own_BC = F.one_hot(labels_B, 2).bool()
         triplet_B = F.relu(self.margin + distance_BC[is_own_BC] - distance_BC[~is_own_BC])
-        return loss + self.weight * self.head.weighted_mean(triplet_B, labels_B), logits_BC
+        return loss + self.weight * (self.head.weights(labels_B) * triplet_B).mean(), logits_BC
 
     def seen_prior(self, sampled_prior: list[float]) -> list[float]:
         return self.head.seen_prior(sampled_prior)
