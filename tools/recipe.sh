@@ -13,7 +13,7 @@ refuse() {
 declare -F fit > /dev/null || fit() { true; }
 : "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}" "${task:=detection}"
 : "${config:=}" "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
-: "${noise_data:=}" "${reverb_data:=}" "${train_options:=}" "${seed:=1}" "${num_avg:=5}" "${checkpoint:=}"
+: "${noise_data:=}" "${reverb_data:=}" "${train_options:=}" "${seed:=1}" "${num_avg:=}" "${checkpoint:=}"
 : "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${score_batch_size:=1}" "${num_workers:=}"
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}"
 . "$root/tools/parse_options.sh"
@@ -21,7 +21,7 @@ locate() { [ "$task" = localization ]; }
 : "${config:=$root/conf/$(locate && echo localization_small || echo resnet18).yaml}"
 ! declare -F settle > /dev/null || settle
 : "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "$config" .yaml)}"
-: "${test_sets:=eval}" "${by:=attack}"
+: "${test_sets:=eval}" "${by:=attack}" "${both:=false}"
 sets=($test_sets)
 scored=("${sets[@]}") calibrated=("${sets[@]/%/_calibrated}")
 if fit; then
@@ -72,14 +72,14 @@ if fit && run 3 "train"; then
   "${launch[@]}" "$bin/train.py" --config "$config" --exp_dir "$exp_dir" --data_type "$data_type" \
     --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
     --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" "${segments[@]}" \
-    --seed "$seed" --num_avg "$num_avg" ${checkpoint:+--checkpoint "$checkpoint"} $workers \
+    --seed "$seed" ${num_avg:+--num_avg "$num_avg"} ${checkpoint:+--checkpoint "$checkpoint"} $workers \
     ${noise_data:+--noise_data "$noise_data"} ${reverb_data:+--reverb_data "$reverb_data"} \
     "${train_words[@]}"
 fi
 
 if run 4 "$output of the averaged model"; then
   ! fit || $gpu_cmd python "$bin/average_model.py" --dst_model "$exp_dir/models/avg_model.pt" \
-    --src_path "$exp_dir/models" --num "$num_avg" --bn_data "$(list_of train)" --data_type "$data_type" \
+    --src_path "$exp_dir/models" ${num_avg:+--num "$num_avg"} --bn_data "$(list_of train)" --data_type "$data_type" \
     ${gpus:+--gpus "$gpus"}
   for set in "${scored[@]}"; do
     ark=$exp_dir/embeddings/$set/embedding.ark
@@ -117,14 +117,15 @@ if run 7 "evaluate"; then
     set=${scores%_calibrated}
     meta=$data_dir/$set/meta.tsv
     [ "$by" != attack ] || meta=$data_dir/$set/utt2attack
-    asv=$corpus_dir/${asv_scores//SET/$set}
+    asv=${corpus_dir:+$corpus_dir/}${asv_scores//SET/$set}
     echo "-- $scores"
     if [ ! -f "$asv" ]; then
+      [ -z "$asv_scores" ] || [ "${expect_counts:-true}" = false ] || refuse "no ASV scores at $asv"
       [ -z "$asv_scores" ] || echo "no ASV scores at $asv: no t-DCF"
       asv=
     fi
     $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$exp_dir/posteriors/$scores/llr.txt" \
-      --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$meta" --by "$by" \
+      --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$meta" --by "$by" --both "$both" \
       --cost "$cost" --bootstrap "$bootstrap" ${asv:+--asv_scores "$asv"} \
       --json "$exp_dir/results_$scores.json" --txt "$exp_dir/results_$scores.txt"
   done

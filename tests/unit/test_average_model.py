@@ -43,6 +43,12 @@ def test_the_last_epochs_by_number_not_by_name(models):
     assert (state["epoch"], state["class_prior"], state["labels"]) == (12, [0.9, 0.1], list(LABELS))
 
 
+def test_without_a_number_the_configuration_says_how_many(models):
+    tiny.write_config(models.parent, num_avg=2)
+    average_model(str(models / "out.pt"), str(models), config=str(models.parent / "tiny.yaml"))
+    assert checkpoint.load(models / "out.pt")["model"]["weight"].tolist() == [pytest.approx((121 + 144) / 2)] * 2
+
+
 def test_types_stay_and_counters_are_the_last_models(models):
     weights = averaged(models, 2)["model"]
     assert weights["bn.num_batches_tracked"].dtype == torch.int64

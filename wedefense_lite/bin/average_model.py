@@ -21,7 +21,7 @@ from wedefense_lite.training.distributed import join
 def average_model(
     dst_model: str,
     src_path: str,
-    num: int,
+    num: int | None = None,
     min_epoch: int = 1,
     max_epoch: int | None = None,
     bn_data: str | None = None,
@@ -34,17 +34,19 @@ def average_model(
     Args:
         dst_model: the averaged model.
         src_path: folder of the checkpoints ``model_N.pt``.
-        num: epochs to average, the last ones; 0 or less takes the single best model instead.
+        num: epochs to average, the last ones; 0 or less takes the single best model instead. By default
+            the ``num_avg`` of the configuration.
         min_epoch: leave out earlier epochs.
         max_epoch: leave out later epochs.
         bn_data: training list on which batch-norm statistics are computed anew, because averaged
             weights have other activations than any of the models had; a single model keeps its own.
         data_type: kind of that list.
-        config: configuration of the model, needed with ``bn_data``; by default the one in the
-            folder above ``src_path``.
+        config: configuration of the model; by default the one in the folder above ``src_path``.
         gpus: device for ``bn_data``.
     """
     folder = Path(src_path)
+    config = config or str(folder.parent / "config.yaml")
+    num = load_experiment(config).training.num_avg if num is None else num
     best = [folder / "best_model.pt"]
     sources = last_epochs(folder, num, min_epoch, max_epoch) if num > 0 else best
     logging.info("averaging %s", " ".join(path.name for path in sources))
@@ -54,7 +56,6 @@ def average_model(
             raise InputError(f"{path}: trained with another configuration than {sources[-1]}")
     state = states[-1] | {"model": mean_weights([state["model"] for state in states])}
     if bn_data is not None and len(states) > 1:
-        config = config or str(folder.parent / "config.yaml")
         state["model"] = recompute_batch_norm(state, config, bn_data, data_type, gpus)
     checkpoint.save(dst_model, state)
 

@@ -57,13 +57,14 @@ def _same(results: dict[str, dict], sets: list[str]) -> dict:
         for one in (one for one in sets if one in found):
             result = found[one]
             trials = f"{result['n_bonafide']} bona fide and {result['n_spoof']} spoofed trials"
-            for what, value in {"cost": result["cost"], "tie": result["tie"], one: trials}.items():
+            cost = {name: value for name, value in result["cost"].items() if name != "name"}
+            for what, value in {"cost": cost, "tie": result["tie"], one: trials}.items():
                 known, where = first.setdefault(what, (value, f"{name} on {one}"))
                 if value != known:
                     raise InputError(f"{name} on {one}: {what} {value}, but {known} in {where}")
     if not first:
         raise InputError(f"no results on {', '.join(sets)}")
-    return first["cost"][0]
+    return result["cost"]
 
 
 def _cells(found: dict[str, dict], sets: list[str]) -> list[str]:
