@@ -70,25 +70,15 @@ def train(
         noise_data: wav.scp of noise, music and speech, for augmentation with AdditiveNoise.
         reverb_data: wav.scp of room impulse responses, for augmentation with Reverberation.
     """
-    if (val_data is None) != (val_label is None):
-        raise InputError("--val_data and --val_label go together")
+    if (val_data is None) != (val_label is None) or val_segments and not val_data:
+        raise InputError("--val_data, --val_label and --val_segments go together")
     prepare(experiment.data.augment, noise_data=noise_data, reverb_data=reverb_data)
-    given = {"--train_segments": (train_segments, train_data), "--val_segments": (val_segments, val_data)}
-    for option, (rttm, used) in given.items():
-        if (rttm is not None) != (used is not None and experiment.system.frame_samples is not None):
-            raise InputError(f"{option} is {rttm or 'not given'}: localization needs it, nothing else takes it")
-    place = join(gpus)
-    data, seed = experiment.data, experiment.training.seed
-
-    def labelled(listed: str, utt2lab: str, rttm: str | None) -> list[Utterance]:
-        index = read_index(listed, data_type, read_labels(utt2lab))
-        return with_segments(index, rttm, data.sample_rate) if rttm else index
-
-    train_index = labelled(train_data, train_label, train_segments)
-    train_loader = TrainLoader(train_index, data, seed, place.rank, place.world)
+    place, data = join(gpus), experiment.data
+    train_index = _labelled(experiment, train_data, data_type, train_label, train_segments)
+    train_loader = TrainLoader(train_index, data, experiment.training.seed, place.rank, place.world)
     dev_loader = None
     if val_data is not None:
-        dev_index = labelled(val_data, val_label, val_segments)
+        dev_index = _labelled(experiment, val_data, data_type, val_label, val_segments)
         dev_loader = EvalLoader(dev_index, data, place.rank, place.world, num_workers=data.num_workers)
     if checkpoint is not None:
         load_weights(checkpoint, experiment.system)
@@ -105,6 +95,17 @@ def train(
     else:
         trainer.fit()
     leave()
+
+
+def _labelled(experiment: Experiment, listed: str, data_type: str, utt2lab: str, rttm: str | None) -> list[Utterance]:
+    """The index of a list with what the task needs to know of its utterances."""
+    if (rttm is not None) != (experiment.system.frame_samples is not None):
+        given = f"segments of {listed} are {rttm or 'not given'}"
+        raise InputError(
+            f"{given} (--train_segments, --val_segments): localization needs them, nothing else takes them"
+        )
+    index = read_index(listed, data_type, read_labels(utt2lab))
+    return with_segments(index, rttm, experiment.data.sample_rate) if rttm else index
 
 
 def environment(experiment: Experiment, place: Place, class_prior: list[float]) -> dict:
