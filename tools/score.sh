@@ -7,7 +7,7 @@
 # results_NAME.json of the experiment holds the results, where NAME is the data directory's unless given.
 # --dev_dir,
 # the data of the experiment's dev scores, gives results_NAME_calibrated.json too; --by takes a column
-# of the set's meta.tsv; --train_dir gives the class prior to a model that doesn't know it.
+# of the set's meta.tsv (--both true: for both classes); --train_dir gives the class prior to a model that doesn't know it.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 name= train_dir= dev_dir= model= by=attack data_type=raw stop_stage=7

@@ -9,6 +9,7 @@ import tiny
 import torch
 from torch import nn
 
+from wedefense_lite.dataset.augment import WhiteNoise
 from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends import SpecAugment
@@ -429,6 +430,15 @@ def test_another_list_is_not_continued(rows, tmp_path):
     epochs(tiny.experiment(num_epochs=1), tmp_path, rows)
     with pytest.raises(InputError, match="another list"):
         epochs(tiny.experiment(num_epochs=1), tmp_path, rows | {"train": rows["train"][:-1]})
+
+
+def test_another_list_of_noises_is_not_continued(rows, tmp_path):
+    noises = WhiteNoise()
+    noises.source = "one list"
+    epochs(tiny.experiment(num_epochs=1, data={"augment": [noises]}), tmp_path, rows)
+    noises.source = "another"
+    with pytest.raises(InputError, match="another list"):
+        epochs(tiny.experiment(num_epochs=1, data={"augment": [noises]}), tmp_path, rows)
 
 
 def test_last_holds_all_that_continuing_needs(rows, tmp_path):

@@ -19,10 +19,12 @@ class Augment(ABC):
     Attributes:
         sample_rate: of the audio, in Hz; the configuration's ``data`` section sets it.
         stretch: samples that it needs, at most, for each that it gives.
+        source: hash of the list that it draws from, if any: training isn't continued with another.
     """
 
     sample_rate: int = 16000
     stretch: float = 1.0
+    source: str = ""
 
     def __init__(self, p: ClosedUnitInterval = 0.5):
         self.p = p

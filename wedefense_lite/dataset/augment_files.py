@@ -8,6 +8,7 @@ from wedefense_lite.dataset import audio
 from wedefense_lite.dataset.audio import Utterance
 from wedefense_lite.dataset.augment import Prepared, Range, mixed, power, with_power
 from wedefense_lite.files import InputError, read_table
+from wedefense_lite.provenance import file_hash
 
 Snr = Range | None
 
@@ -28,6 +29,7 @@ class FromFiles(Prepared):
         if wav_scp is None:
             raise InputError(f"{type(self).__name__} in the configuration needs --{self.option}, a wav.scp")
         rows = [Utterance(key, path) for key, path in read_table(wav_scp).items()]
+        self.source = file_hash(wav_scp)
         for kind in self.files:
             self.files[kind] = [row for row in rows if row.key.startswith(kind)]
             if not self.files[kind]:

@@ -197,7 +197,8 @@ def _difference(frames_BFM: Tensor, frame_lengths_B: Tensor) -> Tensor:
 class LogSpectrogram(CentredStft):
     """Log-power spectrogram, log(|X|^2 + 1e-10).
 
-    The front end of the STC LCNN (Lavrentyeva et al., Interspeech 2019, section 3.1: "FFT").
+    As in the "FFT" systems of STC (Lavrentyeva et al., Interspeech 2019, section 3.1), whose window and
+    transform are longer.
 
     Args:
         fft_size: points of the transform; a frame has fft_size / 2 + 1 values.

@@ -74,8 +74,10 @@ class Trainer:
         # Buffers are averaged before every save instead of copied from rank 0 at every step.
         self.wrapped = DistributedDataParallel(self.task, broadcast_buffers=False) if place.world > 1 else self.task
         self.class_prior = self.task.head.seen_prior(train_loader.class_prior)
-        listed = "\n".join(f"{row.key} {row.label} {row.samples}" for row in train_loader.index)
-        self.list_hash = hashlib.sha256(listed.encode()).hexdigest()
+        logging.info("class prior that the loss sees: spoof %.4f, bona fide %.4f", *self.class_prior)
+        listed = [f"{row.key} {row.label} {row.samples}" for row in train_loader.index]
+        sources = [augment.source for augment in train_loader.config.augment]
+        self.list_hash = hashlib.sha256("\n".join(listed + sources).encode()).hexdigest()
         self.epoch, self.step, self.updates = 1, 0, 0
         self.history: list[dict] = []
         self.best: list[float] | None = None
@@ -243,7 +245,7 @@ class Trainer:
             keys = ", ".join(changed)
             raise InputError(f"{path} was trained with another {keys}: remove it or take a new --exp_dir")
         if state["list_hash"] != self.list_hash:
-            raise InputError(f"{path} was trained on another list than --train_data")
+            raise InputError(f"{path} was trained on another list than --train_data, --noise_data or --reverb_data")
         if state["world"] != self.place.world and state["epoch"] <= self.config.num_epochs:
             raise InputError(
                 f"{path} was trained by {state['world']} processes, not {self.place.world}: keep their number"
