@@ -9,6 +9,11 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile as sf
+from hypothesis import settings
+
+# How long an example takes says nothing on a machine that others use.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 16000

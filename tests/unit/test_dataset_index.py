@@ -20,9 +20,7 @@ from wedefense_lite.dataset.shards import pack, read_shard
 from wedefense_lite.files import InputError, read_table, write_lines, write_table
 
 LENGTHS = [400 + 10 * n for n in range(13)]
-SETTINGS = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SETTINGS = settings(max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 KEYS = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="./"), min_size=1)
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from refvectors import EXPECTED, NASTY, big_scores, cm_scores, present
 from sklearn.isotonic import IsotonicRegression
@@ -200,7 +200,6 @@ def test_swapping_labels_and_sign_gives_the_same_eer(bonafide, spoof):
     assert scores.eer().value == pytest.approx(swapped.eer().value, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(few, few, st.data())
 def test_a_weight_is_that_many_trials(bonafide, spoof, data):
     counts = [data.draw(st.lists(st.integers(0, 3), min_size=len(c), max_size=len(c))) for c in (bonafide, spoof)]

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from refvectors import EXPECTED, lines, present
 
@@ -75,7 +75,6 @@ def test_a_reference_of_one_class_is_refused():
         range_eer([(frames, segments((0, 0.02, 1)))])
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(-4, 4), min_size=1, max_size=12),
     st.lists(st.tuples(st.integers(1, 60), st.sampled_from([0, 1, None])), min_size=2, max_size=8),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from refvectors import EXPECTED, NASTY, big_scores, cm_scores, lines, present, sasv_scores
 
@@ -143,7 +143,6 @@ def test_adcf_equals_a_loop_over_thresholds(target, nontarget, spoof):
     assert at / 0.595 == pytest.approx(found.value, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(few, few, few, few, few)
 def test_teer_equals_a_loop_over_pairs_of_thresholds(bonafide, fake, target, nontarget, spoof):
     below = lambda values, t: (np.array(values) <= t).mean()  # noqa: E731
