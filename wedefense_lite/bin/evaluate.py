@@ -65,13 +65,7 @@ def evaluate(
         json: file for the results in full precision, rates as fractions.
         txt: file for the same table as is printed.
     """
-    if asv_scores and asv_rates:
-        raise InputError("--asv_scores and --asv_rates are both given, expected one of them")
-    asv = AsvRates(*asv_rates) if asv_rates else None
-    options = Options(cli.checked(cost_model, cost), asv, tie == "merge")
-    options = _with_asv(options, asv_scores) if asv_scores else options
-    if options.asv:
-        cli.checked(tandem_costs, options.asv, options.cost)
+    options = _options(cost, tie == "merge", asv_scores, asv_rates)
     if m == "t1":
         names, classes, scores = read_trials(cli.needed("--cm", cm), cli.needed("--cm_key", cm_key))
         columns = {"cm-score": scores}
@@ -86,8 +80,19 @@ def evaluate(
     publish([*head, *table(_rows(results))], results, json, txt)
 
 
+def _options(cost: str, merge_ties: bool, asv_scores: str | None, asv_rates: tuple | None) -> Options:
+    """Costs and an ASV system's error rates, which are given, or measured on all spoofs and by attack."""
+    if asv_scores and asv_rates:
+        raise InputError("--asv_scores and --asv_rates are both given, expected one of them")
+    asv = AsvRates(*asv_rates) if asv_rates else None
+    options = Options(cli.checked(cost_model, cost), asv, merge_ties)
+    options = _with_asv(options, asv_scores) if asv_scores else options
+    if options.asv:
+        cli.checked(tandem_costs, options.asv, options.cost)
+    return options
+
+
 def _with_asv(options: Options, asv_scores: str) -> Options:
-    """The options with an ASV system's error rates, measured on all spoofs and on those of each attack."""
     trials, spoofs = read_asv_scores(asv_scores)
     measure = partial(measured_rates, trials["target"], trials["nontarget"], merge_ties=options.merge_ties)
     rates = {attack: measure(scores) for attack, scores in spoofs.items()}
