@@ -9,17 +9,8 @@ from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveIn
 from torch import Tensor, nn
 
 from wedefense_lite.files import InputError
+from wedefense_lite.frontends import encoders
 from wedefense_lite.frontends.base import Frontend, valid_mask
-from wedefense_lite.frontends.encoders import (
-    BASE,
-    FAMILIES,
-    KNOWN,
-    WEIGHTS,
-    build_encoder,
-    find_architecture,
-    find_file,
-    read_weights,
-)
 
 
 class SSL(Frontend):
@@ -79,15 +70,17 @@ class SSL(Frontend):
         mask: bool | None = None,
     ):
         super().__init__()
-        if architecture is None and model not in KNOWN:
-            architecture = find_architecture(model)
+        if architecture is None and model not in encoders.KNOWN:
+            architecture = encoders.find_architecture(model)
             self.resolved = {"architecture": architecture}
-        shape = BASE | (KNOWN[model] if architecture is None else architecture)
+        shape = encoders.BASE | (encoders.KNOWN[model] if architecture is None else architecture)
         depth, self.stable = shape["num_hidden_layers"], shape["do_stable_layer_norm"]
         self.num_layers = {"last": 1, "all": depth + 1}.get(layers, layers)
-        if shape["model_type"] not in FAMILIES or self.num_layers > depth + 1:
+        if shape["model_type"] not in encoders.FAMILIES or self.num_layers > depth + 1:
             found = f"{shape['model_type']} of {depth} layers"
-            raise InputError(f"{model}: {found}, expected {' or '.join(FAMILIES)} of at least {self.num_layers}")
+            raise InputError(
+                f"{model}: {found}, expected {' or '.join(encoders.FAMILIES)} of at least {self.num_layers}"
+            )
         self.model, self.layers, self.trained = model, layers, trained
         self.rate_factor, self.layer_decay, self.gradient_factor = rate_factor, layer_decay, gradient_factor
         self.convolutions = list(zip(shape["conv_kernel"], shape["conv_stride"]))
@@ -95,7 +88,7 @@ class SSL(Frontend):
         self.hop_seconds = prod(shape["conv_stride"]) / self.sample_rate
         usual = shape["feat_extract_norm"] == "layer"
         self.normalize, self.mask = (usual if asked is None else asked for asked in (normalize, mask))
-        self.encoder = build_encoder(shape, dropout, checkpointing)
+        self.encoder = encoders.build_encoder(shape, dropout, checkpointing)
         self._freeze(freeze_extractor)
         for layer in self.network.encoder.layers if layer_drop else ():
             layer.register_forward_hook(partial(_pass_on, layer_drop))
@@ -139,9 +132,9 @@ class SSL(Frontend):
         Raises:
             InputError: there are none, they are damaged, or they aren't the model's.
         """
-        path = find_file(self.model, WEIGHTS)
+        path = encoders.find_file(self.model, encoders.WEIGHTS)
         try:
-            self.network.load_state_dict(read_weights(path), strict=True)
+            self.network.load_state_dict(encoders.read_weights(path), strict=True)
         except RuntimeError as error:
             differ = "; ".join(line.strip() for line in str(error).splitlines()[:3])
             raise InputError(f"{path}: weights of another model than {self.model}: {differ}") from error
