@@ -9,17 +9,17 @@ from jsonargparse.typing import PositiveFloat
 
 from wedefense_lite import cli
 from wedefense_lite.bin.train import environment
+from wedefense_lite.bundle import weights_hash
 from wedefense_lite.dataset.audio import few
 from wedefense_lite.files import InputError, write_json, write_text
 from wedefense_lite.labels import LABELS
-from wedefense_lite.models.official import renamed
-from wedefense_lite.provenance import file_hash
+from wedefense_lite.models.official import ready_classifier, renamed
 from wedefense_lite.training import checkpoint
 from wedefense_lite.training.config import load_experiment
 from wedefense_lite.training.distributed import Place
 
 # So named because no parameter can be called "from".
-Source = TypedDict("Source", {"from": Literal["aasist", "rawnet2"]})
+Source = TypedDict("Source", {"from": Literal["aasist", "rawnet2", "transformers"]})
 # ASVspoof 2019 LA train, 22,800 spoofed and 2,580 bona fide utterances, under the weights 0.1 and 0.9.
 LA_2019 = (22800 * 0.1, 2580 * 0.9)
 
@@ -28,29 +28,39 @@ def import_weights(
     weights: str,
     config: str,
     exp_dir: str,
-    seen: tuple[PositiveFloat, PositiveFloat] = LA_2019,
+    seen: tuple[PositiveFloat, PositiveFloat] | None = None,
+    bonafide_label: str | None = None,
     **source: Unpack[Source],
 ) -> None:
-    """Make an experiment folder of official weights, which stages 4 to 8 take as if trained here.
+    """Make an experiment folder of weights from elsewhere, which stages 4 to 8 take as if trained here.
 
-    Writes config.yaml, env.json and models/best_model.pt, so stage 4 averages with ``--num_avg 0``.
+    Writes config.yaml, env.json and models/best_model.pt, so stage 4 averages with ``--num_avg 0``. From both,
+    ``train.py --config exp/X/config.yaml --checkpoint exp/X/models/best_model.pt`` trains on in a new folder.
 
     Args:
-        weights: state dict as the official code saved it.
-        config: YAML of the system, such as conf/aasist.yaml.
+        weights: state dict as the official code saved it; of transformers, a folder or a name on the hub.
+        config: YAML of the system, such as conf/aasist.yaml. The architecture, normalization and layers of a
+            classifier of transformers go before what it says: conf/wavlm_classifier.yaml suits all.
         exp_dir: folder to write to.
         seen: utterances ``[spoof, bona fide]`` of the training, each times its weight in the loss, in
-            any unit; by default those of ASVspoof 2019 LA with the weights of both official recipes.
+            any unit; by default, not for transformers, those of ASVspoof 2019 LA with the weights of both
+            official recipes.
+        bonafide_label: of transformers, the label that is bona fide, where names like real and fake don't tell.
         from: aasist for AASIST and AASIST-L (clovaai/aasist), rawnet2 for the baseline of
-            ASVspoof 2021.
+            ASVspoof 2021, transformers for an audio classifier of wav2vec 2.0, HuBERT or WavLM.
     """
-    out, experiment = Path(exp_dir), load_experiment(config)
+    out, kind, options = Path(exp_dir), source["from"], {}
     if (out / "models/last.pt").exists():
         raise InputError(f"{exp_dir}: a training is there, expected a new folder")
-    official = checkpoint.load(weights)
-    if not (isinstance(official, Mapping) and all(isinstance(value, torch.Tensor) for value in official.values())):
-        raise InputError(f"{weights}: not a state dict, expected names and tensors")
-    found, expected = renamed(source["from"], official), experiment.system.state_dict()
+    if kind == "transformers":
+        seen = cli.needed("--seen", seen)
+        found, options, rate = ready_classifier(weights, bonafide_label)
+    else:
+        found, seen = renamed(kind, _state(weights)), seen or LA_2019
+    experiment = load_experiment(config, options)
+    if kind == "transformers" and rate != experiment.data.sample_rate:
+        raise InputError(f"{weights}: made for {rate} Hz, but {config} has {experiment.data.sample_rate} Hz")
+    expected = experiment.system.state_dict()
     shapes = [{name: list(value.shape) for name, value in state.items()} for state in (found, expected)]
     if differ := [
         f"{name} is {shapes[0].get(name, 'missing')}, expected {shapes[1].get(name, 'none')}"
@@ -63,8 +73,15 @@ def import_weights(
     state |= {"epoch": 0, "config_hash": experiment.config_hash}
     env = environment(experiment, Place(torch.device("cpu"), rank=0, world=1), class_prior)
     write_text(out / "config.yaml", experiment.text)
-    write_json(out / "env.json", env | {"weights": weights, "weights_hash": file_hash(weights)})
+    write_json(out / "env.json", env | {"weights": weights, "weights_hash": weights_hash(found)})
     checkpoint.save(out / "models/best_model.pt", state)
+
+
+def _state(path: str) -> Mapping[str, torch.Tensor]:
+    state = checkpoint.load(path)
+    if not (isinstance(state, Mapping) and all(isinstance(value, torch.Tensor) for value in state.values())):
+        raise InputError(f"{path}: not a state dict, expected names and tensors")
+    return state
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
-"""Weights of the official implementations, under the names that they have here."""
+"""Weights from elsewhere, of official implementations and of ``transformers``, under the names that they have here."""
 
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
+
+from wedefense_lite.dataset.audio import few
+from wedefense_lite.files import InputError
+from wedefense_lite.frontends.encoders import BASE, FAMILIES, import_transformers
 
 # Patterns on the names of the official state dict and what they become, in this order, each at most
 # once a name. What becomes "" is left out: layers whose output the official code never uses.
@@ -35,7 +40,17 @@ NAMES = {
         (r"^fc1_gru\.", "embed."),
         (r"^fc2_gru\.", "head.linear."),
     ],
+    "transformers": [
+        (r".*masked_spec_embed$", ""),
+        (r"^(wav2vec2|hubert|wavlm)\.", "frontend.encoder.network."),
+        (r"^layer_weights$", "sum.weights_L"),
+        (r"^projector\.", "project."),
+        (r"^classifier\.", "head.linear."),
+    ],
 }
+# Whether a label is bona fide, by its name in small letters and without anything else.
+BONAFIDE_NAMES = dict.fromkeys(["bonafide", "real", "genuine", "human", "authentic", "original"], True)
+BONAFIDE_NAMES |= dict.fromkeys(["spoof", "spoofed", "fake", "deepfake", "synthetic", "generated"], False)
 
 
 def renamed(source: str, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -50,5 +65,57 @@ def renamed(source: str, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for pattern, replacement in NAMES[source]:
             name = re.sub(pattern, replacement, name)
         if name:
-            state[name if name.startswith("head.") else f"model.{name}"] = value
+            state[name if name.startswith(("head.", "frontend.")) else f"model.{name}"] = value
     return state
+
+
+def ready_classifier(name: str, bonafide: str | None = None) -> tuple[dict[str, Tensor], dict, int]:
+    """A classifier of audio in the format of ``transformers``: wav2vec 2.0, HuBERT or WavLM for two labels.
+
+    It is an :class:`~wedefense_lite.frontends.ssl.SSL` under a
+    :class:`~wedefense_lite.models.weighted_sum.WeightedSum` and a linear layer; its output is the same.
+
+    Args:
+        name: its folder, or its name on the hub.
+        bonafide: the name of its label that is bona fide; by default names that leave no doubt are known.
+
+    Returns:
+        Its weights, the options of the configuration that make its architecture, and its sample rate in Hz.
+
+    Raises:
+        InputError: it is none, lacks weights, or has other labels.
+    """
+    library = import_transformers()
+    try:
+        made, read = library.AutoModelForAudioClassification.from_pretrained(name, output_loading_info=True)
+        extractor = library.AutoFeatureExtractor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{name}: no audio classifier of transformers: {reason}") from error
+    if made.config.model_type not in FAMILIES or read["missing_keys"]:
+        found = f"{made.config.model_type} without {few(sorted(read['missing_keys'])) or 'our architecture'}"
+        raise InputError(f"{name}: a {found}, expected a classifier of {', '.join(FAMILIES)}")
+    config, state = made.config, renamed("transformers", made.state_dict())
+    rows = label_rows(config.id2label, bonafide, name)
+    state |= {key: value[rows] for key, value in state.items() if key.startswith("head.")}
+    layers, count = ("all", config.num_hidden_layers + 1) if config.use_weighted_layer_sum else ("last", 1)
+    state.setdefault("model.sum.weights_L", torch.zeros(1))
+    encoder = {"model": name.rstrip("/").rpartition("/")[2], "layers": layers, "normalize": extractor.do_normalize}
+    encoder["architecture"] = {key: value for key, value in config.to_dict().items() if key in BASE}
+    parts = {"frontend": encoder, "model": {"num_layers": count, "embed_dim": config.classifier_proj_size}}
+    options = {f"{part}.init_args.{key}": value for part, known in parts.items() for key, value in known.items()}
+    return state, options, extractor.sampling_rate
+
+
+def label_rows(names: Mapping[int, str], bonafide: str | None, model: str) -> list[int]:
+    """Which rows of a classifier's last layer are spoof and bona fide.
+
+    Raises:
+        InputError: not two labels, one of them bona fide by its name or as the caller says.
+    """
+    known = {name: BONAFIDE_NAMES.get(re.sub("[^a-z]", "", name.lower())) for name in names.values()}
+    found = {known[name] if bonafide is None else name == bonafide: row for row, name in names.items()}
+    if found.keys() != {False, True} or len(names) != 2:
+        said = f"its labels are {', '.join(names.values())}, expected two: --bonafide_label says which is bona fide"
+        raise InputError(f"{model}: {said}")
+    return [found[False], found[True]]
