@@ -1,0 +1,122 @@
+"""Encoders with back ends: every pair trains, frozen and fine-tuned; configurations have the published sizes."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from wedefense_lite.dataset.loader import Batch
+from wedefense_lite.frontends import SpecAugment
+from wedefense_lite.frontends.ssl import SSL
+from wedefense_lite.heads import CrossEntropy
+from wedefense_lite.models.mhfa import MHFA
+from wedefense_lite.models.nes2net import Nes2Net, Nes2NetX
+from wedefense_lite.models.sls import SLS
+from wedefense_lite.models.spectra import Spectra
+from wedefense_lite.models.ssl_aasist import SSLAASIST
+from wedefense_lite.models.utterance_gmlp import UtteranceGMLP
+from wedefense_lite.models.weighted_sum import WeightedSum
+from wedefense_lite.training.config import load_experiment
+from wedefense_lite.training.tasks import Detection
+
+torch.set_num_threads(1)
+CONF = Path(__file__).parents[2] / "conf"
+TINY = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
+LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+FAMILIES = {
+    "wav2vec2": {"model_type": "wav2vec2"},
+    "xls-r": {"model_type": "wav2vec2"} | LAYER_NORM,
+    "hubert": {"model_type": "hubert"},
+    "wavlm": {"model_type": "wavlm"},
+}
+BACK_ENDS = [
+    ("all", partial(WeightedSum, num_layers=3, embed_dim=8)),
+    ("all", partial(MHFA, num_layers=3, heads=2, compressed_dim=4, embed_dim=8)),
+    ("all", partial(SLS, num_layers=3, embed_dim=8, pooled_frames=5)),
+    ("all", partial(UtteranceGMLP, num_layers=3, width=16, blocks=2, kernel=5)),
+    ("last", partial(Nes2Net, scale=4)),
+    ("last", partial(Nes2NetX, scale=4)),
+    ("last", partial(SSLAASIST, projected_dim=12, channels=4, node_dim=8, graph_dim=4)),
+    ("last", partial(Spectra, channels=8, joined_channels=12, scale=2)),
+]
+
+
+def batch(count: int = 4, samples: int = 4800) -> Batch:
+    wav = torch.randn(count, samples, generator=torch.Generator().manual_seed(0)) * 0.1
+    labels = torch.tensor([0, 1] * (count // 2))
+    return Batch([str(number) for number in range(count)], wav, torch.full((count,), samples), labels)
+
+
+def two_steps(task: Detection) -> list[float]:
+    losses, optimizer = [], torch.optim.Adam(task.parameter_groups(), lr=1e-3)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = task(batch())[0]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("trained", ["all", "none"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("layers", "model"), BACK_ENDS, ids=lambda value: getattr(value, "func", str)(0) if 0 else None
+)
+def test_every_back_end_trains_on_every_family(layers, model, family, trained):
+    """Behind SpecAugment, which once cut the gradient to the encoder."""
+    torch.manual_seed(0)
+    encoder = SSL("tiny", TINY | FAMILIES[family], layers, trained, dropout=0.0)
+    task = Detection(encoder, model, CrossEntropy, SpecAugment(p=1.0, max_frames=3, max_bins=3)).train()
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    assert torch.tensor(two_steps(task)).isfinite().all()
+    for name, parameter in task.named_parameters():
+        moved = not torch.equal(parameter, before[name])
+        if name.startswith("frontend.") and trained == "none":
+            assert parameter.grad is None and not moved, name
+        elif parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+    fine_tuned = [value.grad for value in encoder.parameters() if value.requires_grad]
+    assert bool(fine_tuned) is (trained == "all") and all(grad.any() for grad in fine_tuned if grad.dim() > 1)
+    task.eval()
+    wavs = batch()
+    with torch.no_grad():
+        single = task.embed(wavs._replace(wav_BT=wavs.wav_BT[1:2], lengths_B=wavs.lengths_B[:1]))
+        torch.testing.assert_close(single, task.embed(wavs)[1:2], rtol=1e-4, atol=1e-4)
+
+
+# XLS-R 300M as fairseq has it, 317,390,592 parameters, holds more, which only pretraining uses: a vector that stands
+# for masked frames, a codebook of 2 x 320 entries of 384, what chooses from it, and two projections. Of WavLM only
+# rounded sizes are published, with pretraining's output layer.
+XLSR = 315_437_696
+ONLY_PRETRAINED = 1024 + 640 * 384 + (512 + 1) * 640 + (768 + 1) * 768 + (1024 + 1) * 768
+
+
+@pytest.mark.parametrize(
+    ("name", "back_end", "published"),
+    [
+        ("xlsr_aasist", 447_242 - 512, 317_837_834 - 512 - ONLY_PRETRAINED),
+        ("xlsr_mhfa", 1_315_410 + 514, XLSR + 1_315_410 + 514),
+        ("xlsr_sls", 23_399_429, XLSR + 23_399_429),
+        ("xlsr_nes2net", 512_039, pytest.approx(317_902_600 - ONLY_PRETRAINED, abs=50)),
+        ("xlsr_ecapa", 2_894_530, XLSR + 2_894_530),
+        ("wavlm_large_mhfa", 1_315_410 + 514, pytest.approx(316_620_000 + 1_315_924, rel=0.005)),
+        ("wavlm_base_frozen", 1_249_850 + 514, pytest.approx(94_700_000 + 1_250_364, rel=0.005)),
+    ],
+)
+def test_configurations_have_the_published_sizes(name, back_end, published):
+    """Without weights; AASIST less 512 parameters in layers that the official code never uses."""
+    with torch.device("meta"):
+        task = load_experiment(CONF / f"{name}.yaml").system
+    parameters = {part: sum(value.numel() for value in getattr(task, part).parameters()) for part in task._modules}
+    assert parameters["model"] + parameters["head"] == back_end
+    assert sum(parameters.values()) == published
