@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from wedefense_lite.dataset.loader import Batch
 from wedefense_lite.frontends import SpecAugment
+from wedefense_lite.frontends.encoders import KNOWN
 from wedefense_lite.frontends.ssl import SSL
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.models.mhfa import MHFA
@@ -22,6 +24,7 @@ from wedefense_lite.training.tasks import Detection
 
 torch.set_num_threads(1)
 CONF = Path(__file__).parents[2] / "conf"
+CONFIGS = sorted([*CONF.glob("xlsr*.yaml"), *CONF.glob("wavlm*.yaml")])
 TINY = {
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -92,6 +95,28 @@ def test_every_back_end_trains_on_every_family(layers, model, family, trained):
     with torch.no_grad():
         single = task.embed(wavs._replace(wav_BT=wavs.wav_BT[1:2], lengths_B=wavs.lengths_B[:1]))
         torch.testing.assert_close(single, task.embed(wavs)[1:2], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_the_loss_of_every_configuration_falls(config):
+    """With an encoder in miniature of the same kind, by the configuration's own optimizer, dropout held."""
+    options = yaml.safe_load(config.read_text())["system"]["init_args"]["frontend"]["init_args"]
+    changes = {"frontend.init_args.architecture": KNOWN[options["model"]] | TINY | {"hidden_size": 64}}
+    if options["layers"] == "all":
+        changes["model.init_args.num_layers"] = TINY["num_hidden_layers"] + 1
+    experiment = load_experiment(config, changes)
+    task, losses = experiment.system.train(), []
+    optimizer = experiment.training.optimizer(task.parameter_groups())
+    for group in optimizer.param_groups:
+        group["lr"] *= 0.01 if experiment.training.schedule.warmup_epochs else 1
+    for _ in range(4):
+        torch.manual_seed(1)
+        loss = task(batch())[0]
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0], losses
 
 
 # XLS-R 300M as fairseq has it, 317,390,592 parameters, holds more, which only pretraining uses: a vector that stands
