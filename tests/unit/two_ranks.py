@@ -3,17 +3,44 @@
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import tiny
 import torch
+from torch import nn
 
-from wedefense_lite.training.distributed import join, leave
+from wedefense_lite.frontends import Fbank
+from wedefense_lite.heads import CrossEntropy
+from wedefense_lite.metrics.localization import Segments
+from wedefense_lite.models.resnet import FrameResNet
+from wedefense_lite.training.distributed import Place, join, leave
+from wedefense_lite.training.tasks import Localization
 
 
 def digest(module: torch.nn.Module) -> str:
-    tensors = (value.contiguous().numpy().tobytes() for value in module.state_dict().values())
+    tensors = (value.detach().contiguous().numpy().tobytes() for value in module.state_dict().values())
     return hashlib.sha256(b"".join(tensors)).hexdigest()
+
+
+def frame_level(exp_dir: Path, rows: list, place: Place) -> list[str]:
+    """What the parameters of a localizer are after each step, at first included; second halves are spoof."""
+    exp, noted = tiny.experiment(num_epochs=2, data={"batch_size": 2}), []
+    exp.system = Localization(Fbank(8), lambda dim: FrameResNet(dim, 4, (1, 1), 6), CrossEntropy)
+    ends = [row.samples / tiny.RATE for row in rows]
+    halves = [Segments(np.array([0, end / 2]), np.array([end / 2, end]), np.array([1, 0])) for end in ends]
+    rows = [replace(row, segments=segments) for row, segments in zip(rows, halves)]
+    trained = tiny.trainer(exp, exp_dir, rows, None, place)
+    update = trained._update
+
+    def note() -> None:
+        noted.append(digest(nn.ParameterList(exp.system.parameters())))
+
+    trained._update = lambda: (update(), note())
+    note()
+    trained.fit()
+    return noted
 
 
 def main(folder: Path) -> None:
@@ -34,7 +61,8 @@ def main(folder: Path) -> None:
     trained.fit()
     large = tiny.experiment(num_epochs=1, data={"batch_size": 4}, model=tiny.MeanFrame)
     tiny.trainer(large, folder / "together", train, None, place).fit()
-    found = {"saved": saved, "epochs": len(trained.history), "dev": trained.history[-1]["dev_loss"]}
+    located = frame_level(folder / "located", train, place)
+    found = {"located": located, "saved": saved, "epochs": len(trained.history), "dev": trained.history[-1]["dev_loss"]}
     found["weights"] = [value.flatten().tolist() for value in large.system.state_dict().values()]
     (folder / f"rank{place.rank}.json").write_text(json.dumps(found))
     leave()

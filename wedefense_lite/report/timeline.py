@@ -28,7 +28,7 @@ def timeline(wav_T: np.ndarray, sample_rate: int, frames: Frames, truth: Segment
         wave.plot(np.arange(len(wav_T)) / sample_rate, wav_T, color=INK, linewidth=0.4, rasterized=True)
         wave.set(ylabel="waveform")
         quiet = np.abs(wav_T).max() * 1e-4 + 1e-9  # keeps digital silence off minus infinity
-        spectrum.specgram(wav_T + quiet, 512, sample_rate, noverlap=352, cmap="magma", rasterized=True)
+        spectrum.specgram(wav_T + quiet, NFFT=512, Fs=sample_rate, noverlap=352, cmap="magma", rasterized=True)
         spectrum.set(ylabel="Hz")
         for row, parts in enumerate((decided, truth)):
             colours = [(SPOOF_COLOUR, BONAFIDE_COLOUR)[label] for label in parts.label]

@@ -116,9 +116,10 @@ class Localization(Task):
     """A decision for each frame: is all of it bona fide?
 
     A frame is what the model makes an embedding of, 20 ms where it takes two of 10 ms; it is spoof if any of its
-    samples is. Scores cover the audio: where the front end's last window leaves less than a frame or two at the
-    end, they have the last score. Audio longer than a window is scored in windows that overlap, of which each
-    gives the frames that are farther from its ends than from those of its neighbours.
+    samples is. There are as many scores as PartialSpoof counts frames: the length of the audio, rounded (half to
+    even); those at the end that the front end makes no frame of have the last score. Audio longer than a window
+    is scored in windows that overlap, of which each gives the frames that are farther from its ends than from
+    those of its neighbours.
 
     Args:
         frontend: waveform to frames.
@@ -147,23 +148,21 @@ class Localization(Task):
         self.step = max(1, self.window - round(overlap_seconds * frames_a_second))
 
     def embed(self, batch: Batch) -> Tensor:
-        """``embedding_BGE`` of a batch, one for each started frame of its audio."""
-        size, samples = self.frame_samples, batch.wav_BT.shape[1]
-        if (batch.lengths_B < samples).any():  # padded, as only training batches are
-            return self._filled(self.model(*self._frames(batch))[0], samples)
-        parts = []
-        for start, end, first, last in self._windows(-(-samples // size)):
+        """``embedding_BGE`` of a batch, one for each frame of its audio."""
+        size, parts = self.frame_samples, []
+        if (batch.lengths_B < batch.wav_BT.shape[1]).any():  # padded, as only training batches are
+            return _filled(self.model(*self._frames(batch))[0], self._count(batch))
+        for start, end, first, last in self._windows(self._count(batch)):
             wav_BT = batch.wav_BT[:, start * size : end * size]
             lengths_B = torch.full_like(batch.lengths_B, wav_BT.shape[1])
-            frames = self._frames(batch._replace(wav_BT=wav_BT, lengths_B=lengths_B))
-            embedding_BGE = self._filled(self.model(*frames)[0], wav_BT.shape[1])
-            parts.append(embedding_BGE[:, first - start : last - start])
+            window = self._frames(batch._replace(wav_BT=wav_BT, lengths_B=lengths_B))
+            parts.append(_filled(self.model(*window)[0], last - start)[:, first - start :])
         return torch.cat(parts, 1)
 
     def targets(self, batch: Batch) -> Tensor:
         if batch.track_BT is None:
             raise InputError("localization needs segments: --train_segments and --val_segments")
-        return by_overlap(batch.track_BT, self.frame_samples)
+        return by_overlap(batch.track_BT, self.frame_samples)[:, : self._count(batch)]
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         frames_BFD, frame_lengths_B = self._frames(batch)
@@ -175,10 +174,8 @@ class Localization(Task):
         loss, logits_NC, labels_N = known_loss(self.head, embedding_BGE, labels_BG)
         return loss + model_loss, logits_NC, labels_N
 
-    def _filled(self, embedding_BGE: Tensor, samples: int) -> Tensor:
-        """As many frames as hold so many samples: the last one again, or without it."""
-        places_G = torch.arange(-(-samples // self.frame_samples), device=embedding_BGE.device)
-        return embedding_BGE[:, places_G.clamp(max=embedding_BGE.shape[1] - 1)]
+    def _count(self, batch: Batch) -> int:
+        return max(1, round(batch.wav_BT.shape[1] / self.frame_samples))
 
     def _windows(self, frames: int) -> Iterator[tuple[int, int, int, int]]:
         """Start and end of each window, and of its frames that are kept."""
@@ -186,3 +183,9 @@ class Localization(Task):
         ends = [start + self.window for start in starts]
         edges = [0, *((end + start) // 2 for end, start in zip(ends, starts[1:])), frames]
         return zip(starts, ends, *zip(*pairwise(edges)))
+
+
+def _filled(embedding_BGE: Tensor, count: int) -> Tensor:
+    """So many frames: the last one again, or without it."""
+    places_G = torch.arange(count, device=embedding_BGE.device)
+    return embedding_BGE[:, places_G.clamp(max=embedding_BGE.shape[1] - 1)]
