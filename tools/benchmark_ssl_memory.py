@@ -2,10 +2,11 @@
 
     python tools/benchmark_ssl_memory.py [--model facebook/wav2vec2-base --batch_size 4 --seconds 4]
 
-Weights are random, nothing is downloaded. Each run is a process of its own: on a GPU its peak is what tensors take,
-on a CPU all of its memory, so the libraries too.
+Weights are random, nothing is downloaded. Each training is a process of its own. Counted is what it takes, with
+weights, gradients and moments: on a GPU tensors, on a CPU memory beyond that of the libraries.
 """
 
+import os
 import resource
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def benchmark_ssl_memory(
     steps: int = 2,
     checkpointing: bool | None = None,
 ) -> None:
-    """Print the peak of two trainings, and how much lower the second one's is.
+    """Print the peaks of two trainings, and how much lower the second one's is.
 
     Args:
         model: name of an encoder that is known without its files.
@@ -33,29 +34,36 @@ def benchmark_ssl_memory(
         checkpointing: train here in this way, and print the peak alone.
     """
     if checkpointing is not None:
-        print(peak(SSL(model, checkpointing=checkpointing), batch_size, round(16000 * seconds), steps))
+        print(peak(model, checkpointing, batch_size, round(16000 * seconds), steps))
         return
     peaks = []
     for choice in ("false", "true"):
-        command = [sys.executable, __file__, "--model", model, f"--batch_size={batch_size}", f"--seconds={seconds}"]
-        ran = subprocess.run([*command, f"--checkpointing={choice}"], check=True, stdout=subprocess.PIPE, text=True)
-        peaks.append(float(ran.stdout))
+        sizes = [f"--model={model}", f"--batch_size={batch_size}", f"--seconds={seconds}", f"--steps={steps}"]
+        command = [sys.executable, __file__, *sizes, f"--checkpointing={choice}"]
+        env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed is given back, not kept for later
+        ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
+        peaks.append(int(ran.stdout))
         print(f"checkpointing {choice:<5} {peaks[-1] / 2**20:8.0f} MiB", flush=True)
     print(f"{1 - peaks[1] / peaks[0]:.1%} lower")
 
 
-def peak(encoder: SSL, batch_size: int, samples: int, steps: int) -> int:
+def peak(model: str, checkpointing: bool, batch_size: int, samples: int, steps: int) -> int:
     """The most bytes that some steps of training take."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = encoder.to(device).train()
+    SSL(model, {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 1})  # libraries are there now
+    before = resident()
+    encoder = SSL(model, checkpointing=checkpointing).to(device).train()
     optimizer = torch.optim.AdamW(encoder.parameters())
     wav_BT, lengths_B = torch.randn(batch_size, samples, device=device), torch.full((batch_size,), samples)
     for _ in range(steps):
         encoder(wav_BT, lengths_B.to(device))[0].square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
+    return torch.cuda.max_memory_allocated() if device.type == "cuda" else resident() - before
+
+
+def resident() -> int:
+    """The most memory that this process has had so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -6,6 +6,7 @@ import pickle
 import re
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +46,13 @@ KNOWN = {
 }
 
 
+def frame_lengths(shape: dict, lengths_B: Tensor) -> Tensor:
+    """Frames of waveforms of so many samples, 0 or less where they are too short for one."""
+    for kernel, stride in zip(shape["conv_kernel"], shape["conv_stride"]):
+        lengths_B = torch.div(lengths_B - kernel, stride, rounding_mode="floor") + 1
+    return lengths_B
+
+
 class Encoder(nn.Module, ABC):
     """One interface to the encoders of any library.
 
@@ -80,8 +88,10 @@ class TransformersEncoder(Encoder):
         # No masks as in pretraining: the vector that stands for what they hide would get no gradient.
         chances |= dict.fromkeys(("activation_dropout", "layerdrop", "mask_time_prob", "mask_feature_prob"), 0.0)
         self.network = library.AutoModel.from_config(library.AutoConfig.for_model(**shape, **chances))
+        # Its way of saying that waveforms need a gradient, which frozen convolutions would keep everything for.
+        self.network.feature_extractor._requires_grad = False
         if checkpointing:
-            self.network.activation_checkpointing_enable()
+            _keep_less(self.network)
 
     def forward(self, wav_BT: Tensor, mask_BT: Tensor | None) -> list[Tensor]:
         return list(self.network(wav_BT, attention_mask=mask_BT, output_hidden_states=True).hidden_states)
@@ -96,8 +106,7 @@ class TorchaudioEncoder(Encoder):
             models = importlib.import_module("torchaudio.models")
         except (ImportError, OSError, RuntimeError) as error:
             raise InputError(f"no transformers, and torchaudio can't be imported: {error}") from error
-        self.stable, self.checkpointing = shape["do_stable_layer_norm"], checkpointing
-        self.gated = shape["model_type"] == "wavlm"
+        self.stable, self.gated = shape["do_stable_layer_norm"], shape["model_type"] == "wavlm"
         convolutions = list(zip(shape["conv_dim"], shape["conv_kernel"], shape["conv_stride"]))
         outside = f"{shape['feat_extract_norm']}_norm", convolutions, shape["conv_bias"], shape["hidden_size"], dropout
         names = ["num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "num_hidden_layers", "num_attention_heads"]
@@ -110,21 +119,22 @@ class TorchaudioEncoder(Encoder):
         self.network.encoder = made.encoder.transformer
         for layer in made.encoder.transformer.layers if self.gated else ():
             layer.attention.register_load_state_dict_pre_hook(_join_projections)
+        self.frame_lengths = partial(frame_lengths, shape)
+        if checkpointing:
+            _keep_less(self.network)
 
     def forward(self, wav_BT: Tensor, mask_BT: Tensor | None) -> list[Tensor]:
         encoder, options = self.network.encoder, {}
-        frames_BFC, lengths_B = self.network.feature_extractor(wav_BT, None if mask_BT is None else mask_BT.sum(1))
-        state_BFH = self.network.feature_projection(frames_BFC)
+        state_BFH = self.network.feature_projection(self.network.feature_extractor(wav_BT, None)[0])
         if mask_BT is not None:
-            valid_BF = valid_mask(lengths_B, state_BFH.shape[1])
+            valid_BF = valid_mask(self.frame_lengths(mask_BT.sum(1)), state_BFH.shape[1])
             state_BFH = state_BFH * valid_BF[..., None]
             attention_B1FF = valid_BF[:, None, None].expand(-1, -1, state_BFH.shape[1], -1)
             options = {"key_padding_mask": ~valid_BF} if self.gated else {"attention_mask": attention_B1FF}
         state_BFH = state_BFH + encoder.pos_conv_embed(state_BFH)
         states, bias = [encoder.dropout(state_BFH if self.stable else encoder.layer_norm(state_BFH))], None
         for layer in encoder.layers:
-            run = partial(checkpoint, layer, use_reentrant=False) if self.checkpointing and self.training else layer
-            state_BFH, bias = run(states[-1], position_bias=bias, **options)
+            state_BFH, bias = layer(states[-1], position_bias=bias, **options)
             states.append(state_BFH)
         return states
 
@@ -136,6 +146,26 @@ def _join_projections(attention: nn.Module, state: dict[str, Tensor], prefix: st
             parts = [state.pop(f"{prefix}{part}_proj.{kind}") for part in "qkv"]
             state[f"{prefix}attention.in_proj_{kind}"] = torch.cat(parts)
             state[f"{prefix}attention.out_proj.{kind}"] = state.pop(f"{prefix}out_proj.{kind}")
+
+
+def _keep_less(network: nn.Module) -> None:
+    """Checkpoint the layers, and the convolutions of each utterance, whose memory is what is left without layers."""
+    for layer in network.encoder.layers:
+        layer.forward = partial(_recomputed, layer, layer.forward)
+    extractor = network.feature_extractor
+    extractor.forward = partial(_one_by_one, partial(_recomputed, extractor, extractor.forward))
+
+
+def _recomputed(module: nn.Module, forward: Callable, *inputs, **options):
+    if not module.training:
+        return forward(*inputs, **options)
+    return checkpoint(forward, *inputs, use_reentrant=False, **options)
+
+
+def _one_by_one(forward: Callable, wav_BT: Tensor, *rest):
+    """What a function gives for a batch, from what it gives for each utterance: a tensor, or one and None."""
+    found = [forward(wav_1T, *rest) for wav_1T in wav_BT.split(1)]
+    return torch.cat(found) if isinstance(found[0], Tensor) else (torch.cat([value for value, _ in found]), None)
 
 
 def import_transformers() -> ModuleType:

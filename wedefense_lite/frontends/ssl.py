@@ -83,7 +83,7 @@ class SSL(Frontend):
             )
         self.model, self.layers, self.trained = model, layers, trained
         self.rate_factor, self.layer_decay, self.gradient_factor = rate_factor, layer_decay, gradient_factor
-        self.convolutions = list(zip(shape["conv_kernel"], shape["conv_stride"]))
+        self.frame_lengths = partial(encoders.frame_lengths, shape)
         self.dim, self.sample_rate = self.num_layers * shape["hidden_size"], 16000
         self.hop_seconds = prod(shape["conv_stride"]) / self.sample_rate
         usual = shape["feat_extract_norm"] == "layer"
@@ -94,9 +94,7 @@ class SSL(Frontend):
             layer.register_forward_hook(partial(_pass_on, layer_drop))
 
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        shortest, frame_lengths_B = int(lengths_B.min()), lengths_B
-        for kernel, stride in self.convolutions:
-            frame_lengths_B = torch.div(frame_lengths_B - kernel, stride, rounding_mode="floor") + 1
+        shortest, frame_lengths_B = int(lengths_B.min()), self.frame_lengths(lengths_B)
         if int(frame_lengths_B.min()) < 1:
             raise ValueError(f"{shortest} samples are too short for a frame of {self.model}")
         padded, mask_BT = shortest < wav_BT.shape[1], valid_mask(lengths_B, wav_BT.shape[1])

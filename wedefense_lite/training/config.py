@@ -107,11 +107,18 @@ def add_sections(parser: ArgumentParser) -> None:
 
 
 def build(arguments: Namespace) -> Experiment:
-    """Instantiate the sections of parsed arguments, with initial weights drawn from their seed."""
+    """Instantiate the sections of parsed arguments, with initial weights drawn from their seed.
+
+    Raises:
+        InputError: a component refuses its options.
+    """
     sections = Namespace({name: arguments[name] for name in SECTIONS})
     parser = _section_parser()
     torch.manual_seed(sections.training.seed)
-    objects = parser.instantiate(sections)
+    try:
+        objects = parser.instantiate(sections)
+    except ValueError as error:  # what a component refuses, with the layout of jsonargparse around it
+        raise InputError(cli.in_one_line(str(error))) from error
     for name, value in objects.system.frontend.resolved.items():
         sections[f"system.init_args.frontend.init_args.{name}"] = value
     return Experiment(objects.system, objects.data, objects.training, parser.dump(sections))
