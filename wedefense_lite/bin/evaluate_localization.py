@@ -45,8 +45,7 @@ def evaluate_localization(
     """
     if splices and not segments:
         raise InputError("--splices needs --segments: decisions, which false alarms are counted in")
-    frames, hop = read_frames(frame_scores)
-    reference = read_rttm(rttm)
+    (frames, hop), reference = read_frames(frame_scores), read_rttm(rttm)
     utterances = matched(frames, reference, hop, frame_scores, rttm)
     # Utterances with the same classes in them are drawn among themselves, so that no sample lacks one.
     kinds = [len(set(parts.label)) + 2 * parts.label[0] for _, parts in utterances]
@@ -62,8 +61,7 @@ def evaluate_localization(
         return {"segment_eer": {typed: values[typed] for typed in seconds}, "range_eer": values["range_eer"]}
 
     try:
-        found = {"all": eers(order)}
-        ends = {}
+        found, ends = {"all": eers(order)}, {}
         if bootstrap:
             ends = intervals(lambda *n: eers(np.repeat(order, np.concatenate(n))), Resampler(sizes), bootstrap)
         if meta:
@@ -75,14 +73,16 @@ def evaluate_localization(
         raise InputError(f"{rttm}: {error}") from error
     results = by_name(found["all"]) | {"n_utterances": len(utterances)} | ({"ci": by_name(ends)} if ends else {})
     results["by"] = {value: by_name(one) for value, one in found.items() if value != "all"}
+    if segments:
+        results["decisions"] = decided_on(segments, reference, rttm, hop, seconds, splices)
+    publish(_lines(found, seconds, results.get("decisions", {})), results, json, txt)
+
+
+def _lines(found: dict[str, dict], seconds: dict[str, float], decisions: dict) -> list[str]:
     rows = [["percent", "range EER", *(f"EER {typed} s" for typed in seconds)]]
     rows += [[value, *(f"{100 * eer:.2f}" for eer in one.values())] for value, one in found.items()]
-    lines = [*table(rows), ""]
-    if segments:
-        results["decisions"] = decisions = decided_on(segments, reference, rttm, hop, seconds, splices)
-        for title, groups in decisions.items():
-            lines += [*tabulated(title, groups), ""]
-    publish(lines, results, json, txt)
+    tables = [table(rows), *(tabulated(title, groups) for title, groups in decisions.items())]
+    return [line for one in tables for line in (*one, "")]
 
 
 def decided_on(

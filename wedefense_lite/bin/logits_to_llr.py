@@ -31,29 +31,27 @@ def logits_to_llr(
 ) -> None:
     """Write ``llr.txt``, its sidecar ``llr.json`` and ``calibration.json``.
 
-    Of logits by frame, ``frame_llr.txt`` beside them has the LLRs of frames, which are not calibrated, and
-    the lowest mean over 0.2 s is the score of the utterance.
+    Frame logits give ``frame_llr.txt`` too, not calibrated; an utterance's score is their lowest mean over 0.2 s.
 
     Args:
-        logits_scp_path: logits of the utterances to score; without a sidecar they are of spoof and
-            bona fide.
+        logits_scp_path: logits of the utterances to score; without a sidecar, of spoof and bona fide.
         pi_spoof: target prior of spoof, which weights the calibration; without one it changes nothing.
-        training_counts: ``lab2num_utts`` of the training set, checked against the prior in the
-            sidecar, and the prior where the sidecar has none.
+        training_counts: ``lab2num_utts`` of the training set, checked against the sidecar's prior, if any.
         train_label: ``utt2lab`` of the training set, checked against the counts.
         cal_logits_scp_path: logits of a held-out set to fit an affine calibration on.
         cal_label: ``utt2lab`` of that set.
         bonafide_labels: comma list of the classes that are bona fide; all others are spoof.
-        llr_path: file to write; unless given, ``llr.txt`` beside the logits.
+        llr_path: file to write; by default ``llr.txt`` beside the logits.
     """
     if not 0 < pi_spoof < 1:
         raise InputError(f"--pi_spoof is {pi_spoof}, expected a number between 0 and 1")
+    out = Path(llr_path or Path(logits_scp_path).with_name("llr.txt"))
     sidecar = read_sidecar(logits_scp_path, required=False) or Sidecar()
     prior = training_prior(sidecar, logits_scp_path, training_counts, train_label)
     labels, bonafide = sidecar.labels, bonafide_labels.split(",")
     if not set(bonafide) < set(labels):
-        expected = f"expected {bonafide_labels} (--bonafide_labels) among them, and at least one other"
-        raise InputError(f"{logits_scp_path}: classes are {', '.join(labels)}, {expected}")
+        expected = f"{', '.join(labels)}, expected {bonafide_labels} (--bonafide_labels) and others"
+        raise InputError(f"{logits_scp_path}: classes are {expected}")
 
     def scored(scp: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         names, logits, counts = read_logits(scp, len(labels), sidecar.frame_seconds is not None)
@@ -61,12 +59,11 @@ def logits_to_llr(
         return dict(zip(names, frames)), {n: utterance_llr(one, sidecar.frame_seconds) for n, one in zip(names, frames)}
 
     (frames, llr), affine = scored(logits_scp_path), IDENTITY
-    out = Path(llr_path or Path(logits_scp_path).with_name("llr.txt"))
     report = {"fitted_on": cal_logits_scp_path, "pi_spoof": pi_spoof, "training_prior": prior}
     if cal_logits_scp_path or cal_label:
         held_out = cli.needed("--cal_logits_scp_path", cal_logits_scp_path)
-        same = {key: getattr(sidecar, key) for key in SAME}
-        check_sidecar(held_out, read_sidecar(held_out, required=False) or Sidecar(), **same)
+        other = read_sidecar(held_out, required=False) or Sidecar()
+        check_sidecar(held_out, other, **{key: getattr(sidecar, key) for key in SAME})
         classes, known = read_labels(cli.needed("--cal_label", cal_label)), scored(held_out)[1]
         refuse_overlap(known, llr, logits_scp_path)
         known = np.array(aligned(known, held_out, classes, cal_label))
