@@ -29,6 +29,7 @@ from wedefense_lite.frontends.base import Frontend
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.metrics.localization import Frames, Segments, confusion, decision_rates, found_seconds, segment_eer
+from wedefense_lite.models import ResNet
 from wedefense_lite.models.base import Frames as Identity
 from wedefense_lite.models.boundary import BoundaryAware
 from wedefense_lite.models.gmlp import GMLP
@@ -40,7 +41,7 @@ from wedefense_lite.scoring.segments import matched, read_frames
 from wedefense_lite.scoring.sidecar import read_sidecar
 from wedefense_lite.training.config import load_experiment
 from wedefense_lite.training.scoring import validate
-from wedefense_lite.training.tasks import Localization
+from wedefense_lite.training.tasks import Detection, Localization
 
 RATE, FRAME = 16000, 320
 
@@ -145,6 +146,13 @@ def test_boundaries_are_where_the_label_changes():
     assert losses == pytest.approx([0.5 * (6 * right - n * right + n * wrong) / 6 for n in (0, 1, 2, 2)], rel=1e-5)
 
 
+def test_a_task_takes_its_own_kind_of_model():
+    with pytest.raises(InputError, match="Localization takes a model that is a FrameBackbone, ResNet is none"):
+        Localization(Means(), ResNet, CrossEntropy)
+    with pytest.raises(InputError, match="Detection takes a model that is a Backbone, Frames is none"):
+        Detection(Means(), Identity, CrossEntropy)
+
+
 # Windows
 
 
@@ -163,7 +171,11 @@ def test_windows_put_together_are_the_whole(samples):
     found = []
     for seconds in (0.4, 60.0):
         torch.manual_seed(0)
-        found.append(Localization(Means(), Identity, CrossEntropy, None, seconds, 0.1).eval().logits(wav))
+        found.append(
+            Localization(Means(), Identity, CrossEntropy, window_seconds=seconds, overlap_seconds=0.1)
+            .eval()
+            .logits(wav)
+        )
     torch.testing.assert_close(*found)
 
 

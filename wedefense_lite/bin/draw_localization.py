@@ -9,8 +9,7 @@ from wedefense_lite import cli
 from wedefense_lite.dataset import audio
 from wedefense_lite.dataset.audio import Utterance
 from wedefense_lite.dataset.segments import read_rttm
-from wedefense_lite.files import InputError, read_table, write_text
-from wedefense_lite.labels import SPOOF
+from wedefense_lite.files import read_table, write_text
 from wedefense_lite.metrics.localization import confusion
 from wedefense_lite.report.timeline import timeline
 from wedefense_lite.scoring.scores import aligned
@@ -31,24 +30,17 @@ def draw_localization(
         count: pictures.
         sample_rate: of the audio, in Hz.
     """
-    frames, hop = read_frames(frame_scores)
-    reference, wavs = read_rttm(rttm), read_table(wav_scp)
+    (frames, hop), reference = read_frames(frame_scores), read_rttm(rttm)
     pairs = matched(frames, reference, hop, frame_scores, rttm)
     decisions = aligned(read_rttm(segments), segments, reference, rttm)
-    wrong = {}
-    for name, decided in zip(reference, decisions):
-        if SPOOF in reference[name].label:
-            seconds = confusion(decided, reference[name])
-            wrong[name] = seconds[0, 1] + seconds[1, 0]
-    ranked = sorted(wrong, key=wrong.get)
-    shown = dict.fromkeys([*ranked[: count // 2], *ranked[len(ranked) - (count + 1) // 2 :]] if wrong else [])
-    for name, (one, truth), decided in zip(reference, pairs, decisions):
-        if name in shown:
-            if name not in wavs:
-                raise InputError(f"{wav_scp}: no line for {name}")
-            wav = audio.read(Utterance(name, wavs[name]), sample_rate)
-            wav = wav.astype(np.float32) / (32768 if wav.dtype == np.int16 else 1)
-            write_text(Path(out_dir, f"{name}.svg"), timeline(wav, sample_rate, one, truth, decided))
+    wavs = aligned(read_table(wav_scp), wav_scp, reference, rttm)
+    rows = [row for row in zip(reference, wavs, pairs, decisions) if len(set(row[2][1].label)) == 2]
+    rows.sort(key=lambda row: np.fliplr(confusion(row[3], row[2][1])).trace())
+    shown = rows if len(rows) <= count else [*rows[: count // 2], *rows[count // 2 - count :]]
+    for name, path, pair, decided in shown:
+        wav = audio.read(Utterance(name, path), sample_rate)
+        wav = wav.astype(np.float32) / (32768 if wav.dtype == np.int16 else 1)
+        write_text(Path(out_dir, f"{name}.svg"), timeline(wav, sample_rate, *pair, decided))
     logging.info("%d pictures in %s", len(shown), out_dir)
 
 

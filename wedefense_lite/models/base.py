@@ -1,6 +1,7 @@
 """What every backbone promises."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -60,6 +61,9 @@ class FrameBackbone(Embedder):
             frames_BFD: batch, frames, features; zeros after each utterance's end.
             frame_lengths_B: frames of each utterance.
         """
+
+
+Encoder = Callable[[int], FrameBackbone]
 
 
 class Frames(FrameBackbone):

@@ -1,13 +1,11 @@
 """Attention that does not cross the boundaries between segments."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wedefense_lite.frontends.base import valid_mask
-from wedefense_lite.models.base import FrameBackbone, Frames
+from wedefense_lite.models.base import Encoder, FrameBackbone, Frames
 
 
 class Attention(nn.Module):
@@ -40,17 +38,12 @@ class BoundaryAware(FrameBackbone):
         input_dim: features of a frame.
         encoder: what is done to the frames before; by default nothing.
         layers: of attention within segments.
-        boundary_weight: of the boundary branch's loss.
+        weight: of the boundary branch's loss.
         negatives: frames without a boundary that count in it for each that has one.
     """
 
     def __init__(
-        self,
-        input_dim: int,
-        encoder: Callable[[int], FrameBackbone] = Frames,
-        layers: int = 2,
-        boundary_weight: float = 0.5,
-        negatives: int = 5,
+        self, input_dim: int, encoder: Encoder = Frames, layers: int = 2, weight: float = 0.5, negatives: int = 5
     ):
         super().__init__()
         self.encoder = encoder(input_dim)
@@ -60,7 +53,7 @@ class BoundaryAware(FrameBackbone):
         self.within = nn.Sequential(nn.Linear(dim, dim), nn.SELU(), nn.Linear(dim, dim))
         self.boundary, self.project = nn.Linear(2 * dim, 1), nn.Linear(2 * dim, dim)
         self.layers = nn.ModuleList(Attention(dim) for _ in range(layers))
-        self.boundary_weight, self.negatives = boundary_weight, negatives
+        self.weight, self.negatives = weight, negatives
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         return self._embed(*self.encoder(frames_BFD, frame_lengths_B))[0]
@@ -77,7 +70,7 @@ class BoundaryAware(FrameBackbone):
         others_N = surprise_N[begins_N == 0]
         hardest_N = others_N.topk(min(self.negatives * count, len(others_N))).values
         mean = (surprise_N[begins_N == 1].sum() + hardest_N.sum()) / max(count + len(hardest_N), 1)
-        return embedded, loss + self.boundary_weight * mean
+        return embedded, loss + self.weight * mean
 
     def _embed(self, frames_BGE: Tensor, lengths_B: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """What :meth:`forward` gives, and logits ``boundary_BG`` of frames that begin a segment."""

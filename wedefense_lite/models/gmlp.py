@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from wedefense_lite.dataset.tracks import by_overlap
 from wedefense_lite.frontends.base import valid_mask
 from wedefense_lite.heads import CrossEntropy, Head
-from wedefense_lite.models.base import FrameBackbone, Frames, known_loss
+from wedefense_lite.models.base import Encoder, FrameBackbone, Frames, known_loss
 
 
 class GatedMLP(nn.Module):
@@ -73,7 +73,7 @@ class GMLP(FrameBackbone):
     def __init__(
         self,
         input_dim: int,
-        encoder: Callable[[int], FrameBackbone] = Frames,
+        encoder: Encoder = Frames,
         width: int = 1024,
         layers: int = 5,
         coarser: NonNegativeInt = 5,

@@ -26,10 +26,12 @@ class Task(nn.Module, ABC):
 
     Attributes:
         head: turns what :meth:`embed` gives into logits.
+        takes: kind of its model.
         frame_samples: of a task that decides for each frame, the samples of one; else None.
     """
 
     head: Head
+    takes: type[Embedder] = Backbone
     frame_samples: int | None = None
 
     def __init__(
@@ -43,6 +45,9 @@ class Task(nn.Module, ABC):
         self.frontend = frontend
         self.spec_augment = spec_augment
         self.model = model(frontend.dim)
+        if not isinstance(self.model, self.takes):
+            name = type(self.model).__name__
+            raise InputError(f"{type(self).__name__} takes a model that is a {self.takes.__name__}, {name} is none")
         self.head = head(self.model.embed_dim)
 
     @abstractmethod
@@ -90,15 +95,6 @@ class Detection(Task):
         spec_augment: masks on the frames in training.
     """
 
-    def __init__(
-        self,
-        frontend: Frontend,
-        model: Callable[[int], Backbone],
-        head: Callable[[int], Head],
-        spec_augment: SpecAugment | None = None,
-    ):
-        super().__init__(frontend, model, head, spec_augment)
-
     def embed(self, batch: Batch) -> Tensor:
         """``embedding_BE`` of a batch."""
         return self.model(*self._frames(batch))
@@ -130,20 +126,16 @@ class Localization(Task):
         overlap_seconds: of a window with the next one, less than a window.
     """
 
+    takes = FrameBackbone
+
     def __init__(
-        self,
-        frontend: Frontend,
-        model: Callable[[int], FrameBackbone],
-        head: Callable[[int], Head],
-        spec_augment: SpecAugment | None = None,
-        window_seconds: PositiveFloat = 30.0,
-        overlap_seconds: NonNegativeFloat = 4.0,
+        self, *parts, window_seconds: PositiveFloat = 30.0, overlap_seconds: NonNegativeFloat = 4.0, **options
     ):
-        super().__init__(frontend, model, head, spec_augment)
+        super().__init__(*parts, **options)
         if overlap_seconds >= window_seconds:
             raise InputError(f"windows of {window_seconds:g} s can't overlap by {overlap_seconds:g} s")
-        self.frame_samples = round(self.model.stride * frontend.hop_seconds * frontend.sample_rate)
-        frames_a_second = frontend.sample_rate / self.frame_samples
+        self.frame_samples = round(self.model.stride * self.frontend.hop_seconds * self.frontend.sample_rate)
+        frames_a_second = self.frontend.sample_rate / self.frame_samples
         self.window = math.ceil(window_seconds * frames_a_second)
         self.step = max(1, self.window - round(overlap_seconds * frames_a_second))
 
