@@ -1,5 +1,6 @@
 """Self-supervised front ends: the encoders of their libraries, from where users have them, trained as asked."""
 
+import copy
 import importlib.util
 import os
 import shutil
@@ -228,6 +229,11 @@ def test_checkpointing_keeps_less_and_changes_nothing(name):
         found.append((output, frontend.network.feature_projection.projection.weight.grad, kept.total()))
     torch.testing.assert_close(found[0][:2], found[1][:2], rtol=1e-3, atol=1e-4)
     assert found[1][2] < 0.5 * found[0][2]
+    for part in ("encoder.layers.2", "feature_extractor"):  # a moving average of the weights is a copy
+        average = copy.deepcopy(frontend.eval())
+        for parameter in average.network.get_submodule(part).parameters():
+            nn.init.constant_(parameter, 0.1)
+        assert not torch.equal(average(WAV, WHOLE)[0], frontend(WAV, WHOLE)[0])
 
 
 @pytest.mark.parametrize("name", ["tiny/wav2vec2", "tiny/wavlm"])
