@@ -76,7 +76,8 @@ def unpack(archive: Path, target: Path) -> None:
     try:
         if archive.suffix == ".gz":
             with tarfile.open(archive) as packed:
-                packed.extractall(partial, filter="data")
+                packed.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.2 has none
+                packed.extractall(partial)
         else:
             with zipfile.ZipFile(archive) as packed:
                 packed.extractall(partial)

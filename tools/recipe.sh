@@ -117,12 +117,11 @@ if run 7 "evaluate"; then
     set=${scores%_calibrated}
     meta=$data_dir/$set/meta.tsv
     [ "$by" != attack ] || meta=$data_dir/$set/utt2attack
-    asv=${corpus_dir:+$corpus_dir/}${asv_scores//SET/$set}
+    asv=${asv_scores:+${corpus_dir:+$corpus_dir/}${asv_scores//SET/$set}}
     echo "-- $scores"
-    if [ ! -f "$asv" ]; then
-      [ -z "$asv_scores" ] || [ "${expect_counts:-true}" = false ] || refuse "no ASV scores at $asv"
-      [ -z "$asv_scores" ] || echo "no ASV scores at $asv: no t-DCF"
-      asv=
+    if [ -n "$asv" ] && [ ! -f "$asv" ]; then
+      [ "${expect_counts:-true}" = false ] || refuse "no ASV scores at $asv"
+      echo "no ASV scores at $asv: no t-DCF" && asv=
     fi
     $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$exp_dir/posteriors/$scores/llr.txt" \
       --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$meta" --by "$by" --both "$both" \

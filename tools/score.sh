@@ -20,8 +20,7 @@ settle() {
   [ -n "$model" ] || model=$exp_dir/models/avg_model.pt
   [ -n "$name" ] || name=$(basename "$data_dir")
   [[ ! $name =~ ^(train|dev|eval)$ ]] || refuse "--name is needed: results of $name are those of the experiment's own set"
-  mkdir -p "$exp_dir/data"
-  ln -sfn "$(realpath "$data_dir")" "$exp_dir/data/$name"
+  mkdir -p "$exp_dir/data" && ln -sfn "$(realpath "$data_dir")" "$exp_dir/data/$name"
   test_sets=$name data_dir=$exp_dir/data
 }
 

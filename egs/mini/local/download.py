@@ -125,6 +125,7 @@ def asterisk_archive(folder: Path, language: str) -> Path:
         except (urllib.error.URLError, OSError) as error:
             raise InputError(f"{ASTERISK_URL}/{archive.name}: {error}; {LOCAL_BONAFIDE}") from error
         with tarfile.open(archive) as packed:
-            packed.extractall(partial, filter="data")
+            packed.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.2 has none
+            packed.extractall(partial)
         partial.rename(target)
     return target
