@@ -15,13 +15,13 @@ declare -F fit > /dev/null || fit() { true; }
 : "${config:=}" "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
 : "${noise_data:=}" "${reverb_data:=}" "${train_options:=}" "${seed:=1}" "${num_avg:=}" "${checkpoint:=}"
 : "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${score_batch_size:=1}" "${num_workers:=}"
-: "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}"
+: "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}" "${both:=false}"
 . "$root/tools/parse_options.sh"
 locate() { [ "$task" = localization ]; }
 : "${config:=$root/conf/$(locate && echo localization_small || echo resnet18).yaml}"
 ! declare -F settle > /dev/null || settle
 : "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "$config" .yaml)}"
-: "${test_sets:=eval}" "${by:=attack}" "${both:=false}"
+: "${test_sets:=eval}" "${by:=attack}"
 sets=($test_sets)
 scored=("${sets[@]}") calibrated=("${sets[@]/%/_calibrated}")
 if fit; then

@@ -118,7 +118,8 @@ def test_one_command_scores_another_corpus(tutorial, la_corpus):
     (corpus / "ASVspoof2021_LA_eval").symlink_to(la_corpus / "LA/ASVspoof2019_LA_eval")
     typed("python egs/asvspoof2021/local/prepare_data.py --corpus_dir DB --task LA --phase eval --expect_counts false")
     typed(
-        "tools/score.sh --exp_dir exp/r --data_dir data/asvspoof2021_la_eval --dev_dir data/dev --by codec --bootstrap 20"
+        "tools/score.sh --exp_dir exp/r --data_dir data/asvspoof2021_la_eval --dev_dir data/dev --by codec --both true "
+        "--bootstrap 20"
     )
     found, known = (
         json.loads((folder / f"exp/r/results_{name}.json").read_text()) for name in ("asvspoof2021_la_eval", "eval")
@@ -126,6 +127,7 @@ def test_one_command_scores_another_corpus(tutorial, la_corpus):
     for key in ("n_bonafide", "n_spoof", "eer", "min_dcf", "cllr"):
         assert found[key] == pytest.approx(known[key], abs=1e-9), key  # the same audio under other names
     assert set(found["by"]) == {"alaw", "none"} and "ci" in found
+    assert sum(row["n_bonafide"] for row in found["by"].values()) == found["n_bonafide"]
     calibrated = json.loads((folder / "exp/r/results_asvspoof2021_la_eval_calibrated.json").read_text())
     assert calibrated["eer"] == found["eer"] and calibrated["cllr"] != found["cllr"]
     said = typed("python wedefense_lite/bin/cross_table.py --exp_dirs exp/r --sets eval,asvspoof2021_la_eval")
