@@ -12,15 +12,15 @@ refuse() {
 }
 declare -F fit > /dev/null || fit() { true; }
 : "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}" "${task:=detection}"
-: "${config:=}" "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
-: "${noise_data:=}" "${reverb_data:=}" "${train_options:=}" "${seed:=1}" "${num_avg:=}" "${checkpoint:=}"
+: "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
+! fit || : "${config:=}" "${noise_data:=}" "${reverb_data:=}" "${train_options:=}" "${seed:=1}" "${num_avg:=}" "${checkpoint:=}"
 : "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${score_batch_size:=1}" "${num_workers:=}"
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}" "${both:=false}"
 . "$root/tools/parse_options.sh"
 locate() { [ "$task" = localization ]; }
-: "${config:=$root/conf/$(locate && echo localization_small || echo resnet18).yaml}"
+! fit || : "${config:=$root/conf/$(locate && echo localization_small || echo resnet18).yaml}"
 ! declare -F settle > /dev/null || settle
-: "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "$config" .yaml)}"
+: "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "${config:-}" .yaml)}"
 : "${test_sets:=eval}" "${by:=attack}"
 sets=($test_sets)
 scored=("${sets[@]}") calibrated=("${sets[@]/%/_calibrated}")
@@ -34,7 +34,7 @@ if [ -z "${VIRTUAL_ENV:-}" ] && [ -d "$root/.venv" ]; then PATH=$root/.venv/bin:
 bin=$root/wedefense_lite/bin
 launch=($gpu_cmd "$root/tools/launch.sh" "--nproc=$nproc" "--gpus=$gpus")
 workers=${num_workers:+--num_workers=$num_workers}
-read -ra train_words <<< "$train_options"
+read -ra train_words <<< "${train_options:-}"
 
 [[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
 [[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"

@@ -134,6 +134,7 @@ def test_one_command_scores_another_corpus(tutorial, la_corpus):
     assert "asvspoof2021_la_eval EER %" in said
     said = typed("tools/score.sh --exp_dir exp/no --data_dir data/eval", status=2)
     assert said.count("\n") == 1 and "--exp_dir is the folder of a trained system" in said
+    assert "unknown option --seed" in typed("tools/score.sh --exp_dir exp/r --data_dir data/eval --seed 2", status=2)
 
 
 def test_the_llr_is_the_difference_of_logits_less_the_prior_log_odds(tutorial):

@@ -52,6 +52,16 @@ def words(folder: Path, exp: Path, *more: object) -> list:
     return ["--from", "transformers", "--weights", folder, "--config", CONF, "--exp_dir", exp, "--seen", "[3,1]", *more]
 
 
+def scored(folder: Path, exp: Path) -> tuple:
+    """Logits of three utterances in ``exp/posteriors/dev``; the configuration, the model, the utterances, utt2lab."""
+    rows = tiny.corpus(folder / "dev", 3)
+    listed, labels = tiny.write_lists(folder, rows)
+    config, model, archive = str(exp / "config.yaml"), str(exp / "models/best_model.pt"), str(exp / "e/embedding.ark")
+    extract(config, model, listed, archive, "raw")
+    infer(model, config, archive.replace(".ark", ".scp"), str(exp / "posteriors/dev"))
+    return config, model, rows, labels
+
+
 @pytest.mark.parametrize(
     ("family", "labels", "options"),
     [
@@ -63,15 +73,11 @@ def words(folder: Path, exp: Path, *more: object) -> list:
 def test_a_classifier_is_scored_as_it_is_and_trained_on(family, labels, options, tmp_path, monkeypatch):
     folder, exp = save(tmp_path / "hub/tiny", family, labels, **options), tmp_path / "exp"
     commands.run(monkeypatch, import_weights, *words(folder, exp))
-    rows = tiny.corpus(tmp_path / "eval", 3)
-    listed, _ = tiny.write_lists(tmp_path, rows)
-    config, model, archive = str(exp / "config.yaml"), str(exp / "models/best_model.pt"), str(exp / "e/embedding.ark")
-    extract(config, model, listed, archive, "raw")
-    infer(model, config, archive.replace(".ark", ".scp"), str(exp / "p"))
+    config, model, rows, _ = scored(tmp_path, exp)
     official = transformers.AutoModelForAudioClassification.from_pretrained(folder).eval()
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     order = [1, 0] if "eal" not in labels[1] else [0, 1]
-    found = read_archive(exp / "p/logits.scp")
+    found = read_archive(exp / "posteriors/dev/logits.scp")
     for row in rows:
         wav = extractor(sf.read(row.path)[0], sampling_rate=16000, return_tensors="pt").input_values
         with torch.no_grad():
@@ -91,11 +97,7 @@ def test_a_classifier_is_scored_as_it_is_and_trained_on(family, labels, options,
 def test_a_bundle_may_leave_the_encoder_to_its_name(tmp_path, monkeypatch):
     folder, exp, bundle = save(tmp_path / "hub/tiny", "wavlm", ["fake", "real"]), tmp_path / "exp", tmp_path / "bundle"
     commands.run(monkeypatch, import_weights, *words(folder, exp))
-    rows = tiny.corpus(tmp_path / "dev", 3)
-    listed, labels = tiny.write_lists(tmp_path, rows)
-    config, model, archive = str(exp / "config.yaml"), str(exp / "models/best_model.pt"), str(exp / "e/embedding.ark")
-    extract(config, model, listed, archive, "raw")
-    infer(model, config, archive.replace(".ark", ".scp"), str(exp / "posteriors/dev"))
+    _, model, rows, labels = scored(tmp_path, exp)
     logits_to_llr(str(exp / "posteriors/dev/logits.scp"), pi_spoof=0.5)
     llrs = read_scores(exp / "posteriors/dev/llr.txt")
     monkeypatch.setenv("WEDEFENSE_MODELS", str(tmp_path / "hub"))

@@ -4,10 +4,12 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from wedefense_lite import cli
 from wedefense_lite.dataset import audio
 from wedefense_lite.dataset.audio import Utterance
+from wedefense_lite.dataset.loader import as_float
 from wedefense_lite.dataset.segments import read_rttm
 from wedefense_lite.files import read_table, write_text
 from wedefense_lite.metrics.localization import confusion
@@ -38,8 +40,7 @@ def draw_localization(
     rows.sort(key=lambda row: np.fliplr(confusion(row[3], row[2][1])).trace())
     shown = rows if len(rows) <= count else [*rows[: count // 2], *rows[count // 2 - count :]]
     for name, path, pair, decided in shown:
-        wav = audio.read(Utterance(name, path), sample_rate)
-        wav = wav.astype(np.float32) / (32768 if wav.dtype == np.int16 else 1)
+        wav = as_float(torch.from_numpy(audio.read(Utterance(name, path), sample_rate))).numpy()
         write_text(Path(out_dir, f"{name}.svg"), timeline(wav, sample_rate, *pair, decided))
     logging.info("%d pictures in %s", len(shown), out_dir)
 

@@ -42,10 +42,11 @@ class Batch(NamedTuple):
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device, its waveforms float32 in [-1, 1]."""
         moved = [tensor if tensor is None else tensor.to(device, non_blocking=True) for tensor in self[1:]]
-        return Batch(self.keys, _as_float(moved[0]), *moved[1:])
+        return Batch(self.keys, as_float(moved[0]), *moved[1:])
 
 
-def _as_float(wav: Tensor) -> Tensor:
+def as_float(wav: Tensor) -> Tensor:
+    """Samples as float32 in [-1, 1], which they may be already, of 16-bit integers."""
     return wav if wav.is_floating_point() else wav.float() / 32768
 
 
@@ -61,10 +62,11 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> tuple[T
     wav, first = audio.read_part(utterance, config.sample_rate, needed, rng)
     track = track_of(utterance.segments, first, len(wav), config.sample_rate)
     if augments or config.pre_emphasis:
-        wav = _as_float(torch.from_numpy(wav)).numpy()
+        wav = as_float(torch.from_numpy(wav)).numpy()
         for augment in augments:
             wav, track = augment.with_track(wav, track, rng)
-        wav = np.append(wav[:1], wav[1:] - np.float32(config.pre_emphasis) * wav[:-1])
+        if config.pre_emphasis:
+            wav = np.append(wav[:1], wav[1:] - np.float32(config.pre_emphasis) * wav[:-1])
         if 0 < count < len(wav):
             first = int(rng.integers(len(wav) - count + 1))
             wav, track = wav[first : first + count], track[first : first + count]
@@ -80,7 +82,7 @@ def read_batch(drawn: list[tuple[Utterance, Seed]], config: DataConfig) -> Batch
     """Utterances read and padded with zeros to the longest."""
     wavs, tracks, lengths = zip(*(read_sample(utterance, config, seed) for utterance, seed in drawn))
     if len({wav.dtype for wav in wavs}) > 1:
-        wavs = [_as_float(wav) for wav in wavs]
+        wavs = [as_float(wav) for wav in wavs]
     keys = [utterance.key for utterance, _ in drawn]
     labels = [-1 if utterance.label is None else label_id(utterance.label) for utterance, _ in drawn]
     track = pad_sequence(tracks, batch_first=True, padding_value=NOTHING) if drawn[0][0].segments else None
