@@ -18,8 +18,8 @@ declare -F fit > /dev/null || fit() { true; }
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}" "${both:=false}"
 . "$root/tools/parse_options.sh"
 locate() { [ "$task" = localization ]; }
-! fit || : "${config:=$root/conf/$(locate && echo localization_small || echo resnet18).yaml}"
 ! declare -F settle > /dev/null || settle
+! fit || : "${config:=$root/conf/resnet18.yaml}"
 : "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "${config:-}" .yaml)}"
 : "${test_sets:=eval}" "${by:=attack}"
 sets=($test_sets)

@@ -3,20 +3,22 @@
 #   egs/partialspoof/run.sh --corpus_dir DB | --mini true [--scale 0.1] [--task detection|localization]
 #     [--stage 1] [--stop_stage 8] [--nproc N] [--gpus 0,1] [--config conf/resnet18.yaml]
 #     [--data_type shard|raw] [--seed 1] [--exp_dir DIR] [--expect_counts true|false] [--download true]
+#     [--mini_corpus egs/mini/corpus]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 recipe=$root/egs/partialspoof mini_dir=$root/egs/mini
-task=detection mini=false scale=1.0 expect_counts= download=false
+mini_corpus=$mini_dir/corpus task=detection mini=false scale=1.0 expect_counts= download=false
 
 settle() {
+  : "${config:=$root/conf/$([ "$task" = localization ] && echo localization_small || echo resnet18).yaml}"
   [ "$mini" = false ] || : "${corpus_dir:=$recipe/corpus}" "${expect_counts:=false}" \
     "${data_dir:=$recipe/data/mini}" "${exp_dir:=$recipe/exp/mini/$(basename "$config" .yaml)}"
 }
 prepare() {
   if [ "$mini" = true ]; then
-    $cpu_cmd python "$mini_dir/local/make_corpus.py" --out_dir "$mini_dir/corpus" \
+    $cpu_cmd python "$mini_dir/local/make_corpus.py" --out_dir "$mini_corpus" \
       --download_dir "$mini_dir/downloads" --scale "$scale"
-    $cpu_cmd python "$recipe/local/make_mini.py" --mini_dir "$mini_dir/corpus" --out_dir "$corpus_dir" --scale "$scale"
+    $cpu_cmd python "$recipe/local/make_mini.py" --mini_dir "$mini_corpus" --out_dir "$corpus_dir" --scale "$scale"
   elif [ "$download" = true ]; then
     while read -r folder md5 archive; do
       $cpu_cmd python "$root/tools/download.py" --licence "CC BY 4.0" --folder "$corpus_dir/$folder" \

@@ -64,6 +64,28 @@ def test_all_stages_end_in_results_and_a_report(folder):
     assert not re.search(r"(src|href)=.https?:", report) and "data:image/svg" in report
 
 
+@pytest.mark.parametrize("task", ["localization", "detection"])
+def test_partialspoof_runs_whole_with_one_process_and_with_two(folder, task):
+    typed, exp = typist(folder), folder / "exp_ps" / task
+    command = (
+        f"bash egs/partialspoof/run.sh --mini true --scale 0.05 --task {task} --mini_corpus corpus --data_dir data_ps "
+        f"--corpus_dir corpus_ps --data_type raw --bootstrap 20 --num_avg 1 --config conf/CONFIG.yaml --exp_dir {exp}"
+    ).replace("CONFIG", "localization_small" if task == "localization" else "resnet18_small")
+    options = ["--train_options", "--num_epochs 1 --batch_size 4"]
+    typed([*command.split(), *options, "--nproc", "2"])
+    results = [f"results_{name}.json" for name in ("dev", "eval")]
+    if task == "localization":
+        results += [f"results_localization_{name}.json" for name in ("dev", "eval")]
+        assert list(exp.glob("segments/eval/*.json")) and list(exp.glob("pictures/eval/*.svg"))
+        assert (exp / "segments/eval/segments.rttm").is_file() and "false alarms" in (
+            exp / "results_localization_eval.txt"
+        ).read_text()
+    assert all((exp / name).is_file() for name in [*results, "report.html"])
+    shutil.rmtree(exp)
+    typed([*command.split(), *options, "--nproc", "1", "--stage", "3", "--stop_stage", "4"])
+    assert list(exp.glob("*/eval/*.scp"))
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_loss_of_every_system_falls(folder, config, monkeypatch):
     """By its own optimizer, as in warm-up, on one batch of real speech seen again and again, dropout held."""
