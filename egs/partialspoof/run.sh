@@ -2,13 +2,11 @@
 # PartialSpoof v1.2 as published (https://doi.org/10.5281/zenodo.5766198, licence CC BY 4.0), or a mini corpus.
 #   egs/partialspoof/run.sh --corpus_dir DB | --mini true [--scale 0.1] [--task detection|localization]
 #     [--stage 1] [--stop_stage 8] [--nproc N] [--gpus 0,1] [--config conf/resnet18.yaml]
-#     [--data_type shard|raw] [--seed 1] [--exp_dir DIR] [--expect_counts true|false] [--download true]
-#     [--mini_corpus egs/mini/corpus]
+#     [--data_type shard|raw] [--seed 1] [--exp_dir DIR] [--expect_counts true|false] [--download true] [--mini_corpus DIR]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-recipe=$root/egs/partialspoof mini_dir=$root/egs/mini
-mini_corpus=$mini_dir/corpus task=detection mini=false scale=1.0 expect_counts= download=false
-
+recipe=$root/egs/partialspoof mini_dir=$root/egs/mini mini_corpus=$root/egs/mini/corpus
+task=detection mini=false scale=1.0 expect_counts= download=false
 settle() {
   : "${config:=$root/conf/$([ "$task" = localization ] && echo localization_small || echo resnet18).yaml}"
   [ "$mini" = false ] || : "${corpus_dir:=$recipe/corpus}" "${expect_counts:=false}" \
