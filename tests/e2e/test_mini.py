@@ -12,7 +12,7 @@ from conftest import ROOT, typist
 
 from wedefense_lite.dataset.augment import Prepared, prepare
 from wedefense_lite.dataset.index import read_index
-from wedefense_lite.dataset.loader import TrainLoader
+from wedefense_lite.dataset.loader import Batch, TrainLoader
 from wedefense_lite.dataset.segments import write_rttm
 from wedefense_lite.dataset.tracks import with_segments
 from wedefense_lite.files import read_labels, read_table
@@ -86,6 +86,14 @@ def test_partialspoof_runs_whole_with_one_process_and_with_two(folder, task):
     assert list(exp.glob("*/eval/*.scp"))
 
 
+def of_two_talkers(batch: Batch) -> Batch:
+    """Mixtures of the first half of a batch with the second."""
+    stems_BKT, talkers_BK = torch.stack(batch.wav_BT.chunk(2), 1), torch.stack(batch.labels_B.chunk(2), 1)
+    half = len(stems_BKT)
+    mixtures = batch.keys[:half], stems_BKT.sum(1), batch.lengths_B[:half], talkers_BK.amin(1)
+    return Batch(*mixtures, None, talkers_BK, stems_BKT)
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_loss_of_every_system_falls(folder, config, monkeypatch):
     """By its own optimizer, as in warm-up, on one batch of real speech seen again and again, dropout held."""
@@ -100,6 +108,8 @@ def test_the_loss_of_every_system_falls(folder, config, monkeypatch):
         write_rttm("segments.rttm", {key: [(0.0, float(seconds[key]), label_id(labels[key]))] for key in labels})
         index = with_segments(index, "segments.rttm", data.sample_rate)
     batch = next(TrainLoader(index, data, seed=1).epoch(1)).to("cpu")
+    if experiment.system.talkers:
+        batch = of_two_talkers(batch)
     task, losses = experiment.system.train(), []
     optimizer = experiment.training.optimizer(task.parameters())
     for group in optimizer.param_groups:

@@ -114,7 +114,7 @@ def test_another_configuration_is_refused(system, tmp_path):
 def test_an_utterance_that_is_lost_on_the_way_is_named(system, monkeypatch):
     before = {path.name: path.read_bytes() for path in system.ark.parent.glob("embedding.*")}
     whole = extract_module._rows
-    monkeypatch.setattr(extract_module, "_rows", lambda batches: list(whole(batches))[1:])
+    monkeypatch.setattr(extract_module, "_rows", lambda *args: list(whole(*args))[1:])
     with pytest.raises(InputError, match="1 of 7 utterances missing: eval06"):
         system.extract()
     after = {path.name: path.read_bytes() for path in system.ark.parent.glob("embedding.*")}
@@ -193,7 +193,7 @@ def test_training_leaves_what_the_later_stages_and_a_reader_need(tmp_path):
 
 
 def test_a_dev_list_needs_its_labels(tmp_path):
-    with pytest.raises(InputError, match="--val_data, --val_label and --val_segments go together"):
+    with pytest.raises(InputError, match="--val_data, --val_label and --val_segments or --val_stems go together"):
         train_module.train(None, tmp_path, "t", "l", val_data="v")
 
 

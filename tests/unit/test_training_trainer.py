@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_finite_names_its_utterances(rows, tmp_path, save_ste
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training_learns_to_score_bona_fide_speech_higher(rows, tmp_path, precision):
-    exp = tiny.experiment(num_epochs=10, precision=precision, data={"batch_size": 2})
+    exp = tiny.experiment(num_epochs=20, precision=precision, data={"batch_size": 2})
     epochs(exp, tmp_path, rows | {"dev": rows["train"]})
     last = metrics(tmp_path)[-1]
     assert float(last["dev_eer"]) < 0.1

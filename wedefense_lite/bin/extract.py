@@ -20,6 +20,7 @@ from wedefense_lite.training.checkpoint import load_weights
 from wedefense_lite.training.config import load_experiment
 from wedefense_lite.training.distributed import barrier, join, leave
 from wedefense_lite.training.scoring import outputs
+from wedefense_lite.training.tasks import Task
 
 
 def extract(
@@ -57,17 +58,19 @@ def extract(
     if state["config_hash"] != experiment.config_hash:
         raise InputError(f"{model_path}: not trained with {config}")
     task, rate = experiment.system, experiment.data.sample_rate
+    if task.head is None:
+        raise InputError(f"{config}: it trains no detector; bin/separate.py takes it")
     if task.frame_samples and (output != "logits" or experiment.data.eval_seconds):
         raise InputError(f"{config}: frames of whole utterances are scored: --output logits, eval_seconds 0")
     index = read_index(data_list, data_type)
     loader = EvalLoader(index, experiment.data, place.rank, place.world, batch_size, num_workers)
     task = task.to(place.device, memory_format=torch.channels_last)
     parts = [Path(embed_ark).with_suffix(f".part{rank}.ark") for rank in range(place.world)]
-    batches = outputs(task, loader, place, precision, output)
-    write_archive(parts[place.rank], _rows(batches))
+    batches = outputs(task, loader, place, task.logits if output == "logits" else task.embed, precision, output)
+    write_archive(parts[place.rank], _rows(task, batches))
     barrier(place)
     if place.is_main:
-        _join([row.key for row in index], parts, Path(embed_ark))
+        _join([name for row in index for name in task.names(row.key)], parts, Path(embed_ark))
         sidecar = Sidecar(
             class_prior=state["class_prior"],
             has_posterior=task.head.has_posterior,
@@ -81,9 +84,10 @@ def extract(
     leave()
 
 
-def _rows(batches: Iterable[tuple[Batch, Tensor]]) -> Iterator[tuple[str, np.ndarray]]:
+def _rows(task: Task, batches: Iterable[tuple[Batch, Tensor]]) -> Iterator[tuple[str, np.ndarray]]:
     for batch, rows in batches:
-        yield from zip(batch.keys, rows.cpu().numpy())
+        for key, found in zip(batch.keys, rows.float().cpu().numpy()):
+            yield from zip(task.names(key), found if task.talkers else [found])
 
 
 def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:

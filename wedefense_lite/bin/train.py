@@ -16,12 +16,14 @@ from wedefense_lite.dataset.audio import Utterance
 from wedefense_lite.dataset.augment import prepare
 from wedefense_lite.dataset.index import read_index
 from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
+from wedefense_lite.dataset.talkers import with_talkers
 from wedefense_lite.dataset.tracks import with_segments
 from wedefense_lite.files import InputError, read_labels, write_json, write_text
 from wedefense_lite.provenance import code_commit
-from wedefense_lite.training.checkpoint import load_weights
+from wedefense_lite.training.checkpoint import load_part, load_weights
 from wedefense_lite.training.config import Experiment, add_sections, build
 from wedefense_lite.training.distributed import Place, join, leave
+from wedefense_lite.training.tasks import Task
 from wedefense_lite.training.trainer import Trainer
 
 # Short names that users of this field's tutorials type.
@@ -47,9 +49,12 @@ def train(
     val_label: str | None = None,
     train_segments: str | None = None,
     val_segments: str | None = None,
+    train_stems: str | None = None,
+    val_stems: str | None = None,
     data_type: Literal["shard", "raw"] = "shard",
     gpus: str | None = None,
     checkpoint: str | None = None,
+    separator: str | None = None,
     noise_data: str | None = None,
     reverb_data: str | None = None,
 ) -> None:
@@ -64,26 +69,26 @@ def train(
         val_label: utt2lab of the dev set.
         train_segments: RTTM of the training set, which localization needs.
         val_segments: RTTM of the dev set, which localization needs to validate.
+        train_stems: list of the stems of the training mixtures, which tasks on mixtures need.
+        val_stems: list of the stems of the dev mixtures, which these need to validate.
         data_type: kind of both lists.
         gpus: devices, as ``0,1`` or ``[0,1]``; accepted and unused without a GPU.
         checkpoint: start from the weights of this model; ``last.pt`` goes before it.
+        separator: start from the separator of this model, which was trained by the task Separation.
         noise_data: wav.scp of noise, music and speech, for augmentation with AdditiveNoise.
         reverb_data: wav.scp of room impulse responses, for augmentation with Reverberation.
     """
-    if (val_data is None) != (val_label is None) or val_segments and not val_data:
-        raise InputError("--val_data, --val_label and --val_segments go together")
+    if (val_data is None) != (val_label is None) or (val_segments or val_stems) and not val_data:
+        raise InputError("--val_data, --val_label and --val_segments or --val_stems go together")
     prepare(experiment.data.augment, noise_data=noise_data, reverb_data=reverb_data)
     place, data = join(gpus), experiment.data
-    train_index = _labelled(experiment, train_data, data_type, train_label, train_segments)
+    train_index = _labelled(experiment, train_data, data_type, train_label, train_segments, train_stems)
     train_loader = TrainLoader(train_index, data, experiment.training.seed, place.rank, place.world)
     dev_loader = None
     if val_data is not None:
-        dev_index = _labelled(experiment, val_data, data_type, val_label, val_segments)
+        dev_index = _labelled(experiment, val_data, data_type, val_label, val_segments, val_stems)
         dev_loader = EvalLoader(dev_index, data, place.rank, place.world, num_workers=data.num_workers)
-    if checkpoint is not None:
-        load_weights(checkpoint, experiment.system)
-    elif not (exp_dir / "models/last.pt").exists():
-        experiment.system.frontend.load_pretrained()
+    _begin_with(experiment.system, exp_dir, checkpoint, separator)
     trainer = Trainer(experiment, place, exp_dir, train_loader, dev_loader)
     todo = not trainer.finished
     if place.is_main:
@@ -97,14 +102,30 @@ def train(
     leave()
 
 
-def _labelled(experiment: Experiment, listed: str, data_type: str, utt2lab: str, rttm: str | None) -> list[Utterance]:
+def _begin_with(system: Task, exp_dir: Path, checkpoint: str | None, separator: str | None) -> None:
+    if checkpoint is not None:
+        load_weights(checkpoint, system)
+    elif not (exp_dir / "models/last.pt").exists():
+        system.load_pretrained()
+    if separator is not None:
+        load_part(separator, system, "separator")
+
+
+def _labelled(
+    experiment: Experiment, listed: str, data_type: str, utt2lab: str, rttm: str | None, stems: str | None
+) -> list[Utterance]:
     """The index of a list with what the task needs to know of its utterances."""
-    if (rttm is not None) != (experiment.system.frame_samples is not None):
-        given = f"segments of {listed} are {rttm or 'not given'}"
-        raise InputError(
-            f"{given} (--train_segments, --val_segments): localization needs them, nothing else takes them"
-        )
+    task = experiment.system
+    for what, given, taken, by in (
+        ("segments", rttm, task.frame_samples is not None, "localization"),
+        ("stems", stems, task.talkers > 0, "a task on mixtures"),
+    ):
+        if (given is not None) != taken:
+            found = f"{what} of {listed} are {given or 'not given'} (--train_{what}, --val_{what})"
+            raise InputError(f"{found}: {by} needs them, nothing else takes them")
     index = read_index(listed, data_type, read_labels(utt2lab))
+    if stems:
+        return with_talkers(index, read_index(stems, data_type), stems, task.takes_stems)
     return with_segments(index, rttm, experiment.data.sample_rate) if rttm else index
 
 

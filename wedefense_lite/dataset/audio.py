@@ -33,6 +33,7 @@ class Utterance:
         label: ``spoof``, ``bonafide``, or None where unknown.
         data: the bytes of the audio file, where they are in memory already.
         segments: its labelled parts, where they are known.
+        talkers: of a mixture, the stem of each talker, where they are known; without ``path``, its label only.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Utterance:
     label: str | None = None
     data: bytes | None = field(default=None, repr=False)
     segments: Segments | None = field(default=None, repr=False, compare=False)
+    talkers: tuple["Utterance", ...] = field(default=(), repr=False, compare=False)
 
 
 def file_bytes(utterance: Utterance) -> bytes:
@@ -107,14 +109,15 @@ def read(utterance: Utterance, sample_rate: int, count: int = 0, rng: np.random.
 
 
 def read_part(
-    utterance: Utterance, sample_rate: int, count: int = 0, rng: np.random.Generator | None = None
+    utterance: Utterance, sample_rate: int, count: int = 0, rng: np.random.Generator | None = None, first: int = 0
 ) -> tuple[np.ndarray, int]:
     """Read an utterance, or only the part of it that is asked for.
 
     Args:
         sample_rate: the rate in Hz that the file must have.
         count: samples to read; 0 reads all, and a shorter utterance is read whole.
-        rng: draws where the part starts; without it the part starts at 0.
+        rng: draws where the part starts.
+        first: the sample at which it starts where nothing is drawn.
 
     Returns:
         ``T`` samples, int16 of 16-bit sources, which is exact and half as many bytes to move; of others
@@ -126,9 +129,11 @@ def read_part(
     with opened(utterance, sample_rate) as file:
         if utterance.samples not in (0, file.frames):
             raise InputError(f"{file.frames} samples, but {utterance.samples} when it was listed")
-        wanted, first = min(count or file.frames, file.frames), 0
+        wanted = min(count or file.frames, file.frames - first)
         if rng is not None and wanted < file.frames:
-            first = file.seek(int(rng.integers(file.frames - wanted + 1)))
+            first = int(rng.integers(file.frames - wanted + 1))
+        if first:
+            file.seek(first)
         wav = file.read(wanted, dtype="int16" if file.subtype == "PCM_16" else "float32")
         if len(wav) < wanted:
             raise InputError(f"truncated: {len(wav)} samples decoded, expected {wanted}")

@@ -1,7 +1,7 @@
 """Batches for training and for scoring."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -31,6 +31,8 @@ class Batch(NamedTuple):
         lengths_B: samples of each row that are not zero padding, int64.
         labels_B: class ids, int64, -1 where unknown.
         track_BT: class of each sample (:mod:`wedefense_lite.dataset.tracks`), where segments are known.
+        talkers_BK: of mixtures, class of each talker, -1 where there is none, where they are known.
+        stems_BKT: of mixtures, what each talker says, float32 in [-1, 1], where it is asked for.
     """
 
     keys: list[str]
@@ -38,6 +40,8 @@ class Batch(NamedTuple):
     lengths_B: Tensor
     labels_B: Tensor
     track_BT: Tensor | None = None
+    talkers_BK: Tensor | None = None
+    stems_BKT: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device, its waveforms float32 in [-1, 1]."""
@@ -50,9 +54,23 @@ def as_float(wav: Tensor) -> Tensor:
     return wav if wav.is_floating_point() else wav.float() / 32768
 
 
-def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> tuple[Tensor, Tensor, int]:
-    """Waveform, track and valid length in samples: to train, a random crop, augmented; to score, the whole
-    utterance or its first ``eval_seconds``. Filled up to the length that the configuration asks for."""
+class Sample(NamedTuple):
+    """An utterance as it goes into a batch: :class:`Batch` without its first dimension, and the valid length."""
+
+    wav: Tensor
+    track: Tensor
+    stems: list[Tensor]
+    length: int
+
+
+def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
+    """To train, a random crop, augmented; to score, the whole utterance or its first ``eval_seconds``. Filled up
+    to the length that the configuration asks for.
+
+    Raises:
+        InputError: audio that can't be used, or augmentation that changes the length of a mixture whose stems
+            are to go with it.
+    """
     train = seed is not None
     count = round((config.crop_seconds if train else config.eval_seconds) * config.sample_rate)
     rng = np.random.default_rng(seed) if train else None
@@ -61,32 +79,67 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> tuple[T
     needed = math.ceil(count * math.prod(augment.stretch for augment in augments))
     wav, first = audio.read_part(utterance, config.sample_rate, needed, rng)
     track = track_of(utterance.segments, first, len(wav), config.sample_rate)
+    stems = [_stem(stem, config.sample_rate, len(wav), first) for stem in utterance.talkers if stem.path]
     if augments or config.pre_emphasis:
         wav = as_float(torch.from_numpy(wav)).numpy()
         for augment in augments:
             wav, track = augment.with_track(wav, track, rng)
         if config.pre_emphasis:
             wav = np.append(wav[:1], wav[1:] - np.float32(config.pre_emphasis) * wav[:-1])
+        if stems and len(wav) != len(stems[0]):
+            raise InputError(f"{utterance.key}: augmentation changed its length, so its stems are no longer aligned")
         if 0 < count < len(wav):
             first = int(rng.integers(len(wav) - count + 1))
-            wav, track = wav[first : first + count], track[first : first + count]
+            wav, track, *stems = (one[first : first + count] for one in (wav, track, *stems))
     length = len(wav)
     if length < count and config.pad == "repeat":
-        wav, track, length = np.resize(wav, count), np.resize(track, count), count
+        wav, track, *stems = (np.resize(one, count) for one in (wav, track, *stems))
+        length = count
     missing = (0, max(count - length, 0))
-    wav, track = np.pad(wav, missing), np.pad(track, missing, constant_values=NOTHING)
-    return torch.from_numpy(wav), torch.from_numpy(track), length
+    track = np.pad(track, missing, constant_values=NOTHING)
+    wav, *stems = (torch.from_numpy(np.pad(one, missing)) for one in (wav, *stems))
+    return Sample(wav, torch.from_numpy(track), stems, length)
+
+
+def _stem(stem: Utterance, sample_rate: int, count: int, first: int) -> np.ndarray:
+    wav, _ = audio.read_part(stem, sample_rate, count, first=first)
+    if len(wav) < count:
+        raise InputError(
+            f"{stem.key}: {stem.path}: {first + len(wav)} samples, its mixture has {first + count} or more"
+        )
+    return wav
 
 
 def read_batch(drawn: list[tuple[Utterance, Seed]], config: DataConfig) -> Batch:
     """Utterances read and padded with zeros to the longest."""
-    wavs, tracks, lengths = zip(*(read_sample(utterance, config, seed) for utterance, seed in drawn))
+    wavs, tracks, stems, lengths = zip(*(read_sample(utterance, config, seed) for utterance, seed in drawn))
     if len({wav.dtype for wav in wavs}) > 1:
         wavs = [as_float(wav) for wav in wavs]
-    keys = [utterance.key for utterance, _ in drawn]
-    labels = [-1 if utterance.label is None else label_id(utterance.label) for utterance, _ in drawn]
-    track = pad_sequence(tracks, batch_first=True, padding_value=NOTHING) if drawn[0][0].segments else None
-    return Batch(keys, pad_sequence(wavs, batch_first=True), torch.tensor(lengths), torch.tensor(labels), track)
+    rows = [utterance for utterance, _ in drawn]
+    labels, track, talkers = torch.tensor([_label(row) for row in rows]), None, None
+    if rows[0].segments:
+        track = pad_sequence(tracks, batch_first=True, padding_value=NOTHING)
+    if rows[0].talkers:
+        talkers = [torch.tensor([_label(talker) for talker in row.talkers]) for row in rows]
+        talkers = pad_sequence(talkers, batch_first=True, padding_value=NOTHING)
+    wav = pad_sequence(wavs, batch_first=True)
+    return Batch(
+        [row.key for row in rows], wav, torch.tensor(lengths), labels, track, talkers, _padded(stems, *wav.shape)
+    )
+
+
+def _label(utterance: Utterance) -> int:
+    return NOTHING if utterance.label is None else label_id(utterance.label)
+
+
+def _padded(stems: Sequence[list[Tensor]], rows: int, samples: int) -> Tensor | None:
+    """Stems of mixtures as ``stems_BKT``, silence for talkers that a mixture lacks; None where there are none."""
+    most = max(map(len, stems))
+    padded = torch.zeros(rows, most, samples)
+    for row, talkers in enumerate(stems):
+        for number, stem in enumerate(talkers):
+            padded[row, number, : len(stem)] = as_float(stem)
+    return padded if most else None
 
 
 class _Reader(IterableDataset):
@@ -133,7 +186,8 @@ class TrainLoader:
 
     Attributes:
         steps_per_epoch: batches in an epoch that draws all utterances, at least one.
-        class_prior: ``[p_spoof, p_bonafide]`` of what sampling delivers: of its time, where segments are known.
+        class_prior: ``[p_spoof, p_bonafide]`` of what sampling delivers: of its time, where segments are known, and
+            of its talkers, where these are.
 
     Raises:
         InputError: an utterance without label, or ``balance_classes`` with one class only.
@@ -152,6 +206,8 @@ class TrainLoader:
         self.class_prior = [0.5, 0.5] if config.balance_classes else [n / len(index) for n in counts]
         if index and index[0].segments:
             self.class_prior = self._prior_of_time(dict(zip(LABELS, counts)))
+        elif index and index[0].talkers:
+            self.class_prior = self._prior_of_talkers(dict(zip(LABELS, counts)))
 
     def _prior_of_time(self, counts: dict[str, int]) -> list[float]:
         """Shares of the classes in the time that sampling delivers: crops are of one length."""
@@ -159,12 +215,18 @@ class TrainLoader:
         for row in self.index:
             start, end, label = row.segments
             spoofed.append(((end - start) * (label == SPOOF)).sum() / (end - start).sum())
-            drawn = 1 / counts[row.label] if self.config.balance_classes else 1.0
-            weights.append(drawn if self.config.crop_seconds else drawn * row.samples)
-        share = float(np.average(spoofed, weights=weights))
-        if not 0 < share < 1:
-            raise InputError(f"the segments of the training set are all {LABELS[share < 0.5]}")
-        return [share, 1 - share]
+            weights.append(self._drawn(row, counts) * (1.0 if self.config.crop_seconds else row.samples))
+        return _shares(spoofed, weights, "segments")
+
+    def _prior_of_talkers(self, counts: dict[str, int]) -> list[float]:
+        """Shares of the classes among the talkers of the mixtures that sampling delivers."""
+        spoofed = [np.mean([talker.label == LABELS[SPOOF] for talker in row.talkers]) for row in self.index]
+        weights = [self._drawn(row, counts) * len(row.talkers) for row in self.index]
+        return _shares(spoofed, weights, "talkers")
+
+    def _drawn(self, row: Utterance, counts: dict[str, int]) -> float:
+        """How often sampling draws an utterance, on some scale."""
+        return 1 / counts[row.label] if self.config.balance_classes else 1.0
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """This rank's batches of an epoch, from a step on. Only a stream reads what is skipped.
@@ -182,6 +244,13 @@ class TrainLoader:
         batches = [enumerate(order[first : first + size], first + 1) for first in starts]
         draws = [[(self.index[row], (self.seed, epoch, place)) for place, row in batch] for batch in batches]
         return _batches(partial(_in_turn, draws), self.config, workers)
+
+
+def _shares(spoofed: list[float], weights: list[float], what: str) -> list[float]:
+    share = float(np.average(spoofed, weights=weights))
+    if not 0 < share < 1:
+        raise InputError(f"the {what} of the training set are all {LABELS[share < 0.5]}")
+    return [share, 1 - share]
 
 
 class EvalLoader:

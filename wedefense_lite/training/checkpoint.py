@@ -47,6 +47,21 @@ def load_weights(path: str | Path, module: nn.Module) -> dict:
     return {key: value for key, value in state.items() if key != "model"}
 
 
+def load_part(path: str | Path, system: nn.Module, name: str) -> None:
+    """Load one part of a system, strictly, from a model of a system that has it too.
+
+    Raises:
+        InputError: neither system may lack it, and its weights must be of the same shape.
+    """
+    weights = {
+        key.removeprefix(f"{name}."): value for key, value in load(path)["model"].items() if key.startswith(f"{name}.")
+    }
+    if not (weights and hasattr(system, name)):
+        lacking = path if hasattr(system, name) else "the system of the configuration"
+        raise InputError(f"--{name} {path}: {lacking} has no {name}")
+    fill(getattr(system, name), weights, path)
+
+
 def fill(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
     """Load a state dict into a module, strictly.
 

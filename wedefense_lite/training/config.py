@@ -14,9 +14,10 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
-from wedefense_lite import cli, dataset, frontends, heads, models
+from wedefense_lite import cli, dataset, frontends, heads, models, separation
 from wedefense_lite.dataset.config import DataConfig
 from wedefense_lite.files import InputError
+from wedefense_lite.training import talkers  # noqa: F401, tasks that configurations name
 from wedefense_lite.training.schedules import Schedule
 from wedefense_lite.training.tasks import Task
 
@@ -93,7 +94,7 @@ def import_components() -> None:
 
     This is why a new model or loss is one file, and no list has to be kept.
     """
-    for package in (dataset, frontends, heads, models):
+    for package in (dataset, frontends, heads, models, separation):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
 
@@ -119,8 +120,8 @@ def build(arguments: Namespace) -> Experiment:
         objects = parser.instantiate(sections)
     except ValueError as error:  # what a component refuses, with the layout of jsonargparse around it
         raise InputError(cli.in_one_line(str(error))) from error
-    for name, value in objects.system.frontend.resolved.items():
-        sections[f"system.init_args.frontend.init_args.{name}"] = value
+    for name, value in objects.system.resolved.items():
+        sections[f"system.init_args.{name}"] = value
     return Experiment(objects.system, objects.data, objects.training, parser.dump(sections))
 
 

@@ -1,17 +1,16 @@
 """Scores of a whole list with the system as it stands: what validation and extraction share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from wedefense_lite.cli import progress
 from wedefense_lite.dataset.loader import Batch, EvalLoader
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.models.base import known_loss
 from wedefense_lite.training.distributed import Place, gather
 from wedefense_lite.training.tasks import Task
 
@@ -24,16 +23,23 @@ def autocast(place: Place, precision: str) -> torch.autocast:
     return torch.autocast(place.device.type, dtype=dtype, enabled=dtype is not None)
 
 
+Decided = TypeVar("Decided")
+
+
 def outputs(
-    task: Task, loader: EvalLoader, place: Place, precision: str = "fp32", what: str = "embeddings"
-) -> Iterator[tuple[Batch, Tensor]]:
-    """Batches of this rank's part of a list and their float32 embeddings or logits, in evaluation mode."""
-    function = task.logits if what == "logits" else task.embed
+    task: Task,
+    loader: EvalLoader,
+    place: Place,
+    function: Callable[[Batch], Decided],
+    precision: str = "fp32",
+    what: str = "embeddings",
+) -> Iterator[tuple[Batch, Decided]]:
+    """Batches of this rank's part of a list and what a method of the task gives of each, in evaluation mode."""
     task.eval()
     for batch in progress(loader, len(loader), what, "batch"):
         batch = batch.to(place.device)
         with torch.no_grad(), autocast(place, precision):
-            found = function(batch).float()
+            found = function(batch)
         yield batch, found
 
 
@@ -42,17 +48,16 @@ def validate(task: Task, loader: EvalLoader, place: Place) -> dict[str, float]:
     """Loss and EER over a whole labelled list, split over ranks, the same on all of them.
 
     Returns:
-        ``dev_loss``, the mean loss of the utterances, and ``dev_eer``, a fraction: of utterances, or, where
-        the task decides for frames, of frames, which is the segment EER at their length.
+        ``dev_loss``, the mean loss of the utterances, and, of a task that decides, ``dev_eer``, a fraction: of
+        utterances, or, where the task decides for frames, of frames, which is the segment EER at their length.
 
     Raises:
         InputError: a score that is not finite, by name, or an utterance scored other than once.
     """
     scores, losses = {}, {}
-    for batch, embedding in outputs(task, loader, place, what="validation"):
+    for batch, (loss, logits_NC, labels_N) in outputs(task, loader, place, task.judge, what="validation"):
         targets = task.targets(batch)
-        loss, logits_NC, labels_N = known_loss(task.head, embedding, targets)
-        score_N = logits_NC[:, BONAFIDE].double() - logits_NC[:, SPOOF].double()
+        score_N = logits_NC.double()[:, BONAFIDE] - logits_NC.double()[:, SPOOF]
         counts = (targets >= 0).flatten(1).sum(1) if targets.dim() > 1 else torch.ones_like(targets)
         decided = (column.cpu().split(counts.tolist()) for column in (labels_N, score_N))
         scores.update(zip(batch.keys, zip(*([part.numpy() for part in parts] for parts in decided))))
@@ -67,5 +72,8 @@ def validate(task: Task, loader: EvalLoader, place: Place) -> dict[str, float]:
         if not np.isfinite(score).all():
             raise InputError(f"validation: the score of {key} is {score[~np.isfinite(score)][0]}")
     labels_N, score_N = map(np.concatenate, zip(*scores.values()))
-    eer = SortedScores(bonafide=score_N[labels_N == BONAFIDE], spoof=score_N[labels_N == SPOOF]).eer().value
-    return {"dev_loss": sum(losses[key] for key in sorted(losses)) / len(losses), "dev_eer": float(eer)}
+    results = {"dev_loss": sum(losses[key] for key in sorted(losses)) / len(losses)}
+    if task.head is not None:
+        trials = SortedScores(bonafide=score_N[labels_N == BONAFIDE], spoof=score_N[labels_N == SPOOF])
+        results["dev_eer"] = float(trials.eer().value)
+    return results

@@ -22,17 +22,69 @@ from wedefense_lite.models.base import Embedder, known_loss
 
 
 class Task(nn.Module, ABC):
-    """A system and what it is trained for.
+    """What is trained, and for what.
 
     Attributes:
-        head: turns what :meth:`embed` gives into logits.
-        takes: kind of its model.
+        head: turns what :meth:`embed` gives into logits; None of a task that decides nothing.
         frame_samples: of a task that decides for each frame, the samples of one; else None.
+        talkers: of a task that takes mixtures apart, or decides for each talker of them, how many; else 0.
+        takes_stems: its loss needs the reference stems of mixtures.
     """
 
-    head: Head
-    takes: type[Embedder] = Backbone
+    head: Head | None
     frame_samples: int | None = None
+    talkers: int = 0
+    takes_stems: bool = False
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> Tensor:
+        """What the head needs: a row an utterance, ``BE``, or rows of each, ``BGE``, of its frames or talkers."""
+
+    @abstractmethod
+    def targets(self, batch: Batch) -> Tensor:
+        """Classes by which a system is selected, of utterances, ``B``, or their frames, ``BG``, -1 where unknown."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """``(loss, logits_NC, labels_N)``: the loss to step on, a mean over what has a label."""
+
+    @abstractmethod
+    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`forward`, of whole utterances: the loss, and logits and :meth:`targets` where these are known."""
+
+    def names(self, key: str) -> list[str]:
+        """Ids of what is decided on in an utterance: itself, or its talkers."""
+        return [key]
+
+    @property
+    def resolved(self) -> dict[str, object]:
+        """Options, by their names below ``system.init_args``, that became known when it was built."""
+        return {}
+
+    def load_pretrained(self) -> None:
+        """Fill parts that come with weights of their own; before training, unless a checkpoint is given."""
+
+    def rate_factors(self) -> dict[nn.Parameter, float]:
+        """By what the learning rate of some parameters is multiplied."""
+        return {}
+
+    def parameter_groups(self) -> list[dict]:
+        """What an optimizer takes: trained parameters, and by what their learning rate is multiplied, 1 first."""
+        factors, groups = self.rate_factors(), {1.0: []}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                groups.setdefault(factors.get(parameter, 1.0), []).append(parameter)
+        return [{"params": members, "rate_factor": factor} for factor, members in groups.items()]
+
+
+class Classification(Task):
+    """A front end, a model and a head.
+
+    Attributes:
+        takes: kind of its model.
+    """
+
+    takes: type[Embedder] = Backbone
 
     def __init__(
         self,
@@ -50,25 +102,21 @@ class Task(nn.Module, ABC):
             raise InputError(f"{type(self).__name__} takes a model that is a {self.takes.__name__}, {name} is none")
         self.head = head(self.model.embed_dim)
 
-    @abstractmethod
-    def embed(self, batch: Batch) -> Tensor:
-        """What the head needs: a row an utterance, ``BE``, or a row a frame, ``BGE``."""
+    @property
+    def resolved(self) -> dict[str, object]:
+        return {f"frontend.init_args.{name}": value for name, value in self.frontend.resolved.items()}
 
-    @abstractmethod
+    def load_pretrained(self) -> None:
+        self.frontend.load_pretrained()
+
+    def rate_factors(self) -> dict[nn.Parameter, float]:
+        return self.frontend.rate_factors()
+
     def targets(self, batch: Batch) -> Tensor:
-        """Class of each row of :meth:`embed`, ``B`` or ``BG``, -1 where unknown."""
+        return batch.labels_B
 
-    @abstractmethod
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """``(loss, logits_NC, labels_N)``: the loss to step on, a mean over what has a label."""
-
-    def parameter_groups(self) -> list[dict]:
-        """What an optimizer takes: trained parameters, and by what their learning rate is multiplied, 1 first."""
-        factors, groups = self.frontend.rate_factors(), {1.0: []}
-        for parameter in self.parameters():
-            if parameter.requires_grad:
-                groups.setdefault(factors.get(parameter, 1.0), []).append(parameter)
-        return [{"params": members, "rate_factor": factor} for factor, members in groups.items()]
+    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        return known_loss(self.head, self.embed(batch), self.targets(batch))
 
     def logits(self, batch: Batch) -> Tensor:
         """``BC`` or ``BGC``."""
@@ -85,7 +133,7 @@ class Task(nn.Module, ABC):
         return frames_BFD, frame_lengths_B
 
 
-class Detection(Task):
+class Detection(Classification):
     """One decision an utterance: is it bona fide?
 
     Args:
@@ -99,16 +147,13 @@ class Detection(Task):
         """``embedding_BE`` of a batch."""
         return self.model(*self._frames(batch))
 
-    def targets(self, batch: Batch) -> Tensor:
-        return batch.labels_B
-
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         embedding_BE, model_loss = self.model.embed_with_loss(*self._frames(batch), batch.labels_B)
         loss, logits_BC = self.head.loss(embedding_BE, batch.labels_B)
         return loss + model_loss, logits_BC, batch.labels_B
 
 
-class Localization(Task):
+class Localization(Classification):
     """A decision for each frame: is all of it bona fide?
 
     A frame is what the model makes an embedding of, 20 ms where it takes two of 10 ms; it is spoof if any of its

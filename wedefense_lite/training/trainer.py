@@ -73,8 +73,10 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=self.config.precision == "fp16")
         # Buffers are averaged before every save instead of copied from rank 0 at every step.
         self.wrapped = DistributedDataParallel(self.task, broadcast_buffers=False) if place.world > 1 else self.task
-        self.class_prior = self.task.head.seen_prior(train_loader.class_prior)
-        logging.info("class prior that the loss sees: spoof %.4f, bona fide %.4f", *self.class_prior)
+        self.class_prior = train_loader.class_prior
+        if self.task.head is not None:
+            self.class_prior = self.task.head.seen_prior(self.class_prior)
+            logging.info("class prior that the loss sees: spoof %.4f, bona fide %.4f", *self.class_prior)
         listed = [f"{row.key} {row.label} {row.samples}" for row in train_loader.index]
         sources = [augment.source for augment in train_loader.config.augment]
         self.list_hash = hashlib.sha256("\n".join(listed + sources).encode()).hexdigest()
@@ -141,7 +143,8 @@ class Trainer:
         loss, correct, seen = total(self.place, self.sums).tolist()
         last_rate = self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.updates - 1)
         row = {"epoch": self.epoch, "step": self.updates, "lr": last_rate}
-        return row | {"train_loss": loss / seen, "train_accuracy": correct / seen}
+        decided = {} if self.task.head is None else {"train_accuracy": correct / seen}
+        return row | {"train_loss": loss / seen} | decided
 
     def _train_step(self, batch: Batch) -> tuple[Tensor, str]:
         """One batch forward and back; whether its loss was finite, and its name."""
@@ -161,7 +164,7 @@ class Trainer:
         if is_update:
             self._update()
         size = len(batch.keys)
-        correct = size * (logits_NC.argmax(1) == labels_N).double().mean()
+        correct = size * (logits_NC.argmax(1) == labels_N).double().sum() / max(1, len(labels_N))
         self.sums += torch.stack([loss.detach() * size, correct, loss.new_tensor(size)]).double()
         return loss.detach().isfinite(), name
 
@@ -185,8 +188,8 @@ class Trainer:
     def _end_epoch(self, row: dict) -> None:
         self.history.append(row)
         is_better = False
-        if "dev_eer" in row:
-            result = [row["dev_eer"], row["dev_loss"]]
+        if "dev_loss" in row:
+            result = [row.get("dev_eer", 0.0), row["dev_loss"]]
             is_better = self.best is None or result < self.best
             self.best = result if is_better else self.best
             self.bad_validations = 0 if is_better else self.bad_validations + 1

@@ -1,0 +1,51 @@
+"""SI-SDR, and which stream is of which talker."""
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+# Energy, over that of the reference and the stream together, at which what is left counts as nothing: 80 dB.
+FLOOR = 1e-8
+
+
+def pairwise_si_sdr(streams_BKT: Tensor, stems_BST: Tensor) -> Tensor:
+    """Scale-invariant signal-to-distortion ratio of each stream against each stem, ``BKS``, in dB.
+
+    Le Roux et al., "SDR - half-baked or well done?" (ICASSP 2019), means removed. It is at most 80 dB and at least
+    -80 dB, which is what a silent stream has against any stem, and any stream against a silent stem.
+    """
+    streams_BKT, stems_BST = (wav.double() - wav.double().mean(-1, keepdim=True) for wav in (streams_BKT, stems_BST))
+    stem_B1S = stems_BST.square().sum(-1)[:, None]
+    stream_BK1 = streams_BKT.square().sum(-1)[..., None]
+    product_BKS = streams_BKT @ stems_BST.transpose(1, 2)
+    tiny = torch.finfo(torch.float32).tiny
+    # The share of the stream's energy that the stem explains; the rest is distortion.
+    share_BKS = (product_BKS.square() / (stem_B1S * stream_BK1).clamp(min=tiny)).clamp(max=1)
+    return (10 * ((share_BKS + FLOOR) / (1 - share_BKS + FLOOR)).log10()).float()
+
+
+def best_sources(score_BKS: Tensor) -> Tensor:
+    """Source of each stream, one to one, with the highest sum of scores, ``BK``."""
+    scores = score_BKS.detach().cpu().double().numpy()
+    found = [linear_sum_assignment(score_KS, maximize=True)[1] for score_KS in scores]
+    return torch.tensor(np.array(found), device=score_BKS.device)
+
+
+def pit_si_sdr_loss(streams_BKT: Tensor, stems_BKT: Tensor, lengths_B: Tensor) -> Tensor:
+    """Negative mean SI-SDR in dB at the assignment of streams to stems for which it is least.
+
+    Kolbaek et al., "Multitalker speech separation with utterance-level permutation invariant training" (2017). A
+    stem that is silent, as of a talker who says nothing in a crop, has no SI-SDR and is left out of the mean.
+
+    Args:
+        streams_BKT: what a separator made.
+        stems_BKT: references.
+        lengths_B: samples of each mixture that are not padding.
+    """
+    valid_BT = torch.arange(stems_BKT.shape[2], device=stems_BKT.device) < lengths_B[:, None]
+    si_sdr_BKS = pairwise_si_sdr(streams_BKT * valid_BT[:, None], stems_BKT)
+    sources_BK = best_sources(si_sdr_BKS)
+    speaks_BK = stems_BKT.square().sum(-1).gather(1, sources_BK) > 0
+    chosen_BK = si_sdr_BKS.gather(2, sources_BK[..., None])[..., 0]
+    return -(chosen_BK * speaks_BK).sum() / speaks_BK.sum().clamp(min=1)

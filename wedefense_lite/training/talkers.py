@@ -1,0 +1,173 @@
+"""Tasks for mixtures of talkers: separating them, and deciding for each of them."""
+
+from itertools import chain
+
+import torch
+from jsonargparse.typing import NonNegativeFloat
+from torch import Tensor, nn
+
+from wedefense_lite.dataset.audio import few
+from wedefense_lite.dataset.loader import Batch
+from wedefense_lite.files import InputError
+from wedefense_lite.labels import BONAFIDE, SPOOF
+from wedefense_lite.models.base import known_loss
+from wedefense_lite.separation.base import Separator
+from wedefense_lite.separation.sisdr import best_sources, pairwise_si_sdr, pit_si_sdr_loss
+from wedefense_lite.training.tasks import Classification, Task
+
+
+class Separation(Task):
+    """A separator, trained on mixtures whose stems are known; selected by the loss on dev.
+
+    The loss is the negative mean SI-SDR at the assignment of streams to talkers that makes it least.
+
+    Args:
+        separator: mixtures to talkers.
+    """
+
+    head = None
+    takes_stems = True
+
+    def __init__(self, separator: Separator):
+        super().__init__()
+        self.separator, self.talkers = separator, separator.talkers
+
+    def embed(self, batch: Batch) -> Tensor:
+        """``streams_BKT``."""
+        return self.separator(batch.wav_BT)
+
+    def targets(self, batch: Batch) -> Tensor:
+        return torch.full_like(batch.labels_B[:, None], -1)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        _check_talkers(batch, self.talkers)
+        loss = pit_si_sdr_loss(self.embed(batch), batch.stems_BKT, batch.lengths_B)
+        return loss, loss.new_zeros(0, 2), batch.labels_B[:0]
+
+    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        return self(batch)
+
+
+class TalkerTask(Classification):
+    """A decision for each talker of a mixture. It is selected by that on the mixture: is any talker spoofed?"""
+
+    def names(self, key: str) -> list[str]:
+        return [f"{key}-{talker}" for talker in range(1, self.talkers + 1)]
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        return self.judge(batch)
+
+    def _talker_loss(self, embedding_BKE: Tensor, batch: Batch, sources_BK: Tensor | None = None) -> Tensor:
+        """The head's loss, where stream k is of a known source, or else at the assignment that fits best."""
+        _check_talkers(batch, self.talkers)
+        if sources_BK is None:
+            with torch.no_grad():
+                logits_BKC = self.head(embedding_BKE.flatten(0, 1)).unflatten(0, embedding_BKE.shape[:2])
+                score_BKC = logits_BKC.float().log_softmax(2)
+                labels_BKS = batch.talkers_BK[:, None].expand(-1, self.talkers, -1)
+                sources_BK = best_sources(score_BKC.gather(2, labels_BKS))
+        return known_loss(self.head, embedding_BKE, batch.talkers_BK.gather(1, sources_BK))[0]
+
+
+class SeparatedTalkers(TalkerTask):
+    """A separator, and a detector that judges each of its streams.
+
+    Streams are given the labels of the talkers they are of by SI-SDR. With a frozen separator it is the same as
+    training a detector on separated talkers, which is cheaper (``bin/separate.py``, once); trained together, the
+    loss is that of detection plus ``separation_weight`` times that of separation.
+
+    Args:
+        frontend: waveform to frames.
+        model: frames to an embedding; built for the front end's frame dimension.
+        head: embedding to logits and loss; built for the model's embedding size.
+        separator: mixtures to talkers, at the front end's sample rate.
+        joint: train the separator too.
+        separation_weight: of the negative mean SI-SDR in dB, in the loss of joint training.
+        spec_augment: masks on the frames in training.
+    """
+
+    takes_stems = True
+
+    def __init__(
+        self, *parts, separator: Separator, joint: bool = False, separation_weight: NonNegativeFloat = 0.02, **options
+    ):
+        super().__init__(*parts, **options)
+        if separator.sample_rate != self.frontend.sample_rate:
+            rates = f"{separator.sample_rate} Hz, its front end at {self.frontend.sample_rate} Hz"
+            raise InputError(f"the separator works at {rates}: separate first, with bin/separate.py")
+        self.talkers, self.joint, self.separation_weight = separator.talkers, joint, separation_weight
+        self.separator = separator.requires_grad_(joint)
+
+    def train(self, mode: bool = True) -> "SeparatedTalkers":
+        super().train(mode)
+        self.separator.train(mode and self.joint)
+        return self
+
+    def embed(self, batch: Batch) -> Tensor:
+        """``embedding_BKE``, a row for each stream."""
+        return self._judged(self._streams(batch), batch)
+
+    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, and for each mixture the logits of the stream that sounds most spoofed, and its label."""
+        streams_BKT = self._streams(batch)
+        embedding_BKE = self._judged(streams_BKT, batch)
+        sources_BK = best_sources(pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT))
+        loss = self._talker_loss(embedding_BKE, batch, sources_BK)
+        if self.joint:
+            loss = loss + self.separation_weight * pit_si_sdr_loss(streams_BKT, batch.stems_BKT, batch.lengths_B)
+        logits_BKC = self.head(embedding_BKE.flatten(0, 1)).unflatten(0, embedding_BKE.shape[:2])
+        lowest_B = (logits_BKC[..., BONAFIDE] - logits_BKC[..., SPOOF]).argmin(1)
+        return loss, logits_BKC[torch.arange(len(lowest_B)), lowest_B], batch.labels_B
+
+    def _streams(self, batch: Batch) -> Tensor:
+        with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
+            return self.separator(batch.wav_BT)
+
+    def _judged(self, streams_BKT: Tensor, batch: Batch) -> Tensor:
+        keys = list(chain.from_iterable(map(self.names, batch.keys)))
+        lengths_N = batch.lengths_B.repeat_interleave(self.talkers)
+        each = batch._replace(keys=keys, wav_BT=streams_BKT.flatten(0, 1), lengths_B=lengths_N)
+        return self.model(*self._frames(each)).unflatten(0, streams_BKT.shape[:2])
+
+
+class DirectTalkers(TalkerTask):
+    """One encoder of the mixture, an output for each talker, and one for the mixture: is any talker spoofed?
+
+    Nothing is separated, so nothing says which talker an output is of; the loss takes the assignment that fits
+    best (Yu et al., "Permutation invariant training", ICASSP 2017, here of labels). The output for the mixture is
+    row 0, ``<mixture>-0``; it comes first in a mean of equal parts.
+
+    Args:
+        frontend: waveform to frames.
+        model: frames to an embedding; built for the front end's frame dimension.
+        head: embedding to logits and loss; built for the model's embedding size, and shared by all outputs.
+        talkers: of a mixture.
+        spec_augment: masks on the frames in training.
+    """
+
+    def __init__(self, *parts, talkers: int = 2, **options):
+        super().__init__(*parts, **options)
+        self.talkers = talkers
+        self.outputs = nn.Linear(self.model.embed_dim, (talkers + 1) * self.model.embed_dim)
+
+    def names(self, key: str) -> list[str]:
+        return [f"{key}-0", *super().names(key)]
+
+    def embed(self, batch: Batch) -> Tensor:
+        """``embedding_BGE``: of the mixture, then of each talker."""
+        return self.outputs(self.model(*self._frames(batch))).unflatten(1, (self.talkers + 1, -1))
+
+    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, and logits and labels of the mixtures."""
+        embedding_BGE = self.embed(batch)
+        mixture_loss, logits_BC = self.head.loss(embedding_BGE[:, 0], batch.labels_B)
+        return (mixture_loss + self._talker_loss(embedding_BGE[:, 1:], batch)) / 2, logits_BC, batch.labels_B
+
+
+def _check_talkers(batch: Batch, talkers: int) -> None:
+    """Refuse mixtures of another number of talkers than the outputs of a system."""
+    if batch.talkers_BK is None:
+        raise InputError("mixtures need the list of their stems: --train_stems and --val_stems")
+    counts = (batch.talkers_BK >= 0).sum(1).tolist()
+    if wrong := [f"{key} ({count})" for key, count in zip(batch.keys, counts) if count != talkers]:
+        raise InputError(f"mixtures of another number of talkers than {talkers}: {few(wrong)}")
