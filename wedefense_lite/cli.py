@@ -1,6 +1,7 @@
 """What every entry point shares: options from a function's signature, one-line errors, progress."""
 
 import inspect
+import json
 import logging
 import os
 import re
@@ -51,7 +52,8 @@ def run(function: Callable, positional: bool = False) -> None:
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
     options = inspect.signature(function).parameters.values()
     flags = {f"--{option.name}" for option in options if option.annotation is bool}
-    arguments = parser.parse_args(_bare_flags(sys.argv[1:], flags))
+    several = {f"--{option.name}" for option in options if re.search(r"\b(list|tuple)\[", str(option.annotation))}
+    arguments = parser.parse_args(_bare_flags(_joined(sys.argv[1:], several), flags))
     with one_line_errors(parser.prog):
         function(**parser.instantiate(arguments).as_dict())
 
@@ -62,6 +64,17 @@ def _bare_flags(words: list[str], flags: set[str]) -> list[str]:
         f"{word}=true" if word in flags and after.lower() not in ("true", "false") else word
         for word, after in zip(words, [*words[1:], ""])
     ]
+
+
+def _joined(words: list[str], several: set[str]) -> list[str]:
+    """Let ``--option one two`` stand for ``--option '["one", "two"]'``."""
+    words, end = words.copy(), len(words)
+    for place in reversed([place for place, word in enumerate(words) if word.startswith("--")]):
+        values = words[place + 1 : end]
+        if words[place] in several and values and not values[0].startswith("["):
+            words[place:end] = [f"{words[place]}={json.dumps(values)}"]
+        end = place
+    return words
 
 
 class one_line_errors:
