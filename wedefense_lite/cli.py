@@ -52,8 +52,8 @@ def run(function: Callable, positional: bool = False) -> None:
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
     options = inspect.signature(function).parameters.values()
     flags = {f"--{option.name}" for option in options if option.annotation is bool}
-    several = {f"--{option.name}" for option in options if re.search(r"\b(list|tuple)\[", str(option.annotation))}
-    arguments = parser.parse_args(_bare_flags(_joined(sys.argv[1:], several), flags))
+    words = sys.argv[1:] if positional else _joined(sys.argv[1:])
+    arguments = parser.parse_args(_bare_flags(words, flags))
     with one_line_errors(parser.prog):
         function(**parser.instantiate(arguments).as_dict())
 
@@ -66,15 +66,13 @@ def _bare_flags(words: list[str], flags: set[str]) -> list[str]:
     ]
 
 
-def _joined(words: list[str], several: set[str]) -> list[str]:
+def _joined(words: list[str]) -> list[str]:
     """Let ``--option one two`` stand for ``--option '["one", "two"]'``."""
-    words, end = words.copy(), len(words)
-    for place in reversed([place for place, word in enumerate(words) if word.startswith("--")]):
-        values = words[place + 1 : end]
-        if words[place] in several and values and not values[0].startswith("["):
-            words[place:end] = [f"{words[place]}={json.dumps(values)}"]
-        end = place
-    return words
+    starts = [place for place, word in enumerate(words) if word.startswith("--")]
+    options = [words[start:end] for start, end in zip([0, *starts], [*starts, len(words)])]
+    return [
+        word for first, *rest in filter(None, options) for word in (first, *([json.dumps(rest)] if rest[1:] else rest))
+    ]
 
 
 class one_line_errors:
