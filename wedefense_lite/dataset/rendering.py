@@ -141,8 +141,10 @@ def active_power(wav: np.ndarray, sample_rate: int) -> float:
 
 def _level_difference(stems_KT: np.ndarray, sample_rate: int) -> float | None:
     """Loudest minus softest talker while they talk, in dB; None where one is silent."""
-    powers = [active_power(stem_T, sample_rate) for stem_T in stems_KT]
-    return round(float(10 * np.log10(max(powers) / min(powers))), 4) if min(powers) else None
+    if not stems_KT.any(axis=1).all():
+        return None
+    powers = [active_power(np.trim_zeros(stem_T), sample_rate) for stem_T in stems_KT]
+    return float(10 * np.log10(max(powers) / min(powers)))
 
 
 def _encoded(key: str, wav: np.ndarray, sample_rate: int, label: str) -> Utterance:
