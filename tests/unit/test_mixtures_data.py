@@ -370,6 +370,7 @@ def test_a_corpus_that_lacks_what_mixtures_need(monkeypatch, capsys, tmp_path, c
     run(monkeypatch, simulate_mixtures, "--data_dir", corpus, other, "--plan", tmp_path / "both.tsv")
     used = {talker.source for mixture in read_plan(tmp_path / "both.tsv") for talker in mixture.talkers}
     assert len(used) == 16
+    assert "which stay as they are" in said(corpus, options=("--out_dir", corpus))
     exclude = "--exclude", tmp_path / "both.tsv"
     assert "no spoof utterance is there" in said(corpus, options=(*exclude, "--shares", 1, 0, 0))
     for name in ("utt2spk", "spk2utt"):

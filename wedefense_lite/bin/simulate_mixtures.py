@@ -13,7 +13,7 @@ from wedefense_lite import cli
 from wedefense_lite.dataset.audio import Utterance, measured
 from wedefense_lite.dataset.mixtures import PRESETS, Planner, Recipe, read_plan, read_sources, write_plan
 from wedefense_lite.dataset.rendering import render
-from wedefense_lite.files import read_table
+from wedefense_lite.files import InputError, read_table
 
 
 def simulate_mixtures(
@@ -48,13 +48,15 @@ def simulate_mixtures(
         nj: processes that render; 0 for one on each core.
     """
     exclude, data_dir = ([paths] if isinstance(paths, str) else paths for paths in (exclude, data_dir))
+    if out_dir and Path(out_dir).resolve() in {Path(folder).resolve() for folder in data_dir}:
+        raise InputError(f"--out_dir {out_dir}: is one of the data directories, which stay as they are")
     recipe = Recipe(**changes).over(PRESETS[preset])
     sources = read_sources(data_dir, Recipe() if render_only else recipe, () if render_only else exclude)
     tables = ((path and read_table(path) or {}).items() for path in (reverb_data, noise_data))
     rirs, noises = ([Utterance(*row) for row in table] for table in tables)
     if not render_only:
         seconds = {row.key: row.samples / sample_rate for row in noises and measured(noises, sample_rate)}
-        planner = Planner(sources, recipe, np.random.default_rng(seed), [row.key for row in rirs], seconds)
+        planner = Planner(sources, recipe, np.random.default_rng([seed]), [row.key for row in rirs], seconds)
         name = re.sub(r"[^A-Za-z0-9]", "_", Path(data_dir[0]).resolve().name)
         write_plan(plan, planner.plan(f"mix_{name}", num_mixtures))
         logging.info("planned %d mixtures in %s", num_mixtures, plan)

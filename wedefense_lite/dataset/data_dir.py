@@ -104,10 +104,13 @@ def write_data_dirs(
 
 
 def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
-    """Write tables with a line an utterance, ``utt2lab`` among them, and the files that follow from these."""
+    """Write tables with a line an utterance, ``utt2lab`` among them, and the files that follow from these; no earlier
+    ones of speakers and attacks stay."""
     ordered = {file: {key: table[key] for key in sorted(table, key=str.encode)} for file, table in tables.items()}
     ordered |= _derived(ordered["utt2lab"], ordered.get("utt2spk", {}))
     write_lines(folder / KEY_FILE, map("\t".join, ordered.pop(KEY_FILE).items()))
+    for earlier in {"utt2spk", "spk2utt", "utt2attack"} - {file for file in ordered if ordered[file]}:
+        (folder / earlier).unlink(missing_ok=True)
     for file, table in ordered.items():
         if table:
             write_table(folder / file, table)

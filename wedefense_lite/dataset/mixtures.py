@@ -31,6 +31,7 @@ HEARD = 0.1  # seconds for which each talker talks at least, or a mixture's labe
 TRIES = 1000  # draws of a mixture's sources, among which one must be possible
 STEPS = 10000  # between taking turns and beginning together
 METADATA = "mixture file1 label1 file2 label2 mixed_label"
+SOURCE_TABLES = ("wav.scp", "utt2dur", "utt2spk", "utt2attack")
 OPTIONAL = ("level", "rir", "noise", "snr", "noise_offset")
 LIMITS = {"talkers": (2, 5), "delay": (0, inf), "overlap": (0, 1), "gain": (0, inf)}
 LIMITS |= dict.fromkeys(("level_db", "snr_db"), (-inf, inf))
@@ -147,8 +148,7 @@ def read_sources(data_dirs: Iterable[str], recipe: Recipe, exclude: Iterable[str
         InputError: a directory is not valid or lacks what the recipe needs, or an utterance is in two of them.
     """
     used = {talker.source for plan in exclude for mixture in read_plan(plan) for talker in mixture.talkers}
-    needed = {"wav.scp": True, "utt2dur": True, "utt2spk": recipe.different_speakers}
-    needed["utt2attack"] = recipe.balanced_attacks
+    needed = dict(zip(SOURCE_TABLES, (True, True, recipe.different_speakers, recipe.balanced_attacks)))
     sources = []
     for folder in data_dirs:
         tables = check_data_dir(folder)
@@ -345,10 +345,9 @@ def _consistent(path: str | Path, mixture: Mixture) -> Mixture:
     name = "".join("SB"[LABELS.index(label)] if label in LABELS else "?" for label in labels)
     numbers = [mixture.seconds, *(cell for one in mixture.talkers for cell in (one.offset, one.gain))]
     numbers += [mixture.snr, mixture.noise_offset] if mixture.noise else []
+    where = f"{path}: {mixture.mixture}"
     if len(name) < 2 or name != mixture.label or None in numbers:
-        raise InputError(
-            f"{path}: {mixture.mixture}: {mixture.label} of talkers that are {labels}, or numbers are missing"
-        )
+        raise InputError(f"{where}: {mixture.label} of talkers that are {labels}, or numbers are missing")
     if not all(0 <= one.offset < mixture.seconds < inf for one in mixture.talkers):
-        raise InputError(f"{path}: {mixture.mixture}: talkers must begin in the {mixture.seconds} s that it lasts")
+        raise InputError(f"{where}: talkers must begin in the {mixture.seconds} s that it lasts")
     return mixture
