@@ -1,6 +1,7 @@
 """What every entry point shares: options from a function's signature, one-line errors, progress."""
 
 import inspect
+import json
 import logging
 import os
 import re
@@ -51,7 +52,8 @@ def run(function: Callable, positional: bool = False) -> None:
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
     options = inspect.signature(function).parameters.values()
     flags = {f"--{option.name}" for option in options if option.annotation is bool}
-    arguments = parser.parse_args(_bare_flags(sys.argv[1:], flags))
+    words = sys.argv[1:] if positional else _joined(sys.argv[1:])
+    arguments = parser.parse_args(_bare_flags(words, flags))
     with one_line_errors(parser.prog):
         function(**parser.instantiate(arguments).as_dict())
 
@@ -61,6 +63,15 @@ def _bare_flags(words: list[str], flags: set[str]) -> list[str]:
     return [
         f"{word}=true" if word in flags and after.lower() not in ("true", "false") else word
         for word, after in zip(words, [*words[1:], ""])
+    ]
+
+
+def _joined(words: list[str]) -> list[str]:
+    """Let ``--option one two`` stand for ``--option '["one", "two"]'``."""
+    starts = [place for place, word in enumerate(words) if word.startswith("--")]
+    options = [words[start:end] for start, end in zip([0, *starts], [*starts, len(words)])]
+    return [
+        word for first, *rest in filter(None, options) for word in (first, *([json.dumps(rest)] if rest[1:] else rest))
     ]
 
 

@@ -93,6 +93,10 @@ class Reverberation(FromFiles):
         self.max_seconds = max_seconds
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        response = self.draw("", round(self.max_seconds * self.sample_rate), rng, anywhere=False)
-        direct = np.abs(response).argmax()
-        return with_power(oaconvolve(wav, response)[direct : direct + len(wav)], power(wav))
+        return reverberant(wav, self.draw("", round(self.max_seconds * self.sample_rate), rng, anywhere=False))
+
+
+def reverberant(wav: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """``wav`` (``T`` samples) through a room impulse response; direct path, length and mean power stay."""
+    direct = np.abs(response).argmax()
+    return with_power(oaconvolve(wav, response)[direct : direct + len(wav)], power(wav))

@@ -2,7 +2,8 @@
 
 All files are sorted as ``LC_ALL=C`` sorts. ``wav.scp utt2lab utt2dur utt2spk utt2attack`` have a line
 an utterance; ``lab2utt spk2utt lab2num_utts cm_key_file.txt`` follow from these. Where a corpus says
-more of its utterances, ``meta.tsv`` has it, a table with a header.
+more of its utterances, ``meta.tsv`` has it, a table with a header; of its speakers, ``spk2gender``, ``f`` or
+``m``. Audio that is in shards only has a ``shard.list`` in the place of ``wav.scp``.
 """
 
 import logging
@@ -15,13 +16,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from wedefense_lite.dataset.audio import Utterance, few, measured
-from wedefense_lite.dataset.index import check_keys
+from wedefense_lite.dataset.index import check_keys, read_index
 from wedefense_lite.files import InputError, read_labels, read_table, write_lines, write_table
 from wedefense_lite.labels import BONAFIDE, LABELS
 
 NO_ATTACK = "-"
 COLUMNS = {"wav.scp": "wav", "utt2lab": "label", "utt2spk": "speaker", "utt2attack": "attack"}
-KEY_FILE, META_FILE = "cm_key_file.txt", "meta.tsv"
+KEY_FILE, META_FILE, SHARD_LIST = "cm_key_file.txt", "meta.tsv", "shard.list"
 
 
 class Trial(NamedTuple):
@@ -94,10 +95,7 @@ def write_data_dirs(
         rows = sorted(trials, key=lambda trial: trial.key.encode())
         tables = {file: {row.key: getattr(row, column) for row in rows} for file, column in COLUMNS.items()}
         tables["utt2dur"] = {row.key: seconds[row.key] for row in rows}
-        tables |= _derived(tables["utt2lab"], tables["utt2spk"])
-        write_lines(Path(data_dir, name, KEY_FILE), map("\t".join, tables.pop(KEY_FILE).items()))
-        for file, table in tables.items():
-            write_table(Path(data_dir, name, file), table)
+        write_tables(Path(data_dir, name), tables)
         if rows and rows[0].meta:
             header = "\t".join(["filename", *rows[0].meta])
             lines = ("\t".join([row.key, *row.meta.values()]) for row in rows)
@@ -105,8 +103,21 @@ def write_data_dirs(
         logging.info("wrote %s: %s", Path(data_dir, name), dict(Counter(tables["utt2lab"].values())))
 
 
+def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
+    """Write tables with a line an utterance, ``utt2lab`` among them, and the files that follow from these; no earlier
+    ones of speakers and attacks stay."""
+    ordered = {file: {key: table[key] for key in sorted(table, key=str.encode)} for file, table in tables.items()}
+    ordered |= _derived(ordered["utt2lab"], ordered.get("utt2spk", {}))
+    write_lines(folder / KEY_FILE, map("\t".join, ordered.pop(KEY_FILE).items()))
+    for earlier in {"utt2spk", "spk2utt", "utt2attack"} - {file for file in ordered if ordered[file]}:
+        (folder / earlier).unlink(missing_ok=True)
+    for file, table in ordered.items():
+        if table:
+            write_table(folder / file, table)
+
+
 def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
-    """Check a data directory; only ``wav.scp`` and ``utt2lab`` have to be there.
+    """Check a data directory; only ``utt2lab`` and ``wav.scp``, or ``shard.list``, have to be there.
 
     Returns:
         the tables with a line an utterance, by file name.
@@ -115,9 +126,13 @@ def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
         InputError: the first thing that is wrong; names the file.
     """
     folder = Path(folder)
-    there = [name for name in ("utt2dur", "utt2spk", "utt2attack") if (folder / name).exists()]
-    tables = {name: read_table(folder / name) for name in ["wav.scp", *there]}
+    there = [name for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack") if (folder / name).exists()]
+    tables = {name: read_table(folder / name) for name in there}
     tables["utt2lab"] = labels = read_labels(folder / "utt2lab")
+    if "wav.scp" not in there:
+        if not (folder / SHARD_LIST).exists():
+            raise InputError(f"{folder}: neither wav.scp nor {SHARD_LIST} is there")
+        read_index(str(folder / SHARD_LIST), "shard", labels)
     for name, table in tables.items():
         check_keys(folder / name, table, labels)
         if list(table) != sorted(table, key=str.encode):

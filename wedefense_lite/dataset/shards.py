@@ -12,8 +12,9 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -101,23 +102,30 @@ def read_shard(path: str) -> list[Utterance]:
 def pack(
     rows: list[Utterance], folder: Path, shard_list: Path, prefix="shards", num_utts_per_shard=1000, num_threads=8
 ) -> None:
-    """Pack utterances into ``folder/<prefix>_%09d.tar`` and write their list.
-
-    All is written into a hidden folder first. Then the earlier list goes, earlier shards of this
-    prefix are replaced, and the new list comes last, so that a list that exists is true.
+    """Pack utterances into the shards of :func:`new_shards`.
 
     Args:
         rows: labelled utterances in the order of packing.
     """
     parts = [rows[start : start + num_utts_per_shard] for start in range(0, len(rows), num_utts_per_shard)]
-    names = [f"{prefix}_{number:09d}.tar" for number in range(len(parts))]
+    with new_shards(folder, shard_list, len(parts), prefix) as paths, ThreadPoolExecutor(num_threads) as pool:
+        list(cli.progress(pool.map(_write, paths, parts), len(parts), "packing", unit="shard"))
+
+
+@contextmanager
+def new_shards(folder: Path, shard_list: Path, count: int, prefix="shards") -> Iterator[list[Path]]:
+    """Paths at which a block writes ``count`` shards, ``folder/<prefix>_%09d.tar`` once it ends; and their list.
+
+    The paths are in a hidden folder. Then the earlier list goes, earlier shards of this prefix are
+    replaced, and the new list comes last, so that a list that exists is true. After an error all
+    that was there stays.
+    """
+    names = [f"{prefix}_{number:09d}.tar" for number in range(count)]
     new = folder / f".{prefix}.new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        with ThreadPoolExecutor(num_threads) as pool:
-            made = pool.map(_write, [new / name for name in names], parts)
-            list(cli.progress(made, len(parts), "packing", unit="shard"))
+        yield [new / name for name in names]
         shard_list.unlink(missing_ok=True)
         for old in folder.iterdir():
             if re.fullmatch(rf"{re.escape(prefix)}_\d{{9}}\.tar(\.index)?", old.name):
@@ -130,15 +138,28 @@ def pack(
 
 
 def _write(path: Path, rows: list[Utterance]) -> None:
-    """Write one shard, then read it back for its index. Its bytes depend on its content only."""
+    with shard_writer(path) as add:
+        for row in rows:
+            add(row)
+
+
+@contextmanager
+def shard_writer(path: Path) -> Iterator[Callable[[Utterance], None]]:
+    """Write one shard, a labelled utterance whenever the block adds one, then read it back for its index.
+
+    Its bytes depend on its content only.
+    """
     from webdataset import TarWriter  # brings torch along, which reading an index can do without
 
     options = {"encoder": False, "mtime": 0, "format": "PAX_FORMAT"}
     with atomic_path(path) as new, open(new, "wb") as stream, TarWriter(stream, **options) as tar:
-        for row in rows:
+
+        def add(row: Utterance) -> None:
             data, extension = file_bytes(row), Path(row.path).suffix[1:].lower()
             if extension not in EXTENSIONS:
                 with opened(replace(row, data=data)) as file:
                     extension = file.format.lower()
             tar.write({"__key__": row.key, extension: data, "lab": row.label.encode()})
+
+        yield add
     read_shard(str(path))
