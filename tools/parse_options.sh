@@ -10,20 +10,11 @@ while [ $# -gt 0 ]; do
     --*)
       option_name=${1#--}
       option_name=${option_name//-/_}
-      if [ -z "${!option_name+set}" ]; then
-        echo "$0: error: unknown option $1" >&2
-        exit 2
-      fi
-      if [ $# -lt 2 ]; then
-        echo "$0: error: $1 needs a value" >&2
-        exit 2
-      fi
+      [ -n "${!option_name+set}" ] || refuse "unknown option $1"
+      [ $# -ge 2 ] || refuse "$1 needs a value"
       printf -v "$option_name" %s "$2"
       shift 2
       ;;
-    *)
-      echo "$0: error: unexpected word $1, options are --name value" >&2
-      exit 2
-      ;;
+    *) refuse "unexpected word $1, options are --name value" ;;
   esac
 done

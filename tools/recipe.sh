@@ -5,7 +5,9 @@
 # defaults depend on options, settle(), which is called when these are known. asv_scores is the corpus's
 # file of ASV scores, relative to $corpus_dir, with SET for dev and eval. test_sets are scored, like dev,
 # and calibrated on it. With task=localization, decisions are those of frames, and utterances are scored
-# from these; data directories then have segments.rttm. tools/score.sh is the recipe that trains nothing: it defines fit() as false.
+# from these; data directories then have segments.rttm. With task=talkers, they are those of the talkers of mixtures,
+# whose stems are in a folder of the data directories. evaluate_more(), if it is there, adds to stage 7.
+# tools/score.sh is the recipe that trains nothing: it defines fit() as false.
 refuse() {
   echo "$0: error: $1" >&2
   exit 2
@@ -18,6 +20,7 @@ declare -F fit > /dev/null || fit() { true; }
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}" "${both:=false}"
 . "$root/tools/parse_options.sh"
 locate() { [ "$task" = localization ]; }
+talk() { [ "$task" = talkers ]; }
 ! declare -F settle > /dev/null || settle
 ! fit || : "${config:=$root/conf/resnet18.yaml}"
 : "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "${config:-}" .yaml)}"
@@ -28,7 +31,7 @@ if fit; then
   train_dir=$data_dir/train dev_dir=$data_dir/dev model=$exp_dir/models/avg_model.pt
   sets=(train dev "${sets[@]}") scored=(dev "${scored[@]}")
 fi
-[ -n "$dev_dir" ] || calibrated=()
+[ -n "$dev_dir" ] && ! talk || calibrated=()
 . "$root/conf/cmd.sh"
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -d "$root/.venv" ]; then PATH=$root/.venv/bin:$PATH; fi
 bin=$root/wedefense_lite/bin
@@ -38,9 +41,10 @@ read -ra train_words <<< "${train_options:-}"
 
 [[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
 [[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"
-[[ $task == detection ]] || locate || refuse "--task is detection or localization"
-segments=() output=embeddings
-! locate || segments=(--train_segments "$train_dir/segments.rttm" --val_segments "$dev_dir/segments.rttm") output=logits
+[[ $task == detection ]] || locate || talk || refuse "--task is detection or localization"
+parts=() output=embeddings counted=$train_dir
+! locate || parts=(--train_segments "$train_dir/segments.rttm" --val_segments "$dev_dir/segments.rttm") output=logits
+! talk || parts=(--train_stems "$train_dir/stems/shard.list" --val_stems "$dev_dir/stems/shard.list") counted=$train_dir/stems
 
 # run N NAME: true where stage N is asked for.
 run() {
@@ -58,7 +62,9 @@ fi
 if run 2 "make lists"; then
   for set in "${sets[@]}"; do
     dir=$data_dir/$set
-    if [ "$data_type" = shard ]; then
+    if [ ! -f "$dir/wav.scp" ]; then
+      [ "$data_type" = shard ] || refuse "$dir has shards only: --data_type shard"
+    elif [ "$data_type" = shard ]; then
       $cpu_cmd python "$root/tools/make_shard_list.py" --num_utts_per_shard "$num_utts_per_shard" \
         --num_threads "$num_threads" --prefix shards --shuffle \
         "$dir/wav.scp" "$dir/utt2lab" "$dir/shards" "$(list_of $set)"
@@ -71,7 +77,7 @@ fi
 if fit && run 3 "train"; then
   "${launch[@]}" "$bin/train.py" --config "$config" --exp_dir "$exp_dir" --data_type "$data_type" \
     --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
-    --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" "${segments[@]}" \
+    --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" "${parts[@]}" \
     --seed "$seed" ${num_avg:+--num_avg "$num_avg"} ${checkpoint:+--checkpoint "$checkpoint"} $workers \
     ${noise_data:+--noise_data "$noise_data"} ${reverb_data:+--reverb_data "$reverb_data"} \
     "${train_words[@]}"
@@ -100,7 +106,7 @@ fi
 
 to_llr() {
   $cpu_cmd python "$bin/logits_to_llr.py" --logits_scp_path "$exp_dir/posteriors/$1/logits.scp" \
-    ${train_dir:+--training_counts "$train_dir/lab2num_utts" --train_label "$train_dir/utt2lab"} \
+    ${counted:+--training_counts "$counted/lab2num_utts" --train_label "$counted/utt2lab"} \
     --pi_spoof "$pi_spoof" "${@:2}"
 }
 
@@ -112,7 +118,7 @@ if run 6 "log-likelihood ratios, of test sets also calibrated on dev"; then
   done
 fi
 
-if run 7 "evaluate"; then
+if ! talk && run 7 "evaluate"; then
   for scores in "${scored[@]}" "${calibrated[@]}"; do
     set=${scores%_calibrated}
     meta=$data_dir/$set/meta.tsv
@@ -144,7 +150,11 @@ if locate && run 7 "evaluate where, and decide on segments"; then
   done
 fi
 
-if fit && run 8 "report"; then
+if declare -F evaluate_more > /dev/null && run 7 "evaluate more"; then
+  evaluate_more
+fi
+
+if fit && ! talk && run 8 "report"; then
   $cpu_cmd python "$bin/report.py" --exp_dir "$exp_dir" --data_dir "$data_dir"
   echo "open $exp_dir/report.html"
 fi

@@ -82,9 +82,9 @@ def _render_shard(sample_rate: int, part: list[Mixture], files: Files, mixtures:
     with shard_writer(mixtures) as add_mixture, shard_writer(stems) as add_stem:
         for mixture in part:
             wav_T, stems_KT = rendered(mixture, files, sample_rate)
-            add_mixture(_encoded(mixture.mixture, wav_T, sample_rate, mixture.any_spoof))
+            add_mixture(encoded(mixture.mixture, wav_T, sample_rate, mixture.any_spoof))
             for place, (talker, stem_T) in enumerate(zip(mixture.talkers, stems_KT), 1):
-                add_stem(_encoded(f"{mixture.mixture}-{place}", stem_T, sample_rate, talker.label))
+                add_stem(encoded(f"{mixture.mixture}-{place}", stem_T, sample_rate, talker.label))
             done.append(replace(mixture, level_difference=_level_difference(stems_KT, sample_rate)))
     return done
 
@@ -147,7 +147,7 @@ def _level_difference(stems_KT: np.ndarray, sample_rate: int) -> float | None:
     return float(10 * np.log10(max(powers) / min(powers)))
 
 
-def _encoded(key: str, wav: np.ndarray, sample_rate: int, label: str) -> Utterance:
+def encoded(key: str, wav: np.ndarray, sample_rate: int, label: str) -> Utterance:
     file = io.BytesIO()
     sf.write(file, wav, sample_rate, format="FLAC", subtype="PCM_16")
     return Utterance(key, f"{key}.flac", label=label, data=file.getvalue())

@@ -120,12 +120,11 @@ def new_shards(folder: Path, shard_list: Path, count: int, prefix="shards") -> I
     replaced, and the new list comes last, so that a list that exists is true. After an error all
     that was there stays.
     """
-    names = [f"{prefix}_{number:09d}.tar" for number in range(count)]
-    new = folder / f".{prefix}.new"
+    paths, new = hidden_shards(folder, count, prefix), folder / f".{prefix}.new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        yield [new / name for name in names]
+        yield paths
         shard_list.unlink(missing_ok=True)
         for old in folder.iterdir():
             if re.fullmatch(rf"{re.escape(prefix)}_\d{{9}}\.tar(\.index)?", old.name):
@@ -134,7 +133,12 @@ def new_shards(folder: Path, shard_list: Path, count: int, prefix="shards") -> I
             file.replace(folder / file.name)
     finally:
         shutil.rmtree(new)
-    write_lines(shard_list, [str(folder / name) for name in names])
+    write_lines(shard_list, [str(folder / path.name) for path in paths])
+
+
+def hidden_shards(folder: Path, count: int, prefix="shards") -> list[Path]:
+    """The paths that :func:`new_shards` gives, for processes other than the one that is in its block."""
+    return [folder / f".{prefix}.new" / f"{prefix}_{number:09d}.tar" for number in range(count)]
 
 
 def _write(path: Path, rows: list[Utterance]) -> None:

@@ -1,0 +1,164 @@
+"""Separate mixtures once: the talkers of a list as a data directory, under ``torchrun`` or alone."""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wedefense_lite import cli
+from wedefense_lite.dataset import audio
+from wedefense_lite.dataset.audio import Utterance
+from wedefense_lite.dataset.data_dir import SHARD_LIST, check_data_dir, write_tables
+from wedefense_lite.dataset.index import read_index
+from wedefense_lite.dataset.loader import as_float
+from wedefense_lite.dataset.rendering import encoded
+from wedefense_lite.dataset.shards import hidden_shards, new_shards, shard_writer
+from wedefense_lite.dataset.talkers import with_talkers
+from wedefense_lite.files import InputError, write_lines
+from wedefense_lite.separation import ConvTasNet, Separator
+from wedefense_lite.separation.long import separate as separated
+from wedefense_lite.separation.sepformer import SepFormer
+from wedefense_lite.separation.sisdr import best_sources, pairwise_si_sdr
+from wedefense_lite.training.checkpoint import fill, load, load_weights
+from wedefense_lite.training.config import load_experiment
+from wedefense_lite.training.distributed import barrier, gather, join, leave
+
+PEAK = 0.9  # to which a mixture's streams are brought down, all by one factor, where one would clip
+
+
+class Streams(NamedTuple):
+    """What became of a mixture: the source of each stream, from 0, and SI-SDRs in dB against each source, of each
+    stream and of the mixture itself."""
+
+    mixture: str
+    sources: list[int]
+    sisdr: list[list[float]]
+    sisdr_mixture: list[float]
+
+
+def separate(
+    mixtures_dir: str,
+    out_dir: str,
+    config: str | None = None,
+    model_path: str | None = None,
+    libri2mix: str | None = None,
+    sepformer: str | None = None,
+    chunk_seconds: float = 30.0,
+    overlap_seconds: float = 4.0,
+    sample_rate: int = 16000,
+    mixtures_per_shard: int = 100,
+    gpus: str | None = None,
+) -> None:
+    """Write a data directory of streams ``<mixture>-<stream>``, numbered from 1, in shards, and ``separation.tsv``.
+
+    A stream has the label, speaker and attack of the talker whom SI-SDR says that it is of. ``separation.tsv`` has,
+    for each stream, the number of its source, its SI-SDR against each stem, and that of the mixture, in dB.
+
+    Args:
+        mixtures_dir: what ``bin/simulate_mixtures.py`` wrote: mixtures, and ``stems/``.
+        out_dir: data directory to write.
+        config: exp/X/config.yaml of a trained separator.
+        model_path: its checkpoint.
+        libri2mix: in place of these, weights of torchaudio's CONVTASNET_BASE_LIBRI2MIX, a local file; 8 kHz.
+        sepformer: in place of these, a SepFormer of SpeechBrain, a local folder or a name on the hub.
+        chunk_seconds: longer mixtures are separated in chunks.
+        overlap_seconds: of these.
+        sample_rate: of the mixtures and of what is written, in Hz.
+        mixtures_per_shard: mixtures whose streams make a shard; processes take shards in turn.
+        gpus: devices, as ``0,1`` or ``[0,1]``.
+    """
+    place, out = join(gpus), Path(out_dir)
+    separator = _separator(config, model_path, libri2mix, sepformer).to(place.device).eval()
+    cut = partial(separated, separator, chunk_seconds=chunk_seconds, overlap_seconds=overlap_seconds)
+    if separator.sample_rate < sample_rate:
+        lost = f"{separator.sample_rate / 2:g} to {sample_rate / 2:g} Hz"
+        logging.warning("a separator at %d Hz: streams lack %s, which detectors use", separator.sample_rate, lost)
+    listed = str(Path(mixtures_dir, "stems", SHARD_LIST))
+    index = read_index(str(Path(mixtures_dir, SHARD_LIST)), "shard")
+    index = with_talkers(index, read_index(listed, "shard"), listed, audio=True)
+    for row in index:
+        if len(row.talkers) != separator.talkers:
+            found = f"{row.key} has {len(row.talkers)} talkers"
+            raise InputError(f"{mixtures_dir}: {found}, the separator makes {separator.talkers} streams")
+    parts = [index[start : start + mixtures_per_shard] for start in range(0, len(index), mixtures_per_shard)]
+    with ExitStack() as stack:
+        if place.is_main:
+            stack.enter_context(new_shards(out / "shards", out / SHARD_LIST, len(parts)))
+        barrier(place)
+        own = list(zip(hidden_shards(out / "shards", len(parts)), parts))[place.rank :: place.world]
+        made = (_write_shard(path, part, cut, sample_rate) for path, part in own)
+        found = [row for rows in cli.progress(made, len(own), "separating", unit="shard") for row in rows]
+        found = [row for rows in gather(place, found) for row in rows]
+    if place.is_main:
+        _write_tables(out, found, check_data_dir(Path(mixtures_dir, "stems")))
+    leave()
+
+
+def _separator(config: str | None, model_path: str | None, libri2mix: str | None, sepformer: str | None) -> Separator:
+    if sum(option is not None for option in (config, libri2mix, sepformer)) != 1 or bool(config) != bool(model_path):
+        raise InputError("one separator is needed: --config with --model_path, --libri2mix or --sepformer")
+    if sepformer:
+        return SepFormer(sepformer)
+    if libri2mix:
+        separator = ConvTasNet(sample_rate=8000, activation="relu")
+        fill(separator, load(libri2mix), libri2mix)
+        return separator
+    system = load_experiment(config).system
+    if not hasattr(system, "separator"):
+        raise InputError(f"{config}: its system, {type(system).__name__}, has no separator")
+    load_weights(model_path, system)
+    return system.separator
+
+
+def _write_shard(path: Path, rows: list[Utterance], cut: Callable, sample_rate: int) -> list[Streams]:
+    """Separate the mixtures of a shard and write their streams as another."""
+    done = []
+    with shard_writer(path) as add:
+        for row in rows:
+            streams_KT = cut(as_float(torch.from_numpy(audio.read(row, sample_rate))).numpy(), sample_rate)
+            streams_KT *= PEAK / peak if (peak := np.abs(streams_KT).max()) > 1 else 1
+            samples_KT = np.rint(streams_KT * np.iinfo(np.int16).max).astype(np.int16)
+            found = _compared(row, torch.from_numpy(samples_KT), sample_rate)
+            for stream, (wav_T, source) in enumerate(zip(samples_KT, found.sources), 1):
+                add(encoded(f"{row.key}-{stream}", wav_T, sample_rate, row.talkers[source].label))
+            done.append(found)
+    return done
+
+
+def _compared(row: Utterance, streams_KT: Tensor, sample_rate: int) -> Streams:
+    stems_KT = torch.from_numpy(np.stack([audio.read(stem, sample_rate) for stem in row.talkers]))
+    mixture_1T = torch.from_numpy(audio.read(row, sample_rate))[None]
+    sisdr_KS = pairwise_si_sdr(streams_KT[None], stems_KT[None])[0]
+    mixture_S = pairwise_si_sdr(mixture_1T[None], stems_KT[None])[0, 0]
+    return Streams(row.key, best_sources(sisdr_KS[None])[0].tolist(), sisdr_KS.tolist(), mixture_S.tolist())
+
+
+def _write_tables(out: Path, found: list[Streams], stems: dict[str, dict[str, str]]) -> None:
+    """The tables of a data directory, those of its stems by another name, and ``separation.tsv``."""
+    sources = {
+        f"{one.mixture}-{stream}": f"{one.mixture}-{source + 1}"
+        for one in found
+        for stream, source in enumerate(one.sources, 1)
+    }
+    tables = {name: {key: table[source] for key, source in sources.items()} for name, table in stems.items()}
+    write_tables(out, tables)
+    talkers = range(1, len(found[0].sources) + 1)
+    header = "mixture stream source".split() + [f"sisdr_{k}" for k in talkers] + [f"sisdr_mixture_{k}" for k in talkers]
+    lines, gains = ["\t".join(header)], []
+    for one in sorted(found, key=lambda one: one.mixture):
+        for stream, (source, sisdr_S) in enumerate(zip(one.sources, one.sisdr), 1):
+            numbers = (f"{value:.4f}" for value in (*sisdr_S, *one.sisdr_mixture))
+            lines.append("\t".join([one.mixture, str(stream), str(source + 1), *numbers]))
+            gains.append(sisdr_S[source] - one.sisdr_mixture[source])
+    write_lines(out / "separation.tsv", lines)
+    logging.info("%s: %d mixtures, mean SI-SDR improvement %.2f dB", out, len(found), np.mean(gains))
+
+
+if __name__ == "__main__":
+    cli.run(separate)

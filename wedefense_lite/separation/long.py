@@ -1,0 +1,71 @@
+"""Separation of audio of any length and sample rate."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy.signal import resample_poly
+from torch import Tensor
+
+from wedefense_lite.files import InputError
+from wedefense_lite.separation.base import Separator
+from wedefense_lite.separation.sisdr import best_sources, pairwise_si_sdr
+
+
+def separate(
+    separator: Separator, wav_T: np.ndarray, sample_rate: int, chunk_seconds: float = 30.0, overlap_seconds: float = 4.0
+) -> np.ndarray:
+    """The talkers of a recording, ``KT`` float32, at its own rate and of its own length.
+
+    Longer recordings than a chunk are separated in chunks that overlap. In what two of them share, streams are matched
+    by SI-SDR, and one fades into the other; a talker who is silent there may go on in the stream of another
+    who is too. Digital silence gives silence.
+
+    Args:
+        separator: in evaluation mode; works at its own rate.
+        wav_T: floats in [-1, 1].
+        sample_rate: of the recording, in Hz.
+        chunk_seconds: the longest audio that is separated at once.
+        overlap_seconds: of a chunk with the next one.
+
+    Raises:
+        InputError: chunks that would not move on.
+    """
+    if not 0 < overlap_seconds < chunk_seconds:
+        raise InputError(f"chunks of {chunk_seconds:g} s can't overlap by {overlap_seconds:g} s")
+    if not wav_T.any():
+        return np.zeros((separator.talkers, len(wav_T)), dtype=np.float32)
+    rate = separator.sample_rate
+    wav = torch.from_numpy(_resampled(wav_T, sample_rate, rate, math.ceil(len(wav_T) * rate / sample_rate)))
+    overlap = round(overlap_seconds * rate)
+    made = None
+    for start, chunk_T in _chunks(wav, round(chunk_seconds * rate), overlap):
+        with torch.no_grad():
+            streams_KT = separator(chunk_T[None].to(next(separator.parameters()).device))[0].cpu()
+        made = streams_KT if made is None else _joined(made, streams_KT, made.shape[1] - start)
+    return _resampled(made.numpy(), rate, sample_rate, len(wav_T))
+
+
+def _chunks(wav_T: Tensor, size: int, overlap: int) -> Iterator[tuple[int, Tensor]]:
+    """Chunks and where they start; the last one is whole too, and so overlaps with more."""
+    last = max(0, len(wav_T) - size)
+    for start in [*range(0, last, size - overlap), last]:
+        yield start, wav_T[start : start + size]
+
+
+def _joined(before_KT: Tensor, after_KT: Tensor, shared: int) -> Tensor:
+    """Streams that go on, those of ``after_KT`` in the order of the ones with which they share so many samples."""
+    old_KT, new_KT = before_KT[:, -shared:], after_KT[:, :shared]
+    order_K = best_sources(pairwise_si_sdr(old_KT[None], new_KT[None]))[0]
+    fade_T = torch.linspace(0, 1, shared)
+    between_KT = old_KT * (1 - fade_T) + new_KT[order_K] * fade_T
+    return torch.cat([before_KT[:, :-shared], between_KT, after_KT[order_K, shared:]], 1)
+
+
+def _resampled(wav: np.ndarray, rate: int, wanted: int, samples: int) -> np.ndarray:
+    """Float32 at another rate, cut or filled up with zeros to so many samples."""
+    common = math.gcd(rate, wanted)
+    wav = wav if rate == wanted else resample_poly(wav, wanted // common, rate // common, axis=-1)
+    missing = [(0, 0)] * (wav.ndim - 1) + [(0, max(0, samples - wav.shape[-1]))]
+    return np.pad(wav, missing)[..., :samples].astype(np.float32)

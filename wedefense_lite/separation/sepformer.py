@@ -1,0 +1,37 @@
+"""SepFormer, by SpeechBrain."""
+
+from torch import Tensor
+
+from wedefense_lite.files import InputError
+from wedefense_lite.separation.base import Separator
+
+
+class SepFormer(Separator):
+    """A trained SepFormer (Subakan et al., "Attention is all you need in speech separation", ICASSP 2021).
+
+    It needs SpeechBrain (``pip install 'wedefense_lite[separation]'``), which needs a torchaudio that goes with the
+    installed PyTorch. ``speechbrain/sepformer-libri2mix`` and the like work at 8 kHz; their licence is Apache 2.0.
+
+    Args:
+        source: a local folder with ``hyperparams.yaml`` and the checkpoints that it names, or a name on the hub.
+
+    Raises:
+        InputError: SpeechBrain or the model is not there.
+    """
+
+    def __init__(self, source: str):
+        super().__init__()
+        try:
+            from speechbrain.inference.separation import SepformerSeparation
+        except (ImportError, OSError, RuntimeError) as error:
+            wanted = "pip install 'wedefense_lite[separation]', and a torchaudio made for this PyTorch"
+            raise InputError(f"SepFormer needs SpeechBrain: {wanted}; importing it: {error}") from error
+        try:
+            self.model = SepformerSeparation.from_hparams(source=source)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{source}: no SepFormer of SpeechBrain: {error}") from error
+        self.sample_rate = int(self.model.hparams.sample_rate)
+        self.talkers = int(self.model.hparams.num_spks)
+
+    def forward(self, wav_BT: Tensor) -> Tensor:
+        return self.model.separate_batch(wav_BT).transpose(1, 2)
