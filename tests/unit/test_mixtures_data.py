@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from wedefense_lite.bin.simulate_mixtures import simulate_mixtures
-from wedefense_lite.dataset import mixtures
 from wedefense_lite.dataset.audio import Utterance, read
 from wedefense_lite.dataset.data_dir import Trial, check_data_dirs, write_data_dirs
 from wedefense_lite.dataset.index import read_index
 from wedefense_lite.dataset.mixtures import (
+    HEARD,
     PRESETS,
     Mixture,
     Planner,
@@ -63,9 +63,9 @@ def simulate(monkeypatch, tmp_path):
 
 
 def sources(count=40):
-    """As many speakers as utterances, alternately bona fide and spoofed, of 2 to 6 s."""
+    """Four utterances a speaker, alternately bona fide and spoofed, of 2 to 6 s."""
     return [
-        Source(f"u{n}", "", ("bonafide", "spoof")[n % 2], 2 + n % 5, f"s{n}", f"A{n % 4}" if n % 2 else None)
+        Source(f"u{n}", "", ("bonafide", "spoof")[n % 2], 2 + n % 5, f"s{n // 4}", f"A{n % 4}" if n % 2 else None)
         for n in range(count)
     ]
 
@@ -422,8 +422,10 @@ def test_a_source_of_another_rate_or_label_leaves_what_was_there(monkeypatch, ca
 
 def test_too_short_a_share_of_a_mixture_is_drawn_again():
     """A talker who begins when the other is done would make an SB of one talker."""
-    short = [Source("u0", "", "spoof", 0.5), Source("u1", "", "bonafide", 0.5)]
-    recipe = replace(PUBLISHED, shares=[0, 1, 0], delay=0.3)
-    assert all(one.seconds - max(t.offset for t in one.talkers) >= mixtures.HEARD for one in planned(recipe, 50, short))
+    short, long = (
+        [Source(f"u{seconds}{label}", "", label, seconds) for label in ("spoof", "bonafide")] for seconds in (0.5, 5.0)
+    )
+    plan = planned(replace(PUBLISHED, shares=[0, 1, 0]), 50, short + long)
+    assert all(one.seconds - max(talker.offset for talker in one.talkers) >= HEARD for one in plan)
     with pytest.raises(InputError, match="draws gave no SB"):
-        planned(replace(recipe, delay=100.0), 50, short)
+        planned(replace(PUBLISHED, shares=[0, 1, 0], delay=100.0), 50, short)

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from math import comb, inf
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -294,12 +294,10 @@ def write_plan(path: str | Path, plan: list[Mixture]) -> None:
 def _cells(mixture: Mixture, talkers: int) -> Iterable[tuple[str, str | float | None]]:
     """Columns and cells of a line for so many talkers."""
     for name, value in vars(mixture).items():
-        if name != "talkers":
-            yield name, value
-        else:
-            absent = [[None] * len(Talker._fields)] * (talkers - len(value))
-            for place, one in enumerate([*value, *absent], 1):
-                yield from ((f"{field}_{place}", cell) for field, cell in zip(Talker._fields, one))
+        people = [*value, *[()] * (talkers - len(value))] if name == "talkers" else []
+        yield from [] if people else [(name, value)]
+        for place, one in enumerate(people, 1):
+            yield from ((f"{field}_{place}", cell) for field, cell in zip_longest(Talker._fields, one))
 
 
 def _text(value: str | float | None) -> str:

@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -64,15 +65,12 @@ def render(plan: list[Mixture], files: Files, out_dir: Path, sample_rate: int, n
                 raise InputError(f"{mixture.mixture}: {one.source} is {one.label}, but {label} in its data directory")
     parts = [plan[start : start + per_shard] for start in range(0, len(plan), per_shard)]
     named = [{need: files[need] for mixture in part for need in needed_files(mixture)} for part in parts]
-    folders, done = (out_dir, out_dir / "stems"), []
+    folders = out_dir, out_dir / "stems"
     with ExitStack() as stack:
         paths = [stack.enter_context(new_shards(one / "shards", one / SHARD_LIST, len(parts))) for one in folders]
-        apply = map
-        if nj > 1:
-            apply = stack.enter_context(ProcessPoolExecutor(nj, get_context("spawn"))).map
+        apply = stack.enter_context(ProcessPoolExecutor(nj, get_context("spawn"))).map if nj > 1 else map
         made = apply(partial(_render_shard, sample_rate), parts, named, *paths)
-        for part in cli.progress(made, len(parts), "rendering", unit="shard"):
-            done += part
+        done = list(chain.from_iterable(cli.progress(made, len(parts), "rendering", unit="shard")))
     _write_tables(out_dir, done)
 
 
