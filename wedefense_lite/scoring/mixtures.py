@@ -8,14 +8,8 @@ import numpy as np
 
 from wedefense_lite.files import InputError, iter_rows, number
 from wedefense_lite.labels import SPOOF, label_id
-from wedefense_lite.metrics.mixtures import (
-    ABSENT,
-    assign_by_oracle,
-    assign_by_sisdr,
-    chance_macro_f1,
-    lowest,
-    mixture_metrics,
-)
+from wedefense_lite.metrics import mixtures
+from wedefense_lite.metrics.mixtures import ABSENT, assign_by_oracle, assign_by_sisdr, lowest
 from wedefense_lite.scoring.scores import aligned, read_columns, read_scores
 
 Assignment = Literal["sisdr", "identity", "oracle"]
@@ -69,7 +63,7 @@ class Mixtures(NamedTuple):
         """:func:`wedefense_lite.metrics.mixtures.mixture_metrics` of some of them, by their places."""
         sources = None if self.sources_MK is None else self.sources_MK[chosen]
         labels, any_spoof = self.key.labels_MK[chosen], self.any_spoof_M[chosen]
-        return mixture_metrics(self.scores_MK[chosen], labels, sources, threshold, any_spoof)
+        return mixtures.mixture_metrics(self.scores_MK[chosen], labels, sources, threshold, any_spoof)
 
     def summary(self, threshold: float, chosen: Sequence[int] | slice = slice(None)) -> dict:
         """The numbers by which conditions are compared; None where a class does not occur, or sources are unknown."""
@@ -79,7 +73,7 @@ class Mixtures(NamedTuple):
             "n": len(labels),
             "accuracy": found["accuracy"],
             "macro_f1": found["macro_f1"] if complete else None,
-            "chance_macro_f1": chance_macro_f1(labels) if complete else None,
+            "chance_macro_f1": mixtures.chance_macro_f1(labels) if complete else None,
             "source_eer": found.get("source_eer"),
             "any_spoof_eer": found.get("any_spoof_eer"),
             "sisdr_improvement": None
@@ -148,26 +142,24 @@ def read_mixtures(key: Key, cm: str, separation: str | None, assignment: Assignm
         assignment: by default sisdr where ``separation`` is given; else sources stay unknown.
 
     Raises:
-        InputError: a row that is missing, or of no mixture; an assignment by SI-SDR that is not known.
+        InputError: a row that is missing, or of no mixture; an assignment by SI-SDRs that are not given.
     """
-    rows = read_scores(cm)
-    of_mixtures = {name: rows.pop(f"{name}-0") for name in key.names if f"{name}-0" in rows}
-    scores_MK = _by_stream(rows, cm, key, "{}-{}")[..., 0]
-    if of_mixtures:
-        any_spoof_M = np.array(aligned(of_mixtures, cm, dict.fromkeys(key.names), key.path))[:, 0]
-    else:
-        any_spoof_M = lowest(scores_MK)
-    sisdr_MKS = improvement_MK = None
+    rows, improvement_MK = read_scores(cm), None
+    outputs = {name: rows.pop(f"{name}-0") for name in key.names if f"{name}-0" in rows}
+    scores_MK, sources = _by_stream(rows, cm, key, "{}-{}")[..., 0], {"none": None}
+    any_spoof_M = np.ravel(aligned(outputs, cm, dict.fromkeys(key.names), key.path)) if outputs else lowest(scores_MK)
     if separation:
         talkers = range(1, key.labels_MK.shape[1] + 1)
         columns = [f"{what}_{talker}" for what in ("sisdr", "sisdr_mixture") for talker in talkers]
         found = read_columns(separation, dict.fromkeys(columns, number_or_unknown), ["mixture", "stream"])
         sisdr_MKS, before_MKS = np.split(_by_stream(found, separation, key, "{} {}"), 2, axis=2)
-        places = assigned("sisdr", scores_MK, key, sisdr_MKS, separation)[..., None]
-        improvement_MK = np.take_along_axis(sisdr_MKS - before_MKS, places, axis=2)[..., 0]
-    assignment = assignment or ("sisdr" if separation else None)
-    sources_MK = assigned(assignment, scores_MK, key, sisdr_MKS, separation)
-    return Mixtures(key, scores_MK, any_spoof_M, sources_MK, improvement_MK, assignment or "none")
+        sources["sisdr"] = _by_sisdr(sisdr_MKS, separation, key)
+        improvement_MK = np.take_along_axis(sisdr_MKS - before_MKS, sources["sisdr"][..., None], axis=2)[..., 0]
+    assignment = assignment or [*sources][-1]
+    sources |= _without_sisdr(scores_MK, key)
+    if assignment not in sources:
+        raise InputError("assignment by sisdr needs SI-SDRs (--separation), and these are not given")
+    return Mixtures(key, scores_MK, any_spoof_M, sources[assignment], improvement_MK, assignment)
 
 
 def read_streams(key: Key, path: str, assignment: Assignment | None) -> Mixtures:
@@ -179,36 +171,29 @@ def read_streams(key: Key, path: str, assignment: Assignment | None) -> Mixtures
     columns = named(path, "sisdr_")
     cells = read_columns(path, {"score": number} | dict.fromkeys(columns, number_or_unknown), ["mixture", "stream"])
     values_MKC = _by_stream(cells, path, key, "{} {}", first=not any(name.endswith(" 0") for name in cells))
-    assignment = assignment or ("sisdr" if columns else "identity")
-    if assignment == "sisdr" and len(columns) != key.labels_MK.shape[1]:
-        raise InputError(f"{path}: {len(columns)} columns sisdr_*, expected {key.labels_MK.shape[1]}")
-    scores_MK = values_MKC[..., 0]
-    sources_MK = assigned(assignment, scores_MK, key, values_MKC[..., 1:], path)
-    return Mixtures(key, scores_MK, lowest(scores_MK), sources_MK, None, assignment)
+    assignment, scores_MK = assignment or ("sisdr" if columns else "identity"), values_MKC[..., 0]
+    sources = _without_sisdr(scores_MK, key)
+    if assignment == "sisdr":
+        if len(columns) != key.labels_MK.shape[1]:
+            raise InputError(f"{path}: {len(columns)} columns sisdr_*, expected {key.labels_MK.shape[1]}")
+        sources["sisdr"] = _by_sisdr(values_MKC[..., 1:], path, key)
+    return Mixtures(key, scores_MK, lowest(scores_MK), sources[assignment], None, assignment)
 
 
-def assigned(
-    how: Assignment | None, scores_MK: np.ndarray, key: Key, sisdr_MKS: np.ndarray | None, path: str | None
-) -> np.ndarray | None:
-    """``sources_MK``, the source of each stream; None where nothing says it.
+def _without_sisdr(scores_MK: np.ndarray, key: Key) -> dict[str, np.ndarray]:
+    """``sources_MK`` by number, and by labels."""
+    identity = np.broadcast_to(np.arange(scores_MK.shape[1]), scores_MK.shape)
+    return {"identity": identity, "oracle": assign_by_oracle(scores_MK, key.labels_MK)}
 
-    Raises:
-        InputError: by SI-SDR, where one of ``path`` is not known.
-    """
+
+def _by_sisdr(sisdr_MKS: np.ndarray, path: str, key: Key) -> np.ndarray:
+    """``sources_MK`` by SI-SDR; one that is not known is an :class:`InputError`."""
     present_MK = key.labels_MK != ABSENT
-    if how == "identity":
-        return np.broadcast_to(np.arange(present_MK.shape[1]), present_MK.shape)
-    if how == "oracle":
-        return assign_by_oracle(scores_MK, key.labels_MK)
-    if how == "sisdr":
-        if sisdr_MKS is None:
-            raise InputError("assignment by sisdr needs SI-SDRs (--separation), and these are not given")
-        pairs_MKS = present_MK[:, :, None] & present_MK[:, None]
-        for place in np.argwhere(pairs_MKS & np.isnan(sisdr_MKS))[:1]:
-            mixture, stream, source = key.names[place[0]], *(place[1:] + 1)
-            raise InputError(f"{path}: {mixture} {stream}: no SI-SDR against source {source}, which is in {key.path}")
-        return assign_by_sisdr(np.where(pairs_MKS, sisdr_MKS, np.nan))
-    return None
+    pairs_MKS = present_MK[:, :, None] & present_MK[:, None]
+    for mixture, stream, source in np.argwhere(pairs_MKS & np.isnan(sisdr_MKS))[:1]:
+        what = f"{key.names[mixture]} {stream + 1}: no SI-SDR against source {source + 1}"
+        raise InputError(f"{path}: {what}, which is in {key.path}")
+    return assign_by_sisdr(np.where(pairs_MKS, sisdr_MKS, np.nan))
 
 
 def _by_stream(cells: dict[str, list], path: str, key: Key, name: str, first: int = 1) -> np.ndarray:
