@@ -112,6 +112,13 @@ def test_results_by_condition(monkeypatch, tmp_path, given, sisdr):
     assert (by["attacks"]["A1+A2"]["source_eer"], by["attacks"]["A1"]["sisdr_improvement"]) == (None, 8.8)
 
 
+def test_attacks_are_told_apart_where_one_or_two_talkers_are_spoofed(monkeypatch, tmp_path, given):
+    plan = PLAN.replace("bonafide - bonafide - spoof A1", "spoof A3 spoof A3 spoof A1").replace("A1 - -", "- - -", 1)
+    (tmp_path / "plan.tsv").write_text(plan)
+    run(monkeypatch, evaluate_mixtures, *given)  # m1's attack is unknown, m5 has three
+    assert {name: one["n"] for name, one in results(tmp_path)["by"]["attacks"].items()} == {"A1+A2": 1, "A2": 1}
+
+
 def test_an_output_for_the_mixture_is_its_score(monkeypatch, tmp_path, given):
     outputs = {"m1-0": -1, "m2-0": -2, "m3-0": -3, "m4-0": -4, "m5-0": -5}
     written(tmp_path / "llr.txt", SCORES | outputs)
@@ -139,8 +146,11 @@ def test_dev_decides(monkeypatch, caplog, tmp_path, given, dev):
     assert (results(tmp_path)["threshold"], results(tmp_path)["accuracy"]) == (0, 0.8)
 
 
-def test_fit_and_test_on_one_set_is_said(monkeypatch, caplog, tmp_path, given):
-    run(monkeypatch, evaluate_mixtures, *given, "--dev_cm", given[1], "--dev_key", given[3])
+def test_fit_and_test_on_one_set_is_said(monkeypatch, caplog, tmp_path, given, sisdr):
+    itself = "--dev_cm", given[1], "--dev_key", given[3], "--dev_separation", sisdr[1]
+    run(monkeypatch, evaluate_mixtures, *given, *sisdr, *itself)
+    dev = results(tmp_path)["dev"]["dev"]
+    assert (dev["n"], dev["source_eer"], dev["sisdr_improvement"]) == (5, 0, results(tmp_path)["sisdr_improvement"])
     assert results(tmp_path)["fitted_on_itself"] and "fitted and tested on one set" in caplog.text
     assert results(tmp_path)["accuracy"] == results(tmp_path)["dev"]["dev"]["accuracy"] == 1
 

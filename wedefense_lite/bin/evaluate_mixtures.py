@@ -62,7 +62,7 @@ def evaluate_mixtures(
     """
     if bool(scores) == bool(cm):
         raise InputError("--scores and --cm: expected one of them")
-    model, truth, out = cli.checked(cost_model, cost), read_key(key), Path(out_dir or "")
+    model, truth = cli.checked(cost_model, cost), read_key(key)
     given = read_streams(truth, scores, assignment) if scores else read_mixtures(truth, cm, separation, assignment)
     if given.assignment == "oracle":
         logging.warning("oracle assignment looks at the labels: source metrics are upper bounds")
@@ -70,20 +70,24 @@ def evaluate_mixtures(
     if dev_cm:
         dev = read_mixtures(read_key(cli.needed("--dev_key", dev_key)), dev_cm, dev_separation, assignment)
         results, affine = _fitted(dev, dev_cm, given, model, threshold)
-    threshold = results.setdefault("threshold", threshold or 0.0)
-    found = given.metrics(threshold) | {"n_mixtures": len(truth.names), "assignment": given.assignment}
-    results = found | {"chance_macro_f1": chance_macro_f1(truth.labels_MK)} | results
+    results = _measured(given, results.get("threshold", threshold or 0.0), bootstrap) | results
+    if affine:
+        results |= {"any_spoof": _detection(given, affine, model), "cost": model.as_dict()}
+    if out_dir:
+        _write(Path(out_dir), given, affine, results, cm)
+        json, txt = json or f"{out_dir}/results.json", txt or f"{out_dir}/results.txt"
+    publish(_lines(results), results, json, txt)
+
+
+def _measured(given: Mixtures, threshold: float, bootstrap: int) -> dict:
+    """Metrics at a threshold, that of guessing beside them, and by condition."""
+    results = given.metrics(threshold) | {"n_mixtures": len(given.key.names), "assignment": given.assignment}
+    results |= {"threshold": threshold, "chance_macro_f1": chance_macro_f1(given.key.labels_MK)}
     if given.improvement_MK is not None:
         results["sisdr_improvement"] = float(np.nanmean(given.improvement_MK))
     if bootstrap:
         results["ci"] = _intervals(given, threshold, bootstrap)
-    if affine:
-        results |= {"any_spoof": _detection(given, affine, model), "cost": model.as_dict()}
-    results["by"] = given.by_condition(threshold)
-    if out_dir:
-        _write(out, given, affine, results, cm)
-        json, txt = json or str(out / "results.json"), txt or str(out / "results.txt")
-    publish(_lines(results), results, json, txt)
+    return results | {"by": given.by_condition(threshold)}
 
 
 def _fitted(

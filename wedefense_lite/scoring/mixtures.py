@@ -115,7 +115,7 @@ def read_key(path: str) -> Key:
 
 
 def _conditions(cells: dict[str, np.ndarray], labels_MK: np.ndarray) -> dict[str, np.ndarray]:
-    """What mixtures are compared by, where the columns for it are there."""
+    """What mixtures are compared by, where its columns are there; attacks where one or two talkers are spoofed."""
     found = {"talkers": (labels_MK != ABSENT).sum(axis=1).astype(str)}
     for column, bins in {"overlap": OVERLAPS, "level_difference": LEVELS}.items():
         if column in cells:
@@ -126,9 +126,8 @@ def _conditions(cells: dict[str, np.ndarray], labels_MK: np.ndarray) -> dict[str
     attacks = [cells.get(f"attack_{talker}") for talker in range(1, labels_MK.shape[1] + 1)]
     if all(column is not None for column in attacks):
         spoofed = [[str(one) for one, label in zip(*row) if label == SPOOF] for row in zip(zip(*attacks), labels_MK)]
-        found["attacks"] = np.array(
-            [UNKNOWN if UNKNOWN in row else "+".join(sorted(row)) or UNKNOWN for row in spoofed]
-        )
+        known = [row if len(row) < 3 and UNKNOWN not in row else [] for row in spoofed]  # of more there are too many
+        found["attacks"] = np.array(["+".join(sorted(row)) or UNKNOWN for row in known])
     return found
 
 
