@@ -89,3 +89,45 @@ def test_a_folder_or_a_set_without_results_is_refused(monkeypatch, capsys, tmp_p
     assert f"{tmp_path / 'c'}: no results_*.json of detection" in said
     said = refused(monkeypatch, capsys, cross_table, "--exp_dirs", systems[0], "--sets", "no")
     assert "no results on no" in said
+
+
+def write_mixtures(folder, **more):
+    folder.mkdir()
+    found = {"classes": ["SS", "SB", "BB"], "confusion": [[3, 1, 0], [2, 6, 0], [0, 0, 4]], "n_mixtures": 16}
+    found |= {"macro_f1": 0.8, "chance_macro_f1": 1 / 3, "any_spoof_eer": 0.125} | more
+    (folder / "results_eval.json").write_text(json.dumps(found))
+
+
+@pytest.fixture
+def talkers(tmp_path):
+    """Systems that hear stems, separated streams, and the mixture as it is."""
+    write_mixtures(tmp_path / "oracle", assignment="identity", source_eer=0.05, cost=DEFAULT.as_dict())
+    write_mixtures(tmp_path / "separated", assignment="sisdr", source_eer=0.2, sisdr_improvement=9.876)
+    write_mixtures(tmp_path / "direct", assignment="none")
+    return [tmp_path / name for name in ("oracle", "separated", "direct")]
+
+
+def test_systems_of_mixtures_say_how_sources_were_found(monkeypatch, capsys, tmp_path, talkers):
+    files = ("--json", tmp_path / "t.json", "--markdown", tmp_path / "t.md")
+    print_table(monkeypatch, talkers, "--mixtures", *files)
+    heads, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert " ".join(heads) == (
+        "eval macro F1 eval chance eval any-spoof EER % eval source EER % eval sources by eval SI-SDRi dB"
+    )
+    assert rows == [
+        ["oracle", "0.800", "0.333", "12.50", "5.00", "identity"],
+        ["separated", "0.800", "0.333", "12.50", "20.00", "sisdr", "9.88"],
+        ["direct", "0.800", "0.333", "12.50", "none"],
+    ]
+    assert json.loads((tmp_path / "t.json").read_text())["systems"]["direct"]["eval"]["assignment"] == "none"
+    assert (tmp_path / "t.md").read_text().endswith("| direct | 0.800 | 0.333 | 12.50 |  | none |  |\n")
+
+
+def test_systems_of_other_mixtures_are_refused(monkeypatch, capsys, tmp_path, talkers, systems):
+    write_mixtures(tmp_path / "other", assignment="none", confusion=[[3, 1, 1], [2, 6, 0], [0, 0, 3]])
+    words = "--exp_dirs", f"{talkers[0]},{tmp_path / 'other'}", "--mixtures"
+    message = refused(monkeypatch, capsys, cross_table, *words)
+    assert "other on eval: eval [5, 8, 3] mixtures of SS, SB, BB, but [4, 8, 4] mixtures" in message
+    assert "no results_*.json of mixtures" in refused(
+        monkeypatch, capsys, cross_table, "--exp_dirs", systems[0], "--mixtures"
+    )

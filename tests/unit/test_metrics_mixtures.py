@@ -2,11 +2,22 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from refvectors import EXPECTED, load, present
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 from wedefense_lite.metrics.classification import decision_metrics
-from wedefense_lite.metrics.mixtures import assign_by_oracle, assign_by_sisdr, class_names, mixture_metrics
+from wedefense_lite.metrics.mixtures import (
+    ABSENT,
+    assign_by_oracle,
+    assign_by_sisdr,
+    best_threshold,
+    chance_macro_f1,
+    class_names,
+    mixture_classes,
+    mixture_metrics,
+)
 
 
 def reference_set() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -65,3 +76,82 @@ def test_decisions_equal_scikit_learn():
     assert ours["weighted_f1"] == pytest.approx(f1_score(true, predicted, average="weighted"), abs=1e-12)
     assert ours["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(true, predicted), abs=1e-12)
     assert ours["accuracy"] == pytest.approx(np.mean(true == predicted))
+
+
+def test_mixtures_of_several_talker_counts_have_the_classes_of_each():
+    labels, scores = [[0, 1, ABSENT], [1, 1, 0]], [[-1, 2, np.nan], [3, -4, 5]]
+    names, first = mixture_classes(labels)
+    assert (names, first.tolist()) == (["SS", "SB", "BB", "SSS", "SSB", "SBB", "BBB"], [0, 3])
+    found = mixture_metrics(scores, labels, [[0, 1, 2], [0, 2, 1]])
+    assert np.argwhere(found["confusion"]).tolist() == [[1, 1], [5, 5]]
+    assert (found["source_accuracy"], found["n_permuted"], found["source_eer"]) == (1, 1, 0)
+    wrong = mixture_metrics(scores, labels, [[1, 0, 2], [0, 1, 2]])
+    assert wrong["source_accuracy"] == 1 / 5
+
+
+def test_absent_talkers_take_no_part_in_an_assignment():
+    nan = np.nan
+    assert assign_by_sisdr([[[-9, 5, nan], [4, -20, nan], [nan] * 3]]).tolist() == [[1, 0, 2]]
+    # Two absent ones, and one of the streams is infinitely certain.
+    labels, scores = [[1, 0, ABSENT, ABSENT]], [[-np.inf, 3, nan, nan]]
+    assert assign_by_oracle(scores, labels)[0, :2].tolist() == [1, 0]
+    assert mixture_metrics(scores, labels, assign_by_oracle(scores, labels))["source_accuracy"] == 1
+
+
+def test_unknown_sources_leave_out_what_needs_them():
+    found = mixture_metrics([[1, -1], [1, 1]], [[1, 0], [1, 1]], None)
+    assert not {"source_eer", "source_accuracy", "n_permuted"} & set(found)
+    assert (found["macro_f1"], found["any_spoof_eer"]) == (2 / 3, 0)
+
+
+def test_a_score_of_the_mixture_replaces_that_of_its_lowest_stream():
+    scores, labels = [[1, -1], [1, 2]], [[1, 0], [1, 1]]
+    assert mixture_metrics(scores, labels, None)["any_spoof_eer"] == 0
+    assert mixture_metrics(scores, labels, None, any_spoof=[5, -5])["any_spoof_eer"] == 1
+
+
+@given(st.lists(st.integers(1, 50), min_size=3, max_size=3), st.lists(st.integers(1, 50), min_size=4, max_size=4))
+def test_chance_is_the_macro_f1_of_the_expected_guesses(two, three):
+    rows = [[0] * (2 - n) + [1] * n + [ABSENT] for n in range(3) for _ in range(two[n])]
+    rows += [[0] * (3 - n) + [1] * n for n in range(4) for _ in range(three[n])]
+    f1 = []
+    for counts in map(np.array, (two, three)):
+        confusion = np.outer(counts, counts) / counts.sum()
+        f1 += list(2 * confusion.diagonal() / (confusion.sum(0) + confusion.sum(1)))
+    assert chance_macro_f1(rows) == pytest.approx(np.mean(f1))
+    assert chance_macro_f1(rows) == 2 / 7
+
+
+def test_the_best_threshold_by_hand():
+    # SB, BB and SS: above 1 and up to 2 only the three bona fide streams are accepted.
+    scores, labels = [[3, -1], [2, 4], [1, 0]], [[1, 0], [1, 1], [0, 0]]
+    assert best_threshold(scores, labels) == (2, 1)
+    # All spoofed: reject all. All bona fide: accept all.
+    assert best_threshold([[1.0, 2.0]], [[0, 0]]) == (np.nextafter(2, 3), 1 / 3)
+    assert best_threshold([[1.0, 2.0]], [[1, 1]]) == (1, 1 / 3)
+
+
+@st.composite
+def some_mixtures(draw):
+    """Labels and scores, ties included, of mixtures of one to three talkers."""
+    rows = draw(
+        st.lists(st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=1, max_size=3), min_size=1)
+    )
+    labels, scores = np.full((len(rows), 3), ABSENT), np.full((len(rows), 3), np.nan)
+    for row, talkers in enumerate(rows):
+        labels[row, : len(talkers)], scores[row, : len(talkers)] = zip(*talkers)
+    return labels, scores
+
+
+@given(some_mixtures())
+def test_no_threshold_is_better_than_the_best(drawn):
+    labels, scores = drawn
+    threshold, f1 = best_threshold(scores, labels)
+    assert mixture_metrics(scores, labels, None, threshold)["macro_f1"] == pytest.approx(f1, abs=1e-12)
+    every = [mixture_metrics(scores, labels, None, one)["macro_f1"] for one in np.arange(-3.5, 4)]
+    assert f1 == pytest.approx(max(every), abs=1e-12)
+
+
+def test_a_threshold_needs_finite_scores():
+    with pytest.raises(ValueError, match="finite"):
+        best_threshold([[1, np.inf]], [[0, 1]])

@@ -11,7 +11,7 @@ from wedefense_lite.labels import BONAFIDE
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.localization import Segments, confusion, range_eer, segment_eer
 from wedefense_lite.scoring.decisions import at_resolution, at_splices, by_fraction, by_length, time_metrics
-from wedefense_lite.scoring.results import publish, table
+from wedefense_lite.scoring.results import publish, table, tabulated
 from wedefense_lite.scoring.scores import aligned, read_condition
 from wedefense_lite.scoring.segments import matched, read_frames
 
@@ -105,18 +105,6 @@ def decided_on(
                 raise InputError(f"{splices}:{line}: {name} is not in {path}")
         found["false alarms"] = {"bona fide joints": at_splices(decided, times)}
     return found
-
-
-def tabulated(title: str, groups: dict[str, dict]) -> list[str]:
-    """Lines of a table with a row a group."""
-
-    def shown(value: float | None) -> str:
-        if value is None or isinstance(value, int):
-            return "-" if value is None else str(value)
-        return f"{value:.3f}"
-
-    columns = list(next(iter(groups.values())))
-    return table([[title, *columns], *([name, *map(shown, one.values())] for name, one in groups.items())])
 
 
 if __name__ == "__main__":

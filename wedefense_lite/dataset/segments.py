@@ -1,6 +1,6 @@
 """Labelled segments of utterances as RTTM: ``SPEAKER utt 1 start duration <NA> <NA> label <NA> <NA>``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,18 +32,21 @@ def read_rttm(path: str | Path) -> dict[str, Segments]:
     return segments
 
 
-def write_rttm(path: str | Path, segments: Mapping[str, Iterable[tuple[float, float, int]]]) -> None:
+def write_rttm(
+    path: str | Path, segments: Mapping[str, Iterable[tuple[float, float, int]]], names: Sequence[str] = LABELS
+) -> None:
     """Write what :func:`read_rttm` reads, utterances and times in order, to a tenth of a millisecond;
     segments that touch still do.
 
     Args:
         segments: utterance to its segments ``(start, end, class index)``, seconds.
+        names: of the classes; of those of :func:`read_rttm`, or talkers.
     """
     line = "SPEAKER {} 1 {:.4f} {:.4f} <NA> <NA> {} <NA> <NA>".format
     write_lines(
         path,
         (
-            line(name, start, round(end, 4) - round(start, 4), LABELS[label])
+            line(name, start, round(end, 4) - round(start, 4), names[label])
             for name in sorted(segments, key=str.encode)
             for start, end, label in sorted(segments[name])
         ),

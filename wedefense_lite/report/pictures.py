@@ -151,6 +151,22 @@ def training(axes, history: np.ndarray) -> None:
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def confusion(axes, content: tuple[list[list[int]], list[str]]) -> None:
+    """Counts of decisions, true classes in rows, each cell as dark as its share of the row; then the classes' names."""
+    counts_CC, (names, places) = np.array(content[0]), (content[1], np.arange(len(content[1])))
+    share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
+    axes.pcolormesh(share_CC, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts_CC):
+        colour = "white" if share_CC[row, column] > 0.6 else INK
+        text = f"{count}\n{100 * share_CC[row, column]:.0f} %" if len(names) < 6 else str(count)
+        axes.text(column + 0.5, row + 0.5, text, color=colour, ha="center", va="center")
+    axes.set_xticks(places + 0.5, names, rotation=0 if len(names) < 6 else 90)
+    axes.set_yticks(places + 0.5, names)
+    axes.set(xlabel="decided", ylabel="true", aspect="equal")
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+
+
 def best_epoch(history: np.ndarray) -> np.ndarray:
     """The epoch of the lowest dev EER, then of the lowest dev loss; none if none was validated."""
     validated = history[np.isfinite(history["dev_eer"])]

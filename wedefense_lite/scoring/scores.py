@@ -64,7 +64,7 @@ def aligned(values: Mapping, source: str | Path, reference: Mapping, other: str 
     """``values`` in the order of ``reference``, which must have the same keys.
 
     Raises:
-        InputError: names a key that only one of the two files has, and its line.
+        InputError: names a key that only one of the two files has, and its line where it stands there as it is.
     """
     for here, there, names in (
         (source, other, values.keys() - reference.keys()),
@@ -72,8 +72,9 @@ def aligned(values: Mapping, source: str | Path, reference: Mapping, other: str 
     ):
         for name in sorted(names)[:1]:
             ids = set(name.split())
-            line, _ = max(iter_rows(here, columns=None), key=lambda row: len(ids & set(row[1])))
-            raise InputError(f"{here}:{line}: {name} is not in {there}")
+            line, row = max(iter_rows(here, columns=None), key=lambda row: len(ids & set(row[1])))
+            place = f"{here}:{line}" if ids & set(row) else here
+            raise InputError(f"{place}: {name} is not in {there}")
     return [values[name] for name in reference]
 
 
