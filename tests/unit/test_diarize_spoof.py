@@ -20,6 +20,7 @@ from wedefense_lite.bundle import Facts
 from wedefense_lite.files import InputError
 from wedefense_lite.separation.activity import activity
 from wedefense_lite.separation.base import Separator
+from wedefense_lite.training.talkers import trained_separator
 
 RATE = 16000
 
@@ -144,7 +145,7 @@ def test_what_is_no_recording_is_one_line(monkeypatch, capsys, tmp_path, words):
 
 def test_a_system_without_a_separator_is_named(tmp_path):
     with pytest.raises(InputError, match=r"tiny.yaml: its system is a Detection without a separator"):
-        diarize_spoof.trained_separator(str(tiny.write_config(tmp_path)), "none.pt")
+        trained_separator(str(tiny.write_config(tmp_path)), "none.pt")
 
 
 def test_pauses_are_bridged_and_clicks_dropped():

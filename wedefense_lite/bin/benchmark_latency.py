@@ -8,12 +8,12 @@ import torch
 
 import wedefense_lite
 from wedefense_lite import cli
-from wedefense_lite.bin.diarize_spoof import trained_separator
 from wedefense_lite.bundle import Detector
 from wedefense_lite.files import InputError
 from wedefense_lite.scoring.results import publish, table
 from wedefense_lite.separation.base import Separator
 from wedefense_lite.separation.long import separate
+from wedefense_lite.training.talkers import trained_separator
 
 
 def benchmark_latency(
@@ -67,8 +67,7 @@ def stages(
     """What is done one after the other, each with what the one before gave: samples, streams, embeddings, LLRs."""
 
     def separation(wav_T: np.ndarray) -> np.ndarray:
-        wav = torch.from_numpy(wav_T).to(device)
-        streams_KT = separate(separator, wav, rate, 2 * seconds, seconds / 2).cpu().numpy()  # one chunk
+        streams_KT = separate(separator, wav_T, rate, 2 * seconds, seconds / 2)  # one chunk
         return streams_KT / max(1.0, np.abs(streams_KT).max())
 
     def embeddings(streams: np.ndarray) -> list[np.ndarray]:

@@ -1,13 +1,10 @@
 """Who speaks when in a recording of several talkers, and which of them is spoofed."""
 
 import logging
-import math
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-import torch
-from scipy.signal import resample_poly
 
 import wedefense_lite
 from wedefense_lite import cli
@@ -17,10 +14,8 @@ from wedefense_lite.files import InputError, write_text
 from wedefense_lite.labels import LABELS
 from wedefense_lite.scoring.results import publish, table
 from wedefense_lite.separation.activity import activity
-from wedefense_lite.separation.base import Separator
-from wedefense_lite.separation.long import separate
-from wedefense_lite.training.checkpoint import load_weights
-from wedefense_lite.training.config import load_experiment
+from wedefense_lite.separation.long import resampled, separate
+from wedefense_lite.training.talkers import trained_separator
 
 
 def diarize_spoof(
@@ -54,9 +49,7 @@ def diarize_spoof(
     out = Path(out_dir, "_".join(Path(recording).stem.split()))
     talkers = []
     if any(activity(wav_T[None], rate)):
-        with torch.no_grad():
-            streams = separate(separator, torch.from_numpy(wav_T).to(device), rate, chunk_seconds, overlap_seconds)
-        streams_KT = streams.float().cpu().numpy()
+        streams_KT = separate(separator, wav_T, rate, chunk_seconds, overlap_seconds)
         talkers = [judged(judge, *one, rate) for one in zip(streams_KT, activity(streams_KT, rate))]
     names = [f"talker_{number}" for number in range(1, len(talkers) + 1)]
     spoken = any(talker["segments"] for talker in talkers)
@@ -68,19 +61,6 @@ def diarize_spoof(
 
         write_text(f"{out}.svg", talker_timeline(wav_T, rate, results["talkers"]))
     publish(_lines(results), results, f"{out}.json", f"{out}.txt")
-
-
-def trained_separator(config: str, model_path: str) -> Separator:
-    """The separator of a system, with the weights of a checkpoint, for inference.
-
-    Raises:
-        InputError: a system without one, or another model's weights.
-    """
-    system = load_experiment(config).system
-    if not isinstance(getattr(system, "separator", None), Separator):
-        raise InputError(f"{config}: its system is a {type(system).__name__} without a separator, expected one with it")
-    load_weights(model_path, system)
-    return system.separator.eval()
 
 
 def read_recording(path: str, sample_rate: int) -> tuple[np.ndarray, dict]:
@@ -99,8 +79,7 @@ def read_recording(path: str, sample_rate: int) -> tuple[np.ndarray, dict]:
     if wav_TC.shape[1] > 1:
         logging.warning("%s: %d channels, the first is taken", path, wav_TC.shape[1])
     facts = {"recording": path, "seconds": len(wav_TC) / rate, "sample_rate": rate, "channels": wav_TC.shape[1]}
-    common = math.gcd(rate, sample_rate)
-    return resample_poly(wav_TC[:, 0], sample_rate // common, rate // common), facts
+    return resampled(wav_TC[:, 0], rate, sample_rate), facts
 
 
 def judged(judge: Detector, stream_T: np.ndarray, spoken: list[tuple[float, float]], sample_rate: int) -> dict:

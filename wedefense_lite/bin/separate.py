@@ -25,9 +25,9 @@ from wedefense_lite.separation import ConvTasNet, Separator
 from wedefense_lite.separation.long import separate as separated
 from wedefense_lite.separation.sepformer import SepFormer
 from wedefense_lite.separation.sisdr import best_sources, pairwise_si_sdr
-from wedefense_lite.training.checkpoint import fill, load, load_weights
-from wedefense_lite.training.config import load_experiment
+from wedefense_lite.training.checkpoint import fill, load
 from wedefense_lite.training.distributed import barrier, gather, join, leave
+from wedefense_lite.training.talkers import trained_separator
 
 PEAK = 0.9  # to which a mixture's streams are brought down, all by one factor, where one would clip
 
@@ -109,11 +109,7 @@ def _separator(config: str | None, model_path: str | None, libri2mix: str | None
         separator = ConvTasNet(sample_rate=8000, activation="relu")
         fill(separator, load(libri2mix), libri2mix)
         return separator
-    system = load_experiment(config).system
-    if not hasattr(system, "separator"):
-        raise InputError(f"{config}: its system, {type(system).__name__}, has no separator")
-    load_weights(model_path, system)
-    return system.separator
+    return trained_separator(config, model_path)
 
 
 def _write_shard(path: Path, rows: list[Utterance], cut: Callable, sample_rate: int) -> list[Streams]:

@@ -37,14 +37,16 @@ def separate(
     if not wav_T.any():
         return np.zeros((separator.talkers, len(wav_T)), dtype=np.float32)
     rate = separator.sample_rate
-    wav = torch.from_numpy(_resampled(wav_T, sample_rate, rate, math.ceil(len(wav_T) * rate / sample_rate)))
+    wav = torch.from_numpy(resampled(wav_T, sample_rate, rate))
     overlap = round(overlap_seconds * rate)
+    device = next(separator.parameters(), wav).device
     made = None
     for start, chunk_T in _chunks(wav, round(chunk_seconds * rate), overlap):
         with torch.no_grad():
-            streams_KT = separator(chunk_T[None].to(next(separator.parameters()).device))[0].cpu()
+            streams_KT = separator(chunk_T[None].to(device))[0].cpu()
         made = streams_KT if made is None else _joined(made, streams_KT, made.shape[1] - start)
-    return _resampled(made.numpy(), rate, sample_rate, len(wav_T))
+    # Resampling rounds lengths up, so what comes back is as long or longer.
+    return resampled(made.numpy(), rate, sample_rate)[:, : len(wav_T)]
 
 
 def _chunks(wav_T: Tensor, size: int, overlap: int) -> Iterator[tuple[int, Tensor]]:
@@ -63,9 +65,8 @@ def _joined(before_KT: Tensor, after_KT: Tensor, shared: int) -> Tensor:
     return torch.cat([before_KT[:, :-shared], between_KT, after_KT[order_K, shared:]], 1)
 
 
-def _resampled(wav: np.ndarray, rate: int, wanted: int, samples: int) -> np.ndarray:
-    """Float32 at another rate, cut or filled up with zeros to so many samples."""
+def resampled(wav: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Samples, ``T`` or ``KT``, at another rate, float32."""
     common = math.gcd(rate, wanted)
     wav = wav if rate == wanted else resample_poly(wav, wanted // common, rate // common, axis=-1)
-    missing = [(0, 0)] * (wav.ndim - 1) + [(0, max(0, samples - wav.shape[-1]))]
-    return np.pad(wav, missing)[..., :samples].astype(np.float32)
+    return wav.astype(np.float32)

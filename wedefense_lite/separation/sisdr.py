@@ -5,15 +5,16 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-# Energy, over that of the reference and the stream together, at which what is left counts as nothing: 80 dB.
-FLOOR = 1e-8
+# Share of a stream's energy that counts as nothing: results stay within 80 dB, and a loss within 30 dB, so that a
+# talker of whom a crop has next to nothing doesn't outweigh the others (as in Wisdom et al., NeurIPS 2020, section 3).
+FLOOR, LOSS_FLOOR = 1e-8, 1e-3
 
 
-def pairwise_si_sdr(streams_BKT: Tensor, stems_BST: Tensor) -> Tensor:
+def pairwise_si_sdr(streams_BKT: Tensor, stems_BST: Tensor, floor: float = FLOOR) -> Tensor:
     """Scale-invariant signal-to-distortion ratio of each stream against each stem, ``BKS``, in dB.
 
-    Le Roux et al., "SDR - half-baked or well done?" (ICASSP 2019), means removed. It is at most 80 dB and at least
-    -80 dB, which is what a silent stream has against any stem, and any stream against a silent stem.
+    Le Roux et al., "SDR - half-baked or well done?" (ICASSP 2019), means removed. Floor bounds it, by default to 80 dB
+    and -80 dB, which is what a silent stream has against any stem, and any stream against a silent stem.
     """
     streams_BKT, stems_BST = (wav.double() - wav.double().mean(-1, keepdim=True) for wav in (streams_BKT, stems_BST))
     stem_B1S = stems_BST.square().sum(-1)[:, None]
@@ -22,7 +23,7 @@ def pairwise_si_sdr(streams_BKT: Tensor, stems_BST: Tensor) -> Tensor:
     tiny = torch.finfo(torch.float32).tiny
     # The share of the stream's energy that the stem explains; the rest is distortion.
     share_BKS = (product_BKS.square() / (stem_B1S * stream_BK1).clamp(min=tiny)).clamp(max=1)
-    return (10 * ((share_BKS + FLOOR) / (1 - share_BKS + FLOOR)).log10()).float()
+    return (10 * ((share_BKS + floor) / (1 - share_BKS + floor)).log10()).float()
 
 
 def best_sources(score_BKS: Tensor) -> Tensor:
@@ -44,7 +45,7 @@ def pit_si_sdr_loss(streams_BKT: Tensor, stems_BKT: Tensor, lengths_B: Tensor) -
         lengths_B: samples of each mixture that are not padding.
     """
     valid_BT = torch.arange(stems_BKT.shape[2], device=stems_BKT.device) < lengths_B[:, None]
-    si_sdr_BKS = pairwise_si_sdr(streams_BKT * valid_BT[:, None], stems_BKT)
+    si_sdr_BKS = pairwise_si_sdr(streams_BKT * valid_BT[:, None], stems_BKT, LOSS_FLOOR)
     sources_BK = best_sources(si_sdr_BKS)
     speaks_BK = stems_BKT.square().sum(-1).gather(1, sources_BK) > 0
     chosen_BK = si_sdr_BKS.gather(2, sources_BK[..., None])[..., 0]

@@ -17,7 +17,6 @@ from jsonargparse.typing import PositiveInt
 from wedefense_lite import cli, dataset, frontends, heads, models, separation
 from wedefense_lite.dataset.config import DataConfig
 from wedefense_lite.files import InputError
-from wedefense_lite.training import talkers  # noqa: F401, tasks that configurations name
 from wedefense_lite.training.schedules import Schedule
 from wedefense_lite.training.tasks import Task
 
@@ -97,6 +96,7 @@ def import_components() -> None:
     for package in (dataset, frontends, heads, models, separation):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
+    importlib.import_module("wedefense_lite.training.talkers")  # tasks, beside those of this module's imports
 
 
 def add_sections(parser: ArgumentParser) -> None:

@@ -13,6 +13,8 @@ from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.models.base import known_loss
 from wedefense_lite.separation.base import Separator
 from wedefense_lite.separation.sisdr import best_sources, pairwise_si_sdr, pit_si_sdr_loss
+from wedefense_lite.training.checkpoint import load_weights
+from wedefense_lite.training.config import load_experiment
 from wedefense_lite.training.tasks import Classification, Task
 
 
@@ -171,3 +173,16 @@ def _check_talkers(batch: Batch, talkers: int) -> None:
     counts = (batch.talkers_BK >= 0).sum(1).tolist()
     if wrong := [f"{key} ({count})" for key, count in zip(batch.keys, counts) if count != talkers]:
         raise InputError(f"mixtures of another number of talkers than {talkers}: {few(wrong)}")
+
+
+def trained_separator(config: str, model_path: str) -> Separator:
+    """The separator of a system, with the weights of a checkpoint, for inference.
+
+    Raises:
+        InputError: a system without one, or another model's weights.
+    """
+    system = load_experiment(config).system
+    if not isinstance(getattr(system, "separator", None), Separator):
+        raise InputError(f"{config}: its system is a {type(system).__name__} without a separator, expected one with it")
+    load_weights(model_path, system)
+    return system.separator.eval()
