@@ -41,7 +41,7 @@ def shell_lines(path: Path) -> int:
 def test_lines_of_code_stay_under_the_limit():
     shell = tracked(".sh", ".sbatch")
     count = sum(map(python_lines, tracked(".py"))) + sum(map(shell_lines, shell))
-    assert count < 7500
+    assert count < 9000
     assert sum(shell_lines(path) for path in shell if "egs" not in path.parts) < 200
 
 

@@ -1,0 +1,75 @@
+"""Mixed speakers, all stages: mixtures, a separator, streams, and the four systems on them."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from conftest import RATE, SETS, typist, utterance
+
+from wedefense_lite.dataset.data_dir import Trial, write_data_dirs
+
+SMALL = (
+    "--num_epochs 1 --batch_size 4 --data.crop_seconds 0.5 --system.frontend.num_mels 24 --system.model.channels 4 "
+    "--system.model.embed_dim 8"
+)
+SIZES = {"features": 16, "bottleneck": 8, "hidden": 8, "layers": 2, "stacks": 1}
+SEPARATOR = " ".join(f"--system.separator.{name} {size}" for name, size in SIZES.items())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A root-like folder with data directories of six speakers a set."""
+    folder, rng, sets = tmp_path_factory.mktemp("mixed"), np.random.default_rng(0), {}
+    for name in SETS:
+        sets[name] = []
+        for number in range(24):
+            key, spoof = f"utt_{name}_{number:02d}", number % 2 == 1
+            sf.write(folder / f"{key}.wav", utterance(rng, spoof), RATE, subtype="PCM_16")
+            label, attack = ("spoof", f"A0{1 + number % 3}") if spoof else ("bonafide", "-")
+            sets[name].append(Trial(key, str(folder / f"{key}.wav"), label, f"{name}_{number % 6}", attack))
+    write_data_dirs(folder / "data", sets)
+    return folder
+
+
+def run(folder, system: str, processes: int, *more: str) -> str:
+    command = (
+        f"bash egs/mixed_speaker/run.sh --corpora data --num_mixtures 20_12_12 --system {system} --mixed_dir mixed "
+        f"--separator conf/convtasnet_small.yaml --nproc {processes} --num_avg 1 --bootstrap 20"
+    )
+    options = SMALL if system != "joint" else f"{SMALL} {SEPARATOR}"
+    config = {"separated": "resnet18_small", "oracle": "resnet18_small"}.get(system, f"talkers_{system}_small")
+    words = [word.replace("_12", " 12") if word == "20_12_12" else word for word in command.split()]
+    separator = f"--num_epochs 1 --num_avg 1 --batch_size 4 --data.crop_seconds 0.5 {SEPARATOR}"
+    words += ["--config", f"conf/{config}.yaml", "--train_options", options, "--separator_options", separator]
+    return typist(folder)([*words, *more])
+
+
+def results(folder, system: str, name: str) -> dict:
+    (path,) = folder.glob(f"mixed/exp/{system}_*/results_mixtures_{name}.json")
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("system", "processes", "tied"), [("separated", 2, "sisdr"), ("oracle", 1, "identity"), ("direct", 2, "none")]
+)
+def test_a_system_runs_from_mixtures_to_results(folder, system, processes, tied):
+    run(folder, system, processes)
+    found = results(folder, system, "eval")
+    assert found["n_mixtures"] == 12 and found["assignment"] == tied and np.sum(found["confusion"]) == 12
+    assert {"macro_f1", "chance_macro_f1", "any_spoof", "by"} <= found.keys()
+    assert ("source_eer" in found) == (tied != "none") and ("sisdr_improvement" in found) == (system == "separated")
+    (exp,) = folder.glob(f"mixed/exp/{system}_*")
+    assert (exp / "mixtures/eval/confusion.svg").is_file() and (exp / "mixtures/eval/mixture_llr.txt").is_file()
+    assert (exp / "report.html").is_file() == (system in ("separated", "oracle"))
+
+
+def test_the_separator_is_trained_on_with_the_detector(folder):
+    run(folder, "joint", 1, "--stop_stage", "3")
+    alone, joint = (
+        torch.load(next(folder.glob(f"mixed/exp/{name}/models/{model}.pt")), weights_only=True)["model"]
+        for name, model in (("convtasnet_small", "avg_model"), ("joint_*", "model_1"))
+    )
+    moved = [name for name, value in alone.items() if not torch.equal(value, joint[name])]
+    assert len(moved) == len(alone) and all(torch.allclose(alone[name], joint[name], atol=0.1) for name in alone)
