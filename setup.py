@@ -35,6 +35,8 @@ setup(
         "augment": ["av"],
         # Self-supervised encoders; torchaudio, if it fits the torch that is there, does without it.
         "ssl": ["transformers>=5.23"],
+        # SepFormer; SpeechBrain imports torchaudio, which has to be one that goes with the torch that is there.
+        "separation": ["speechbrain>=1.0"],
         # Text to speech with the weights inside the wheel.
         "neural": ["hibari-tts", "onnxruntime"],
         "dev": ["kaldi-native-fbank", "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff"],

@@ -29,6 +29,7 @@ from wedefense_lite.training.checkpoint import fill, load
 from wedefense_lite.training.distributed import barrier, gather, join, leave
 from wedefense_lite.training.talkers import trained_separator
 
+LIBRI2MIX = "https://download.pytorch.org/torchaudio/models/conv_tasnet_base_libri2mix.pt, about 20 MB"
 PEAK = 0.9  # to which a mixture's streams are brought down, all by one factor, where one would clip
 
 
@@ -72,6 +73,10 @@ def separate(
         sample_rate: of the mixtures and of what is written, in Hz.
         mixtures_per_shard: mixtures whose streams make a shard; processes take shards in turn.
         gpus: devices, as ``0,1`` or ``[0,1]``.
+
+    Raises:
+        InputError: not one separator, mixtures of another number of talkers than it gives, stems that are missing,
+            audio of another sample rate. What was in the folder stays.
     """
     place, out = join(gpus), Path(out_dir)
     separator = _separator(config, model_path, libri2mix, sepformer).to(place.device).eval()
@@ -79,6 +84,7 @@ def separate(
     if separator.sample_rate < sample_rate:
         lost = f"{separator.sample_rate / 2:g} to {sample_rate / 2:g} Hz"
         logging.warning("a separator at %d Hz: streams lack %s, which detectors use", separator.sample_rate, lost)
+    stems = check_data_dir(Path(mixtures_dir, "stems"))
     listed = str(Path(mixtures_dir, "stems", SHARD_LIST))
     index = read_index(str(Path(mixtures_dir, SHARD_LIST)), "shard")
     index = with_talkers(index, read_index(listed, "shard"), listed, audio=True)
@@ -96,7 +102,7 @@ def separate(
         found = [row for rows in cli.progress(made, len(own), "separating", unit="shard") for row in rows]
         found = [row for rows in gather(place, found) for row in rows]
     if place.is_main:
-        _write_tables(out, found, check_data_dir(Path(mixtures_dir, "stems")))
+        _write_tables(out, found, stems)
     leave()
 
 
@@ -106,6 +112,8 @@ def _separator(config: str | None, model_path: str | None, libri2mix: str | None
     if sepformer:
         return SepFormer(sepformer)
     if libri2mix:
+        if not Path(libri2mix).is_file():
+            raise InputError(f"{libri2mix}: not there; {LIBRI2MIX}, has to be fetched first")
         separator = ConvTasNet(sample_rate=8000, activation="relu")
         fill(separator, load(libri2mix), libri2mix)
         return separator
@@ -118,6 +126,8 @@ def _write_shard(path: Path, rows: list[Utterance], cut: Callable, sample_rate: 
     with shard_writer(path) as add:
         for row in rows:
             streams_KT = cut(as_float(torch.from_numpy(audio.read(row, sample_rate))).numpy(), sample_rate)
+            if not np.isfinite(streams_KT).all():
+                raise InputError(f"{row.key}: the separator gives samples that are not finite")
             streams_KT *= PEAK / peak if (peak := np.abs(streams_KT).max()) > 1 else 1
             samples_KT = np.rint(streams_KT * np.iinfo(np.int16).max).astype(np.int16)
             found = _compared(row, torch.from_numpy(samples_KT), sample_rate)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
+from wedefense_lite.files import InputError
 from wedefense_lite.separation.base import Separator
 
 
@@ -74,6 +75,9 @@ class ConvTasNet(Separator):
         layers: blocks of a stack, each of twice the dilation of the one before (X).
         stacks: of blocks (R).
         activation: of the masks.
+
+    Raises:
+        InputError: windows that can't overlap by half.
     """
 
     def __init__(
@@ -89,6 +93,8 @@ class ConvTasNet(Separator):
         activation: Literal["sigmoid", "relu"] = "sigmoid",
     ):
         super().__init__()
+        if kernel % 2:
+            raise InputError(f"windows of {kernel} samples, expected an even number")
         self.talkers, self.sample_rate, self.stride = talkers, sample_rate, kernel // 2
         framing = {"kernel_size": kernel, "stride": self.stride, "padding": self.stride, "bias": False}
         made = nn.Sigmoid() if activation == "sigmoid" else nn.ReLU()

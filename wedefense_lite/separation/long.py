@@ -30,18 +30,18 @@ def separate(
         overlap_seconds: of a chunk with the next one.
 
     Raises:
-        InputError: chunks that would not move on.
+        InputError: chunks that would not move on, or share no sample.
     """
-    if not 0 < overlap_seconds < chunk_seconds:
+    rate = separator.sample_rate
+    chunk, overlap = round(chunk_seconds * rate), round(overlap_seconds * rate)
+    if not 0 < overlap < chunk:
         raise InputError(f"chunks of {chunk_seconds:g} s can't overlap by {overlap_seconds:g} s")
     if not wav_T.any():
         return np.zeros((separator.talkers, len(wav_T)), dtype=np.float32)
-    rate = separator.sample_rate
     wav = torch.from_numpy(resampled(wav_T, sample_rate, rate))
-    overlap = round(overlap_seconds * rate)
     device = next(separator.parameters(), wav).device
     made = None
-    for start, chunk_T in _chunks(wav, round(chunk_seconds * rate), overlap):
+    for start, chunk_T in _chunks(wav, chunk, overlap):
         with torch.no_grad():
             streams_KT = separator(chunk_T[None].to(device))[0].cpu()
         made = streams_KT if made is None else _joined(made, streams_KT, made.shape[1] - start)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from wedefense_lite import cli
 from wedefense_lite.files import InputError
 from wedefense_lite.separation.base import Separator
 
@@ -9,8 +10,9 @@ from wedefense_lite.separation.base import Separator
 class SepFormer(Separator):
     """A trained SepFormer (Subakan et al., "Attention is all you need in speech separation", ICASSP 2021).
 
-    It needs SpeechBrain (``pip install 'wedefense_lite[separation]'``), which needs a torchaudio that goes with the
-    installed PyTorch. ``speechbrain/sepformer-libri2mix`` and the like work at 8 kHz; their licence is Apache 2.0.
+    It needs SpeechBrain (``pip install 'wedefense_lite[separation]'``), which can't be imported without a torchaudio
+    that goes with the installed PyTorch. Code that ``hyperparams.yaml`` names is run, so that who wrote it must be
+    trusted. ``speechbrain/sepformer-libri2mix`` and the like work at 8 kHz; their licence is Apache 2.0.
 
     Args:
         source: a local folder with ``hyperparams.yaml`` and the checkpoints that it names, or a name on the hub.
@@ -28,10 +30,11 @@ class SepFormer(Separator):
             raise InputError(f"SepFormer needs SpeechBrain: {wanted}; importing it: {error}") from error
         try:
             self.model = SepformerSeparation.from_hparams(source=source)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{source}: no SepFormer of SpeechBrain: {error}") from error
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise InputError(f"{source}: no SepFormer of SpeechBrain: {cli.in_one_line(str(error))}") from error
         self.sample_rate = int(self.model.hparams.sample_rate)
         self.talkers = int(self.model.hparams.num_spks)
 
     def forward(self, wav_BT: Tensor) -> Tensor:
+        self.model.device = wav_BT.device  # where it moves its input; of itself it stays where it was loaded
         return self.model.separate_batch(wav_BT).transpose(1, 2)

@@ -10,13 +10,24 @@ from torch import Tensor
 FLOOR, LOSS_FLOOR = 1e-8, 1e-3
 
 
-def pairwise_si_sdr(streams_BKT: Tensor, stems_BST: Tensor, floor: float = FLOOR) -> Tensor:
+def pairwise_si_sdr(
+    streams_BKT: Tensor, stems_BST: Tensor, lengths_B: Tensor | None = None, floor: float = FLOOR
+) -> Tensor:
     """Scale-invariant signal-to-distortion ratio of each stream against each stem, ``BKS``, in dB.
 
-    Le Roux et al., "SDR - half-baked or well done?" (ICASSP 2019), means removed. Floor bounds it, by default to 80 dB
-    and -80 dB, which is what a silent stream has against any stem, and any stream against a silent stem.
+    Le Roux et al., "SDR - half-baked or well done?" (ICASSP 2019), means removed. The floor bounds it, by default to
+    80 dB and -80 dB, which is what a silent stream has against any stem, and any stream against a silent stem.
+
+    Args:
+        streams_BKT: what a separator made, of any scale.
+        stems_BST: references.
+        lengths_B: samples of each mixture that are not padding; all by default.
+        floor: share of a stream's energy that counts as nothing.
     """
-    streams_BKT, stems_BST = (wav.double() - wav.double().mean(-1, keepdim=True) for wav in (streams_BKT, stems_BST))
+    samples = streams_BKT.shape[2]
+    lengths_B = torch.full([len(streams_BKT)], samples) if lengths_B is None else lengths_B
+    lengths_B11 = lengths_B.to(streams_BKT.device)[:, None, None]
+    streams_BKT, stems_BST = (_centred(wav_BKT, lengths_B11) for wav_BKT in (streams_BKT, stems_BST))
     stem_B1S = stems_BST.square().sum(-1)[:, None]
     stream_BK1 = streams_BKT.square().sum(-1)[..., None]
     product_BKS = streams_BKT @ stems_BST.transpose(1, 2)
@@ -26,9 +37,16 @@ def pairwise_si_sdr(streams_BKT: Tensor, stems_BST: Tensor, floor: float = FLOOR
     return (10 * ((share_BKS + floor) / (1 - share_BKS + floor)).log10()).float()
 
 
+def _centred(wav_BKT: Tensor, lengths_B11: Tensor) -> Tensor:
+    """Without their means, and with zeros for padding; the sums of what follows need double precision."""
+    valid_B1T = torch.arange(wav_BKT.shape[2], device=wav_BKT.device) < lengths_B11
+    wav_BKT = wav_BKT.double() * valid_B1T
+    return (wav_BKT - wav_BKT.sum(-1, keepdim=True) / lengths_B11) * valid_B1T
+
+
 def best_sources(score_BKS: Tensor) -> Tensor:
-    """Source of each stream, one to one, with the highest sum of scores, ``BK``."""
-    scores = score_BKS.detach().cpu().double().numpy()
+    """Source of each stream, one to one, with the highest sum of scores, ``BK``; NaN counts as 0."""
+    scores = score_BKS.detach().cpu().double().nan_to_num().numpy()
     found = [linear_sum_assignment(score_KS, maximize=True)[1] for score_KS in scores]
     return torch.tensor(np.array(found), device=score_BKS.device)
 
@@ -44,8 +62,7 @@ def pit_si_sdr_loss(streams_BKT: Tensor, stems_BKT: Tensor, lengths_B: Tensor) -
         stems_BKT: references.
         lengths_B: samples of each mixture that are not padding.
     """
-    valid_BT = torch.arange(stems_BKT.shape[2], device=stems_BKT.device) < lengths_B[:, None]
-    si_sdr_BKS = pairwise_si_sdr(streams_BKT * valid_BT[:, None], stems_BKT, LOSS_FLOOR)
+    si_sdr_BKS = pairwise_si_sdr(streams_BKT, stems_BKT, lengths_B, LOSS_FLOOR)
     sources_BK = best_sources(si_sdr_BKS)
     speaks_BK = stems_BKT.square().sum(-1).gather(1, sources_BK) > 0
     chosen_BK = si_sdr_BKS.gather(2, sources_BK[..., None])[..., 0]

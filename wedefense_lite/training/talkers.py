@@ -113,7 +113,7 @@ class SeparatedTalkers(TalkerTask):
         """The loss, and for each mixture the logits of the stream that sounds most spoofed, and its label."""
         streams_BKT = self._streams(batch)
         embedding_BKE = self._judged(streams_BKT, batch)
-        sources_BK = best_sources(pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT))
+        sources_BK = best_sources(pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT, batch.lengths_B))
         loss = self._talker_loss(embedding_BKE, batch, sources_BK)
         if self.joint:
             loss = loss + self.separation_weight * pit_si_sdr_loss(streams_BKT, batch.stems_BKT, batch.lengths_B)
