@@ -85,13 +85,7 @@ def separate(
         lost = f"{separator.sample_rate / 2:g} to {sample_rate / 2:g} Hz"
         logging.warning("a separator at %d Hz: streams lack %s, which detectors use", separator.sample_rate, lost)
     stems = check_data_dir(Path(mixtures_dir, "stems"))
-    listed = str(Path(mixtures_dir, "stems", SHARD_LIST))
-    index = read_index(str(Path(mixtures_dir, SHARD_LIST)), "shard")
-    index = with_talkers(index, read_index(listed, "shard"), listed, audio=True)
-    for row in index:
-        if len(row.talkers) != separator.talkers:
-            found = f"{row.key} has {len(row.talkers)} talkers"
-            raise InputError(f"{mixtures_dir}: {found}, the separator makes {separator.talkers} streams")
+    index = _mixtures(mixtures_dir, separator.talkers)
     parts = [index[start : start + mixtures_per_shard] for start in range(0, len(index), mixtures_per_shard)]
     with ExitStack() as stack:
         if place.is_main:
@@ -104,6 +98,18 @@ def separate(
     if place.is_main:
         _write_tables(out, found, stems)
     leave()
+
+
+def _mixtures(mixtures_dir: str, talkers: int) -> list[Utterance]:
+    """The mixtures with their stems, all of so many talkers."""
+    listed = str(Path(mixtures_dir, "stems", SHARD_LIST))
+    index = read_index(str(Path(mixtures_dir, SHARD_LIST)), "shard")
+    index = with_talkers(index, read_index(listed, "shard"), listed, audio=True)
+    for row in index:
+        if len(row.talkers) != talkers:
+            found = f"{row.key} has {len(row.talkers)} talkers"
+            raise InputError(f"{mixtures_dir}: {found}, the separator makes {talkers} streams")
+    return index
 
 
 def _separator(config: str | None, model_path: str | None, libri2mix: str | None, sepformer: str | None) -> Separator:
