@@ -7,7 +7,7 @@ defaults() {
   if [ "$mini" = true ]; then
     size=_small
     : "${corpora:=$recipe/data/mini}" "${mixed_dir:=$recipe/data/mixed_mini}"
-    : "${num_mixtures:=$(python3 -c "print(*(max(12, round($scale * n)) for n in (1000, 200, 300)))")}"
+    : "${num_mixtures:=$(python3 -c "print(*(max(12, round($scale * n)) for n in (3000, 200, 300)))")}"
   fi
   : "${num_mixtures:=30000 5000 5000}" "${mixed_dir:=$recipe/data/mixed}" "${separator:=$root/conf/convtasnet$size.yaml}"
   [ -n "$corpora" ] || refuse "--corpora is needed: folders that hold train, dev and eval; or --mini true"
