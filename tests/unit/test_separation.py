@@ -90,19 +90,26 @@ def test_streams_are_assigned_one_to_one_with_the_highest_sum(seed, talkers):
 # The loss
 
 
-def within_30_db(share: float) -> float:
-    """The dB of a share of a stream's energy, as the loss bounds them: a thousandth more of either part."""
+def bounded(share: float) -> float:
+    """SI-SDR in dB of a stream of which a stem explains this share, within 30 dB."""
     return 10 * np.log10((share + 1e-3) / (1 - share + 1e-3))
 
 
 def test_the_loss_is_that_of_the_best_assignment():
     stems_BKT = torch.tensor([[[1.0, -1, 1, -1], [1, 1, -1, -1]]])
     first_BT, second_BT = stems_BKT.unbind(1)
-    streams_BKT = torch.stack([first_BT + 2 * second_BT, 3 * first_BT - second_BT], 1)  # 6.02 and 9.54 dB, swapped
-    expected = -(within_30_db(4 / 5) + within_30_db(9 / 10)) / 2
+    streams_BKT = torch.stack([first_BT + 2 * second_BT, 3 * first_BT - second_BT], 1)  # 80 % and 90 %, swapped
+    expected = -(bounded(0.8) + bounded(0.9)) / 2
     loss = pit_si_sdr_loss(streams_BKT, stems_BKT, torch.tensor([4]))
     assert loss.item() == pytest.approx(expected, abs=1e-5)
     assert pit_si_sdr_loss(streams_BKT.flip(1), stems_BKT, torch.tensor([4])).item() == pytest.approx(loss.item())
+
+
+def test_the_loss_is_within_30_db():
+    stems_BKT = noise(1, 2, 50)
+    assert pit_si_sdr_loss(stems_BKT, stems_BKT, torch.tensor([50])).item() == pytest.approx(-30, abs=0.01)
+    silence_BKT = torch.zeros_like(stems_BKT)
+    assert pit_si_sdr_loss(silence_BKT, stems_BKT, torch.tensor([50])).item() == pytest.approx(30, abs=0.01)
 
 
 def test_a_silent_stem_is_left_out_of_the_mean():
@@ -110,7 +117,7 @@ def test_a_silent_stem_is_left_out_of_the_mean():
     stems_BKT = torch.stack([torch.zeros(4), stem_T])[None]
     streams_BKT = torch.stack([3 * stem_T + other_T, other_T])[None].requires_grad_()
     loss = pit_si_sdr_loss(streams_BKT, stems_BKT, torch.tensor([4]))
-    assert loss.item() == pytest.approx(-within_30_db(9 / 10), abs=1e-5)
+    assert loss.item() == pytest.approx(-bounded(0.9), abs=1e-5)
     loss.backward()
     assert streams_BKT.grad[0, 0].abs().sum() > 0 and streams_BKT.grad[0, 1].abs().sum() == 0
 
