@@ -112,6 +112,13 @@ def test_the_loss_is_within_30_db():
     assert pit_si_sdr_loss(silence_BKT, stems_BKT, torch.tensor([50])).item() == pytest.approx(30, abs=0.01)
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_loss_knows_no_order_of_talkers(order):
+    stems_BKT = noise(2, 3, 50)
+    loss = pit_si_sdr_loss(stems_BKT[:, order], stems_BKT, torch.tensor([50, 50]))
+    assert loss.item() == pytest.approx(-30, abs=0.01)
+
+
 def test_a_silent_stem_is_left_out_of_the_mean():
     stem_T, other_T = torch.tensor([1.0, -1, 1, -1]), torch.tensor([1.0, 1, -1, -1])
     stems_BKT = torch.stack([torch.zeros(4), stem_T])[None]
@@ -221,6 +228,20 @@ def test_talkers_stay_in_their_streams_from_chunk_to_chunk(samples, seed):
     order = slice(None, None, -1)  # of the first chunk
     np.testing.assert_allclose(found_KT, np.stack([wav_T.clip(max=0), wav_T.clip(min=0)])[order], atol=1e-6)
     assert max(separator.calls) <= 200 and len(separator.calls) == max(1, 1 + -(-(samples - 200) // 150))
+
+
+def test_three_talkers_stay_in_their_streams():
+    """Two are their own inverse: with three, an order that is read the wrong way round shows."""
+    wavs_KT, separator = noise(3, 950), Restless()
+    separator.talkers, started = 3, itertools.count(0, 150)
+
+    def turned(wav_BT):
+        first = next(started)
+        return wavs_KT[:, first : first + wav_BT.shape[1]].roll(first // 150, 0)[None]
+
+    separator.forward = turned
+    found_KT = long_audio.separate(separator, wavs_KT.sum(0).numpy(), 100, chunk_seconds=2, overlap_seconds=0.5)
+    np.testing.assert_allclose(found_KT, wavs_KT, atol=1e-6)
 
 
 def test_chunks_fade_into_each_other():
@@ -358,6 +379,29 @@ def test_si_sdr_of_streams_and_mixtures_is_written_down(mixtures, monkeypatch):
     ]
 
 
+def test_streams_of_three_talkers_are_given_to_theirs(tmp_path, monkeypatch):
+    """Stream 1 is of talker 2, 2 of 3 and 3 of 1: an order that is its own inverse would not tell."""
+    monkeypatch.chdir(tmp_path)
+    third = 8000 * (-1) ** np.arange(SAMPLES // 3)
+    wavs_KT = np.stack([np.pad(third, (k * len(third), (2 - k) * len(third))) for k in range(3)]).astype(np.int16)
+    labels = {"mix-1": "bonafide", "mix-2": "spoof", "mix-3": "bonafide"}
+    stems = [encoded(key, wav, RATE, label) for (key, label), wav in zip(labels.items(), wavs_KT)]
+    mixture = encoded("mix", wavs_KT.sum(0, dtype=np.int16), RATE, "spoof")
+    for where, rows in (("mix", [mixture]), ("mix/stems", stems)):
+        pack(rows, Path(where, "shards"), Path(where, "shard.list"))
+    write_tables(Path("mix/stems"), {"utt2lab": labels, "utt2spk": {"mix-1": "s1", "mix-2": "s2", "mix-3": "s3"}})
+    separator = Swapped()
+    separator.talkers = 3
+    separator.forward = lambda wav_BT: torch.from_numpy(np.roll(wavs_KT, -1, 0) / np.float32(32768))[None]
+    monkeypatch.setattr(command, "_separator", lambda *options: separator)
+    run(monkeypatch, separate, "--mixtures_dir", "mix", "--out_dir", "out")
+    tables = check_data_dir("out")
+    assert tables["utt2spk"] == {"mix-1": "s2", "mix-2": "s3", "mix-3": "s1"}
+    assert tables["utt2lab"] == {"mix-1": "spoof", "mix-2": "bonafide", "mix-3": "bonafide"}
+    rows = [line.split("\t") for line in Path("out/separation.tsv").read_text().splitlines()[1:]]
+    assert [row[2] for row in rows] == ["2", "3", "1"] and all(row[2 + int(row[2])] == "80.0000" for row in rows)
+
+
 @pytest.mark.parametrize(("gain", "peak"), [(3.0, 8000 * 3), (6.0, 0.9 * 32767)])
 def test_streams_are_made_softer_only_where_they_would_clip(mixtures, monkeypatch, gain, peak):
     monkeypatch.setattr(Swapped, "gain", gain)
@@ -422,6 +466,23 @@ def test_what_can_not_be_separated_is_named_and_what_was_there_stays(mixtures, m
     stems = [row for row in read_index("mixtures/stems/shard.list", "shard") if row.key != "mixc-2"]
     pack(stems, mixtures / "stems/shards", mixtures / "stems/shard.list")
     assert "1 utterances are not in both lists: mixc-2" in said(mixtures)
+    assert contents(Path("out")) == before
+
+
+def test_mixtures_and_their_stems_are_not_written_over(mixtures, monkeypatch, capsys):
+    before = contents(mixtures)
+    for out in ("mixtures", "mixtures/stems", "mixtures/../mixtures"):
+        said = refused(monkeypatch, capsys, separate, "--mixtures_dir", mixtures, "--out_dir", out)
+        assert f"--out_dir {out}: holds the mixtures or their stems, which stay as they are" in said
+    assert contents(mixtures) == before
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_shard_has_a_mixture_or_more(mixtures, monkeypatch, capsys, count):
+    words = ("--mixtures_dir", mixtures, "--out_dir", "out")
+    run(monkeypatch, separate, *words)
+    before = contents(Path("out"))
+    assert "mixtures_per_shard" in refused(monkeypatch, capsys, separate, *words, f"--mixtures_per_shard={count}")
     assert contents(Path("out")) == before
 
 
@@ -493,6 +554,22 @@ def test_a_folder_without_a_sepformer_is_named(sepformer_folder):
     folder, _ = sepformer_folder
     (folder / "masknet.ckpt").unlink()
     with pytest.raises(InputError, match=f"{folder}: no SepFormer of SpeechBrain: .*masknet.ckpt"):
+        SepFormer(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("num_spks: 2", "", "no attribute 'num_spks'"),
+        ("dual_path.Encoder", "dual_path.Nothing", "no such class as speechbrain.lobes.models.dual_path.Nothing"),
+        ("kernel_size: 16, out", "kernel: 16, out", "Invalid argument to class"),
+        ("modules: {", "modules: {{", "while parsing"),
+    ],
+)
+def test_hyperparameters_that_are_no_sepformers_are_refused(sepformer_folder, old, new, said):
+    folder, _ = sepformer_folder
+    (folder / "hyperparams.yaml").write_text(HYPERPARAMS.replace(old, new, 1))
+    with pytest.raises(InputError, match=f"{folder}: no SepFormer of SpeechBrain: .*{said}"):
         SepFormer(str(folder))
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from wedefense_lite import cli
@@ -52,8 +53,8 @@ def separate(
     sepformer: str | None = None,
     chunk_seconds: float = 30.0,
     overlap_seconds: float = 4.0,
-    sample_rate: int = 16000,
-    mixtures_per_shard: int = 100,
+    sample_rate: PositiveInt = 16000,
+    mixtures_per_shard: PositiveInt = 100,
     gpus: str | None = None,
 ) -> None:
     """Write a data directory of streams ``<mixture>-<stream>``, numbered from 1, in shards, and ``separation.tsv``.
@@ -76,8 +77,10 @@ def separate(
 
     Raises:
         InputError: not one separator, mixtures of another number of talkers than it gives, stems that are missing,
-            audio of another sample rate. What was in the folder stays.
+            audio of another sample rate, or an ``out_dir`` that holds these. What was in the folder stays.
     """
+    if Path(out_dir).resolve() in {Path(mixtures_dir).resolve(), Path(mixtures_dir, "stems").resolve()}:
+        raise InputError(f"--out_dir {out_dir}: holds the mixtures or their stems, which stay as they are")
     place, out = join(gpus), Path(out_dir)
     separator = _separator(config, model_path, libri2mix, sepformer).to(place.device).eval()
     cut = partial(separated, separator, chunk_seconds=chunk_seconds, overlap_seconds=overlap_seconds)

@@ -6,6 +6,8 @@ from wedefense_lite import cli
 from wedefense_lite.files import InputError
 from wedefense_lite.separation.base import Separator
 
+SIZES = "sample_rate", "num_spks"  # in hyperparams.yaml
+
 
 class SepFormer(Separator):
     """A trained SepFormer (Subakan et al., "Attention is all you need in speech separation", ICASSP 2021).
@@ -30,10 +32,9 @@ class SepFormer(Separator):
             raise InputError(f"SepFormer needs SpeechBrain: {wanted}; importing it: {error}") from error
         try:
             self.model = SepformerSeparation.from_hparams(source=source)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            self.sample_rate, self.talkers = (int(getattr(self.model.hparams, name)) for name in SIZES)
+        except Exception as error:  # what a file that names classes and their arguments can raise has no end
             raise InputError(f"{source}: no SepFormer of SpeechBrain: {cli.in_one_line(str(error))}") from error
-        self.sample_rate = int(self.model.hparams.sample_rate)
-        self.talkers = int(self.model.hparams.num_spks)
 
     def forward(self, wav_BT: Tensor) -> Tensor:
         self.model.device = wav_BT.device  # where it moves its input; of itself it stays where it was loaded
