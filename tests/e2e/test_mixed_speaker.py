@@ -40,7 +40,7 @@ def run(folder, system: str, processes: int, *more: str) -> str:
 
 
 def results(folder, system: str, name: str) -> dict:
-    (path,) = folder.glob(f"mixed/exp/{system}_*/results_mixtures_{name}.json")
+    (path,) = folder.glob(f"mixed/exp/{system}_*/mixtures/{name}/results.json")
     return json.loads(path.read_text())
 
 

@@ -92,10 +92,10 @@ def test_a_folder_or_a_set_without_results_is_refused(monkeypatch, capsys, tmp_p
 
 
 def write_mixtures(folder, **more):
-    folder.mkdir()
+    (folder / "mixtures/eval").mkdir(parents=True)
     found = {"classes": ["SS", "SB", "BB"], "confusion": [[3, 1, 0], [2, 6, 0], [0, 0, 4]], "n_mixtures": 16}
     found |= {"macro_f1": 0.8, "chance_macro_f1": 1 / 3, "any_spoof_eer": 0.125} | more
-    (folder / "results_eval.json").write_text(json.dumps(found))
+    (folder / "mixtures/eval/results.json").write_text(json.dumps(found))
 
 
 @pytest.fixture
@@ -128,6 +128,6 @@ def test_systems_of_other_mixtures_are_refused(monkeypatch, capsys, tmp_path, ta
     words = "--exp_dirs", f"{talkers[0]},{tmp_path / 'other'}", "--mixtures"
     message = refused(monkeypatch, capsys, cross_table, *words)
     assert "other on eval: eval [5, 8, 3] mixtures of SS, SB, BB, but [4, 8, 4] mixtures" in message
-    assert "no results_*.json of mixtures" in refused(
+    assert "no mixtures/*/results.json of mixtures" in refused(
         monkeypatch, capsys, cross_table, "--exp_dirs", systems[0], "--mixtures"
     )

@@ -19,7 +19,7 @@ def cross_table(
     """Print a row of each experiment: EER in percent and min DCF on each set, empty where it was not scored.
 
     Args:
-        exp_dirs: comma list of experiments, which hold results_<set>.json.
+        exp_dirs: comma list of experiments, which hold results_<set>.json, or mixtures/<set>/results.json.
         sets: comma list of sets, in their order; by default all that one of the experiments was scored
             on, without those of calibrated scores, whose EER and min DCF are the same.
         mixtures: results of bin/evaluate_mixtures.py instead: oracle, separated and direct systems beside each
@@ -50,13 +50,17 @@ def cross_table(
 
 def _results(folder: Path, mixtures: bool) -> dict[str, dict]:
     """Results of detection, or of mixtures, in an experiment, by set."""
-    files = [path for path in sorted(folder.glob("results_*.json")) if not path.stem.endswith("_calibrated")]
-    found = {path.stem.removeprefix("results_"): read_json(path) for path in files}
+    if mixtures:
+        found = {path.parent.name: read_json(path) for path in sorted(folder.glob("mixtures/*/results.json"))}
+    else:
+        files = [path for path in sorted(folder.glob("results_*.json")) if not path.stem.endswith("_calibrated")]
+        found = {path.stem.removeprefix("results_"): read_json(path) for path in files}
     needed = {"macro_f1", "n_mixtures", "assignment"} if mixtures else {*METRICS, "cost", "tie"}
     found = {one: result for one, result in found.items() if needed <= result.keys()}
     if not found:
         what = "mixtures" if mixtures else "detection"
-        raise InputError(f"{folder}: no results_*.json of {what}, expected those of stage 7")
+        files = "mixtures/*/results.json" if mixtures else "results_*.json"
+        raise InputError(f"{folder}: no {files} of {what}, expected those of stage 7")
     return found
 
 

@@ -21,7 +21,7 @@ from wedefense_lite.scoring.scores import aligned, by_class
 from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar
 from wedefense_lite.training import checkpoint
 from wedefense_lite.training.config import load_experiment
-from wedefense_lite.training.tasks import Task
+from wedefense_lite.training.tasks import Detection, Task
 
 CARD = Path(report.__file__).with_name("card.md")
 
@@ -57,8 +57,9 @@ def export_bundle(
     """
     exp, out, model = Path(exp_dir), Path(out_dir), model_path or f"{exp_dir}/models/avg_model.pt"
     experiment = load_experiment(exp / CONFIG)
-    if experiment.system.frame_samples:
-        raise InputError(f"{exp / CONFIG}: decides for frames, expected a detector of whole utterances")
+    if type(experiment.system) is not Detection:
+        name = type(experiment.system).__name__
+        raise InputError(f"{exp / CONFIG}: its task is {name}, expected Detection, which decides for whole utterances")
     weights, encoder = _weights(experiment.system, model, reference_encoder)
     logits, same = exp / f"posteriors/{dev_set}/logits.scp", (file_hash(model), experiment.config_hash)
     facts = _facts(logits, Path(calibration or logits.with_name("calibration.json")), same, decide_on)

@@ -62,6 +62,6 @@ evaluate_more() {
     [ "$system" != separated ] || options+=(--separation "$data_dir/$set/separation.tsv")
     [ "$system" != oracle ] || options+=(--assignment identity)
     $cpu_cmd python "$bin/evaluate_mixtures.py" "${options[@]}" "${dev[@]}" --bootstrap "$bootstrap" \
-      --out_dir "$exp_dir/mixtures/$set" --json "$exp_dir/results_mixtures_$set.json"
+      --out_dir "$exp_dir/mixtures/$set"
   done
 }
