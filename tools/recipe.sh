@@ -15,10 +15,11 @@ refuse() {
 declare -F fit > /dev/null || fit() { true; }
 : "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}" "${task:=detection}"
 : "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
-! fit || : "${config:=}" "${noise_data:=}" "${reverb_data:=}" "${train_options:=}" "${seed:=1}" "${num_avg:=}" "${checkpoint:=}"
+! fit || : "${config:=}" "${noise_data:=}" "${reverb_data:=}" "${train_options:=}" "${seed:=}" "${num_avg:=}" "${checkpoint:=}"
 : "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${score_batch_size:=1}" "${num_workers:=}"
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}" "${both:=false}"
 . "$root/tools/parse_options.sh"
+[[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
 locate() { [ "$task" = localization ]; }
 talk() { [ "$task" = talkers ]; }
 ! declare -F settle > /dev/null || settle
@@ -39,9 +40,8 @@ launch=($gpu_cmd "$root/tools/launch.sh" "--nproc=$nproc" "--gpus=$gpus")
 workers=${num_workers:+--num_workers=$num_workers}
 read -ra train_words <<< "${train_options:-}"
 
-[[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
 [[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"
-[[ $task == detection ]] || locate || talk || refuse "--task is detection or localization"
+[[ $task == detection ]] || locate || { talk && declare -F evaluate_more > /dev/null; } || refuse "--task is detection or localization"
 parts=() output=embeddings counted=$train_dir
 ! locate || parts=(--train_segments "$train_dir/segments.rttm" --val_segments "$dev_dir/segments.rttm") output=logits
 ! talk || parts=(--train_stems "$train_dir/stems/shard.list" --val_stems "$dev_dir/stems/shard.list") counted=$train_dir/stems
@@ -75,12 +75,11 @@ if run 2 "make lists"; then
 fi
 
 if fit && run 3 "train"; then
-  "${launch[@]}" "$bin/train.py" --config "$config" --exp_dir "$exp_dir" --data_type "$data_type" \
+  "${launch[@]}" "$bin/train.py" --config "$config" "${train_words[@]}" --exp_dir "$exp_dir" --data_type "$data_type" \
     --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
     --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" "${parts[@]}" \
-    --seed "$seed" ${num_avg:+--num_avg "$num_avg"} ${checkpoint:+--checkpoint "$checkpoint"} $workers \
-    ${noise_data:+--noise_data "$noise_data"} ${reverb_data:+--reverb_data "$reverb_data"} \
-    "${train_words[@]}"
+    ${seed:+--seed "$seed"} ${num_avg:+--num_avg "$num_avg"} ${checkpoint:+--checkpoint "$checkpoint"} $workers \
+    ${noise_data:+--noise_data "$noise_data"} ${reverb_data:+--reverb_data "$reverb_data"}
 fi
 
 if run 4 "$output of the averaged model"; then

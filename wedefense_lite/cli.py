@@ -52,7 +52,13 @@ def run(function: Callable, positional: bool = False) -> None:
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
     options = inspect.signature(function).parameters.values()
     flags = {f"--{option.name}" for option in options if option.annotation is bool}
-    words = sys.argv[1:] if positional else _joined(sys.argv[1:])
+    several = {
+        option
+        for action in parser._actions
+        if re.search(r"\b(list|tuple)\[", str(getattr(action, "_typehint", "")))
+        for option in action.option_strings
+    }
+    words = sys.argv[1:] if positional else _joined(sys.argv[1:], several)
     arguments = parser.parse_args(_bare_flags(words, flags))
     with one_line_errors(parser.prog):
         function(**parser.instantiate(arguments).as_dict())
@@ -66,12 +72,14 @@ def _bare_flags(words: list[str], flags: set[str]) -> list[str]:
     ]
 
 
-def _joined(words: list[str]) -> list[str]:
-    """Let ``--option one two`` stand for ``--option '["one", "two"]'``."""
+def _joined(words: list[str], several: set[str]) -> list[str]:
+    """Let ``--option one two`` stand for ``--option '["one", "two"]'``, of an option that takes several values."""
     starts = [place for place, word in enumerate(words) if word.startswith("--")]
     options = [words[start:end] for start, end in zip([0, *starts], [*starts, len(words)])]
     return [
-        word for first, *rest in filter(None, options) for word in (first, *([json.dumps(rest)] if rest[1:] else rest))
+        word
+        for first, *rest in filter(None, options)
+        for word in (first, *([json.dumps(rest)] if rest[1:] and first in several else rest))
     ]
 
 

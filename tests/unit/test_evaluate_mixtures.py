@@ -189,6 +189,7 @@ def test_bad_options_are_one_line(monkeypatch, capsys, tmp_path, given, dev):
     message = refused(monkeypatch, capsys, evaluate_mixtures, *given, "--assignment", "sisdr")
     assert "assignment by sisdr needs SI-SDRs" in message
     assert "--dev_key is needed" in refused(monkeypatch, capsys, evaluate_mixtures, *given, *dev[:2])
+    assert "go with --dev_cm" in refused(monkeypatch, capsys, evaluate_mixtures, *given, *dev[2:4])
     (tmp_path / "dev.tsv").write_text(DEV.replace("d1", "m1"))
     written(tmp_path / "dev.txt", {name.replace("d1", "m1"): score for name, score in DEV_SCORES.items()})
     assert "m1 is in the calibration set too" in refused(monkeypatch, capsys, evaluate_mixtures, *given, *dev)

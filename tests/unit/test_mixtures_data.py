@@ -189,7 +189,7 @@ def test_without_out_dir_only_the_plan_is_written(simulate, corpus, tmp_path):
     ).split()  # fmt: skip
     assert metadata[0].split("\t") == "mixture file1 label1 file2 label2 mixed_label".split()
     first = dict(zip(plan[0].split("\t"), plan[1].split("\t")))
-    assert first["mixture"] == "mix_train_0000001"
+    assert re.fullmatch("mix_train_[0-9a-f]{6}_0000001", first["mixture"])
     columns = "mixture source_1 label_1 source_2 label_2 label".split()
     assert metadata[1].split("\t") == [first[column] for column in columns]
     simulate(*words)
@@ -310,7 +310,8 @@ def test_both_folders_are_data_directories(rendered_corpus, monkeypatch):
     check_data_dirs(["mix", "mix/stems"])
     talker = read_plan("plan.tsv")[4].talkers[1]
     tables = {
-        name: read_table(f"mix/stems/{name}")["mix_train_0000005-2"] for name in ("utt2lab", "utt2spk", "utt2attack")
+        name: next(v for k, v in read_table(f"mix/stems/{name}").items() if k.endswith("_0000005-2"))
+        for name in ("utt2lab", "utt2spk", "utt2attack")
     }
     assert tables == {"utt2lab": talker.label, "utt2spk": talker.speaker, "utt2attack": talker.attack or "-"}
     for mixture in read_plan("plan.tsv"):
@@ -383,10 +384,10 @@ def test_a_corpus_that_lacks_what_mixtures_need(monkeypatch, capsys, tmp_path, c
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("\tu", "\tv", "mix_train_0000001: source v[0-7] is not in the data"),
-        ("\tspoof\t", "\tfake\t", "mix_train_0000001: SS of talkers that are"),
-        ("\tSS\t", "\tSB\t", "mix_train_0000001: SB of talkers that are"),
-        (r"\t0\.0000\t", "\tsoon\t", ":2: mix_train_0000001: could not convert"),
+        ("\tu", "\tv", "mix_train_[0-9a-f]{6}_0000001: source v[0-7] is not in the data"),
+        ("\tspoof\t", "\tfake\t", "mix_train_[0-9a-f]{6}_0000001: SS of talkers that are"),
+        ("\tSS\t", "\tSB\t", "mix_train_[0-9a-f]{6}_0000001: SB of talkers that are"),
+        (r"\t0\.0000\t", "\tsoon\t", ":2: mix_train_[0-9a-f]{6}_0000001: could not convert"),
         (r"\t0\.0000\t", "\t-\t", "or numbers are missing"),
         (r"\t0\.0000\t", "\t99\t", "talkers must begin in the"),
         ("offset_1", "offset", "has no column 'offset_1'"),
@@ -418,6 +419,32 @@ def test_a_source_of_another_rate_or_label_leaves_what_was_there(monkeypatch, ca
     said = refused(monkeypatch, capsys, simulate_mixtures, *words)
     assert "u0" in said and "sample rate 8000 Hz, expected 16000 Hz" in said
     assert contents(tmp_path / "mix") == before
+    inside = *words[:2], "--plan", "mix/plan.tsv", *words[4:], "--seed", 2, "--num_mixtures", 60
+    assert "sample rate 8000 Hz" in refused(monkeypatch, capsys, simulate_mixtures, *inside)
+    assert contents(tmp_path / "mix") == before
+
+
+def test_mixtures_of_another_plan_have_other_ids(monkeypatch, tmp_path, corpus):
+    monkeypatch.chdir(tmp_path)
+    for name, more in {"one": (), "again": (), "seed": ("--seed", 2), "gain": ("--gain", 1, 1)}.items():
+        words = "--data_dir", corpus, "--plan", f"{name}.tsv", "--num_mixtures", 3, *more
+        run(monkeypatch, simulate_mixtures, *words)
+    ids = {name: {one.mixture for one in read_plan(f"{name}.tsv")} for name in ("one", "again", "seed", "gain")}
+    assert ids["one"] == ids["again"] and not ids["one"] & ids["seed"] and not ids["one"] & ids["gain"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--render_only",), "--render_only needs --out_dir"),
+        (("--snr_db", 0, 10), "--snr_db needs --noise_data"),
+        (("--preset", "conversation", "--delay", 1), "--delay needs a preset without overlap"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(monkeypatch, capsys, tmp_path, corpus, options, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(monkeypatch, capsys, simulate_mixtures, "--data_dir", corpus, "--plan", "p.tsv", *options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_too_short_a_share_of_a_mixture_is_drawn_again():

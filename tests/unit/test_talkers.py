@@ -142,16 +142,29 @@ class Given(Head):
         return F.cross_entropy(self(embedding_BE), labels_B), self(embedding_BE)
 
 
+class Fixed(tiny.MeanFrame):
+    """Gives one embedding whatever it hears."""
+
+    def __init__(self, dim: int, embedding_BE: torch.Tensor):
+        super().__init__(dim)
+        self.embedding_BE = embedding_BE
+
+    def forward(self, frames_BFD, frame_lengths_B):
+        return self.embedding_BE
+
+
 def two_talkers(*labels: int) -> Batch:
     return Batch(
-        ["mix"], torch.zeros(1, 8), torch.tensor([8]), torch.tensor([min(labels)]), None, torch.tensor([labels])
+        ["mix"], torch.zeros(1, 800), torch.tensor([800]), torch.tensor([min(labels)]), None, torch.tensor([labels])
     )
 
 
 @pytest.mark.parametrize("labels", [(SPOOF, BONAFIDE), (BONAFIDE, SPOOF)])
 def test_the_direct_loss_takes_the_assignment_that_fits_best(labels):
     task = DirectTalkers(Fbank(8), tiny.MeanFrame, Given)
-    task.embed = lambda batch: torch.tensor([[[0.0, 0.0], [0.0, 2.0], [1.0, 0.0]]])  # of the mixture, then of talkers
+    given = torch.tensor([[[0.0, 0.0], [0.0, 2.0], [1.0, 0.0]]])  # of the mixture, then of talkers
+    task.model = Fixed(task.model.embed_dim, torch.zeros(1, 8))
+    task._outputs = lambda embedding_BE: given
     loss, logits_BC, labels_B = task(two_talkers(*labels))
     talkers = (np.log1p(np.exp(-2)) + np.log1p(np.exp(-1))) / 2
     assert loss.item() == pytest.approx((np.log(2) + talkers) / 2)
@@ -163,7 +176,7 @@ def test_separated_talkers_have_the_labels_of_the_stems_that_they_are(mixtures):
     batch, task = batch_of(mixtures), SeparatedTalkers(Fbank(8), tiny.MeanFrame, Given, separator=Halves())
     task.separator.gain.data.zero_()
     given = torch.tensor([[[0.0, 3.0], [1.0, 0.0]]]).expand(4, -1, -1)
-    task._judged = lambda streams_BKT, batch: given
+    task.model = Fixed(task.model.embed_dim, given.flatten(0, 1))
     loss, logits_BC, labels_B = task(batch)
     by_source = batch.talkers_BK.flip(1)
     assert loss.item() == pytest.approx(F.cross_entropy(given.flatten(0, 1), by_source.flatten()).item())
@@ -221,3 +234,34 @@ def test_the_separator_of_another_training_is_taken_over(tmp_path):
     checkpoint.save(tmp_path / "other.pt", {"model": DirectTalkers(*PARTS).state_dict()})
     with pytest.raises(InputError, match="other.pt has no separator"):
         checkpoint.load_part(tmp_path / "other.pt", task, "separator")
+
+
+def test_streams_without_stems_have_the_labels_that_fit_best(mixtures):
+    task = SeparatedTalkers(Fbank(8), tiny.MeanFrame, Given, separator=Halves(), assignment="permutation")
+    assert not task.takes_stems
+    given = torch.tensor([[[0.0, 3.0], [1.0, 0.0]]]).expand(4, -1, -1)
+    task.model = Fixed(task.model.embed_dim, given.flatten(0, 1))
+    best = torch.tensor([[1, 0], [1, 0], [1, 1], [0, 0]])
+    expected = F.cross_entropy(given.flatten(0, 1), best.flatten()).item()
+    assert task(batch_of(mixtures, audio=False))[0].item() == pytest.approx(expected)
+
+
+class WithLoss(tiny.MeanFrame):
+    """Adds 100 to the loss, and 1 for each label that it was given."""
+
+    def embed_with_loss(self, frames_BFD, frame_lengths_B, labels):
+        return self(frames_BFD, frame_lengths_B), torch.tensor(100.0 + (labels >= 0).sum())
+
+
+def test_a_loss_of_the_model_counts(mixtures):
+    batch, options = batch_of(mixtures), {"separator": Halves()}
+    alone = DirectTalkers(*PARTS), SeparatedTalkers(*PARTS, **options)
+    more = (
+        DirectTalkers(Fbank(8), WithLoss, CrossEntropy),
+        SeparatedTalkers(Fbank(8), WithLoss, CrossEntropy, **options),
+    )
+    for task, other, added in zip(alone, more, (104, 108)):
+        other.load_state_dict(task.state_dict())
+        assert other(batch)[0].item() == pytest.approx(task(batch)[0].item() + added, abs=1e-3)
+    with pytest.raises(InputError, match="WithLoss has a loss of its own, which needs --system.assignment stems"):
+        SeparatedTalkers(Fbank(8), WithLoss, CrossEntropy, assignment="permutation", **options)

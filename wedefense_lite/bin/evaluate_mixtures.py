@@ -62,6 +62,8 @@ def evaluate_mixtures(
     """
     if bool(scores) == bool(cm):
         raise InputError("--scores and --cm: expected one of them")
+    if separation and not cm or (dev_key or dev_separation) and not dev_cm:
+        raise InputError("--separation goes with --cm, --dev_key and --dev_separation go with --dev_cm")
     model, truth = cli.checked(cost_model, cost), read_key(key)
     given = read_streams(truth, scores, assignment) if scores else read_mixtures(truth, cm, separation, assignment)
     if given.assignment == "oracle":

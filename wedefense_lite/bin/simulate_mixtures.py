@@ -1,5 +1,6 @@
 """Mixtures of several talkers, of whom any may be spoofed: a plan, then its audio."""
 
+import hashlib
 import logging
 import os
 import re
@@ -11,7 +12,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from wedefense_lite import cli
 from wedefense_lite.dataset.audio import Utterance, measured
-from wedefense_lite.dataset.mixtures import PRESETS, Planner, Recipe, read_plan, read_sources, write_plan
+from wedefense_lite.dataset.mixtures import PRESETS, Planner, Recipe, as_written, read_plan, read_sources, write_plan
 from wedefense_lite.dataset.rendering import render
 from wedefense_lite.files import InputError, read_table
 
@@ -51,19 +52,39 @@ def simulate_mixtures(
     if out_dir and Path(out_dir).resolve() in {Path(folder).resolve() for folder in data_dir}:
         raise InputError(f"--out_dir {out_dir}: is one of the data directories, which stay as they are")
     recipe = Recipe(**changes).over(PRESETS[preset])
+    _check_options(changes, recipe, noise_data, render_only and not out_dir)
     sources = read_sources(data_dir, Recipe() if render_only else recipe, () if render_only else exclude)
     tables = ((path and read_table(path) or {}).items() for path in (reverb_data, noise_data))
     rirs, noises = ([Utterance(*row) for row in table] for table in tables)
-    if not render_only:
+    if render_only:
+        drawn = read_plan(plan)
+    else:
         seconds = {row.key: row.samples / sample_rate for row in noises and measured(noises, sample_rate)}
         planner = Planner(sources, recipe, np.random.default_rng([seed]), [row.key for row in rirs], seconds)
         name = re.sub(r"[^A-Za-z0-9]", "_", Path(data_dir[0]).resolve().name)
-        write_plan(plan, planner.plan(f"mix_{name}", num_mixtures))
-        logging.info("planned %d mixtures in %s", num_mixtures, plan)
+        # Other mixtures have other ids, so that scores of one plan are never taken for those of another.
+        drawn_from = recipe, seed, num_mixtures, [one.key for one in sources]
+        digest = hashlib.sha256(repr(drawn_from).encode()).hexdigest()[:6]
+        drawn = as_written(planner.plan(f"mix_{name}_{digest}", num_mixtures))
     if out_dir:
         files = {("source", one.key): Utterance(one.key, one.wav, label=one.label) for one in sources}
         files |= {(kind, row.key): row for kind, rows in (("rir", rirs), ("noise", noises)) for row in rows}
-        render(read_plan(plan), files, Path(out_dir), sample_rate, nj or len(os.sched_getaffinity(0)))
+        render(drawn, files, Path(out_dir), sample_rate, nj or len(os.sched_getaffinity(0)))
+    # Rendering writes the plan along, and last, so that a plan that is there is that of the audio.
+    if not render_only and not (out_dir and Path(plan).resolve() == Path(out_dir, "plan.tsv").resolve()):
+        write_plan(plan, drawn)
+    logging.info("%d mixtures in %s", len(drawn), plan)
+
+
+def _check_options(changes: dict, recipe: Recipe, noise_data: str | None, renders_nothing: bool) -> None:
+    """Refuse options that would change nothing."""
+    for asked, option, needs in (
+        (renders_nothing, "--render_only", "--out_dir"),
+        (changes.get("snr_db") and not noise_data, "--snr_db", "--noise_data"),
+        (changes.get("delay") is not None and recipe.overlap is not None, "--delay", "a preset without overlap"),
+    ):
+        if asked:
+            raise InputError(f"{option} needs {needs}")
 
 
 if __name__ == "__main__":

@@ -109,6 +109,8 @@ def _begin_with(system: Task, exp_dir: Path, checkpoint: str | None, separator: 
         system.load_pretrained()
     if separator is not None:
         load_part(separator, system, "separator")
+    elif checkpoint is None and not getattr(system, "joint", True):
+        raise InputError("the separator is frozen, and has no weights: --separator or --checkpoint is needed")
 
 
 def _labelled(

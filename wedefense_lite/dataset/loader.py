@@ -216,13 +216,17 @@ class TrainLoader:
             start, end, label = row.segments
             spoofed.append(((end - start) * (label == SPOOF)).sum() / (end - start).sum())
             weights.append(self._drawn(row, counts) * (1.0 if self.config.crop_seconds else row.samples))
-        return _shares(spoofed, weights, "segments")
+        share = float(np.average(spoofed, weights=weights))
+        if not 0 < share < 1:
+            raise InputError(f"the segments of the training set are all {LABELS[share < 0.5]}")
+        return [share, 1 - share]
 
     def _prior_of_talkers(self, counts: dict[str, int]) -> list[float]:
         """Shares of the classes among the talkers of the mixtures that sampling delivers."""
         spoofed = [np.mean([talker.label == LABELS[SPOOF] for talker in row.talkers]) for row in self.index]
         weights = [self._drawn(row, counts) * len(row.talkers) for row in self.index]
-        return _shares(spoofed, weights, "talkers")
+        share = float(np.average(spoofed, weights=weights))
+        return [share, 1 - share]
 
     def _drawn(self, row: Utterance, counts: dict[str, int]) -> float:
         """How often sampling draws an utterance, on some scale."""
@@ -244,13 +248,6 @@ class TrainLoader:
         batches = [enumerate(order[first : first + size], first + 1) for first in starts]
         draws = [[(self.index[row], (self.seed, epoch, place)) for place, row in batch] for batch in batches]
         return _batches(partial(_in_turn, draws), self.config, workers)
-
-
-def _shares(spoofed: list[float], weights: list[float], what: str) -> list[float]:
-    share = float(np.average(spoofed, weights=weights))
-    if not 0 < share < 1:
-        raise InputError(f"the {what} of the training set are all {LABELS[share < 0.5]}")
-    return [share, 1 - share]
 
 
 class EvalLoader:

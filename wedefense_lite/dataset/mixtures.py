@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import accumulate, zip_longest
 from math import comb, inf
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ class Recipe:
             other. Numbers of mixtures are exact, to one.
         delay: seconds; all talkers but a random one begin up to so much later.
         overlap: lowest and highest share of the time in which two or more talk, in place of a delay. 0 has them
-            take turns. A share that the sources are too uneven for becomes the nearest that they allow.
+            take turns. A share that the sources are too uneven for becomes one near it that they allow.
         length: min ends with the talker who ends first, max with the last one.
         gain: lowest and highest factor of a talker.
         level_db: lowest and highest level of a talker while it talks, in dB against full scale, before its gain;
@@ -289,6 +290,13 @@ def write_plan(path: str | Path, plan: list[Mixture]) -> None:
     if most == 2:
         files = ([one.mixture, *(cell for talker in one.talkers for cell in talker[:2]), one.label] for one in plan)
         write_lines(Path(path).with_suffix(".metadata.tsv"), map("\t".join, [METADATA.split(), *files]))
+
+
+def as_written(plan: list[Mixture]) -> list[Mixture]:
+    """A plan with the numbers that it has as a file, so that what is made of either is the same."""
+    with TemporaryDirectory() as folder:
+        write_plan(Path(folder, "plan.tsv"), plan)
+        return read_plan(Path(folder, "plan.tsv"))
 
 
 def _cells(mixture: Mixture, talkers: int) -> Iterable[tuple[str, str | float | None]]:

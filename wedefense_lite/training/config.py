@@ -120,6 +120,10 @@ def build(arguments: Namespace) -> Experiment:
         objects = parser.instantiate(sections)
     except ValueError as error:  # what a component refuses, with the layout of jsonargparse around it
         raise InputError(cli.in_one_line(str(error))) from error
+    for name in ("frontend", "separator"):
+        rate = getattr(getattr(objects.system, name, None), "sample_rate", objects.data.sample_rate)
+        if rate != objects.data.sample_rate:
+            raise InputError(f"the {name} works at {rate} Hz, data.sample_rate is {objects.data.sample_rate} Hz")
     for name, value in objects.system.resolved.items():
         sections[f"system.init_args.{name}"] = value
     return Experiment(objects.system, objects.data, objects.training, parser.dump(sections))

@@ -1,6 +1,7 @@
 """Tasks for mixtures of talkers: separating them, and deciding for each of them."""
 
 from itertools import chain
+from typing import Literal
 
 import torch
 from jsonargparse.typing import NonNegativeFloat
@@ -10,7 +11,7 @@ from wedefense_lite.dataset.audio import few
 from wedefense_lite.dataset.loader import Batch
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, SPOOF
-from wedefense_lite.models.base import known_loss
+from wedefense_lite.models.base import Embedder, known_loss
 from wedefense_lite.separation.base import Separator
 from wedefense_lite.separation.sisdr import best_sources, pairwise_si_sdr, pit_si_sdr_loss
 from wedefense_lite.training.checkpoint import load_weights
@@ -59,24 +60,21 @@ class TalkerTask(Classification):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         return self.judge(batch)
 
-    def _talker_loss(self, embedding_BKE: Tensor, batch: Batch, sources_BK: Tensor | None = None) -> Tensor:
-        """The head's loss, where stream k is of a known source, or else at the assignment that fits best."""
-        _check_talkers(batch, self.talkers)
-        if sources_BK is None:
-            with torch.no_grad():
-                logits_BKC = self.head(embedding_BKE.flatten(0, 1)).unflatten(0, embedding_BKE.shape[:2])
-                score_BKC = logits_BKC.float().log_softmax(2)
-                labels_BKS = batch.talkers_BK[:, None].expand(-1, self.talkers, -1)
-                sources_BK = best_sources(score_BKC.gather(2, labels_BKS))
-        return known_loss(self.head, embedding_BKE, batch.talkers_BK.gather(1, sources_BK))[0]
+    @torch.no_grad()
+    def _fitting(self, embedding_BKE: Tensor, batch: Batch) -> Tensor:
+        """``labels_BK`` of streams of which nothing else says whose they are: the assignment that fits best."""
+        logits_BKC = self.head(embedding_BKE.flatten(0, 1)).unflatten(0, embedding_BKE.shape[:2])
+        labels_BKS = batch.talkers_BK[:, None].expand(-1, self.talkers, -1)
+        sources_BK = best_sources(logits_BKC.float().log_softmax(2).gather(2, labels_BKS))
+        return batch.talkers_BK.gather(1, sources_BK)
 
 
 class SeparatedTalkers(TalkerTask):
     """A separator, and a detector that judges each of its streams.
 
-    Streams are given the labels of the talkers they are of by SI-SDR. With a frozen separator it is the same as
-    training a detector on separated talkers, which is cheaper (``bin/separate.py``, once); trained together, the
-    loss is that of detection plus ``separation_weight`` times that of separation.
+    Streams have the labels of the talkers they are of by SI-SDR, or those that fit best. With a frozen separator it
+    is the same as training a detector on separated talkers, which is cheaper (``bin/separate.py``, once); trained
+    together, the loss is that of detection plus ``separation_weight`` times that of separation.
 
     Args:
         frontend: waveform to frames.
@@ -85,19 +83,31 @@ class SeparatedTalkers(TalkerTask):
         separator: mixtures to talkers, at the front end's sample rate.
         joint: train the separator too.
         separation_weight: of the negative mean SI-SDR in dB, in the loss of joint training.
+        assignment: of labels to streams: by their stems, or, where these are not at hand, permutation: the one
+            that fits best (Yu et al., "Permutation invariant training", ICASSP 2017, here of labels).
         spec_augment: masks on the frames in training.
     """
 
-    takes_stems = True
-
     def __init__(
-        self, *parts, separator: Separator, joint: bool = False, separation_weight: NonNegativeFloat = 0.02, **options
+        self,
+        *parts,
+        separator: Separator,
+        joint: bool = False,
+        separation_weight: NonNegativeFloat = 0.02,
+        assignment: Literal["stems", "permutation"] = "stems",
+        **options,
     ):
         super().__init__(*parts, **options)
         if separator.sample_rate != self.frontend.sample_rate:
             rates = f"{separator.sample_rate} Hz, its front end at {self.frontend.sample_rate} Hz"
             raise InputError(f"the separator works at {rates}: separate first, with bin/separate.py")
         self.talkers, self.joint, self.separation_weight = separator.talkers, joint, separation_weight
+        self.by_stems, self.takes_stems = assignment == "stems", joint or assignment == "stems"
+        own_loss = type(self.model).embed_with_loss is not Embedder.embed_with_loss
+        if own_loss and not self.by_stems:
+            raise InputError(
+                f"{type(self.model).__name__} has a loss of its own, which needs --system.assignment stems"
+            )
         self.separator = separator.requires_grad_(joint)
 
     def train(self, mode: bool = True) -> "SeparatedTalkers":
@@ -107,14 +117,23 @@ class SeparatedTalkers(TalkerTask):
 
     def embed(self, batch: Batch) -> Tensor:
         """``embedding_BKE``, a row for each stream."""
-        return self._judged(self._streams(batch), batch)
+        streams_BKT = self._streams(batch)
+        return self.model(*self._frames(self._each(streams_BKT, batch))).unflatten(0, streams_BKT.shape[:2])
 
     def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, and for each mixture the logits of the stream that sounds most spoofed, and its label."""
+        _check_talkers(batch, self.talkers)
         streams_BKT = self._streams(batch)
-        embedding_BKE = self._judged(streams_BKT, batch)
-        sources_BK = best_sources(pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT, batch.lengths_B))
-        loss = self._talker_loss(embedding_BKE, batch, sources_BK)
+        labels_BK = torch.full_like(batch.talkers_BK, -1)
+        if self.by_stems:
+            sources_BK = best_sources(pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT, batch.lengths_B))
+            labels_BK = batch.talkers_BK.gather(1, sources_BK)
+        frames = self._frames(self._each(streams_BKT, batch))
+        embedding_NE, model_loss = self.model.embed_with_loss(*frames, labels_BK.flatten())
+        embedding_BKE = embedding_NE.unflatten(0, streams_BKT.shape[:2])
+        if not self.by_stems:
+            labels_BK = self._fitting(embedding_BKE, batch)
+        loss = known_loss(self.head, embedding_BKE, labels_BK)[0] + model_loss
         if self.joint:
             loss = loss + self.separation_weight * pit_si_sdr_loss(streams_BKT, batch.stems_BKT, batch.lengths_B)
         logits_BKC = self.head(embedding_BKE.flatten(0, 1)).unflatten(0, embedding_BKE.shape[:2])
@@ -125,19 +144,20 @@ class SeparatedTalkers(TalkerTask):
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
             return self.separator(batch.wav_BT)
 
-    def _judged(self, streams_BKT: Tensor, batch: Batch) -> Tensor:
+    def _each(self, streams_BKT: Tensor, batch: Batch) -> Batch:
+        """The streams, one by one."""
         keys = list(chain.from_iterable(map(self.names, batch.keys)))
         lengths_N = batch.lengths_B.repeat_interleave(self.talkers)
-        each = batch._replace(keys=keys, wav_BT=streams_BKT.flatten(0, 1), lengths_B=lengths_N)
-        return self.model(*self._frames(each)).unflatten(0, streams_BKT.shape[:2])
+        return batch._replace(keys=keys, wav_BT=streams_BKT.flatten(0, 1), lengths_B=lengths_N)
 
 
 class DirectTalkers(TalkerTask):
     """One encoder of the mixture, an output for each talker, and one for the mixture: is any talker spoofed?
 
     Nothing is separated, so nothing says which talker an output is of; the loss takes the assignment that fits
-    best (Yu et al., "Permutation invariant training", ICASSP 2017, here of labels). The output for the mixture is
-    row 0, ``<mixture>-0``; it comes first in a mean of equal parts.
+    best, as in :class:`SeparatedTalkers` with ``permutation``. The output for the mixture is row 0, ``<mixture>-0``;
+    it and the talkers count for half of the loss each. Stage 6 divides out the prior of talkers, so that this row is
+    an LLR only once stage 7 has calibrated it.
 
     Args:
         frontend: waveform to frames.
@@ -157,13 +177,20 @@ class DirectTalkers(TalkerTask):
 
     def embed(self, batch: Batch) -> Tensor:
         """``embedding_BGE``: of the mixture, then of each talker."""
-        return self.outputs(self.model(*self._frames(batch))).unflatten(1, (self.talkers + 1, -1))
+        return self._outputs(self.model(*self._frames(batch)))
 
     def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, and logits and labels of the mixtures."""
-        embedding_BGE = self.embed(batch)
+        _check_talkers(batch, self.talkers)
+        embedding_BE, model_loss = self.model.embed_with_loss(*self._frames(batch), batch.labels_B)
+        embedding_BGE = self._outputs(embedding_BE)
         mixture_loss, logits_BC = self.head.loss(embedding_BGE[:, 0], batch.labels_B)
-        return (mixture_loss + self._talker_loss(embedding_BGE[:, 1:], batch)) / 2, logits_BC, batch.labels_B
+        labels_BK = self._fitting(embedding_BGE[:, 1:], batch)
+        talker_loss = known_loss(self.head, embedding_BGE[:, 1:], labels_BK)[0]
+        return (mixture_loss + talker_loss) / 2 + model_loss, logits_BC, batch.labels_B
+
+    def _outputs(self, embedding_BE: Tensor) -> Tensor:
+        return self.outputs(embedding_BE).unflatten(1, (self.talkers + 1, -1))
 
 
 def _check_talkers(batch: Batch, talkers: int) -> None:

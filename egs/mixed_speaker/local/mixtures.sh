@@ -19,15 +19,17 @@ defaults() {
 }
 
 simulate() {
-  local counts=($num_mixtures) folders=($corpora) number=0 set
+  local counts=($num_mixtures) folders=($corpora) exclude=() number=0 set
   if [ "$mini" = true ]; then
     "$mini_dir/run.sh" --stage 1 --stop_stage 1 --scale "$scale" --corpus_dir "$mini_corpus" --data_dir "$corpora"
   fi
   mkdir -p "$mixed_dir/oracle"
   for set in "${sets_of_mixtures[@]}"; do
     $cpu_cmd python "$bin/simulate_mixtures.py" --data_dir "${folders[@]/%//$set}" --preset "$preset" \
-      --num_mixtures "${counts[number]}" --seed "$seed" --plan "$mixed_dir/mixtures/$set/plan.tsv" \
-      --out_dir "$mixed_dir/mixtures/$set" $simulate_options
+      --num_mixtures "${counts[number]}" --seed "${seed:-1}" --plan "$mixed_dir/mixtures/$set/plan.tsv" \
+      --out_dir "$mixed_dir/mixtures/$set" "${exclude[@]}" $simulate_options
+    [ ${#exclude[@]} -gt 0 ] || exclude=(--exclude)
+    exclude+=("$mixed_dir/mixtures/$set/plan.tsv")
     ln -sfn "../mixtures/$set/stems" "$mixed_dir/oracle/$set"
     number=$((number + 1))
   done
@@ -37,7 +39,7 @@ simulate() {
 train_separator() {
   local mixtures=$mixed_dir/mixtures words
   read -ra words <<< "$separator_options"
-  "${launch[@]}" "$bin/train.py" --config "$separator" --exp_dir "$separator_dir" --seed "$seed" \
+  "${launch[@]}" "$bin/train.py" --config "$separator" --exp_dir "$separator_dir" ${seed:+--seed "$seed"} \
     --train_data "$mixtures/train/shard.list" --train_label "$mixtures/train/utt2lab" \
     --val_data "$mixtures/dev/shard.list" --val_label "$mixtures/dev/utt2lab" \
     --train_stems "$mixtures/train/stems/shard.list" --val_stems "$mixtures/dev/stems/shard.list" "${words[@]}"
