@@ -281,3 +281,8 @@ def test_a_sidecar_comes_back_as_it_was(tmp_path):
     assert read_sidecar(tmp_path / "none.scp", required=False) is None
     with pytest.raises(ValueError, match="polarity"):
         Sidecar(polarity="none")
+
+
+def test_a_calibration_that_turns_scores_round_says_so(caplog):
+    assert fit_affine([-1.0, 0.5, -2.0], [1.0, 0.0, 2.0], 0.5).scale[0] < 0
+    assert "calibration turns all scores round" in caplog.text

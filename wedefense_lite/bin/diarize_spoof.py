@@ -1,6 +1,7 @@
 """Who speaks when in a recording of several talkers, and which of them is spoofed."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,10 @@ def read_recording(path: str, sample_rate: int) -> tuple[np.ndarray, dict]:
         InputError: it can't be read, is empty, or has samples that are not finite.
     """
     try:
+        os.stat(path)  # its message is better than libsndfile's "System error"
         wav_TC, rate = sf.read(path, dtype="float32", always_2d=True)
     except (OSError, sf.LibsndfileError) as error:
-        reason = getattr(error, "error_string", None) or error
+        reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
         raise InputError(f"{path}: {reason}, expected audio") from error
     if not len(wav_TC) or not np.isfinite(wav_TC).all():
         raise InputError(f"{path}: {len(wav_TC)} samples, not all finite, expected one or more, all finite")

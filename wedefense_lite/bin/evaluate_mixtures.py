@@ -156,7 +156,7 @@ def _lines(results: dict) -> list[str]:
     confusion = {
         true: dict(zip(results["classes"], row)) for true, row in zip(results["classes"], results["confusion"])
     }
-    tables = {"true, by decision": confusion, "dev": results.get("dev"), **results["by"]}
+    tables = {"true, by decision": confusion, "fitted on": results.get("dev"), **results["by"]}
     if "any_spoof" in results:
         tables["any spoof"] = {"calibrated": results["any_spoof"]}
     lines = [f"{name}: {value}" for name, value in results.items() if name not in ("dev", "by", "any_spoof", "cost")]

@@ -1,5 +1,6 @@
 """Calibration and fusion: scores of one or several systems to log-likelihood ratios."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ def fit_affine(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float) -> Affine:
     model = LogisticRegression(C=1e10, solver="newton-cholesky", tol=1e-10, max_iter=1000)
     model.fit((scores - mean) / deviation, classes, sample_weight=weights)
     scale = model.coef_[0] / deviation
+    if len(scale) == 1 and scale[0] < 0:
+        logging.warning("the calibration set has higher scores for spoof: calibration turns all scores round")
     return Affine(tuple(map(float, scale)), float(model.intercept_[0] - scale @ mean + logit(p_spoof)))
 
 

@@ -1,13 +1,19 @@
 # The steps that mixtures have beside those of tools/recipe.sh; sourced by run.sh, whose variables they use.
 sets_of_mixtures=(train dev eval)
 
+# Numbers by --scale, 12 at least.
+scaled() {
+  python3 -c 'import sys; print(*(max(12, round(float(sys.argv[1]) * int(n))) for n in sys.argv[2:]))' "$scale" "$@" \
+    2> /dev/null || refuse "--scale is '$scale', expected a number"
+}
+
 # What depends on options. A small corpus has small systems.
 defaults() {
   local size= detector=resnet18
   if [ "$mini" = true ]; then
     size=_small
     : "${corpora:=$recipe/data/mini}" "${mixed_dir:=$recipe/data/mixed_mini}"
-    : "${num_mixtures:=$(python3 -c "print(*(max(12, round($scale * n)) for n in (3000, 200, 300)))")}"
+    : "${num_mixtures:=$(scaled 3000 200 300)}"
   fi
   : "${num_mixtures:=30000 5000 5000}" "${mixed_dir:=$recipe/data/mixed}" "${separator:=$root/conf/convtasnet$size.yaml}"
   [ -n "$corpora" ] || refuse "--corpora is needed: folders that hold train, dev and eval; or --mini true"
@@ -23,13 +29,14 @@ simulate() {
   if [ "$mini" = true ]; then
     "$mini_dir/run.sh" --stage 1 --stop_stage 1 --scale "$scale" --corpus_dir "$mini_corpus" --data_dir "$corpora"
   fi
-  mkdir -p "$mixed_dir/oracle"
+  [ ${#counts[@]} = 3 ] || refuse "--num_mixtures is '$num_mixtures', expected numbers for train, dev and eval"
   for set in "${sets_of_mixtures[@]}"; do
     $cpu_cmd python "$bin/simulate_mixtures.py" --data_dir "${folders[@]/%//$set}" --preset "$preset" \
       --num_mixtures "${counts[number]}" --seed "${seed:-1}" --plan "$mixed_dir/mixtures/$set/plan.tsv" \
       --out_dir "$mixed_dir/mixtures/$set" "${exclude[@]}" $simulate_options
     [ ${#exclude[@]} -gt 0 ] || exclude=(--exclude)
     exclude+=("$mixed_dir/mixtures/$set/plan.tsv")
+    mkdir -p "$mixed_dir/oracle"
     ln -sfn "../mixtures/$set/stems" "$mixed_dir/oracle/$set"
     number=$((number + 1))
   done
