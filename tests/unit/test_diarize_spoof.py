@@ -28,11 +28,15 @@ RATE = 16000
 class ByBand(Separator):
     """Two talkers who are below and above 1 kHz, and leave a tenth of themselves in each other's stream."""
 
-    sample_rate, talkers = RATE, 2
+    talkers = 2
+
+    def __init__(self, sample_rate: int = RATE):
+        super().__init__()
+        self.sample_rate = sample_rate
 
     def forward(self, wav_BT):
         spectrum_BF = torch.fft.rfft(wav_BT)
-        is_low_F = torch.fft.rfftfreq(wav_BT.shape[1], 1 / RATE) < 1000
+        is_low_F = torch.fft.rfftfreq(wav_BT.shape[1], 1 / self.sample_rate) < 1000
         parts = [torch.fft.irfft(spectrum_BF * chosen_F, wav_BT.shape[1]) for chosen_F in (is_low_F, ~is_low_F)]
         return torch.stack([parts[0] + 0.1 * parts[1], parts[1] + 0.1 * parts[0]], 1)
 
@@ -104,6 +108,13 @@ def test_who_speaks_when_and_who_is_spoofed(monkeypatch, capsys, tmp_path, words
     printed = capsys.readouterr().out
     assert (tmp_path / "out/call_1.txt").read_text() == printed and "talker_2" in printed
     assert "<svg" in (tmp_path / "out/call_1.svg").read_text()
+
+
+def test_a_separator_of_a_lower_rate_is_said_in_the_report(monkeypatch, capsys, tmp_path, words):
+    monkeypatch.setattr(diarize_spoof, "trained_separator", lambda config, model_path: ByBand(8000))
+    found = diarized(monkeypatch, tmp_path, words, tones(1, (300, 0.2, 0.8)))
+    assert found["lost_band_hz"] == [4000, 8000]
+    assert "judged without 4000 to 8000 Hz, which separation lost" in capsys.readouterr().out
 
 
 def test_any_rate_and_the_first_of_two_channels(monkeypatch, caplog, tmp_path, words):

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -432,6 +433,28 @@ def test_two_processes_write_what_one_writes(tmp_path, monkeypatch):
         lines = found.pop("shard.list").decode().splitlines()
         assert [Path(line).name for line in lines] == [f"shards_{number:09d}.tar" for number in range(3)]
     assert both == alone and {"utt2lab", "separation.tsv", "shards/shards_000000002.tar"} <= set(alone)
+
+
+def test_mixtures_without_stems_are_separated_too(mixtures, monkeypatch):
+    run(monkeypatch, separate, "--mixtures_dir", mixtures, "--out_dir", "known", "--mixtures_per_shard", 2)
+    shutil.rmtree("mixtures/stems")
+    run(
+        monkeypatch,
+        separate,
+        "--mixtures_dir",
+        mixtures,
+        "--out_dir",
+        "out",
+        "--mixtures_per_shard",
+        2,
+        "--stems",
+        "false",
+    )
+    known, found = (read_index(f"{where}/shard.list", "shard") for where in ("known", "out"))
+    assert [row.label for row in found] == [None] * 6
+    assert sorted(path.name for path in Path("out").iterdir()) == ["shard.list", "shards"]
+    for one, other in zip(known, found):
+        np.testing.assert_array_equal(read(one, RATE), read(other, RATE))
 
 
 def test_the_published_weights_at_8_khz_are_taken_and_the_lost_band_is_told(tmp_path, monkeypatch, caplog):

@@ -15,7 +15,7 @@ from wedefense_lite.files import InputError, write_text
 from wedefense_lite.labels import LABELS
 from wedefense_lite.scoring.results import publish, table
 from wedefense_lite.separation.activity import activity
-from wedefense_lite.separation.long import resampled, separate
+from wedefense_lite.separation.long import lost_band, resampled, separate
 from wedefense_lite.training.talkers import trained_separator
 
 
@@ -47,6 +47,7 @@ def diarize_spoof(
     files = cli.needed("--separator_config", separator_config), cli.needed("--separator_model", separator_model)
     separator, rate = trained_separator(*files).to(device), judge.data.sample_rate
     wav_T, results = read_recording(recording, rate)
+    results["lost_band_hz"] = lost_band(separator, rate)
     out = Path(out_dir, "_".join(Path(recording).stem.split()))
     talkers = []
     if any(activity(wav_T[None], rate)):
@@ -116,6 +117,8 @@ def _llr(judge: Detector, wav_T: np.ndarray) -> tuple[float | None, str | None]:
 def _lines(results: dict) -> list[str]:
     """A table of talkers, and one of their segments."""
     head = f"{results['recording']}: {results['result']} in {results['seconds']:.2f} s"
+    if results["lost_band_hz"]:
+        head += ", judged without {:g} to {:g} Hz, which separation lost".format(*results["lost_band_hz"])
     if results["result"] == "no speech":
         return [head]
 

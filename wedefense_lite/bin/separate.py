@@ -23,6 +23,7 @@ from wedefense_lite.dataset.shards import hidden_shards, new_shards, shard_write
 from wedefense_lite.dataset.talkers import with_talkers
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.separation import ConvTasNet, Separator
+from wedefense_lite.separation.long import lost_band
 from wedefense_lite.separation.long import separate as separated
 from wedefense_lite.separation.sepformer import SepFormer
 from wedefense_lite.separation.sisdr import best_sources, pairwise_si_sdr
@@ -55,6 +56,7 @@ def separate(
     overlap_seconds: float = 4.0,
     sample_rate: PositiveInt = 16000,
     mixtures_per_shard: PositiveInt = 100,
+    stems: bool = True,
     gpus: str | None = None,
 ) -> None:
     """Write a data directory of streams ``<mixture>-<stream>``, numbered from 1, in shards, and ``separation.tsv``.
@@ -63,7 +65,7 @@ def separate(
     for each stream, the number of its source, its SI-SDR against each stem, and that of the mixture, in dB.
 
     Args:
-        mixtures_dir: what ``bin/simulate_mixtures.py`` wrote: mixtures, and ``stems/``.
+        mixtures_dir: what ``bin/simulate_mixtures.py`` wrote: mixtures, and ``stems/``; or any folder with shard.list.
         out_dir: data directory to write.
         config: exp/X/config.yaml of a trained separator.
         model_path: its checkpoint.
@@ -73,6 +75,7 @@ def separate(
         overlap_seconds: of these.
         sample_rate: of the mixtures and of what is written, in Hz.
         mixtures_per_shard: mixtures whose streams make a shard; processes take shards in turn.
+        stems: false for mixtures whose stems are not known: their streams have no labels, and no SI-SDR.
         gpus: devices, as ``0,1`` or ``[0,1]``.
 
     Raises:
@@ -84,11 +87,9 @@ def separate(
     place, out = join(gpus), Path(out_dir)
     separator = _separator(config, model_path, libri2mix, sepformer).to(place.device).eval()
     cut = partial(separated, separator, chunk_seconds=chunk_seconds, overlap_seconds=overlap_seconds)
-    if separator.sample_rate < sample_rate:
-        lost = f"{separator.sample_rate / 2:g} to {sample_rate / 2:g} Hz"
-        logging.warning("a separator at %d Hz: streams lack %s, which detectors use", separator.sample_rate, lost)
-    stems = check_data_dir(Path(mixtures_dir, "stems"))
-    index = _mixtures(mixtures_dir, separator.talkers)
+    lost_band(separator, sample_rate)
+    tables = check_data_dir(Path(mixtures_dir, "stems")) if stems else {}
+    index = _mixtures(mixtures_dir, separator.talkers, stems)
     parts = [index[start : start + mixtures_per_shard] for start in range(0, len(index), mixtures_per_shard)]
     with ExitStack() as stack:
         if place.is_main:
@@ -98,15 +99,17 @@ def separate(
         made = (_write_shard(path, part, cut, sample_rate) for path, part in own)
         found = [row for rows in cli.progress(made, len(own), "separating", unit="shard") for row in rows]
         found = [row for rows in gather(place, found) for row in rows]
-    if place.is_main:
-        _write_tables(out, found, stems)
+    if place.is_main and stems:
+        _write_tables(out, found, tables)
     leave()
 
 
-def _mixtures(mixtures_dir: str, talkers: int) -> list[Utterance]:
-    """The mixtures with their stems, all of so many talkers."""
+def _mixtures(mixtures_dir: str, talkers: int, stems: bool) -> list[Utterance]:
+    """The mixtures, with their stems all of so many talkers, or without."""
     listed = str(Path(mixtures_dir, "stems", SHARD_LIST))
     index = read_index(str(Path(mixtures_dir, SHARD_LIST)), "shard")
+    if not stems:
+        return index
     index = with_talkers(index, read_index(listed, "shard"), listed, audio=True)
     for row in index:
         if len(row.talkers) != talkers:
@@ -139,10 +142,12 @@ def _write_shard(path: Path, rows: list[Utterance], cut: Callable, sample_rate: 
                 raise InputError(f"{row.key}: the separator gives samples that are not finite")
             streams_KT *= PEAK / peak if (peak := np.abs(streams_KT).max()) > 1 else 1
             samples_KT = np.rint(streams_KT * np.iinfo(np.int16).max).astype(np.int16)
-            found = _compared(row, torch.from_numpy(samples_KT), sample_rate)
-            for stream, (wav_T, source) in enumerate(zip(samples_KT, found.sources), 1):
-                add(encoded(f"{row.key}-{stream}", wav_T, sample_rate, row.talkers[source].label))
-            done.append(found)
+            labels = [None] * len(samples_KT)
+            if row.talkers:
+                done.append(_compared(row, torch.from_numpy(samples_KT), sample_rate))
+                labels = [row.talkers[source].label for source in done[-1].sources]
+            for stream, (wav_T, label) in enumerate(zip(samples_KT, labels), 1):
+                add(encoded(f"{row.key}-{stream}", wav_T, sample_rate, label))
     return done
 
 

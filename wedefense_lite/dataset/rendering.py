@@ -145,7 +145,7 @@ def _level_difference(stems_KT: np.ndarray, sample_rate: int) -> float | None:
     return float(10 * np.log10(max(powers) / min(powers)))
 
 
-def encoded(key: str, wav: np.ndarray, sample_rate: int, label: str) -> Utterance:
+def encoded(key: str, wav: np.ndarray, sample_rate: int, label: str | None) -> Utterance:
     file = io.BytesIO()
     sf.write(file, wav, sample_rate, format="FLAC", subtype="PCM_16")
     return Utterance(key, f"{key}.flac", label=label, data=file.getvalue())

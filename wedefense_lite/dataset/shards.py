@@ -149,7 +149,7 @@ def _write(path: Path, rows: list[Utterance]) -> None:
 
 @contextmanager
 def shard_writer(path: Path) -> Iterator[Callable[[Utterance], None]]:
-    """Write one shard, a labelled utterance whenever the block adds one, then read it back for its index.
+    """Write one shard, an utterance whenever the block adds one, then read it back for its index.
 
     Its bytes depend on its content only.
     """
@@ -163,7 +163,8 @@ def shard_writer(path: Path) -> Iterator[Callable[[Utterance], None]]:
             if extension not in EXTENSIONS:
                 with opened(replace(row, data=data)) as file:
                     extension = file.format.lower()
-            tar.write({"__key__": row.key, extension: data, "lab": row.label.encode()})
+            label = {} if row.label is None else {"lab": row.label.encode()}
+            tar.write({"__key__": row.key, extension: data} | label)
 
         yield add
     read_shard(str(path))

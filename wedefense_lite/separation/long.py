@@ -1,5 +1,6 @@
 """Separation of audio of any length and sample rate."""
 
+import logging
 import math
 from collections.abc import Iterator
 
@@ -47,6 +48,18 @@ def separate(
         made = streams_KT if made is None else _joined(made, streams_KT, made.shape[1] - start)
     # Resampling rounds lengths up, so what comes back is as long or longer.
     return resampled(made.numpy(), rate, sample_rate)[:, : len(wav_T)]
+
+
+def lost_band(separator: Separator, sample_rate: int) -> list[float]:
+    """Lowest and highest frequency in Hz that streams lack of what audio at a sample rate has; a warning says it too.
+
+    Empty for a separator that works at this rate or a higher one.
+    """
+    if separator.sample_rate >= sample_rate:
+        return []
+    band = [separator.sample_rate / 2, sample_rate / 2]
+    logging.warning("a separator at %d Hz: streams lack %g to %g Hz, which detectors use", separator.sample_rate, *band)
+    return band
 
 
 def _chunks(wav_T: Tensor, size: int, overlap: int) -> Iterator[tuple[int, Tensor]]:
