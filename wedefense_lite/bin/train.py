@@ -99,6 +99,7 @@ def train(
         trainer.fit(_tensorboard(exp_dir))
     else:
         trainer.fit()
+    del trainer
     leave()
 
 

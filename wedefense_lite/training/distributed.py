@@ -1,5 +1,6 @@
 """Device, backend and the few collectives. The only place that knows what runs where."""
 
+import gc
 import logging
 import os
 import re
@@ -81,8 +82,9 @@ def _devices(gpus: str | None) -> list[int] | None:
 
 
 def leave() -> None:
-    """End the process group, if there is one."""
+    """End the process group, if there is one. Nothing may hold a model that was wrapped for it any more."""
     if dist.is_initialized():
+        gc.collect()  # a wrapped model, if it outlived the group, would end gloo's threads when it is too late
         dist.destroy_process_group()
 
 
