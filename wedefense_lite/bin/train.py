@@ -89,18 +89,20 @@ def train(
         dev_index = _labelled(experiment, val_data, data_type, val_label, val_segments, val_stems)
         dev_loader = EvalLoader(dev_index, data, place.rank, place.world, num_workers=data.num_workers)
     _begin_with(experiment.system, exp_dir, checkpoint, separator)
-    trainer = Trainer(experiment, place, exp_dir, train_loader, dev_loader)
-    todo = not trainer.finished
-    if place.is_main:
-        _log_to(exp_dir)
-        if todo:
-            write_text(exp_dir / "config.yaml", experiment.text)
-            write_json(exp_dir / "env.json", environment(experiment, place, trainer.class_prior))
-        trainer.fit(_tensorboard(exp_dir))
-    else:
-        trainer.fit()
-    del trainer
+    _fit(experiment, place, exp_dir, Trainer(experiment, place, exp_dir, train_loader, dev_loader))
     leave()
+
+
+def _fit(experiment: Experiment, place: Place, exp_dir: Path, trainer: Trainer) -> None:
+    todo = not trainer.finished
+    if not place.is_main:
+        trainer.fit()
+        return
+    _log_to(exp_dir)
+    if todo:
+        write_text(exp_dir / "config.yaml", experiment.text)
+        write_json(exp_dir / "env.json", environment(experiment, place, trainer.class_prior))
+    trainer.fit(_tensorboard(exp_dir))
 
 
 def _begin_with(system: Task, exp_dir: Path, checkpoint: str | None, separator: str | None) -> None:

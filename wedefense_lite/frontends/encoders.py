@@ -223,7 +223,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         InputError: a damaged file.
     """
     try:
-        load = safetensors.torch.load_file if path.suffix == ".safetensors" else partial(torch.load, weights_only=True)
+        read_pickle = partial(torch.load, map_location="cpu", weights_only=True)
+        load = safetensors.torch.load_file if path.suffix == ".safetensors" else read_pickle
         state = load(path)
     except (OSError, RuntimeError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: damaged weights: {str(error).splitlines()[0]}") from error

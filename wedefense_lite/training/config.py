@@ -35,7 +35,7 @@ class TrainingConfig:
         schedule: course of the learning rate.
         accumulate_steps: batches whose gradients are summed for one step of the optimizer.
         clip_norm: largest norm of the gradient; 0 leaves it as it is.
-        precision: of the forward pass; bf16 and fp16 by autocast, front ends stay in float32.
+        precision: of the forward pass; bf16 and fp16 by autocast, spectral front ends stay in float32.
         ema_decay: decay of an exponential moving average of the weights, which is then what is
             validated and saved; 0 for none.
         early_stop_patience: validations without a better dev EER before training ends; 0 or less
