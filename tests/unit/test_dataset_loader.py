@@ -90,12 +90,35 @@ def test_scoring_may_cut_and_fill_to_a_fixed_length(index, corpus):
             assert np.array_equal(wav, np.concatenate([audio, fill]))
 
 
-def test_pre_emphasis_comes_before_what_is_short_is_repeated(index, corpus):
-    config = replace(CONFIG, eval_seconds=CROP, pre_emphasis=0.97)
+def emphasised(audio: np.ndarray, first: int) -> np.ndarray:
+    """What pre-emphasis makes of 16-bit audio, then cut at a sample, then filled up with itself."""
+    audio = audio.astype(np.float32) / 32768
+    changed = audio - 0.97 * np.concatenate([[0], audio[:-1]])
+    return np.resize(changed[first : first + SAMPLES], SAMPLES)
+
+
+@pytest.mark.parametrize("crop", ["first", "centre"])
+def test_pre_emphasis_comes_before_long_utterances_are_cut_and_short_ones_repeated(index, corpus, crop):
+    """And what is scored of a long one is the same each time."""
+    config, starts = replace(CONFIG, eval_seconds=CROP, eval_crop=crop, pre_emphasis=0.97), set()
     for key, wav, _, _ in rows(EvalLoader(index, config)):
-        audio = corpus.audio[key].astype(np.float32) / 32768
-        changed = audio - 0.97 * np.concatenate([[0], audio[:-1]])
-        np.testing.assert_allclose(wav, np.resize(changed[:SAMPLES], SAMPLES), atol=1e-6)
+        first = max(len(corpus.audio[key]) - SAMPLES, 0) // 2 if crop == "centre" else 0
+        np.testing.assert_allclose(wav, emphasised(corpus.audio[key], first), atol=1e-6)
+        starts.add(first)
+    assert starts == ({0} if crop == "first" else {0, 150, 300, 450})
+
+
+def test_pre_emphasis_leaves_training_crops_where_they_are(index, corpus):
+    plain, changed = (TrainLoader(index, replace(CONFIG, pre_emphasis=factor), seed=3) for factor in (0.0, 0.97))
+    for (key, wav, *_), (_, found, *_) in zip(rows(plain.epoch(1)), rows(changed.epoch(1)), strict=True):
+        audio, start = corpus.audio[key], [round(32768 * value) for value in wav[:50]]
+        first = next(n for n in range(len(audio)) if audio[n : n + 50].tolist() == start)
+        np.testing.assert_allclose(found, emphasised(audio, first), atol=1e-6)
+
+
+def test_as_many_are_scored_at_once_as_are_trained_on_where_all_have_one_length():
+    assert replace(CONFIG, batch_size=7).eval_batch_size == 1
+    assert replace(CONFIG, batch_size=7, eval_seconds=1.0).eval_batch_size == 7
 
 
 def test_more_ranks_than_utterances_leave_some_without(index):

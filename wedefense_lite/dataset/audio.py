@@ -4,7 +4,7 @@ import io
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -103,21 +103,39 @@ def opened(utterance: Utterance, sample_rate: int = 0) -> Iterator[sf.SoundFile]
         raise InputError(f"{utterance.key}: {utterance.path}: {reason}") from error
 
 
-def read(utterance: Utterance, sample_rate: int, count: int = 0, rng: np.random.Generator | None = None) -> np.ndarray:
+Place = Callable[[int], int]
+
+
+def at_start(spare: int) -> int:
+    """Where a part starts, of which the utterance has so many samples more: at its first sample."""
+    return 0
+
+
+def in_centre(spare: int) -> int:
+    """As many samples before the part as after it."""
+    return spare // 2
+
+
+def drawn(rng: np.random.Generator) -> Place:
+    """Anywhere, as a generator draws it."""
+    return lambda spare: int(rng.integers(spare + 1))
+
+
+def read(utterance: Utterance, sample_rate: int, count: int = 0, place: Place = at_start) -> np.ndarray:
     """The samples of :func:`read_part`."""
-    return read_part(utterance, sample_rate, count, rng)[0]
+    return read_part(utterance, sample_rate, count, place)[0]
 
 
 def read_part(
-    utterance: Utterance, sample_rate: int, count: int = 0, rng: np.random.Generator | None = None, first: int = 0
+    utterance: Utterance, sample_rate: int, count: int = 0, place: Place = at_start, before: bool = False
 ) -> tuple[np.ndarray, int]:
     """Read an utterance, or only the part of it that is asked for.
 
     Args:
         sample_rate: the rate in Hz that the file must have.
         count: samples to read; 0 reads all, and a shorter utterance is read whole.
-        rng: draws where the part starts.
-        first: the sample at which it starts where nothing is drawn.
+        place: where the part starts, of an utterance that is longer.
+        before: read one sample more, the one before the part, where there is one.
 
     Returns:
         ``T`` samples, int16 of 16-bit sources, which is exact and half as many bytes to move; of others
@@ -129,10 +147,12 @@ def read_part(
     with opened(utterance, sample_rate) as file:
         if utterance.samples not in (0, file.frames):
             raise InputError(f"{file.frames} samples, but {utterance.samples} when it was listed")
-        wanted = min(count or file.frames, file.frames - first)
-        if rng is not None and wanted < file.frames:
-            first = int(rng.integers(file.frames - wanted + 1))
-        if first:
+        wanted, first = min(count or file.frames, file.frames), 0
+        if wanted < file.frames:
+            first = place(file.frames - wanted)
+            wanted = min(wanted, file.frames - first)
+            if before and first:
+                wanted, first = wanted + 1, first - 1
             file.seek(first)
         wav = file.read(wanted, dtype="int16" if file.subtype == "PCM_16" else "float32")
         if len(wav) < wanted:

@@ -16,10 +16,11 @@ class DataConfig:
         sample_rate: rate in Hz that all audio must have.
         crop_seconds: length of training crops; 0 takes whole utterances, in batches padded with zeros.
         pad: how an utterance shorter than a crop is filled up.
-        eval_seconds: scoring reads the first so many seconds, filled up as ``pad`` says; 0 reads all.
+        eval_seconds: scoring reads so many seconds, filled up as ``pad`` says; 0 reads all.
+        eval_crop: which these are of longer utterances: the first ones, or those in the centre.
         augment: what is done to training crops, in this order.
         pre_emphasis: what each sample loses of the one before it, 0 for nothing; behind augmentation, and before
-            short utterances are filled up.
+            crops are cut and short utterances are filled up.
         batch_size: utterances in a training batch, per process.
         num_workers: processes that read ahead, per process; 0 reads in the process itself.
         balance_classes: draw each class equally often, so that the loss sees a prior of 0.5.
@@ -31,12 +32,18 @@ class DataConfig:
     crop_seconds: NonNegativeFloat = 3.0
     pad: Literal["repeat", "zero"] = "repeat"
     eval_seconds: NonNegativeFloat = 0.0
+    eval_crop: Literal["first", "centre"] = "first"
     augment: list[Augment] = field(default_factory=list)
     pre_emphasis: NonNegativeFloat = 0.0
     batch_size: PositiveInt = 32
     num_workers: NonNegativeInt = 0
     balance_classes: bool = False
     shuffle_window: NonNegativeInt = 0
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Utterances that are scored at once: as many as in training where all are cut to one length, else one."""
+        return self.batch_size if self.eval_seconds else 1
 
     def __post_init__(self):
         for augment in self.augment:

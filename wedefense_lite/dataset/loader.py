@@ -48,6 +48,11 @@ class Batch(NamedTuple):
         moved = [tensor if tensor is None else tensor.to(device, non_blocking=True) for tensor in self[1:]]
         return Batch(self.keys, as_float(moved[0]), *moved[1:])
 
+    def each(self) -> Iterator["Batch"]:
+        """Its utterances, each as a batch."""
+        for row, key in enumerate(self.keys):
+            yield Batch([key], *(tensor if tensor is None else tensor[row : row + 1] for tensor in self[1:]))
+
 
 def as_float(wav: Tensor) -> Tensor:
     """Samples as float32 in [-1, 1], which they may be already, of 16-bit integers."""
@@ -64,8 +69,8 @@ class Sample(NamedTuple):
 
 
 def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
-    """To train, a random crop, augmented; to score, the whole utterance or its first ``eval_seconds``. Filled up
-    to the length that the configuration asks for.
+    """To train, a random crop, augmented; to score, the whole utterance or ``eval_seconds`` of it, the same ones every
+    time. Filled up to the length that the configuration asks for.
 
     Raises:
         InputError: audio that can't be used, or augmentation that changes the length of a mixture whose stems
@@ -77,7 +82,9 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
     augments = config.augment if train else []
     # Augmentation that shortens gets more, so that what comes out is a crop of the length asked for.
     needed = math.ceil(count * math.prod(augment.stretch for augment in augments))
-    wav, first = audio.read_part(utterance, config.sample_rate, needed, rng)
+    place = audio.drawn(rng) if train else {"first": audio.at_start, "centre": audio.in_centre}[config.eval_crop]
+    wav, first = audio.read_part(utterance, config.sample_rate, needed, place, before=config.pre_emphasis > 0)
+    before = int(0 < needed < len(wav))
     track = track_of(utterance.segments, first, len(wav), config.sample_rate)
     stems = [_stem(stem, config.sample_rate, len(wav), first) for stem in utterance.talkers if stem.path]
     if augments or config.pre_emphasis:
@@ -86,6 +93,7 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
             wav, track = augment.with_track(wav, track, rng)
         if config.pre_emphasis:
             wav = np.append(wav[:1], wav[1:] - np.float32(config.pre_emphasis) * wav[:-1])
+            wav, track, *stems = (one[before:] for one in (wav, track, *stems))
         if stems and len(wav) != len(stems[0]):
             raise InputError(f"{utterance.key}: augmentation changed its length, so its stems are no longer aligned")
         if 0 < count < len(wav):
@@ -102,7 +110,7 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
 
 
 def _stem(stem: Utterance, sample_rate: int, count: int, first: int) -> np.ndarray:
-    wav, _ = audio.read_part(stem, sample_rate, count, first=first)
+    wav, _ = audio.read_part(stem, sample_rate, count, lambda spare: first)
     if len(wav) < count:
         raise InputError(
             f"{stem.key}: {stem.path}: {first + len(wav)} samples, its mixture has {first + count} or more"
