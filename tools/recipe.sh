@@ -16,7 +16,7 @@ declare -F fit > /dev/null || fit() { true; }
 : "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}" "${task:=detection}"
 : "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
 ! fit || : "${config:=}" "${noise_data:=}" "${reverb_data:=}" "${train_options:=}" "${seed:=}" "${num_avg:=}" "${checkpoint:=}"
-: "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${score_batch_size:=1}" "${num_workers:=}"
+: "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${score_batch_size:=}" "${num_workers:=}"
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}" "${both:=false}"
 . "$root/tools/parse_options.sh"
 [[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
@@ -90,7 +90,7 @@ if run 4 "$output of the averaged model"; then
     ark=$exp_dir/embeddings/$set/embedding.ark
     ! locate || ark=$exp_dir/posteriors/$set/logits.ark
     "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$model" \
-      --data_type "$data_type" --data_list "$(list_of $set)" --batch_size "$score_batch_size" \
+      --data_type "$data_type" --data_list "$(list_of $set)" ${score_batch_size:+--batch_size "$score_batch_size"} \
       $workers --output "$output" --embed_ark "$ark"
   done
 fi

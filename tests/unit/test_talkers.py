@@ -123,7 +123,7 @@ def test_a_separator_learns_from_stems(mixtures):
     assert logits_NC.shape == (0, 2) and labels_N.shape == (0,)
     loader = EvalLoader(with_talkers(*mixtures, "stems.list", audio=True), DataConfig())
     found = validate(task, loader, tiny.ALONE)
-    assert found.keys() == {"dev_loss"} and found["dev_loss"] == pytest.approx(task.judge(batch)[0].item(), abs=0.2)
+    assert found.keys() == {"dev_loss"} and found["dev_loss"] == pytest.approx(task(batch)[0].item(), abs=0.2)
 
 
 class Given(Head):

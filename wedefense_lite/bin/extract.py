@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from wedefense_lite import cli
@@ -30,7 +31,7 @@ def extract(
     embed_ark: str,
     data_type: Literal["shard", "raw"] = "shard",
     output: Literal["embeddings", "logits"] = "embeddings",
-    batch_size: int = 1,
+    batch_size: PositiveInt | None = None,
     num_workers: int = 0,
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     gpus: str | None = None,
@@ -47,7 +48,8 @@ def extract(
         embed_ark: archive to write; a sorted ``.scp`` and a sidecar ``.json`` stand beside it.
         data_type: kind of the list.
         output: what is written; of frames, logits only, as their embeddings would fill disks.
-        batch_size: utterances of equal length scored at once; it changes speed, not scores.
+        batch_size: utterances of equal length scored at once; it changes speed, not scores. By default one, or
+            ``data.batch_size`` where ``data.eval_seconds`` makes all of one length.
         num_workers: reading processes.
         precision: of the model's forward pass.
         gpus: devices, as ``0,1`` or ``[0,1]``.
@@ -63,7 +65,8 @@ def extract(
     if task.frame_samples and (output != "logits" or experiment.data.eval_seconds):
         raise InputError(f"{config}: frames of whole utterances are scored: --output logits, eval_seconds 0")
     index = read_index(data_list, data_type)
-    loader = EvalLoader(index, experiment.data, place.rank, place.world, batch_size, num_workers)
+    size = batch_size or experiment.data.eval_batch_size
+    loader = EvalLoader(index, experiment.data, place.rank, place.world, size, num_workers)
     task = task.to(place.device, memory_format=torch.channels_last)
     parts = [Path(embed_ark).with_suffix(f".part{rank}.ark") for rank in range(place.world)]
     batches = outputs(task, loader, place, task.logits if output == "logits" else task.embed, precision, output)

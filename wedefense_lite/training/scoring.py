@@ -55,13 +55,10 @@ def validate(task: Task, loader: EvalLoader, place: Place) -> dict[str, float]:
         InputError: a score that is not finite, by name, or an utterance scored other than once.
     """
     scores, losses = {}, {}
-    for batch, (loss, logits_NC, labels_N) in outputs(task, loader, place, task.judge, what="validation"):
-        targets = task.targets(batch)
-        score_N = logits_NC.double()[:, BONAFIDE] - logits_NC.double()[:, SPOOF]
-        counts = (targets >= 0).flatten(1).sum(1) if targets.dim() > 1 else torch.ones_like(targets)
-        decided = (column.cpu().split(counts.tolist()) for column in (labels_N, score_N))
-        scores.update(zip(batch.keys, zip(*([part.numpy() for part in parts] for parts in decided))))
-        losses.update(dict.fromkeys(batch.keys, loss.item()))
+    for batch, judged in outputs(task, loader, place, lambda batch: [*task.judge(batch)], what="validation"):
+        for key, (loss, logits_NC, labels_N) in zip(batch.keys, judged):
+            score_N = logits_NC.double()[:, BONAFIDE] - logits_NC.double()[:, SPOOF]
+            scores[key], losses[key] = (labels_N.cpu().numpy(), score_N.cpu().numpy()), loss.item()
     parts = gather(place, (scores, losses, len(loader.positions)))
     scores = {key: scored for part, _, _ in parts for key, scored in part.items()}
     losses = {key: loss for _, part, _ in parts for key, loss in part.items()}

@@ -39,16 +39,10 @@ class Separation(Task):
         """``streams_BKT``."""
         return self.separator(batch.wav_BT)
 
-    def targets(self, batch: Batch) -> Tensor:
-        return torch.full_like(batch.labels_B[:, None], -1)
-
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         _check_talkers(batch, self.talkers)
         loss = pit_si_sdr_loss(self.embed(batch), batch.stems_BKT, batch.lengths_B)
         return loss, loss.new_zeros(0, 2), batch.labels_B[:0]
-
-    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        return self(batch)
 
 
 class TalkerTask(Classification):
@@ -57,8 +51,7 @@ class TalkerTask(Classification):
     def names(self, key: str) -> list[str]:
         return [f"{key}-{talker}" for talker in range(1, self.talkers + 1)]
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        return self.judge(batch)
+    judge = Task.judge  # whose labels are decided together with the loss
 
     @torch.no_grad()
     def _fitting(self, embedding_BKE: Tensor, batch: Batch) -> Tensor:
@@ -120,7 +113,7 @@ class SeparatedTalkers(TalkerTask):
         streams_BKT = self._streams(batch)
         return self.model(*self._frames(self._each(streams_BKT, batch))).unflatten(0, streams_BKT.shape[:2])
 
-    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, and for each mixture the logits of the stream that sounds most spoofed, and its label."""
         _check_talkers(batch, self.talkers)
         streams_BKT = self._streams(batch)
@@ -179,7 +172,7 @@ class DirectTalkers(TalkerTask):
         """``embedding_BGE``: of the mixture, then of each talker."""
         return self._outputs(self.model(*self._frames(batch)))
 
-    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, and logits and labels of the mixtures."""
         _check_talkers(batch, self.talkers)
         embedding_BE, model_loss = self.model.embed_with_loss(*self._frames(batch), batch.labels_B)

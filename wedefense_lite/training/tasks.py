@@ -41,16 +41,12 @@ class Task(nn.Module, ABC):
         """What the head needs: a row an utterance, ``BE``, or rows of each, ``BGE``, of its frames or talkers."""
 
     @abstractmethod
-    def targets(self, batch: Batch) -> Tensor:
-        """Classes by which a system is selected, of utterances, ``B``, or their frames, ``BG``, -1 where unknown."""
-
-    @abstractmethod
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """``(loss, logits_NC, labels_N)``: the loss to step on, a mean over what has a label."""
 
-    @abstractmethod
-    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """As :meth:`forward`, of whole utterances: the loss, and logits and :meth:`targets` where these are known."""
+    def judge(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """As :meth:`forward`, of each utterance; a system is selected by these logits and labels."""
+        return map(self, batch.each())
 
     def names(self, key: str) -> list[str]:
         """Ids of what is decided on in an utterance: itself, or its talkers."""
@@ -113,10 +109,12 @@ class Classification(Task):
         return self.frontend.rate_factors()
 
     def targets(self, batch: Batch) -> Tensor:
+        """Classes of utterances, ``B``, or their frames, ``BG``, -1 where unknown."""
         return batch.labels_B
 
-    def judge(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        return known_loss(self.head, self.embed(batch), self.targets(batch))
+    def judge(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        rows = zip(self.embed(batch).split(1), self.targets(batch).split(1))
+        return (known_loss(self.head, embedding, labels) for embedding, labels in rows)
 
     def logits(self, batch: Batch) -> Tensor:
         """``BC`` or ``BGC``."""
