@@ -1,6 +1,7 @@
 """Classifiers of transformers: scored as they are, trained on, and refused where a label leaves doubt."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import commands
@@ -68,22 +69,25 @@ def scored(folder: Path, exp: Path) -> tuple:
         ("wavlm", ["bona-fide", "spoof"], {}),
         ("wav2vec2", ["fake", "real"], {"use_weighted_layer_sum": True, "normalize": True, **STABLE}),
         ("hubert", ["Human", "Deepfake"], {"normalize": True, **STABLE}),
+        ("wavlm", ["spoof", "bonafide"], {"normalize": True}),  # as its extractor has it, not as its family does
+        ("wav2vec2", ["spoof", "bonafide"], {"normalize": False, **STABLE}),
     ],
 )
 def test_a_classifier_is_scored_as_it_is_and_trained_on(family, labels, options, tmp_path, monkeypatch):
-    folder, exp = save(tmp_path / "hub/tiny", family, labels, **options), tmp_path / "exp"
+    folder, exp = save(tmp_path / "hub/owner/tiny", family, labels, **options), tmp_path / "exp"
+    monkeypatch.setenv("WEDEFENSE_MODELS", str(tmp_path / "hub"))
     commands.run(monkeypatch, import_weights, *words(folder, exp))
     config, model, rows, _ = scored(tmp_path, exp)
     official = transformers.AutoModelForAudioClassification.from_pretrained(folder).eval()
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    order = [1, 0] if "eal" not in labels[1] else [0, 1]
+    order = [1, 0] if labels[1] in ("spoof", "Deepfake") else [0, 1]
     found = read_archive(exp / "posteriors/dev/logits.scp")
     for row in rows:
         wav = extractor(sf.read(row.path)[0], sampling_rate=16000, return_tensors="pt").input_values
         with torch.no_grad():
             np.testing.assert_allclose(found[row.key], official(wav).logits[0, order].numpy(), rtol=0, atol=2e-6)
     state = checkpoint.load(model)
-    assert state["class_prior"] == [0.75, 0.25] and "tiny" in Path(config).read_text()
+    assert state["class_prior"] == [0.75, 0.25] and "model: owner/tiny\n" in Path(config).read_text()
     assert str(tmp_path) not in Path(config).read_text()
     experiment = load_experiment(config)
     checkpoint.load_weights(model, experiment.system)
@@ -116,6 +120,21 @@ def test_a_bundle_may_leave_the_encoder_to_its_name(tmp_path, monkeypatch):
         wedefense_lite.load(bundle)
     with pytest.raises(InputError, match="no weight of its front end is the one that comes by name"):
         export_bundle(str(exp), str(bundle), labels, "mit", "ours", model_path=model, reference_encoder=True)
+
+
+def test_a_bundle_with_its_encoder_needs_no_other_file(tmp_path, monkeypatch):
+    folder, exp, bundle = save(tmp_path / "hub/tiny", "wavlm", ["fake", "real"]), tmp_path / "exp", tmp_path / "bundle"
+    commands.run(monkeypatch, import_weights, *words(folder, exp))
+    _, model, rows, labels = scored(tmp_path, exp)
+    logits_to_llr(str(exp / "posteriors/dev/logits.scp"), pi_spoof=0.5)
+    export_bundle(str(exp), str(bundle), labels, "mit", "ours", model_path=model)
+    shutil.rmtree(tmp_path / "hub")
+    shutil.rmtree(exp / "models")
+    detector, llrs = wedefense_lite.load(bundle), read_scores(exp / "posteriors/dev/llr.txt")
+    embeddings = read_archive(exp / "e/embedding.scp")
+    for row in rows:
+        np.testing.assert_array_equal(detector.embed(row.path), embeddings[row.key])
+        assert detector.score(row.path) == pytest.approx(llrs[row.key][0], abs=1e-5)
 
 
 def test_the_published_set_up_is_what_the_yaml_says():

@@ -17,7 +17,7 @@ import tiny
 import torch
 from torch import nn
 
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, read_json, write_json
 from wedefense_lite.frontends import SSL, encoders
 from wedefense_lite.frontends.encoders import TorchaudioEncoder, TransformersEncoder
 from wedefense_lite.heads import CrossEntropy
@@ -290,10 +290,24 @@ def test_what_cannot_be_is_said_in_one_line(models):
         SSL("microsoft/wavlm-x", SHAPE).load_pretrained()
     with pytest.raises(InputError, match="whisper of 3 layers, expected wav2vec2 or hubert or wavlm"):
         SSL("a/b", SHAPE | {"model_type": "whisper"})
-    with pytest.raises(InputError, match="at least 5"):
-        SSL("a/b", SHAPE, layers=5)
+    for options, least in (({"layers": 6}, 5), ({"trained": 4}, 4)):
+        with pytest.raises(InputError, match=f"wav2vec2 of 3 layers, expected .* of at least {least}"):
+            SSL("a/b", SHAPE | {"model_type": "wav2vec2"}, **options)
+    with pytest.raises(InputError, match="a/b: architecture has depth, expected some of model_type, hidden_size"):
+        SSL("a/b", SHAPE | {"depth": 3})
     with pytest.raises(ValueError, match="399 samples are too short"):
         random()(WAV[:, :399], torch.tensor([399, 399]))
+
+
+@pytest.mark.parametrize("name", ["hidden_act", "layer_norm_eps", "add_adapter", "feat_proj_layer_norm"])
+def test_parts_of_an_encoder_that_are_not_known_are_refused(name, models, tmp_path, monkeypatch):
+    """They would be another model, with weights that may fit."""
+    config = read_json(models / "tiny/xls-r/config.json")
+    value = {"hidden_act": "relu", "layer_norm_eps": 1e-6}.get(name, not encoders.FIXED[name])
+    write_json(tmp_path / "tiny/other/config.json", config | {name: value})
+    monkeypatch.setenv("WEDEFENSE_MODELS", str(tmp_path))
+    with pytest.raises(InputError, match=f"tiny/other/config.json: {name} is {value}, expected {encoders.FIXED[name]}"):
+        SSL("tiny/other")
 
 
 def test_an_experiment_holds_the_architecture_and_its_checkpoint_the_weights(tmp_path, models, monkeypatch):
@@ -380,3 +394,14 @@ def test_models_come_from_the_hub_once_and_offline_makes_no_connection(hub, tmp_
     assert {"config.json", "model.safetensors"} <= fetched
     assert process.returncode == 2 and "tiny/wavlm: no config.json" in errors.splitlines()[-1]
     assert Hub.asked == asked
+
+
+def test_offline_imports_make_no_connection(hub, tmp_path):
+    root = Path(encoders.__file__).parents[2]
+    words = "--offline --from transformers --weights tiny/wavlm --seen [1,1]".split()
+    words += ["--config", str(root / "conf/wavlm_classifier.yaml"), "--exp_dir", str(tmp_path / "exp")]
+    own = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache"), "WEDEFENSE_MODELS": "", "PYTHONPATH": str(root)}
+    command = [sys.executable, str(root / "wedefense_lite/bin/import_weights.py"), *words]
+    done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "tiny/wavlm: no audio classifier of transformers" in done.stderr, done.stderr
+    assert not Hub.asked

@@ -12,6 +12,7 @@ from wedefense_lite.bin.train import environment
 from wedefense_lite.bundle import weights_hash
 from wedefense_lite.dataset.audio import few
 from wedefense_lite.files import InputError, write_json, write_text
+from wedefense_lite.frontends.encoders import stay_offline
 from wedefense_lite.labels import LABELS
 from wedefense_lite.models.official import ready_classifier, renamed
 from wedefense_lite.training import checkpoint
@@ -30,6 +31,7 @@ def import_weights(
     exp_dir: str,
     seen: tuple[PositiveFloat, PositiveFloat] | None = None,
     bonafide_label: str | None = None,
+    offline: bool = False,
     **source: Unpack[Source],
 ) -> None:
     """Make an experiment folder of weights from elsewhere, which stages 4 to 8 take as if trained here.
@@ -46,12 +48,15 @@ def import_weights(
             any unit; by default, not for transformers, those of ASVspoof 2019 LA with the weights of both
             official recipes.
         bonafide_label: of transformers, the label that is bona fide, where names like real and fake don't tell.
+        offline: never look on the hub for a classifier of transformers.
         from: aasist for AASIST and AASIST-L (clovaai/aasist), rawnet2 for the baseline of
             ASVspoof 2021, transformers for an audio classifier of wav2vec 2.0, HuBERT or WavLM.
     """
     out, kind, options = Path(exp_dir), source["from"], {}
     if (out / "models/last.pt").exists():
         raise InputError(f"{exp_dir}: a training is there, expected a new folder")
+    if offline:
+        stay_offline()
     if kind == "transformers":
         seen = cli.needed("--seen", seen)
         found, options, rate = ready_classifier(weights, bonafide_label)

@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import os
 import platform
 import re
 import sys
@@ -19,6 +18,7 @@ from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
 from wedefense_lite.dataset.talkers import with_talkers
 from wedefense_lite.dataset.tracks import with_segments
 from wedefense_lite.files import InputError, read_labels, write_json, write_text
+from wedefense_lite.frontends.encoders import stay_offline
 from wedefense_lite.provenance import code_commit
 from wedefense_lite.training.checkpoint import load_part, load_weights
 from wedefense_lite.training.config import Experiment, add_sections, build
@@ -87,7 +87,7 @@ def train(
     dev_loader = None
     if val_data is not None:
         dev_index = _labelled(experiment, val_data, data_type, val_label, val_segments, val_stems)
-        dev_loader = EvalLoader(dev_index, data, place.rank, place.world, num_workers=data.num_workers)
+        dev_loader = EvalLoader(dev_index, data, place.rank, place.world, data.eval_batch_size, data.num_workers)
     _begin_with(experiment.system, exp_dir, checkpoint, separator)
     _fit(experiment, place, exp_dir, Trainer(experiment, place, exp_dir, train_loader, dev_loader))
     leave()
@@ -197,7 +197,7 @@ def main() -> None:
     with cli.one_line_errors(parser.prog):
         arguments = parser.parse_args(_full_names(sys.argv[1:]))
         if arguments.offline:
-            os.environ["HF_HUB_OFFLINE"] = "1"  # read when its library is imported, which is later
+            stay_offline()
         options = set(inspect.signature(train).parameters) - {"experiment"}
         train(build(arguments), **{name: arguments[name] for name in options})
 

@@ -6,7 +6,7 @@ import pickle
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +29,9 @@ BASE = (
     | {"num_conv_pos_embeddings": 128, "num_conv_pos_embedding_groups": 16}
     | {"num_buckets": 320, "max_bucket_distance": 800}
 )
+# What else config.json may say of the architecture; both libraries have it in one form only, or hardly.
+FIXED = {"hidden_act": "gelu", "feat_extract_activation": "gelu", "layer_norm_eps": 1e-5, "add_adapter": False}
+FIXED |= {"adapter_attn_dim": None, "conv_pos_batch_norm": False, "feat_proj_layer_norm": True}
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 LARGE |= {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 XLSR = LARGE | {"conv_bias": True}
@@ -168,6 +171,11 @@ def _one_by_one(forward: Callable, wav_BT: Tensor, *rest):
     return torch.cat(found) if isinstance(found[0], Tensor) else (torch.cat([value for value, _ in found]), None)
 
 
+def stay_offline() -> None:
+    """Never ask the hub. The hub's library reads this once, when it is imported, so it has to come first."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
 def import_transformers() -> ModuleType:
     """``transformers``, which can't do with a torchaudio that was built for another torch, but without one."""
     try:
@@ -191,14 +199,27 @@ def build_encoder(shape: dict, dropout: float, checkpointing: bool) -> Encoder:
 
 def find_architecture(model: str) -> dict:
     """What a model's ``config.json`` says of its shape, where that isn't the base model's."""
-    config = BASE | {"model_type": "none"} | read_json(find_file(model, ("config.json",)))
+    path = find_file(model, ("config.json",))
+    return architecture(read_json(path), path)
+
+
+def architecture(config: Mapping, path: str | Path) -> dict:
+    """What a ``config.json`` says of the shape of an encoder, where that isn't the base model's.
+
+    Raises:
+        InputError: a part that encoders don't have here; names ``path``, where the words are from.
+    """
+    for name, expected in FIXED.items():
+        if (found := config.get(name, expected)) != expected:
+            raise InputError(f"{path}: {name} is {found}, expected {expected}")
+    config = BASE | {"model_type": "none"} | config
     return {name: config[name] for name in BASE if config[name] != BASE[name]}
 
 
 def find_file(model: str, names: tuple[str, ...]) -> Path:
     """The first of some files of a model: in ``$WEDEFENSE_MODELS``, in the user's cache, or on the hub.
 
-    ``HF_HUB_OFFLINE=1``, or ``--offline`` in training, keeps off the network.
+    ``HF_HUB_OFFLINE=1``, or ``--offline``, keeps off the network.
 
     Raises:
         InputError: there is none; says where to put it.

@@ -74,13 +74,14 @@ class SSL(Frontend):
             architecture = encoders.find_architecture(model)
             self.resolved = {"architecture": architecture}
         shape = encoders.BASE | (encoders.KNOWN[model] if architecture is None else architecture)
+        if unknown := ", ".join(sorted(shape.keys() - encoders.BASE.keys())):
+            raise InputError(f"{model}: architecture has {unknown}, expected some of {', '.join(encoders.BASE)}")
         depth, self.stable = shape["num_hidden_layers"], shape["do_stable_layer_norm"]
         self.num_layers = {"last": 1, "all": depth + 1}.get(layers, layers)
-        if shape["model_type"] not in encoders.FAMILIES or self.num_layers > depth + 1:
+        least = max(self.num_layers - 1, 0 if isinstance(trained, str) else trained)
+        if shape["model_type"] not in encoders.FAMILIES or depth < least:
             found = f"{shape['model_type']} of {depth} layers"
-            raise InputError(
-                f"{model}: {found}, expected {' or '.join(encoders.FAMILIES)} of at least {self.num_layers}"
-            )
+            raise InputError(f"{model}: {found}, expected {' or '.join(encoders.FAMILIES)} of at least {least}")
         self.model, self.layers, self.trained = model, layers, trained
         self.rate_factor, self.layer_decay, self.gradient_factor = rate_factor, layer_decay, gradient_factor
         self.frame_lengths = partial(encoders.frame_lengths, shape)

@@ -1,14 +1,16 @@
 """Weights from elsewhere, of official implementations and of ``transformers``, under the names that they have here."""
 
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from wedefense_lite.dataset.audio import few
 from wedefense_lite.files import InputError
-from wedefense_lite.frontends.encoders import BASE, FAMILIES, import_transformers
+from wedefense_lite.frontends.encoders import FAMILIES, architecture, import_transformers
 
 # Patterns on the names of the official state dict and what they become, in this order, each at most
 # once a name. What becomes "" is left out: layers whose output the official code never uses.
@@ -100,11 +102,20 @@ def ready_classifier(name: str, bonafide: str | None = None) -> tuple[dict[str, 
     state |= {key: value[rows] for key, value in state.items() if key.startswith("head.")}
     layers, count = ("all", config.num_hidden_layers + 1) if config.use_weighted_layer_sum else ("last", 1)
     state.setdefault("model.sum.weights_L", torch.zeros(1))
-    encoder = {"model": name.rstrip("/").rpartition("/")[2], "layers": layers, "normalize": extractor.do_normalize}
-    encoder["architecture"] = {key: value for key, value in config.to_dict().items() if key in BASE}
+    encoder = {"model": _hub_name(name), "layers": layers, "normalize": extractor.do_normalize}
+    encoder["architecture"] = architecture(config.to_dict(), name)
     parts = {"frontend": encoder, "model": {"num_layers": count, "embed_dim": config.classifier_proj_size}}
     options = {f"{part}.init_args.{key}": value for part, known in parts.items() for key, value in known.items()}
     return state, options, extractor.sampling_rate
+
+
+def _hub_name(name: str) -> str:
+    """What a model is found by later: its name on the hub, of a folder that below ``$WEDEFENSE_MODELS``, or its own."""
+    folder, root = Path(name).resolve(), os.environ.get("WEDEFENSE_MODELS")
+    if not folder.is_dir():
+        return name
+    below = root and folder.is_relative_to(Path(root).resolve())
+    return folder.relative_to(Path(root).resolve()).as_posix() if below else folder.name
 
 
 def label_rows(names: Mapping[int, str], bonafide: str | None, model: str) -> list[int]:
