@@ -116,9 +116,9 @@ def test_pre_emphasis_leaves_training_crops_where_they_are(index, corpus):
         np.testing.assert_allclose(found, emphasised(audio, first), atol=1e-6)
 
 
-def test_as_many_are_scored_at_once_as_are_trained_on_where_all_have_one_length():
-    assert replace(CONFIG, batch_size=7).eval_batch_size == 1
-    assert replace(CONFIG, batch_size=7, eval_seconds=1.0).eval_batch_size == 7
+def test_as_many_are_scored_at_once_as_are_trained_on_where_all_have_one_length(index):
+    assert {len(batch.keys) for batch in EvalLoader(index, CONFIG)} == {1}
+    assert [len(batch.keys) for batch in EvalLoader(index, replace(CONFIG, eval_seconds=CROP))] == [4, 4, 4, 1]
 
 
 def test_more_ranks_than_utterances_leave_some_without(index):

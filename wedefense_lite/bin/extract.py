@@ -65,8 +65,7 @@ def extract(
     if task.frame_samples and (output != "logits" or experiment.data.eval_seconds):
         raise InputError(f"{config}: frames of whole utterances are scored: --output logits, eval_seconds 0")
     index = read_index(data_list, data_type)
-    size = batch_size or experiment.data.eval_batch_size
-    loader = EvalLoader(index, experiment.data, place.rank, place.world, size, num_workers)
+    loader = EvalLoader(index, experiment.data, place.rank, place.world, batch_size, num_workers)
     task = task.to(place.device, memory_format=torch.channels_last)
     parts = [Path(embed_ark).with_suffix(f".part{rank}.ark") for rank in range(place.world)]
     batches = outputs(task, loader, place, task.logits if output == "logits" else task.embed, precision, output)

@@ -87,7 +87,7 @@ def train(
     dev_loader = None
     if val_data is not None:
         dev_index = _labelled(experiment, val_data, data_type, val_label, val_segments, val_stems)
-        dev_loader = EvalLoader(dev_index, data, place.rank, place.world, data.eval_batch_size, data.num_workers)
+        dev_loader = EvalLoader(dev_index, data, place.rank, place.world, num_workers=data.num_workers)
     _begin_with(experiment.system, exp_dir, checkpoint, separator)
     _fit(experiment, place, exp_dir, Trainer(experiment, place, exp_dir, train_loader, dev_loader))
     leave()

@@ -40,11 +40,6 @@ class DataConfig:
     balance_classes: bool = False
     shuffle_window: NonNegativeInt = 0
 
-    @property
-    def eval_batch_size(self) -> int:
-        """Utterances that are scored at once: as many as in training where all are cut to one length, else one."""
-        return self.batch_size if self.eval_seconds else 1
-
     def __post_init__(self):
         for augment in self.augment:
             augment.sample_rate = self.sample_rate

@@ -269,14 +269,16 @@ class EvalLoader:
         index: the list; all ranks together deliver it exactly once.
         rank: this process's number.
         world: the number of processes.
-        batch_size: utterances in a batch, at most.
+        batch_size: utterances in a batch, at most; by default one, or, where ``eval_seconds`` makes all of one length,
+            those of a training batch.
         num_workers: processes that read ahead.
 
     Attributes:
         positions: rows of this rank's block; of a stream, as many as an even split would give.
     """
 
-    def __init__(self, index: list[Utterance], config: DataConfig, rank=0, world=1, batch_size=1, num_workers=0):
+    def __init__(self, index: list[Utterance], config: DataConfig, rank=0, world=1, batch_size=None, num_workers=0):
+        size = batch_size or (config.batch_size if config.eval_seconds else 1)
         self.positions = range(rank * len(index) // world, (rank + 1) * len(index) // world)
         self.config, self.num_workers = config, num_workers
         if isinstance(index, Stream):
@@ -285,7 +287,7 @@ class EvalLoader:
         groups: dict[int, list[tuple[Utterance, Seed]]] = {}
         for row in self.positions:
             groups.setdefault(0 if config.eval_seconds else index[row].samples, []).append((index[row], None))
-        batches = [group[n : n + batch_size] for group in groups.values() for n in range(0, len(group), batch_size)]
+        batches = [group[n : n + size] for group in groups.values() for n in range(0, len(group), size)]
         self._plan, self._length = partial(_in_turn, batches), len(batches)
 
     def __len__(self) -> int:
