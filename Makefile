@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: setup mini test lint recipes mutations clean
+.PHONY: setup mini test gpu_test lint recipes mutations clean
 
 setup: $(VENV)/.installed
 
@@ -20,6 +20,9 @@ mini: setup
 
 test: setup
 	python -m pytest -n 2 --dist loadfile tests
+
+gpu_test: setup
+	GPU_TESTS=1 python -m pytest tests/gpu
 
 lint: setup
 	ruff check .

@@ -11,6 +11,10 @@ import pytest
 import soundfile as sf
 from hypothesis import settings
 
+# What passes on a machine with a GPU is what passes on one without; tests/gpu is for that alone.
+if not os.environ.get("GPU_TESTS"):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 # How long an example takes says nothing on a machine that others use.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")

@@ -149,7 +149,7 @@ def test_a_loss_that_is_not_finite_names_its_utterances(rows, tmp_path, save_ste
     assert all(value.isfinite().all() for value in last.values()), "last.pt stays usable"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_training_learns_to_score_bona_fide_speech_higher(rows, tmp_path, precision):
     exp = tiny.experiment(num_epochs=20, precision=precision, data={"batch_size": 2})
     epochs(exp, tmp_path, rows | {"dev": rows["train"]})

@@ -18,7 +18,7 @@ from wedefense_lite.provenance import code_commit, file_hash
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
 from wedefense_lite.training.checkpoint import load_weights
-from wedefense_lite.training.config import load_experiment
+from wedefense_lite.training.config import Precision, load_experiment
 from wedefense_lite.training.distributed import barrier, join, leave
 from wedefense_lite.training.scoring import outputs
 from wedefense_lite.training.tasks import Task
@@ -33,7 +33,7 @@ def extract(
     output: Literal["embeddings", "logits"] = "embeddings",
     batch_size: PositiveInt | None = None,
     num_workers: int = 0,
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    precision: Precision = "fp32",
     gpus: str | None = None,
 ) -> None:
     """Write one embedding for every utterance of a list, or its logits, a row for each of its frames.

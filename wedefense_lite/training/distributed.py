@@ -62,6 +62,7 @@ def join(gpus: str | None = None) -> Place:
             raise InputError(f"{local_world} processes on this node for GPUs {devices}")
         device = torch.device("cuda", devices[local_rank])
         torch.cuda.set_device(device)
+        _repeat_exactly()
     else:
         device = torch.device("cpu")
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
@@ -71,6 +72,22 @@ def join(gpus: str | None = None) -> Place:
     asked = f" (--gpus {gpus}, but there is no GPU)" if gpus and device.type == "cpu" else ""
     logging.info("process 0 of %d on %s%s", world, device, asked)
     return Place(device, rank, world)
+
+
+def _repeat_exactly() -> None:
+    """Let a GPU give the same bits each time, as a training that goes on needs it."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cuda.enable_mem_efficient_sdp(False)  # its gradient differs from run to run
+
+
+def fuse(optimizer: torch.optim.Optimizer) -> None:
+    """Let a GPU step over all parameters at once, in place: faster, and no copies of them, where it is known how."""
+    for group in optimizer.param_groups:
+        undecided = group.get("fused", True) is None and group.get("foreach") is None
+        if undecided and all(parameter.is_cuda for parameter in group["params"]):
+            group["fused"] = True
 
 
 def _devices(gpus: str | None) -> list[int] | None:

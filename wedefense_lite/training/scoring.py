@@ -11,14 +11,21 @@ from wedefense_lite.dataset.loader import Batch, EvalLoader
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.training.config import Precision
 from wedefense_lite.training.distributed import Place, gather
 from wedefense_lite.training.tasks import Task
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def autocast(place: Place, precision: str) -> torch.autocast:
-    """The autocast context of a precision; ``fp32`` has none in effect."""
+def computing(place: Place, precision: Precision) -> torch.autocast:
+    """The context of a forward pass in a precision: autocast to 16 bits, or none in effect.
+
+    From then on GPUs compute products of float32 in it too, of ``tf32`` with ten bits after the point, else in full.
+    """
+    products = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = products
+    torch.backends.cudnn.conv.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = products
     dtype = AUTOCAST.get(precision)
     return torch.autocast(place.device.type, dtype=dtype, enabled=dtype is not None)
 
@@ -31,14 +38,14 @@ def outputs(
     loader: EvalLoader,
     place: Place,
     function: Callable[[Batch], Decided],
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     what: str = "embeddings",
 ) -> Iterator[tuple[Batch, Decided]]:
     """Batches of this rank's part of a list and what a method of the task gives of each, in evaluation mode."""
     task.eval()
     for batch in progress(loader, len(loader), what, "batch"):
         batch = batch.to(place.device)
-        with torch.no_grad(), autocast(place, precision):
+        with torch.no_grad(), computing(place, precision):
             found = function(batch)
         yield batch, found
 

@@ -21,8 +21,8 @@ from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.labels import LABELS
 from wedefense_lite.training import checkpoint
 from wedefense_lite.training.config import FREE_KEYS, Experiment
-from wedefense_lite.training.distributed import Place, average_buffers, barrier, from_main, total
-from wedefense_lite.training.scoring import autocast, validate
+from wedefense_lite.training.distributed import Place, average_buffers, barrier, from_main, fuse, total
+from wedefense_lite.training.scoring import computing, validate
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "dev_loss", "dev_eer")
 COUNTERS = ("epoch", "step", "updates", "history", "best", "bad_validations")
@@ -64,6 +64,7 @@ class Trainer:
         self.task = experiment.system.to(place.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.task) if self.config.ema_decay > 0 else None
         self.optimizer = self.config.optimizer(self.task.parameter_groups())
+        fuse(self.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] *= group["rate_factor"]
         updates = math.ceil(train_loader.steps_per_epoch / self.config.accumulate_steps)
@@ -158,7 +159,7 @@ class Trainer:
         is_update = self.step % every == 0 or self.step == steps
         alone = isinstance(self.wrapped, DistributedDataParallel) and not is_update
         with self.wrapped.no_sync() if alone else contextlib.nullcontext():
-            with autocast(self.place, self.config.precision):
+            with computing(self.place, self.config.precision):
                 loss, logits_NC, labels_N = self.wrapped(batch)
             self.scaler.scale(loss / group).backward()
         if is_update:
