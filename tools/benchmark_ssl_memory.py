@@ -15,6 +15,7 @@ import torch
 
 from wedefense_lite import cli
 from wedefense_lite.frontends import SSL
+from wedefense_lite.training.distributed import fuse, join
 
 
 def benchmark_ssl_memory(
@@ -49,11 +50,12 @@ def benchmark_ssl_memory(
 
 def peak(model: str, checkpointing: bool, batch_size: int, samples: int, steps: int) -> int:
     """The most bytes that some steps of training take."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = join().device
     SSL(model, {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 1})  # libraries are there now
     before = resident()
     encoder = SSL(model, checkpointing=checkpointing).to(device).train()
     optimizer = torch.optim.AdamW(encoder.parameters())
+    fuse(optimizer)
     wav_BT, lengths_B = torch.randn(batch_size, samples, device=device), torch.full((batch_size,), samples)
     for _ in range(steps):
         encoder(wav_BT, lengths_B.to(device))[0].square().mean().backward()

@@ -1,0 +1,122 @@
+"""How fast a system trains and is scored, against the bare PyTorch loop on audio that lies on the device already.
+
+    python tools/benchmark_training.py --config conf/resnet18.yaml [--precision bf16 --num_workers 8]
+
+Audio is noise, weights are random: nothing is downloaded. A first epoch, which is not counted, warms up.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+import torch
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import nn
+
+from wedefense_lite import cli
+from wedefense_lite.dataset.audio import Utterance
+from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
+from wedefense_lite.labels import LABELS
+from wedefense_lite.training.config import Precision, load_experiment
+from wedefense_lite.training.distributed import Place, join
+from wedefense_lite.training.scoring import computing, outputs
+from wedefense_lite.training.trainer import Trainer
+
+
+def benchmark_training(
+    config: str,
+    steps: PositiveInt = 50,
+    batch_size: PositiveInt | None = None,
+    num_workers: NonNegativeInt = 0,
+    seconds: PositiveFloat = 4.1,
+    precision: Precision = "fp32",
+    checkpointing: bool = False,
+    gpus: str | None = None,
+) -> None:
+    """Print utterances a second of the trainer, of the bare loop, and of scoring one by one and in batches.
+
+    Args:
+        config: YAML of a system that decides for utterances.
+        steps: batches of an epoch; reading processes start anew with each, which few steps make look dear.
+        batch_size: of training; by default the YAML's.
+        num_workers: reading processes.
+        seconds: length of an utterance.
+        precision: of training; scoring is in fp32.
+        checkpointing: of a self-supervised front end.
+        gpus: the device, as ``0``.
+    """
+    changes = {"frontend.init_args.checkpointing": True} if checkpointing else {}
+    place, experiment = join(gpus), load_experiment(config, changes)
+    experiment.data.batch_size = size = batch_size or experiment.data.batch_size
+    experiment.data.num_workers, experiment.training.num_epochs = num_workers, 2
+    experiment.training.precision = precision
+    with tempfile.TemporaryDirectory() as folder:
+        index = noise(Path(folder), min(100, steps * size), round(seconds * experiment.data.sample_rate))
+        index = (index * (steps * size))[: steps * size]
+        loader = TrainLoader(index, experiment.data, experiment.training.seed)
+        trainer = Trainer(experiment, place, Path(folder), loader, None)
+        rates = {"the trainer": [timed(partial(epoch, trainer), len(index), place) for _ in range(2)][1]}
+        batch = next(loader.epoch(1)).to(place.device)
+        rates["the bare loop"] = timed(partial(bare, trainer, batch, steps, place), len(index), place)
+        for label, count in (("scoring one by one", 1), (f"scoring {size} at once", size)):
+            scored = EvalLoader(list(dict.fromkeys(index)), experiment.data, batch_size=count, num_workers=num_workers)
+            rates[label] = [timed(partial(score, trainer, scored), len(scored.positions), place) for _ in range(2)][1]
+    for label, rate in rates.items():
+        print(f"{label:<22} {rate:9.1f} utt/s", flush=True)
+    print(f"the trainer takes {rates['the bare loop'] / rates['the trainer']:.2f} of the bare loop's time")
+    if place.device.type == "cuda":
+        print(f"at most {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on the GPU")
+
+
+def noise(folder: Path, count: int, samples: int) -> list[Utterance]:
+    """Files of noise, of both classes in turn."""
+    rng, rows = np.random.default_rng(0), []
+    for number in range(count):
+        path = folder / f"{number}.flac"
+        sf.write(path, rng.standard_normal(samples) * 0.1, 16000)
+        rows.append(Utterance(str(number), str(path), samples=samples, label=LABELS[number % 2]))
+    return rows
+
+
+def epoch(trainer: Trainer) -> None:
+    """Train on all batches once more."""
+    trainer.epoch, trainer.step = trainer.epoch + 1, 0
+    trainer._train_epoch()
+
+
+def score(trainer: Trainer, loader: EvalLoader) -> None:
+    """Bring all embeddings to the CPU."""
+    for _, embedding in outputs(trainer.task, loader, trainer.place, trainer.task.embed):
+        embedding.cpu()
+
+
+def bare(trainer: Trainer, batch: Batch, steps: int, place: Place) -> None:
+    """What a training loop can't do without, on one batch again and again."""
+    trainer.task.train()
+    for _ in range(steps):
+        with computing(place, trainer.config.precision):
+            loss = trainer.task(batch)[0]
+        loss.backward()
+        if trainer.config.clip_norm > 0:
+            nn.utils.clip_grad_norm_(trainer.task.parameters(), trainer.config.clip_norm)
+        trainer.optimizer.step()
+        trainer.optimizer.zero_grad(set_to_none=True)
+
+
+def timed(function: Callable, count: int, place: Place) -> float:
+    """Utterances a second."""
+    if place.device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    function()
+    if place.device.type == "cuda":
+        torch.cuda.synchronize()
+    return count / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    cli.run(benchmark_training)
