@@ -12,6 +12,7 @@ from wedefense_lite.frontends import SpecAugment
 from wedefense_lite.frontends.encoders import KNOWN
 from wedefense_lite.frontends.ssl import SSL
 from wedefense_lite.heads import CrossEntropy
+from wedefense_lite.models.gmlp import GMLP
 from wedefense_lite.models.mhfa import MHFA
 from wedefense_lite.models.nes2net import Nes2Net, Nes2NetX
 from wedefense_lite.models.sls import SLS
@@ -19,12 +20,14 @@ from wedefense_lite.models.spectra import Spectra
 from wedefense_lite.models.ssl_aasist import SSLAASIST
 from wedefense_lite.models.utterance_gmlp import UtteranceGMLP
 from wedefense_lite.models.weighted_sum import WeightedSum
+from wedefense_lite.separation.convtasnet import ConvTasNet
 from wedefense_lite.training.config import load_experiment
-from wedefense_lite.training.tasks import Detection
+from wedefense_lite.training.talkers import DirectTalkers, SeparatedTalkers
+from wedefense_lite.training.tasks import Detection, Localization, Task
 
 torch.set_num_threads(1)
 CONF = Path(__file__).parents[2] / "conf"
-CONFIGS = sorted([*CONF.glob("xlsr*.yaml"), *CONF.glob("wavlm*.yaml")])
+CONFIGS = [path for path in sorted(CONF.glob("*.yaml")) if "class_path: SSL" in path.read_text()]
 TINY = {
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -56,10 +59,14 @@ BACK_ENDS = [
 def batch(count: int = 4, samples: int = 4800) -> Batch:
     wav = torch.randn(count, samples, generator=torch.Generator().manual_seed(0)) * 0.1
     labels = torch.tensor([0, 1] * (count // 2))
-    return Batch([str(number) for number in range(count)], wav, torch.full((count,), samples), labels)
+    track = torch.cat((labels[:, None].repeat(1, samples // 2), 1 - labels[:, None].repeat(1, samples // 2)), 1)
+    talkers = torch.stack((labels, 1 - labels), 1)
+    stems = torch.stack((0.9 * wav, 0.1 * wav.roll(7)), 1)
+    lengths = torch.full((count,), samples)
+    return Batch([str(number) for number in range(count)], wav, lengths, labels, track, talkers, stems)
 
 
-def two_steps(task: Detection) -> list[float]:
+def two_steps(task: Task) -> list[float]:
     losses, optimizer = [], torch.optim.Adam(task.parameter_groups(), lr=1e-3)
     for _ in range(2):
         optimizer.zero_grad()
@@ -72,9 +79,7 @@ def two_steps(task: Detection) -> list[float]:
 
 @pytest.mark.parametrize("trained", ["all", "none"])
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(
-    ("layers", "model"), BACK_ENDS, ids=lambda value: getattr(value, "func", str)(0) if 0 else None
-)
+@pytest.mark.parametrize(("layers", "model"), BACK_ENDS, ids=[model.func.__name__ for _, model in BACK_ENDS])
 def test_every_back_end_trains_on_every_family(layers, model, family, trained):
     """Behind SpecAugment, which once cut the gradient to the encoder."""
     torch.manual_seed(0)
@@ -95,6 +100,33 @@ def test_every_back_end_trains_on_every_family(layers, model, family, trained):
     with torch.no_grad():
         single = task.embed(wavs._replace(wav_BT=wavs.wav_BT[1:2], lengths_B=wavs.lengths_B[:1]))
         torch.testing.assert_close(single, task.embed(wavs)[1:2], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("trained", ["all", "none"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", ["frames", "separated", "joint", "direct"])
+def test_the_same_encoders_serve_frames_and_talkers(task, family, trained):
+    torch.manual_seed(0)
+    pooled = partial(MHFA, num_layers=3, heads=2, compressed_dim=4, embed_dim=8)
+    gated = partial(GMLP, width=16, layers=1, coarser=2, kernel=5)
+    windows = {"window_seconds": 1.0, "overlap_seconds": 0.2}
+    encoder = SSL("tiny", TINY | FAMILIES[family], "last" if task == "frames" else "all", trained, dropout=0.0)
+    separator = ConvTasNet(2, features=8, bottleneck=4, hidden=8, layers=1, stacks=1)
+    system = {
+        "frames": lambda: Localization(encoder, gated, CrossEntropy, **windows),
+        "separated": lambda: SeparatedTalkers(encoder, pooled, CrossEntropy, separator=separator),
+        "joint": lambda: SeparatedTalkers(encoder, pooled, CrossEntropy, separator=separator, joint=True),
+        "direct": lambda: DirectTalkers(encoder, pooled, CrossEntropy),
+    }[task]().train()
+    assert torch.tensor(two_steps(system)).isfinite().all()
+    fine_tuned = [value.grad for value in encoder.parameters() if value.requires_grad]
+    assert bool(fine_tuned) is (trained == "all") and all(grad.any() for grad in fine_tuned if grad.dim() > 1)
+    wavs = batch(2, 24000)  # of frames, more than a window
+    with torch.no_grad():
+        found = system.eval().logits(wavs)
+        single = torch.cat([system.logits(one) for one in wavs.each()])
+    assert found.shape == {"frames": (2, 75, 2), "direct": (2, 3, 2)}.get(task, (2, 2, 2))
+    torch.testing.assert_close(single, found, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

@@ -38,6 +38,7 @@ XLSR = LARGE | {"conv_bias": True}
 KNOWN = {
     "facebook/wav2vec2-base": {},
     "facebook/wav2vec2-large-lv60": XLSR,
+    "facebook/wav2vec2-large-robust": XLSR,
     "facebook/wav2vec2-large-xlsr-53": XLSR,
     "facebook/wav2vec2-xls-r-300m": XLSR,
     "facebook/wav2vec2-xls-r-1b": XLSR | {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 48},
