@@ -286,6 +286,8 @@ def test_what_cannot_be_is_said_in_one_line(models):
     where = rf"nobody/nothing: no config.json .*: put it at {models}/nobody/nothing/config.json"
     with pytest.raises(InputError, match=where):
         SSL("nobody/nothing")
+    with pytest.raises(InputError, match="tiny/xls-r: a path, expected a name, .*: WEDEFENSE_MODELS=.*/tiny and xls-r"):
+        SSL(str(models / "tiny/xls-r"))
     with pytest.raises(InputError, match="microsoft/wavlm-x: no model.safetensors or pytorch_model.bin"):
         SSL("microsoft/wavlm-x", SHAPE).load_pretrained()
     with pytest.raises(InputError, match="whisper of 3 layers, expected wav2vec2 or hubert or wavlm"):

@@ -223,8 +223,11 @@ def find_file(model: str, names: tuple[str, ...]) -> Path:
     ``HF_HUB_OFFLINE=1``, or ``--offline``, keeps off the network.
 
     Raises:
-        InputError: there is none; says where to put it.
+        InputError: there is none, or the name is a path; says where to put it.
     """
+    if (path := Path(model)).is_absolute() or model.startswith("."):
+        meant = f"WEDEFENSE_MODELS={path.resolve().parent} and {path.resolve().name}"
+        raise InputError(f"{model}: a path, expected a name, so that the experiment can be handed on: {meant}")
     root, reason = os.environ.get("WEDEFENSE_MODELS"), "huggingface_hub isn't installed"
     folder = Path(root or "FOLDER", model)
     if root and (there := [folder / name for name in names if (folder / name).is_file()]):
