@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import nn
 
 from wedefense_lite import cli
 from wedefense_lite.dataset.audio import Utterance
+from wedefense_lite.dataset.config import DataConfig
 from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
 from wedefense_lite.labels import LABELS
 from wedefense_lite.training.config import Precision, load_experiment
@@ -28,34 +29,22 @@ from wedefense_lite.training.trainer import Trainer
 
 
 def benchmark_training(
-    config: str,
-    steps: PositiveInt = 50,
-    batch_size: PositiveInt | None = None,
-    num_workers: NonNegativeInt = 0,
-    seconds: PositiveFloat = 4.1,
-    precision: Precision = "fp32",
-    checkpointing: bool = False,
-    gpus: str | None = None,
+    config: str, steps: PositiveInt = 50, num_workers: NonNegativeInt = 0, precision: Precision | None = None
 ) -> None:
     """Print utterances a second of the trainer, of the bare loop, and of scoring one by one and in batches.
 
     Args:
         config: YAML of a system that decides for utterances.
         steps: batches of an epoch; reading processes start anew with each, which few steps make look dear.
-        batch_size: of training; by default the YAML's.
         num_workers: reading processes.
-        seconds: length of an utterance.
-        precision: of training; scoring is in fp32.
-        checkpointing: of a self-supervised front end.
-        gpus: the device, as ``0``.
+        precision: of training, by default the YAML's; scoring is in fp32.
     """
-    changes = {"frontend.init_args.checkpointing": True} if checkpointing else {}
-    place, experiment = join(gpus), load_experiment(config, changes)
-    experiment.data.batch_size = size = batch_size or experiment.data.batch_size
-    experiment.data.num_workers, experiment.training.num_epochs = num_workers, 2
-    experiment.training.precision = precision
+    place, experiment = join(), load_experiment(config)
+    size, experiment.data.num_workers = experiment.data.batch_size, num_workers
+    experiment.training.early_stop_patience = 0  # it would need a dev set
+    experiment.training.precision = precision or experiment.training.precision
     with tempfile.TemporaryDirectory() as folder:
-        index = noise(Path(folder), min(100, steps * size), round(seconds * experiment.data.sample_rate))
+        index = noise(Path(folder), min(100, steps * size), experiment.data)
         index = (index * (steps * size))[: steps * size]
         loader = TrainLoader(index, experiment.data, experiment.training.seed)
         trainer = Trainer(experiment, place, Path(folder), loader, None)
@@ -72,12 +61,12 @@ def benchmark_training(
         print(f"at most {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on the GPU")
 
 
-def noise(folder: Path, count: int, samples: int) -> list[Utterance]:
-    """Files of noise, of both classes in turn."""
-    rng, rows = np.random.default_rng(0), []
+def noise(folder: Path, count: int, config: DataConfig) -> list[Utterance]:
+    """Files of noise, a little longer than crops, of both classes in turn."""
+    rng, rows, samples = np.random.default_rng(0), [], round((config.crop_seconds + 0.1) * config.sample_rate)
     for number in range(count):
         path = folder / f"{number}.flac"
-        sf.write(path, rng.standard_normal(samples) * 0.1, 16000)
+        sf.write(path, rng.standard_normal(samples) * 0.1, config.sample_rate)
         rows.append(Utterance(str(number), str(path), samples=samples, label=LABELS[number % 2]))
     return rows
 
@@ -98,7 +87,7 @@ def bare(trainer: Trainer, batch: Batch, steps: int, place: Place) -> None:
     """What a training loop can't do without, on one batch again and again."""
     trainer.task.train()
     for _ in range(steps):
-        with computing(place, trainer.config.precision):
+        with computing(place.device, trainer.config.precision):
             loss = trainer.task(batch)[0]
         loss.backward()
         if trainer.config.clip_norm > 0:
@@ -109,12 +98,11 @@ def bare(trainer: Trainer, batch: Batch, steps: int, place: Place) -> None:
 
 def timed(function: Callable, count: int, place: Place) -> float:
     """Utterances a second."""
-    if place.device.type == "cuda":
-        torch.cuda.synchronize()
+    synchronize = torch.cuda.synchronize if place.device.type == "cuda" else lambda: None
+    synchronize()
     start = time.perf_counter()
     function()
-    if place.device.type == "cuda":
-        torch.cuda.synchronize()
+    synchronize()
     return count / (time.perf_counter() - start)
 
 

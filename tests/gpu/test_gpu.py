@@ -16,6 +16,7 @@ from wedefense_lite.frontends.encoders import KNOWN
 from wedefense_lite.training import checkpoint
 from wedefense_lite.training.config import Experiment, load_experiment
 from wedefense_lite.training.distributed import join
+from wedefense_lite.training.scoring import computing
 from wedefense_lite.training.tasks import Classification
 
 if not torch.cuda.is_available():
@@ -47,9 +48,11 @@ def noise(count: int, samples: int = 32000) -> Batch:
 def test_what_is_computed_is_that_of_the_cpu(config):
     place, task = join(), system(config).system.eval()
     function = task.logits if isinstance(task, Classification) else task.embed
-    with torch.no_grad():
+    with torch.no_grad(), computing(torch.device("cpu")):
         expected = function(noise(3))
-        task.to(place.device, memory_format=torch.channels_last)
+    task.to(place.device, memory_format=torch.channels_last)
+    torch.backends.cudnn.allow_tf32 = True  # as it is by default
+    with torch.no_grad(), computing(place.device):
         found = function(noise(3).to(place.device)).cpu()
     close = 1e-4 if isinstance(task, Classification) else 1e-3  # waveforms have passed many more layers
     torch.testing.assert_close(found, expected, rtol=close, atol=close)
@@ -69,7 +72,7 @@ def test_training_that_was_stopped_ends_with_the_same_bits(config, tmp_path):
         exp = system(config)
         exp.data.crop_seconds, exp.data.batch_size, exp.data.augment = 1.0, 4, []
         exp.training.num_epochs, exp.training.early_stop_patience = 3, 0
-        exp.training.precision = "bf16" if config.stem.startswith("wavlm") else "tf32"
+        exp.training.precision = "bf16" if "class_path: SSL" in config.read_text() else "tf32"
         return tiny.trainer(exp, tmp_path / name, rows, place=place)
 
     trainer("whole").fit()
@@ -98,5 +101,6 @@ def test_a_recipe_runs_from_end_to_end_and_its_bundle_scores_on_both(la_corpus, 
     assert json.loads((tmp_path / "exp/env.json").read_text())["device"] == torch.cuda.get_device_name()
     export_bundle("exp", "bundle", "data/dev/utt2lab", "mit", "ours")
     wav = noise(1, 16000).wav_BT[0].clamp(-1, 1).numpy()
+    torch.backends.cudnn.allow_tf32 = True  # as it is by default
     on_gpu, on_cpu = (wedefense_lite.load("bundle", device).score(wav) for device in ("cuda", "cpu"))
     assert on_gpu == pytest.approx(on_cpu, abs=1e-4)

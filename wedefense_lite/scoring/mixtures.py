@@ -100,9 +100,8 @@ def read_key(path: str) -> Key:
     convert = dict.fromkeys(columns := named(path, "", "mixture"), str)
     talkers = [name for name in columns if name.startswith("label_")]
     if len(talkers) < 2 or talkers != [f"label_{talker}" for talker in range(1, len(talkers) + 1)]:
-        raise InputError(
-            f"{path}: columns {' '.join(talkers) or 'without label_1'}, expected label_1, label_2 and so on"
-        )
+        found = " ".join(talkers) or "without label_1"
+        raise InputError(f"{path}: columns {found}, expected label_1, label_2 and so on")
     convert |= dict.fromkeys(talkers, lambda text: ABSENT if text == UNKNOWN else label_id(text))
     convert |= dict.fromkeys({"overlap", "level_difference"} & {*columns}, number_or_unknown)
     rows = read_columns(path, convert, ["mixture"])

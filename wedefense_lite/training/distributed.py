@@ -62,7 +62,7 @@ def join(gpus: str | None = None) -> Place:
             raise InputError(f"{local_world} processes on this node for GPUs {devices}")
         device = torch.device("cuda", devices[local_rank])
         torch.cuda.set_device(device)
-        _repeat_exactly()
+        torch.backends.cudnn.allow_tf32 = False  # float32 is what it says, unless TF32 is asked for
     else:
         device = torch.device("cpu")
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
@@ -74,12 +74,15 @@ def join(gpus: str | None = None) -> Place:
     return Place(device, rank, world)
 
 
-def _repeat_exactly() -> None:
-    """Let a GPU give the same bits each time, as a training that goes on needs it."""
+def repeat_exactly() -> None:
+    """Let gradients of a GPU have the same bits each time, as a training that goes on needs it."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.backends.cuda.enable_mem_efficient_sdp(False)  # its gradient differs from run to run
+    # Where others only warn, the gradients of fused attention differ from run to run.
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def fuse(optimizer: torch.optim.Optimizer) -> None:

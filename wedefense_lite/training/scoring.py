@@ -18,16 +18,15 @@ from wedefense_lite.training.tasks import Task
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def computing(place: Place, precision: Precision) -> torch.autocast:
+def computing(device: torch.device, precision: Precision = "fp32") -> torch.autocast:
     """The context of a forward pass in a precision: autocast to 16 bits, or none in effect.
 
-    From then on GPUs compute products of float32 in it too, of ``tf32`` with ten bits after the point, else in full.
+    From then on, and on the way back, a GPU multiplies float32 in full, or, of ``tf32``, with ten bits after the point.
     """
-    products = "tf32" if precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = products
-    torch.backends.cudnn.conv.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = products
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     dtype = AUTOCAST.get(precision)
-    return torch.autocast(place.device.type, dtype=dtype, enabled=dtype is not None)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 Decided = TypeVar("Decided")
@@ -45,7 +44,7 @@ def outputs(
     task.eval()
     for batch in progress(loader, len(loader), what, "batch"):
         batch = batch.to(place.device)
-        with torch.no_grad(), computing(place, precision):
+        with torch.no_grad(), computing(place.device, precision):
             found = function(batch)
         yield batch, found
 

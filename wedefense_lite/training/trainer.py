@@ -21,7 +21,7 @@ from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.labels import LABELS
 from wedefense_lite.training import checkpoint
 from wedefense_lite.training.config import FREE_KEYS, Experiment
-from wedefense_lite.training.distributed import Place, average_buffers, barrier, from_main, fuse, total
+from wedefense_lite.training.distributed import Place, average_buffers, barrier, from_main, fuse, repeat_exactly, total
 from wedefense_lite.training.scoring import computing, validate
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "dev_loss", "dev_eer")
@@ -61,6 +61,8 @@ class Trainer:
         self.config_text, self.config_hash = experiment.text, experiment.config_hash
         self.place, self.exp_dir, self.models = place, exp_dir, exp_dir / "models"
         self.train_loader, self.dev_loader = train_loader, dev_loader
+        if place.device.type == "cuda":
+            repeat_exactly()
         self.task = experiment.system.to(place.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.task) if self.config.ema_decay > 0 else None
         self.optimizer = self.config.optimizer(self.task.parameter_groups())
@@ -112,15 +114,13 @@ class Trainer:
         """
         while not self.finished:
             row = self._train_epoch()
-            if self.dev_loader is not None and self._is_due(self.config.validate_interval):
+            is_due = self.epoch % self.config.validate_interval == 0 or self.epoch == self.config.num_epochs
+            if self.dev_loader is not None and is_due:
                 row |= validate(self.final, self.dev_loader, self.place)
             self._end_epoch(row)
             if self.place.is_main:
                 on_epoch(row)
         barrier(self.place)
-
-    def _is_due(self, interval: int) -> bool:
-        return self.epoch % interval == 0 or self.epoch == self.config.num_epochs
 
     def _train_epoch(self) -> dict:
         self.task.train()
@@ -159,7 +159,7 @@ class Trainer:
         is_update = self.step % every == 0 or self.step == steps
         alone = isinstance(self.wrapped, DistributedDataParallel) and not is_update
         with self.wrapped.no_sync() if alone else contextlib.nullcontext():
-            with computing(self.place, self.config.precision):
+            with computing(self.place.device, self.config.precision):
                 loss, logits_NC, labels_N = self.wrapped(batch)
             self.scaler.scale(loss / group).backward()
         if is_update:
@@ -215,13 +215,8 @@ class Trainer:
         write_lines(self.exp_dir / "metrics.csv", [",".join(COLUMNS), *rows])
 
     def _inference_state(self) -> dict:
-        return {
-            "model": self.final.state_dict(),
-            "labels": list(LABELS),
-            "class_prior": self.class_prior,
-            "epoch": self.epoch,
-            "config_hash": self.config_hash,
-        }
+        state = {"model": self.final.state_dict(), "labels": list(LABELS), "class_prior": self.class_prior}
+        return state | {"epoch": self.epoch, "config_hash": self.config_hash}
 
     def _parts(self) -> dict:
         """Everything with a ``state_dict`` that the next step depends on."""
@@ -251,9 +246,8 @@ class Trainer:
         if state["list_hash"] != self.list_hash:
             raise InputError(f"{path} was trained on another list than --train_data, --noise_data or --reverb_data")
         if state["world"] != self.place.world and state["epoch"] <= self.config.num_epochs:
-            raise InputError(
-                f"{path} was trained by {state['world']} processes, not {self.place.world}: keep their number"
-            )
+            found = f"by {state['world']} processes, not {self.place.world}"
+            raise InputError(f"{path} was trained {found}: keep their number")
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for name in COUNTERS:
