@@ -7,7 +7,7 @@ import pytest
 import soundfile as sf
 from corpora import RATE, audio_bytes, tone
 
-from wedefense_lite.dataset.audio import Utterance, measured, read
+from wedefense_lite.dataset.audio import Utterance, drawn, measured, read
 from wedefense_lite.files import InputError
 
 WAV = tone(0, 8000)
@@ -49,17 +49,17 @@ def test_sources_of_more_than_16_bits_are_not_rounded(tmp_path):
 def test_a_part_is_a_slice_and_its_place_is_drawn(flac):
     starts = set()
     for seed in range(20):
-        part = read(at(flac), RATE, 1000, np.random.default_rng(seed))
+        part = read(at(flac), RATE, 1000, drawn(np.random.default_rng(seed)))
         start = next(n for n in range(7001) if np.array_equal(WAV[n : n + 1000], part))
         starts.add(start)
     assert len(starts) > 10
     assert np.array_equal(read(at(flac), RATE, 1000), WAV[:1000])
-    assert len(read(at(flac), RATE, 9000, np.random.default_rng(0))) == 8000
+    assert len(read(at(flac), RATE, 9000, drawn(np.random.default_rng(0)))) == 8000
 
 
 def test_the_place_reaches_both_ends(flac):
     rng = np.random.default_rng(0)
-    parts = [read(at(flac), RATE, 7999, rng) for _ in range(30)]
+    parts = [read(at(flac), RATE, 7999, drawn(rng)) for _ in range(30)]
     assert {part[0] for part in parts} == {WAV[0], WAV[1]}
 
 

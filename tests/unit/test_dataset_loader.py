@@ -116,6 +116,11 @@ def test_pre_emphasis_leaves_training_crops_where_they_are(index, corpus):
         np.testing.assert_allclose(found, emphasised(audio, first), atol=1e-6)
 
 
+def test_a_centre_of_whole_utterances_is_refused():
+    with pytest.raises(ValueError, match="eval_crop is centre, but eval_seconds is 0"):
+        DataConfig(eval_crop="centre")
+
+
 def test_as_many_are_scored_at_once_as_are_trained_on_where_all_have_one_length(index):
     assert {len(batch.keys) for batch in EvalLoader(index, CONFIG)} == {1}
     assert [len(batch.keys) for batch in EvalLoader(index, replace(CONFIG, eval_seconds=CROP))] == [4, 4, 4, 1]

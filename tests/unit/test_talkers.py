@@ -74,10 +74,11 @@ def test_a_mixture_comes_with_its_talkers_in_their_order(mixtures):
     assert without.stems_BKT is None and without.talkers_BK.tolist() == batch.talkers_BK.tolist()
 
 
+@pytest.mark.parametrize("pre_emphasis", [0.0, 0.97])
 @pytest.mark.parametrize("pad", ["repeat", "zero"])
 @pytest.mark.parametrize("seconds", [0.1, 0.5])
-def test_stems_are_cropped_and_filled_up_with_their_mixture(mixtures, seconds, pad):
-    config = DataConfig(crop_seconds=seconds, pad=pad)
+def test_stems_are_cropped_and_filled_up_with_their_mixture(mixtures, seconds, pad, pre_emphasis):
+    config = DataConfig(crop_seconds=seconds, pad=pad, pre_emphasis=pre_emphasis)
     batch = batch_of(mixtures, config=config, seed=(1, 2, 3))
     assert batch.stems_BKT.shape == (4, 2, seconds * RATE)
     torch.testing.assert_close(batch.stems_BKT.sum(1), batch.wav_BT, atol=2e-4, rtol=0)
@@ -100,6 +101,18 @@ def test_stems_that_do_not_fit_are_named(mixtures, change, said):
     rows, stems = mixtures
     with pytest.raises(InputError, match=f"stems.list: .*{said}"):
         with_talkers(rows, change(stems), "stems.list", audio=True)
+
+
+@pytest.mark.parametrize("samples", [1500, 1600])
+def test_a_stem_that_ends_before_its_mixture_is_named(mixtures, tmp_path, samples):
+    """Also where it is as long as a crop, or longer, that begins later in the mixture."""
+    rows, stems = mixtures
+    sf.write(tmp_path / "short.wav", np.zeros(samples), RATE)
+    short = [replace(stem, path=str(tmp_path / "short.wav"), samples=0) for stem in stems]
+    rows = [replace(row, talkers=tuple(short[2 * n : 2 * n + 2])) for n, row in enumerate(rows)]
+    for seed in range(3):
+        with pytest.raises(InputError, match=rf"short.wav: {samples} samples, its mixture has \d+ or more"):
+            read_batch([(row, (seed, 1, 1)) for row in rows], DataConfig(crop_seconds=0.1))
 
 
 def test_the_prior_is_that_of_the_talkers(mixtures):

@@ -103,38 +103,33 @@ def opened(utterance: Utterance, sample_rate: int = 0) -> Iterator[sf.SoundFile]
         raise InputError(f"{utterance.key}: {utterance.path}: {reason}") from error
 
 
-Place = Callable[[int], int]
+Start = Callable[[int], int]
 
 
-def at_start(spare: int) -> int:
-    """Where a part starts, of which the utterance has so many samples more: at its first sample."""
+def at_first(spare: int) -> int:
+    """Where a part starts of an utterance that has so many samples more: at the first one."""
     return 0
 
 
-def in_centre(spare: int) -> int:
-    """As many samples before the part as after it."""
-    return spare // 2
-
-
-def drawn(rng: np.random.Generator) -> Place:
-    """Anywhere, as a generator draws it."""
+def drawn(rng: np.random.Generator) -> Start:
+    """As :func:`at_first`: anywhere, as a generator draws it."""
     return lambda spare: int(rng.integers(spare + 1))
 
 
-def read(utterance: Utterance, sample_rate: int, count: int = 0, place: Place = at_start) -> np.ndarray:
+def read(utterance: Utterance, sample_rate: int, count: int = 0, start: Start = at_first) -> np.ndarray:
     """The samples of :func:`read_part`."""
-    return read_part(utterance, sample_rate, count, place)[0]
+    return read_part(utterance, sample_rate, count, start)[0]
 
 
 def read_part(
-    utterance: Utterance, sample_rate: int, count: int = 0, place: Place = at_start, before: bool = False
+    utterance: Utterance, sample_rate: int, count: int = 0, start: Start = at_first, before: bool = False
 ) -> tuple[np.ndarray, int]:
     """Read an utterance, or only the part of it that is asked for.
 
     Args:
         sample_rate: the rate in Hz that the file must have.
         count: samples to read; 0 reads all, and a shorter utterance is read whole.
-        place: where the part starts, of an utterance that is longer.
+        start: where the part starts, of how many samples the utterance has more.
         before: read one sample more, the one before the part, where there is one.
 
     Returns:
@@ -149,7 +144,7 @@ def read_part(
             raise InputError(f"{file.frames} samples, but {utterance.samples} when it was listed")
         wanted, first = min(count or file.frames, file.frames), 0
         if wanted < file.frames:
-            first = place(file.frames - wanted)
+            first = start(file.frames - wanted)
             wanted = min(wanted, file.frames - first)
             if before and first:
                 wanted, first = wanted + 1, first - 1

@@ -39,8 +39,8 @@ class FromFiles(Prepared):
     def draw(self, kind: str, samples: int, rng: np.random.Generator, anywhere: bool = True) -> np.ndarray:
         """A part of a file of a kind, float32, of that many samples at most; from anywhere or the beginning."""
         row = self.files[kind][rng.integers(len(self.files[kind]))]
-        place = audio.drawn(rng) if anywhere else audio.at_start
-        wav = audio.read(row, self.sample_rate, samples, place).astype(np.float32)
+        start = audio.drawn(rng) if anywhere else audio.at_first
+        wav = audio.read(row, self.sample_rate, samples, start).astype(np.float32)
         if not wav.any() and not anywhere:
             raise InputError(f"{row.key}: {row.path}: digital silence")
         return wav

@@ -21,6 +21,8 @@ from wedefense_lite.dataset.tracks import NOTHING, track_of
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import LABELS, SPOOF, label_id
 
+CROPS = {"first": audio.at_first, "centre": lambda spare: spare // 2}
+
 
 class Batch(NamedTuple):
     """Utterances put together.
@@ -82,8 +84,8 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
     augments = config.augment if train else []
     # Augmentation that shortens gets more, so that what comes out is a crop of the length asked for.
     needed = math.ceil(count * math.prod(augment.stretch for augment in augments))
-    place = audio.drawn(rng) if train else {"first": audio.at_start, "centre": audio.in_centre}[config.eval_crop]
-    wav, first = audio.read_part(utterance, config.sample_rate, needed, place, before=config.pre_emphasis > 0)
+    start = audio.drawn(rng) if train else CROPS[config.eval_crop]
+    wav, first = audio.read_part(utterance, config.sample_rate, needed, start, before=config.pre_emphasis > 0)
     before = int(0 < needed < len(wav))
     track = track_of(utterance.segments, first, len(wav), config.sample_rate)
     stems = [_stem(stem, config.sample_rate, len(wav), first) for stem in utterance.talkers if stem.path]
@@ -92,7 +94,7 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
         for augment in augments:
             wav, track = augment.with_track(wav, track, rng)
         if config.pre_emphasis:
-            wav = np.append(wav[:1], wav[1:] - np.float32(config.pre_emphasis) * wav[:-1])
+            wav, *stems = (_emphasised(one, config.pre_emphasis) for one in (wav, *stems))
             wav, track, *stems = (one[before:] for one in (wav, track, *stems))
         if stems and len(wav) != len(stems[0]):
             raise InputError(f"{utterance.key}: augmentation changed its length, so its stems are no longer aligned")
@@ -109,12 +111,17 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
     return Sample(wav, torch.from_numpy(track), stems, length)
 
 
+def _emphasised(wav: np.ndarray, factor: float) -> np.ndarray:
+    """Float32 samples less a part of the one before each."""
+    wav = as_float(torch.from_numpy(wav)).numpy()
+    return np.append(wav[:1], wav[1:] - np.float32(factor) * wav[:-1])
+
+
 def _stem(stem: Utterance, sample_rate: int, count: int, first: int) -> np.ndarray:
-    wav, _ = audio.read_part(stem, sample_rate, count, lambda spare: first)
-    if len(wav) < count:
-        raise InputError(
-            f"{stem.key}: {stem.path}: {first + len(wav)} samples, its mixture has {first + count} or more"
-        )
+    wav, start = audio.read_part(stem, sample_rate, count, lambda spare: first)
+    if start != first or len(wav) < count:
+        found = f"{start + len(wav)} samples, its mixture has {first + count} or more"
+        raise InputError(f"{stem.key}: {stem.path}: {found}")
     return wav
 
 
