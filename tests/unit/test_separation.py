@@ -546,6 +546,14 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_lazy_modules_are_left():
+    """Some of SpeechBrain's raise when they are only looked at, as hypothesis does."""
+    yield
+    for name in [name for name in sys.modules if name.startswith("speechbrain")]:
+        del sys.modules[name]
+
+
 @pytest.fixture
 def sepformer_folder(tmp_path):
     """A model in SpeechBrain's own format, and its modules."""
