@@ -25,6 +25,7 @@ from wedefense_lite.scoring.llr import llr_from_logits
 from wedefense_lite.scoring.sidecar import Sidecar
 from wedefense_lite.training import checkpoint
 from wedefense_lite.training.config import load_experiment
+from wedefense_lite.training.scoring import computing
 
 CONFIG, WEIGHTS, FACTS = "config.yaml", "model.safetensors", "bundle.json"
 SILENCE = 1e-4  # root mean square about the mean, full scale being 1: -80 dB, above dither and below speech
@@ -77,8 +78,8 @@ class Detector:
     """A spoof detector; :func:`wedefense_lite.load` makes one of a bundle.
 
     Audio is a path, or samples ``T``: floats in [-1, 1], or int16. It is mono, at ``data.sample_rate`` Hz, and of any
-    length from what the system needs at least. Each is scored on its own as stage 4 does it: whole or, where the
-    configuration has ``eval_seconds``, by so much of it, the same every time.
+    length from what the system needs at least. Each is scored as in stage 4: whole or, where the configuration has
+    ``eval_seconds``, by so much of it, the same every time.
 
     Args:
         folder: what ``bin/export_bundle.py`` wrote.
@@ -100,7 +101,7 @@ class Detector:
         for name in (CONFIG, WEIGHTS):
             if (found := file_hash(folder / name)) != (expected := self.facts.hashes.get(name)):
                 raise InputError(f"{folder / name}: its hash is {found}, expected {expected}: damaged, or another's")
-        self.data, self.task, self.device = experiment.data, experiment.system, device
+        self.data, self.task, self.device = experiment.data, experiment.system, torch.device(device)
         weights = safetensors.torch.load_file(folder / WEIGHTS)
         if self.facts.referenced:
             self.task.frontend.load_pretrained()
@@ -139,10 +140,8 @@ class Detector:
         batch = read_batch([(row, None)], self.data).to(self.device)
         if (level := float(batch.wav_BT.std(correction=0))) < SILENCE:
             raise InputError(f"{row.path}: silence, a level of {level:.2g} in what is scored, expected speech")
-        try:
+        with computing(self.device):
             return function(batch)[0].float().cpu().numpy()
-        except ValueError as error:
-            raise InputError(f"{row.path}: {error}") from error
 
 
 def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:
@@ -179,5 +178,9 @@ def packed(state: Mapping[str, Tensor]) -> bytes:
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
-    """First twelve hexadecimal digits of the SHA-256 of a state dict, names included."""
-    return hashlib.sha256(packed(state)).hexdigest()[:12]
+    """First twelve hexadecimal digits of the SHA-256 of a state dict, names, types and shapes included."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]

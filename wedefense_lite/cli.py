@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from argparse import SUPPRESS, Action
 from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
@@ -38,7 +39,7 @@ def in_one_line(message: str) -> str:
     return " ".join(line.removeprefix("- ") for line in lines if not NOISE.match(line))
 
 
-def run(function: Callable, positional: bool = False) -> None:
+def run(function: Callable, positional: bool = False, from_hub: bool = False) -> None:
     """Run ``function`` with options read from the command line, then exit truly.
 
     Types, defaults and help come from its signature and docstring. An :class:`InputError` becomes
@@ -47,9 +48,12 @@ def run(function: Callable, positional: bool = False) -> None:
     Args:
         function: the entry point; its return value is dropped.
         positional: parameters without a default are positional arguments, not required options.
+        from_hub: it may look for models on the hub, which ``--offline`` keeps it from.
     """
     parser = Parser(description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
+    if from_hub:
+        add_offline(parser)
     options = inspect.signature(function).parameters.values()
     flags = {f"--{option.name}" for option in options if option.annotation is bool}
     several = {
@@ -62,6 +66,16 @@ def run(function: Callable, positional: bool = False) -> None:
     arguments = parser.parse_args(_bare_flags(words, flags))
     with one_line_errors(parser.prog):
         function(**parser.instantiate(arguments).as_dict())
+
+
+def add_offline(parser: Parser) -> None:
+    """Give a parser ``--offline``, which acts when it is read, as the hub's library reads its switch but once."""
+
+    class Offline(Action):
+        def __call__(self, *_):
+            os.environ["HF_HUB_OFFLINE"] = "1"
+
+    parser.add_argument("--offline", nargs=0, action=Offline, default=SUPPRESS, help="never look on the hub for models")
 
 
 def _bare_flags(words: list[str], flags: set[str]) -> list[str]:

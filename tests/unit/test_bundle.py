@@ -92,7 +92,7 @@ def test_scores_and_embeddings_are_those_of_stages_4_to_6(made, detector):
     plain = wedefense_lite.load(made.export("plain"))
     for row in made.rows["eval"]:
         assert row.samples > EVAL_SECONDS * tiny.RATE
-        np.testing.assert_array_equal(detector.embed(row.path), embeddings[row.key])
+        np.testing.assert_allclose(detector.embed(row.path), embeddings[row.key], rtol=0, atol=1e-6)
         assert detector.score(row.path) == pytest.approx(llrs[row.key][0], abs=1e-5)
         raw = read_scores(made.exp / "posteriors/eval/llr.txt")[row.key][0]
         assert plain.score(row.path) == pytest.approx(raw, abs=1e-5)

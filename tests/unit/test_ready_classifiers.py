@@ -133,16 +133,18 @@ def test_a_bundle_with_its_encoder_needs_no_other_file(tmp_path, monkeypatch):
     detector, llrs = wedefense_lite.load(bundle), read_scores(exp / "posteriors/dev/llr.txt")
     embeddings = read_archive(exp / "e/embedding.scp")
     for row in rows:
-        np.testing.assert_array_equal(detector.embed(row.path), embeddings[row.key])
+        np.testing.assert_allclose(detector.embed(row.path), embeddings[row.key], rtol=0, atol=1e-6)
         assert detector.score(row.path) == pytest.approx(llrs[row.key][0], abs=1e-5)
 
 
 def test_the_published_set_up_is_what_the_yaml_says():
     smaller = {name: SIZES[name] for name in ("num_hidden_layers", "conv_dim", "intermediate_size")}
-    training = load_experiment(CONF, {"frontend.init_args.architecture": {"model_type": "wavlm", **smaller}}).training
+    experiment = load_experiment(CONF, {"frontend.init_args.architecture": {"model_type": "wavlm", **smaller}})
+    training = experiment.training
     optimizer = training.optimizer([torch.nn.Parameter(torch.zeros(1))])
     assert type(optimizer) is torch.optim.AdamW and optimizer.defaults["lr"] == 1e-6
     assert (training.num_epochs, training.accumulate_steps, training.seed) == (6, 2, 42)
+    assert (training.clip_norm, experiment.data.batch_size, optimizer.defaults["weight_decay"]) == (1.0, 1, 0.0)
     factors = [training.schedule.factor(step, 10, 6) for step in range(60)]
     np.testing.assert_allclose(factors, np.linspace(1, 0, 60), atol=1e-12)
 
@@ -172,12 +174,30 @@ def test_the_option_says_which_label_is_bona_fide(tmp_path, monkeypatch):
     assert torch.equal(heads[0], heads[1].flip(0)) and not torch.equal(*heads)
 
 
+def test_a_classifier_is_found_by_its_name_below_the_folder_of_models(tmp_path, monkeypatch):
+    save(tmp_path / "hub/owner/tiny", "wavlm", ["fake", "real"])
+    monkeypatch.setenv("WEDEFENSE_MODELS", str(tmp_path / "hub"))
+    commands.run(monkeypatch, import_weights, *words(Path("owner/tiny"), tmp_path / "exp"))
+    assert "model: owner/tiny\n" in (tmp_path / "exp/config.yaml").read_text()
+
+
+def test_damaged_files_and_other_extractors_are_refused(tmp_path, monkeypatch, capsys):
+    folder = save(tmp_path / "tiny", "wavlm", ["fake", "real"])
+    transformers.ASTFeatureExtractor().save_pretrained(folder)
+    error = commands.refused(monkeypatch, capsys, import_weights, *words(folder, tmp_path / "exp"))
+    assert "a ASTFeatureExtractor, expected one that takes waveforms as they are" in error
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    error = commands.refused(monkeypatch, capsys, import_weights, *words(folder, tmp_path / "exp"))
+    assert "tiny: no audio classifier of transformers (" in error and not (tmp_path / "exp").exists()
+
+
 def test_what_is_no_trained_classifier_is_refused(tmp_path, monkeypatch, capsys):
     folder = save(tmp_path / "tiny", "wavlm", ["fake", "real"])
     transformers.AutoModel.from_pretrained(folder).save_pretrained(folder)
     error = commands.refused(monkeypatch, capsys, import_weights, *words(folder, tmp_path / "exp"))
     assert "a wavlm without classifier.bias, classifier.weight, projector.bias ..." in error
     error = commands.refused(monkeypatch, capsys, import_weights, *words(tmp_path / "none", tmp_path / "exp"))
-    assert "no audio classifier of transformers" in error
+    assert "no audio classifier of transformers" in error and "preprocessor_config.json and model.safetensors" in error
     error = commands.refused(monkeypatch, capsys, import_weights, *words(folder, tmp_path / "exp")[:-2])
     assert "--seen is needed" in error

@@ -112,6 +112,7 @@ def test_without_transformers_torchaudio_gives_the_same(name, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda library: library == "torchaudio" or None)
     other = pretrained(name, **options, checkpointing=True)
     assert isinstance(one.encoder, TransformersEncoder) and isinstance(other.encoder, TorchaudioEncoder)
+    one.load_state_dict(other.state_dict())  # checkpoints have the same names
     for wav, lengths in ((WAV, WHOLE), (PADDED, SHORT)):
         torch.testing.assert_close(other(wav, lengths), one(wav, lengths), rtol=1e-5, atol=1e-5)
     for frontend in (one, other):
@@ -229,6 +230,12 @@ def test_checkpointing_keeps_less_and_changes_nothing(name):
         found.append((output, frontend.network.feature_projection.projection.weight.grad, kept.total()))
     torch.testing.assert_close(found[0][:2], found[1][:2], rtol=1e-3, atol=1e-4)
     assert found[1][2] < 0.5 * found[0][2]
+    batches = []
+    frontend.eval().network.feature_extractor.conv_layers[0].register_forward_hook(
+        lambda module, given, made: batches.append(len(made))
+    )
+    frontend(WAV, WHOLE)
+    assert batches == [2], "nothing is computed one by one where nothing is computed again"
     for part in ("encoder.layers.2", "feature_extractor"):  # a moving average of the weights is a copy
         average = copy.deepcopy(frontend.eval())
         for parameter in average.network.get_submodule(part).parameters():
@@ -299,6 +306,19 @@ def test_what_cannot_be_is_said_in_one_line(models):
         SSL("a/b", SHAPE | {"depth": 3})
     with pytest.raises(ValueError, match="399 samples are too short"):
         random()(WAV[:, :399], torch.tensor([399, 399]))
+
+
+def test_sizes_that_are_given_are_changes_of_the_models():
+    frontend = SSL("facebook/wav2vec2-xls-r-300m", SHAPE)
+    assert frontend.stable and frontend.normalize and frontend.dim == SHAPE["hidden_size"]
+    assert frontend.network.feature_extractor.conv_layers[0].conv.bias is not None
+
+
+def test_an_old_transformers_is_refused(monkeypatch):
+    """Its encoders of stable layer norm give the last state with the final norm."""
+    monkeypatch.setattr("transformers.__version__", "4.57.1")
+    with pytest.raises(InputError, match=r"transformers is 4.57.1, expected 5.23 or newer: pip install"):
+        random()
 
 
 @pytest.mark.parametrize("name", ["hidden_act", "layer_norm_eps", "add_adapter", "feat_proj_layer_norm"])
@@ -396,6 +416,22 @@ def test_models_come_from_the_hub_once_and_offline_makes_no_connection(hub, tmp_
     assert {"config.json", "model.safetensors"} <= fetched
     assert process.returncode == 2 and "tiny/wavlm: no config.json" in errors.splitlines()[-1]
     assert Hub.asked == asked
+
+
+def test_a_download_that_breaks_off_is_said_in_one_line(hub, tmp_path, monkeypatch):
+    """By the hub's library it ends in an error of its network's own kind."""
+    monkeypatch.setattr(Hub, "copyfile", lambda self, source, target: target.write(b"{"))
+    code = "from wedefense_lite import cli; from wedefense_lite.frontends import SSL\n"
+    code += "with cli.one_line_errors('x'): SSL('tiny/xls-r')"
+    root = Path(encoders.__file__).parents[2]
+    own = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "WEDEFENSE_MODELS": "", "PYTHONPATH": str(root)}
+    own |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | own, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "x: error: tiny/xls-r: no config.json (" in done.stderr.splitlines()[-1], (
+        done.stderr
+    )
 
 
 def test_offline_imports_make_no_connection(hub, tmp_path):

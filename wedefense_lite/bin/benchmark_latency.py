@@ -106,4 +106,4 @@ def _lines(results: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    cli.run(benchmark_latency)
+    cli.run(benchmark_latency, from_hub=True)

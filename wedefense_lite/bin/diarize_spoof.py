@@ -134,4 +134,4 @@ def _lines(results: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    cli.run(diarize_spoof, positional=True)
+    cli.run(diarize_spoof, positional=True, from_hub=True)

@@ -13,7 +13,6 @@ from torch import Tensor
 from wedefense_lite import cli, report
 from wedefense_lite.bundle import CONFIG, FACTS, WEIGHTS, Facts, packed, weights_hash
 from wedefense_lite.files import InputError, atomic_path, read_json, read_labels, read_text, write_json, write_text
-from wedefense_lite.frontends.encoders import stay_offline
 from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.provenance import file_hash
@@ -39,7 +38,6 @@ def export_bundle(
     far: OpenUnitInterval | None = None,
     decide_on: Literal["llr", "bonafide_logit"] = "llr",
     reference_encoder: bool = False,
-    offline: bool = False,
 ) -> None:
     """Write config.yaml, model.safetensors, bundle.json and a card, README.md, for ``wedefense_lite.load``.
 
@@ -56,10 +54,7 @@ def export_bundle(
         far: target false-acceptance rate on the dev set; its threshold is then the default, not that of the EER.
         decide_on: what thresholds are on; some published ones are on the logit of bona fide alone.
         reference_encoder: leave out what the front end has by its name, bit for bit: a frozen encoder.
-        offline: never look on the hub for that encoder.
     """
-    if offline:
-        stay_offline()
     exp, out, model = Path(exp_dir), Path(out_dir), model_path or f"{exp_dir}/models/avg_model.pt"
     experiment = load_experiment(exp / CONFIG)
     if type(experiment.system) is not Detection:
@@ -128,4 +123,4 @@ def _thresholds(facts: Facts, logits: Path, dev_label: str, far: float | None) -
 
 
 if __name__ == "__main__":
-    cli.run(export_bundle)
+    cli.run(export_bundle, from_hub=True)

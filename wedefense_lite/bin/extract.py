@@ -48,8 +48,8 @@ def extract(
         embed_ark: archive to write; a sorted ``.scp`` and a sidecar ``.json`` stand beside it.
         data_type: kind of the list.
         output: what is written; of frames, logits only, as their embeddings would fill disks.
-        batch_size: utterances of equal length scored at once; it changes speed, not scores. By default one, or
-            ``data.batch_size`` where ``data.eval_seconds`` makes all of one length.
+        batch_size: utterances of equal length scored at once; it changes speed, and scores by rounding only. By
+            default one, or ``data.batch_size`` where ``data.eval_seconds`` makes all of one length.
         num_workers: reading processes.
         precision: of the model's forward pass.
         gpus: devices, as ``0,1`` or ``[0,1]``.

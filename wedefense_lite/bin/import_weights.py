@@ -12,7 +12,6 @@ from wedefense_lite.bin.train import environment
 from wedefense_lite.bundle import weights_hash
 from wedefense_lite.dataset.audio import few
 from wedefense_lite.files import InputError, write_json, write_text
-from wedefense_lite.frontends.encoders import stay_offline
 from wedefense_lite.labels import LABELS
 from wedefense_lite.models.official import ready_classifier, renamed
 from wedefense_lite.training import checkpoint
@@ -31,7 +30,6 @@ def import_weights(
     exp_dir: str,
     seen: tuple[PositiveFloat, PositiveFloat] | None = None,
     bonafide_label: str | None = None,
-    offline: bool = False,
     **source: Unpack[Source],
 ) -> None:
     """Make an experiment folder of weights from elsewhere, which stages 4 to 8 take as if trained here.
@@ -48,15 +46,12 @@ def import_weights(
             any unit; by default, not for transformers, those of ASVspoof 2019 LA with the weights of both
             official recipes.
         bonafide_label: of transformers, the label that is bona fide, where names like real and fake don't tell.
-        offline: never look on the hub for a classifier of transformers.
         from: aasist for AASIST and AASIST-L (clovaai/aasist), rawnet2 for the baseline of
             ASVspoof 2021, transformers for an audio classifier of wav2vec 2.0, HuBERT or WavLM.
     """
     out, kind, options = Path(exp_dir), source["from"], {}
     if (out / "models/last.pt").exists():
         raise InputError(f"{exp_dir}: a training is there, expected a new folder")
-    if offline:
-        stay_offline()
     if kind == "transformers":
         seen = cli.needed("--seen", seen)
         found, options, rate = ready_classifier(weights, bonafide_label)
@@ -90,4 +85,4 @@ def _state(path: str) -> Mapping[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    cli.run(import_weights)
+    cli.run(import_weights, from_hub=True)

@@ -5,6 +5,7 @@ import logging
 import platform
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,6 @@ from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
 from wedefense_lite.dataset.talkers import with_talkers
 from wedefense_lite.dataset.tracks import with_segments
 from wedefense_lite.files import InputError, read_labels, write_json, write_text
-from wedefense_lite.frontends.encoders import stay_offline
 from wedefense_lite.provenance import code_commit
 from wedefense_lite.training.checkpoint import load_part, load_weights
 from wedefense_lite.training.config import Experiment, add_sections, build
@@ -148,7 +148,8 @@ def environment(experiment: Experiment, place: Place, class_prior: list[float]) 
         "device": device,
         "num_processes": place.world,
         "num_threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "wedefense_lite": __version__},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "wedefense_lite": __version__}
+        | {name: version(name) for name in ("transformers", "torchaudio") if sys.modules.get(name)},
     }
 
 
@@ -181,7 +182,7 @@ def _parser() -> cli.Parser:
     parser.add_argument("--config", action="config", help="YAML of a system, as in conf/")
     add_sections(parser)
     parser.add_function_arguments(train, skip={"experiment"}, as_positional=False)
-    parser.add_argument("--offline", action="store_true", help="never look on the hub for a pretrained model")
+    cli.add_offline(parser)
     return parser
 
 
@@ -196,8 +197,6 @@ def main() -> None:
     parser = _parser()
     with cli.one_line_errors(parser.prog):
         arguments = parser.parse_args(_full_names(sys.argv[1:]))
-        if arguments.offline:
-            stay_offline()
         options = set(inspect.signature(train).parameters) - {"experiment"}
         train(build(arguments), **{name: arguments[name] for name in options})
 

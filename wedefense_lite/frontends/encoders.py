@@ -21,6 +21,7 @@ from wedefense_lite.frontends.base import valid_mask
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+OLDEST, INSTALL = (5, 23), "pip install 'wedefense_lite[ssl]'"
 # The base models, in the words of the hub's config.json; and what the large ones have instead.
 BASE = (
     {"model_type": "wav2vec2", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
@@ -123,6 +124,7 @@ class TorchaudioEncoder(Encoder):
         self.network.encoder = made.encoder.transformer
         for layer in made.encoder.transformer.layers if self.gated else ():
             layer.attention.register_load_state_dict_pre_hook(_join_projections)
+            layer.attention.register_state_dict_post_hook(_split_projections)
         self.frame_lengths = partial(frame_lengths, shape)
         if checkpointing:
             _keep_less(self.network)
@@ -152,12 +154,20 @@ def _join_projections(attention: nn.Module, state: dict[str, Tensor], prefix: st
             state[f"{prefix}attention.out_proj.{kind}"] = state.pop(f"{prefix}out_proj.{kind}")
 
 
+def _split_projections(attention: nn.Module, state: dict[str, Tensor], prefix: str, _) -> None:
+    """And back, so that checkpoints have the hub's names whichever library wrote them."""
+    for kind in ("weight", "bias"):
+        parts = state.pop(f"{prefix}attention.in_proj_{kind}").chunk(3)
+        state |= {f"{prefix}{part}_proj.{kind}": value for part, value in zip("qkv", parts)}
+        state[f"{prefix}out_proj.{kind}"] = state.pop(f"{prefix}attention.out_proj.{kind}")
+
+
 def _keep_less(network: nn.Module) -> None:
     """Checkpoint the layers, and the convolutions of each utterance, whose memory is what is left without layers."""
     for layer in network.encoder.layers:
         layer.forward = partial(_recomputed, layer, layer.forward)
     extractor = network.feature_extractor
-    extractor.forward = partial(_one_by_one, partial(_recomputed, extractor, extractor.forward))
+    extractor.forward = partial(_one_by_one, extractor, extractor.forward)
 
 
 def _recomputed(module: nn.Module, forward: Callable, *inputs, **options):
@@ -166,24 +176,31 @@ def _recomputed(module: nn.Module, forward: Callable, *inputs, **options):
     return checkpoint(forward, *inputs, use_reentrant=False, **options)
 
 
-def _one_by_one(forward: Callable, wav_BT: Tensor, *rest):
-    """What a function gives for a batch, from what it gives for each utterance: a tensor, or one and None."""
-    found = [forward(wav_1T, *rest) for wav_1T in wav_BT.split(1)]
+def _one_by_one(module: nn.Module, forward: Callable, wav_BT: Tensor, *rest):
+    """In training, what a module gives for a batch from what it gives for each utterance: a tensor, or one and None."""
+    if not module.training:
+        return forward(wav_BT, *rest)
+    found = [_recomputed(module, forward, wav_1T, *rest) for wav_1T in wav_BT.split(1)]
     return torch.cat(found) if isinstance(found[0], Tensor) else (torch.cat([value for value, _ in found]), None)
 
 
-def stay_offline() -> None:
-    """Never ask the hub. The hub's library reads this once, when it is imported, so it has to come first."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-
-
 def import_transformers() -> ModuleType:
-    """``transformers``, which can't do with a torchaudio that was built for another torch, but without one."""
+    """``transformers``, which can't do with a torchaudio that was built for another torch, but without one.
+
+    Raises:
+        InputError: it isn't installed, or so old that the last state of its encoders is another one.
+    """
     try:
         importlib.import_module("torchaudio")
     except (ImportError, OSError, RuntimeError):
         sys.modules["torchaudio"] = None
-    return importlib.import_module("transformers")
+    try:
+        library = importlib.import_module("transformers")
+    except ImportError as error:
+        raise InputError(f"transformers can't be imported ({error}): {INSTALL}") from error
+    if tuple(map(int, library.__version__.split(".")[:2])) < OLDEST:
+        raise InputError(f"transformers is {library.__version__}, expected {OLDEST[0]}.{OLDEST[1]} or newer: {INSTALL}")
+    return library
 
 
 def build_encoder(shape: dict, dropout: float, checkpointing: bool) -> Encoder:
@@ -195,17 +212,17 @@ def build_encoder(shape: dict, dropout: float, checkpointing: bool) -> Encoder:
     for library, kind in {"transformers": TransformersEncoder, "torchaudio": TorchaudioEncoder}.items():
         if importlib.util.find_spec(library):
             return kind(shape, dropout, checkpointing)
-    raise InputError("SSL needs transformers or torchaudio, and neither is there: pip install 'wedefense_lite[ssl]'")
+    raise InputError(f"SSL needs transformers or torchaudio, and neither is there: {INSTALL}")
 
 
 def find_architecture(model: str) -> dict:
-    """What a model's ``config.json`` says of its shape, where that isn't the base model's."""
+    """What a model's ``config.json`` says of its shape."""
     path = find_file(model, ("config.json",))
     return architecture(read_json(path), path)
 
 
 def architecture(config: Mapping, path: str | Path) -> dict:
-    """What a ``config.json`` says of the shape of an encoder, where that isn't the base model's.
+    """What a ``config.json`` says of the shape of an encoder, which is the base model's where it says nothing.
 
     Raises:
         InputError: a part that encoders don't have here; names ``path``, where the words are from.
@@ -214,7 +231,7 @@ def architecture(config: Mapping, path: str | Path) -> dict:
         if (found := config.get(name, expected)) != expected:
             raise InputError(f"{path}: {name} is {found}, expected {expected}")
     config = BASE | {"model_type": "none"} | config
-    return {name: config[name] for name in BASE if config[name] != BASE[name]}
+    return {name: config[name] for name in BASE}
 
 
 def find_file(model: str, names: tuple[str, ...]) -> Path:
@@ -235,7 +252,7 @@ def find_file(model: str, names: tuple[str, ...]) -> Path:
     for name in names if importlib.util.find_spec("huggingface_hub") else ():
         try:
             return Path(importlib.import_module("huggingface_hub").hf_hub_download(model, name))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # its network's errors are of no common kind
             reason = str(error).split("\n")[0]
     missing = f"{model}: no {' or '.join(names)} ({reason})"
     raise InputError(f"{missing}: put it at {folder / names[0]}, and set WEDEFENSE_MODELS={root or 'FOLDER'}")

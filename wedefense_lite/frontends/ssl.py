@@ -25,14 +25,15 @@ class SSL(Frontend):
     waveforms of unit variance, and get both; there a padded batch gives the frames of its utterances. The base models
     have a group norm over the whole length instead, were pretrained without either, and get neither.
 
-    In bf16 or fp16 the encoder runs in the trainer's autocast. Attention is torch's fused one but for WavLM in
-    ``transformers``, which has none for its gated position bias.
+    In bf16 or fp16 the encoder runs in the trainer's autocast. Attention is torch's own, fused where the device has a
+    kernel for it, but in training on a GPU, where that would not repeat its bits; for the gated position bias of WavLM
+    ``transformers`` has none.
 
     Args:
         model: name as on the hub, such as facebook/wav2vec2-xls-r-300m, and no path: files are looked for in the
             folder of that name in ``$WEDEFENSE_MODELS``, in the user's cache, and on the hub.
-        architecture: of a model that isn't known here, the sizes as in its ``config.json``; by default they are read
-            from there, and are kept with the experiment.
+        architecture: sizes that are to be others than the model's, in the words of its ``config.json``. Of a model that
+            isn't known here they are read from there, and are kept with the experiment.
         layers: last, the encoder's output with its final norm; all, what enters the first layer and the output of
             each, the last without the final norm; or the outputs of so many last layers, without it too. A frame has
             them one after the other: ``frames_BFD.unflatten(2, (num_layers, -1))`` gives them back.
@@ -41,7 +42,8 @@ class SSL(Frontend):
         freeze_extractor: keep the convolutions as they are, whatever ``trained`` says.
         rate_factor: learning rate of the encoder, a factor of the training's.
         layer_decay: learning rate of a layer, a factor of that of the layer above.
-        gradient_factor: factor of the gradient that comes back into the encoder. Adam's steps don't depend on it.
+        gradient_factor: factor of the gradient that comes back into the encoder, and into what stands before it. The
+            steps of Adam don't depend on it, but for gradients that are clipped.
         checkpointing: compute layers a second time on the way back instead of keeping what is inside them.
         dropout: of layers, attention and projection in training.
         layer_drop: chance that a layer in training passes its input on. It is computed all the same, so that every
@@ -73,7 +75,7 @@ class SSL(Frontend):
         if architecture is None and model not in encoders.KNOWN:
             architecture = encoders.find_architecture(model)
             self.resolved = {"architecture": architecture}
-        shape = encoders.BASE | (encoders.KNOWN[model] if architecture is None else architecture)
+        shape = encoders.BASE | encoders.KNOWN.get(model, {}) | (architecture or {})
         if unknown := ", ".join(sorted(shape.keys() - encoders.BASE.keys())):
             raise InputError(f"{model}: architecture has {unknown}, expected some of {', '.join(encoders.BASE)}")
         depth, self.stable = shape["num_hidden_layers"], shape["do_stable_layer_norm"]

@@ -87,13 +87,17 @@ def ready_classifier(name: str, bonafide: str | None = None) -> tuple[dict[str, 
     Raises:
         InputError: it is none, lacks weights, or has other labels.
     """
-    library = import_transformers()
+    library, local = import_transformers(), Path(os.environ.get("WEDEFENSE_MODELS") or ".", name)
+    source = str(local if local.is_dir() else name)
     try:
-        made, read = library.AutoModelForAudioClassification.from_pretrained(name, output_loading_info=True)
-        extractor = library.AutoFeatureExtractor.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{name}: no audio classifier of transformers: {reason}") from error
+        made, read = library.AutoModelForAudioClassification.from_pretrained(source, output_loading_info=True)
+        extractor = library.AutoFeatureExtractor.from_pretrained(source)
+    except Exception as error:  # its network's and its files' errors are of no common kind
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        files = f"expected config.json, preprocessor_config.json and model.safetensors in {local}, or a name on the hub"
+        raise InputError(f"{name}: no audio classifier of transformers ({reason}): {files}") from error
+    if not isinstance(extractor, library.Wav2Vec2FeatureExtractor):
+        raise InputError(f"{name}: a {type(extractor).__name__}, expected one that takes waveforms as they are")
     if made.config.model_type not in FAMILIES or read["missing_keys"]:
         found = f"{made.config.model_type} without {few(sorted(read['missing_keys'])) or 'our architecture'}"
         raise InputError(f"{name}: a {found}, expected a classifier of {', '.join(FAMILIES)}")
@@ -102,20 +106,19 @@ def ready_classifier(name: str, bonafide: str | None = None) -> tuple[dict[str, 
     state |= {key: value[rows] for key, value in state.items() if key.startswith("head.")}
     layers, count = ("all", config.num_hidden_layers + 1) if config.use_weighted_layer_sum else ("last", 1)
     state.setdefault("model.sum.weights_L", torch.zeros(1))
-    encoder = {"model": _hub_name(name), "layers": layers, "normalize": extractor.do_normalize}
+    encoder = {"model": _hub_name(source), "layers": layers, "normalize": extractor.do_normalize}
     encoder["architecture"] = architecture(config.to_dict(), name)
     parts = {"frontend": encoder, "model": {"num_layers": count, "embed_dim": config.classifier_proj_size}}
     options = {f"{part}.init_args.{key}": value for part, known in parts.items() for key, value in known.items()}
     return state, options, extractor.sampling_rate
 
 
-def _hub_name(name: str) -> str:
+def _hub_name(source: str) -> str:
     """What a model is found by later: its name on the hub, of a folder that below ``$WEDEFENSE_MODELS``, or its own."""
-    folder, root = Path(name).resolve(), os.environ.get("WEDEFENSE_MODELS")
+    folder, root = Path(source).resolve(), Path(os.environ.get("WEDEFENSE_MODELS") or source).resolve()
     if not folder.is_dir():
-        return name
-    below = root and folder.is_relative_to(Path(root).resolve())
-    return folder.relative_to(Path(root).resolve()).as_posix() if below else folder.name
+        return source
+    return folder.relative_to(root).as_posix() if root in folder.parents else folder.name
 
 
 def label_rows(names: Mapping[int, str], bonafide: str | None, model: str) -> list[int]:

@@ -117,9 +117,10 @@ def build(arguments: Namespace) -> Experiment:
     """
     sections = Namespace({name: arguments[name] for name in SECTIONS})
     parser = _section_parser()
-    torch.manual_seed(sections.training.seed)
     try:
-        objects = parser.instantiate(sections)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(sections.training.seed)
+            objects = parser.instantiate(sections)
     except ValueError as error:  # what a component refuses, with the layout of jsonargparse around it
         raise InputError(cli.in_one_line(str(error))) from error
     for name in ("frontend", "separator"):

@@ -45,7 +45,7 @@ class Task(nn.Module, ABC):
         """``(loss, logits_NC, labels_N)``: the loss to step on, a mean over what has a label."""
 
     def judge(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """As :meth:`forward`, of each utterance; a system is selected by these logits and labels."""
+        """The head's loss, logits and labels of each utterance; a system is selected by these."""
         return map(self, batch.each())
 
     def names(self, key: str) -> list[str]:
@@ -122,7 +122,10 @@ class Classification(Task):
         return self.head(embedding.flatten(0, -2)).unflatten(0, embedding.shape[:-1])
 
     def _frames(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        frames_BFD, frame_lengths_B = self.frontend(batch.wav_BT, batch.lengths_B)
+        try:
+            frames_BFD, frame_lengths_B = self.frontend(batch.wav_BT, batch.lengths_B)
+        except ValueError as error:  # too short for one frame
+            raise InputError(f"{few(batch.keys)}: {error}") from error
         if self.spec_augment is not None:
             frames_BFD = self.spec_augment(frames_BFD)
         if frames_BFD.shape[1] < self.model.min_frames:
