@@ -98,7 +98,7 @@ def _joined(words: list[str], several: set[str]) -> list[str]:
 
 
 class one_line_errors:
-    """Context in which an :class:`InputError` ends the program with one line and status 2."""
+    """Context in which an :class:`InputError`, or a loss that isn't finite, ends all with one line and status 2."""
 
     def __init__(self, program: str):
         self.program = program
@@ -109,7 +109,7 @@ class one_line_errors:
         return self
 
     def __exit__(self, kind, error, trace):
-        if kind is not None and issubclass(kind, InputError):
+        if kind is not None and issubclass(kind, InputError | FloatingPointError):
             print(f"{self.program}: error: {error}", file=sys.stderr, flush=True)
             sys.exit(2)
 

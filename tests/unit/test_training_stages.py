@@ -14,6 +14,7 @@ from wedefense_lite.files import InputError, read_json
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.sidecar import read_sidecar
 from wedefense_lite.training import checkpoint
+from wedefense_lite.training.distributed import join
 
 
 class System:
@@ -149,6 +150,20 @@ def test_more_processes_than_utterances_is_no_error(system, tmp_path):
     parts = [tmp_path / f"e.part{rank}.ark" for rank in (0, 1)]
     extract_module._join([system.rows[0].key], parts, tmp_path / "e.ark")
     assert list(read_archive(tmp_path / "e.scp")) == [system.rows[0].key]
+
+
+@pytest.mark.parametrize(("asked", "processes", "expected"), [(None, "1", [3]), ("1", "1", []), ("1", "2", [1])])
+def test_threads_are_those_asked_for_or_all_there_are(monkeypatch, asked, processes, expected):
+    """torchrun asks for one of each of several processes, which is none of the user's words."""
+    found = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(3))
+    monkeypatch.setattr(torch, "set_num_threads", found.append)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    join()
+    assert found == expected
 
 
 # Stage 3 as a command

@@ -27,16 +27,9 @@ from wedefense_lite.training.tasks import Task
 from wedefense_lite.training.trainer import Trainer
 
 # Short names that users of this field's tutorials type.
-SHORT_NAMES = {
-    "num_epochs": "training.num_epochs",
-    "num_avg": "training.num_avg",
-    "save_epoch_interval": "training.save_epoch_interval",
-    "early_stop_patience": "training.early_stop_patience",
-    "validate_interval": "training.validate_interval",
-    "precision": "training.precision",
-    "seed": "training.seed",
-    "batch_size": "data.batch_size",
-    "num_workers": "data.num_workers",
+TRAINING = "num_epochs num_avg save_epoch_interval early_stop_patience validate_interval precision seed".split()
+SHORT_NAMES = {name: f"training.{name}" for name in TRAINING} | {
+    name: f"data.{name}" for name in ("batch_size", "num_workers")
 }
 
 

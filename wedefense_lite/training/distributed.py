@@ -65,7 +65,8 @@ def join(gpus: str | None = None) -> Place:
         torch.backends.cudnn.allow_tf32 = False  # float32 is what it says, unless TF32 is asked for
     else:
         device = torch.device("cpu")
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+        if local_world > 1 or "OMP_NUM_THREADS" not in os.environ:  # of several, torchrun sets it to 1
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
     if world > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=TIMEOUT)

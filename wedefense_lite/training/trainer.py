@@ -283,7 +283,7 @@ def _changed_keys(old: dict, new: dict) -> list[str]:
 
 def _raise_if_not_finite(step: tuple[Tensor, str] | None) -> None:
     if step is not None and not step[0]:
-        raise FloatingPointError(f"the loss is not finite at {step[1]}")
+        raise FloatingPointError(f"the loss is not finite (a lower rate or --training.clip_norm may help) at {step[1]}")
 
 
 @torch.no_grad()
