@@ -223,7 +223,8 @@ def test_scores_of_another_model_make_no_bundle(made, tmp_path, monkeypatch, cap
     assert "json: model_hash is" in commands.refused(monkeypatch, capsys, export_bundle, *words)
     words[-1] = made.model
     assert "far" in commands.refused(monkeypatch, capsys, export_bundle, *words, "--far", "1.5")
-    assert "no reference to it" in commands.refused(monkeypatch, capsys, export_bundle, *words, "--reference_encoder")
+    error = commands.refused(monkeypatch, capsys, export_bundle, *words, "--reference_encoder")
+    assert "0 of 0 numbers of its front end are those that come by name, expected more" in error
     assert not (tmp_path / "out").exists()
 
 

@@ -118,7 +118,7 @@ def test_a_bundle_may_leave_the_encoder_to_its_name(tmp_path, monkeypatch):
     safetensors.torch.save_file(other, folder / "model.safetensors")
     with pytest.raises(InputError, match="the encoder that it names has other weights than it had"):
         wedefense_lite.load(bundle)
-    with pytest.raises(InputError, match="no weight of its front end is the one that comes by name"):
+    with pytest.raises(InputError, match=r"0 of \d+ numbers of its front end are those that come by name"):
         export_bundle(str(exp), str(bundle), labels, "mit", "ours", model_path=model, reference_encoder=True)
 
 

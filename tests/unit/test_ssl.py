@@ -21,6 +21,7 @@ from wedefense_lite.files import InputError, read_json, write_json
 from wedefense_lite.frontends import SSL, encoders
 from wedefense_lite.frontends.encoders import TorchaudioEncoder, TransformersEncoder
 from wedefense_lite.heads import CrossEntropy
+from wedefense_lite.models.weighted_sum import WeightedSum
 from wedefense_lite.training import checkpoint
 from wedefense_lite.training.config import load_experiment
 from wedefense_lite.training.tasks import Detection
@@ -297,11 +298,17 @@ def test_what_cannot_be_is_said_in_one_line(models):
         SSL(str(models / "tiny/xls-r"))
     with pytest.raises(InputError, match="microsoft/wavlm-x: no model.safetensors or pytorch_model.bin"):
         SSL("microsoft/wavlm-x", SHAPE).load_pretrained()
-    with pytest.raises(InputError, match="whisper of 3 layers, expected wav2vec2 or hubert or wavlm"):
+    with pytest.raises(InputError, match="a/b: whisper, expected wav2vec2 or hubert or wavlm"):
         SSL("a/b", SHAPE | {"model_type": "whisper"})
-    for options, least in (({"layers": 6}, 5), ({"trained": 4}, 4)):
-        with pytest.raises(InputError, match=f"wav2vec2 of 3 layers, expected .* of at least {least}"):
-            SSL("a/b", SHAPE | {"model_type": "wav2vec2"}, **options)
+    for option, asked, most in (("layers", 5, 4), ("trained", 4, 3)):
+        with pytest.raises(InputError, match=f"a/b: {option} is {asked}, expected at most {most}"):
+            SSL("a/b", SHAPE, **{option: asked})
+    with pytest.raises(
+        InputError, match=r"wav2vec2-xls-r-300n: no config.json \(.*; or is it .*wav2vec2-xls-r-300m\?\)"
+    ):
+        SSL("facebook/wav2vec2-xls-r-300n")
+    with pytest.raises(InputError, match="WeightedSum: num_layers is 2, expected 4, as in its frames"):
+        Detection(random(layers="all"), partial(WeightedSum, num_layers=2), CrossEntropy)
     with pytest.raises(InputError, match="a/b: architecture has depth, expected some of model_type, hidden_size"):
         SSL("a/b", SHAPE | {"depth": 3})
     with pytest.raises(ValueError, match="399 samples are too short"):

@@ -7,6 +7,7 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -253,8 +254,10 @@ def find_file(model: str, names: tuple[str, ...]) -> Path:
         try:
             return Path(importlib.import_module("huggingface_hub").hf_hub_download(model, name))
         except Exception as error:  # its network's errors are of no common kind
-            reason = str(error).split("\n")[0]
-    missing = f"{model}: no {' or '.join(names)} ({reason})"
+            offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+            reason = "offline, and not in the cache" if offline else str(error).split("\n")[0]
+    near = "".join(f"; or is it {name}?" for name in get_close_matches(model, KNOWN.keys() - {model}, 1, 0.9))
+    missing = f"{model}: no {' or '.join(names)} ({reason}{near})"
     raise InputError(f"{missing}: put it at {folder / names[0]}, and set WEDEFENSE_MODELS={root or 'FOLDER'}")
 
 

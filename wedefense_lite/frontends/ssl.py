@@ -1,5 +1,6 @@
 """Self-supervised front ends: wav2vec 2.0, XLS-R, HuBERT and WavLM."""
 
+import logging
 from functools import partial
 from math import prod
 from typing import Literal
@@ -80,10 +81,11 @@ class SSL(Frontend):
             raise InputError(f"{model}: architecture has {unknown}, expected some of {', '.join(encoders.BASE)}")
         depth, self.stable = shape["num_hidden_layers"], shape["do_stable_layer_norm"]
         self.num_layers = {"last": 1, "all": depth + 1}.get(layers, layers)
-        least = max(self.num_layers - 1, 0 if isinstance(trained, str) else trained)
-        if shape["model_type"] not in encoders.FAMILIES or depth < least:
-            found = f"{shape['model_type']} of {depth} layers"
-            raise InputError(f"{model}: {found}, expected {' or '.join(encoders.FAMILIES)} of at least {least}")
+        if shape["model_type"] not in encoders.FAMILIES:
+            raise InputError(f"{model}: {shape['model_type']}, expected {' or '.join(encoders.FAMILIES)}")
+        for option, asked, most in (("layers", layers, depth + 1), ("trained", trained, depth)):
+            if not isinstance(asked, str) and asked > most:
+                raise InputError(f"{model}: {option} is {asked}, expected at most {most}")
         self.model, self.layers, self.trained = model, layers, trained
         self.rate_factor, self.layer_decay, self.gradient_factor = rate_factor, layer_decay, gradient_factor
         self.frame_lengths = partial(encoders.frame_lengths, shape)
@@ -134,6 +136,7 @@ class SSL(Frontend):
             InputError: there are none, they are damaged, or they aren't the model's.
         """
         path = encoders.find_file(self.model, encoders.WEIGHTS)
+        logging.info("%s: weights of %s", self.model, path)
         try:
             self.network.load_state_dict(encoders.read_weights(path), strict=True)
         except RuntimeError as error:

@@ -39,7 +39,7 @@ class MHFA(Backbone):
         embed_dim: int = 256,
     ):
         super().__init__()
-        self.embed_dim = embed_dim
+        self.embed_dim, self.num_layers = embed_dim, num_layers
         sums = [LayerSum(input_dim, num_layers) for _ in range(2)]
         self.key, self.value = (nn.Sequential(sum_, nn.Linear(sum_.dim, compressed_dim)) for sum_ in sums)
         self.attention = nn.Linear(compressed_dim, heads)

@@ -31,7 +31,7 @@ class UtteranceGMLP(Backbone):
         self, input_dim: int, num_layers: PositiveInt = 25, width: int = 256, blocks: int = 5, kernel: int = 63
     ):
         super().__init__()
-        self.sum = LayerSum(input_dim, num_layers)
+        self.sum, self.num_layers = LayerSum(input_dim, num_layers), num_layers
         self.frames = GMLP(self.sum.dim, width=width, layers=blocks, coarser=0, kernel=kernel)
         self.embed_dim = self.frames.embed_dim
 

@@ -67,7 +67,7 @@ class WeightedSum(Backbone):
         pooling: Literal["mean", "statistics"] = "mean",
     ):
         super().__init__()
-        self.sum = LayerSum(input_dim, num_layers)
+        self.sum, self.num_layers = LayerSum(input_dim, num_layers), num_layers
         self.project = nn.Linear(self.sum.dim, embed_dim)
         self.pooling, self.embed_dim = pooling, embed_dim * (1 + (pooling == "statistics"))
 
