@@ -13,7 +13,7 @@ setup(
     packages=find_packages(include=["wedefense_lite", "wedefense_lite.*"]),
     package_data={"wedefense_lite.report": ["*.html", "*.md"]},
     install_requires=[
-        "torch>=2.4",
+        "torch>=2.6",
         "numpy",
         "scipy",
         "scikit-learn",
