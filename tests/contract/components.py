@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+import tiny
 import torch
 
 import wedefense_lite
@@ -19,9 +20,7 @@ from wedefense_lite.models import Backbone, FrameBackbone
 
 torch.set_num_threads(1)
 SMALL = {"channels": 4, "embed_dim": 8, "scale": 2, "width": 16, "coarser": 2, "num_layers": 2}
-ENCODER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-ENCODER |= {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
-SMALL |= {"model": "tiny", "architecture": ENCODER}
+SMALL |= {"model": "tiny", "architecture": tiny.ENCODER}
 RATE = 16000
 FOLDER = tempfile.TemporaryDirectory()
 

@@ -1,41 +1,24 @@
 """On a GPU: the scores of the CPU, training that goes on bit for bit, recipes from end to end."""
 
 import json
-from pathlib import Path
 
 import pytest
 import tiny
 import torch
-import yaml
 from conftest import ROOT, TINY, typist
 
 import wedefense_lite
 from wedefense_lite.bin.export_bundle import export_bundle
 from wedefense_lite.dataset.loader import Batch
-from wedefense_lite.frontends.encoders import KNOWN
 from wedefense_lite.training import checkpoint
-from wedefense_lite.training.config import Experiment, load_experiment
 from wedefense_lite.training.distributed import join
 from wedefense_lite.training.scoring import computing
 from wedefense_lite.training.tasks import Classification
 
 if not torch.cuda.is_available():
     pytest.skip("no GPU to be seen; where there is one: make gpu_test", allow_module_level=True)
-ENCODER = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-ENCODER |= {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
 CONFIGS = sorted(ROOT.glob("conf/*.yaml"))
 DETECTORS = [path for path in CONFIGS if "class_path: Detection" in path.read_text()]
-
-
-def system(config: Path) -> Experiment:
-    """What a YAML describes; a self-supervised encoder in miniature."""
-    options, changes = yaml.safe_load(config.read_text())["system"]["init_args"], {}
-    if options.get("frontend", {}).get("class_path") == "SSL":
-        encoder = options["frontend"]["init_args"]
-        changes["frontend.init_args.architecture"] = KNOWN[encoder["model"]] | ENCODER
-        if encoder["layers"] == "all":
-            changes["model.init_args.num_layers"] = 3
-    return load_experiment(config, changes)
 
 
 def noise(count: int, samples: int = 32000) -> Batch:
@@ -46,7 +29,7 @@ def noise(count: int, samples: int = 32000) -> Batch:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_what_is_computed_is_that_of_the_cpu(config):
-    place, task = join(), system(config).system.eval()
+    place, task = join(), tiny.miniature(config).system.eval()
     function = task.logits if isinstance(task, Classification) else task.embed
     with torch.no_grad(), computing(torch.device("cpu")):
         expected = function(noise(3))
@@ -69,7 +52,7 @@ def test_training_that_was_stopped_ends_with_the_same_bits(config, tmp_path):
         raise Stop
 
     def trainer(name: str):
-        exp = system(config)
+        exp = tiny.miniature(config)
         exp.data.crop_seconds, exp.data.batch_size, exp.data.augment = 1.0, 4, []
         exp.training.num_epochs, exp.training.early_stop_patience = 3, 0
         exp.training.precision = "bf16" if "class_path: SSL" in config.read_text() else "tf32"

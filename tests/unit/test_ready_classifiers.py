@@ -29,9 +29,7 @@ if not importlib.util.find_spec("transformers"):
     pytest.skip("no transformers", allow_module_level=True)
 transformers = import_transformers()
 CONF = Path(__file__).parents[2] / "conf/wavlm_classifier.yaml"
-SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-SIZES |= {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
-SIZES |= {"classifier_proj_size": 12, "num_labels": 2, "mask_time_prob": 0.05}
+SIZES = tiny.ENCODER | {"classifier_proj_size": 12, "num_labels": 2, "mask_time_prob": 0.05}
 STABLE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 
 

@@ -29,8 +29,7 @@ from wedefense_lite.training.tasks import Detection
 torch.set_num_threads(1)
 if not importlib.util.find_spec("transformers"):
     pytest.skip("the extra ssl isn't installed", allow_module_level=True)
-SHAPE = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
-SHAPE |= {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+SHAPE = tiny.ENCODER | {"num_hidden_layers": 3}
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 KINDS = {
     "tiny/wav2vec2": {"model_type": "wav2vec2"},

@@ -4,12 +4,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
-import yaml
 
 from wedefense_lite.dataset.loader import Batch
 from wedefense_lite.frontends import SpecAugment
-from wedefense_lite.frontends.encoders import KNOWN
 from wedefense_lite.frontends.ssl import SSL
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.models.gmlp import GMLP
@@ -28,15 +27,6 @@ from wedefense_lite.training.tasks import Detection, Localization, Task
 torch.set_num_threads(1)
 CONF = Path(__file__).parents[2] / "conf"
 CONFIGS = [path for path in sorted(CONF.glob("*.yaml")) if "class_path: SSL" in path.read_text()]
-TINY = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
 LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 FAMILIES = {
     "wav2vec2": {"model_type": "wav2vec2"},
@@ -83,7 +73,7 @@ def two_steps(task: Task) -> list[float]:
 def test_every_back_end_trains_on_every_family(layers, model, family, trained):
     """Behind SpecAugment, which once cut the gradient to the encoder."""
     torch.manual_seed(0)
-    encoder = SSL("tiny", TINY | FAMILIES[family], layers, trained, dropout=0.0)
+    encoder = SSL("tiny", tiny.ENCODER | FAMILIES[family], layers, trained, dropout=0.0)
     task = Detection(encoder, model, CrossEntropy, SpecAugment(p=1.0, max_frames=3, max_bins=3)).train()
     before = {name: value.clone() for name, value in task.state_dict().items()}
     assert torch.tensor(two_steps(task)).isfinite().all()
@@ -110,7 +100,7 @@ def test_the_same_encoders_serve_frames_and_talkers(task, family, trained):
     pooled = partial(MHFA, num_layers=3, heads=2, compressed_dim=4, embed_dim=8)
     gated = partial(GMLP, width=16, layers=1, coarser=2, kernel=5)
     windows = {"window_seconds": 1.0, "overlap_seconds": 0.2}
-    encoder = SSL("tiny", TINY | FAMILIES[family], "last" if task == "frames" else "all", trained, dropout=0.0)
+    encoder = SSL("tiny", tiny.ENCODER | FAMILIES[family], "last" if task == "frames" else "all", trained, dropout=0.0)
     separator = ConvTasNet(2, features=8, bottleneck=4, hidden=8, layers=1, stacks=1)
     system = {
         "frames": lambda: Localization(encoder, gated, CrossEntropy, **windows),
@@ -132,11 +122,7 @@ def test_the_same_encoders_serve_frames_and_talkers(task, family, trained):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_loss_of_every_configuration_falls(config):
     """With an encoder in miniature of the same kind, by the configuration's own optimizer, dropout held."""
-    options = yaml.safe_load(config.read_text())["system"]["init_args"]["frontend"]["init_args"]
-    changes = {"frontend.init_args.architecture": KNOWN[options["model"]] | TINY | {"hidden_size": 64}}
-    if options["layers"] == "all":
-        changes["model.init_args.num_layers"] = TINY["num_hidden_layers"] + 1
-    experiment = load_experiment(config, changes)
+    experiment = tiny.miniature(config)
     task, losses = experiment.system.train(), []
     optimizer = experiment.training.optimizer(task.parameter_groups())
     for group in optimizer.param_groups:

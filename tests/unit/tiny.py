@@ -44,6 +44,9 @@ CONFIG = {
         "schedule": {"decay": "constant"},
     },
 }
+# An encoder of any family, in miniature.
+ENCODER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+ENCODER |= {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
 
 
 class MeanFrame(Backbone):
@@ -68,6 +71,16 @@ def write_config(folder: Path, system: dict | None = None, data: dict | None = N
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def miniature(config: Path) -> Experiment:
+    """What a YAML describes, its self-supervised encoder, if it has one, of two layers of 64 features."""
+    frontend, changes = yaml.safe_load(config.read_text())["system"]["init_args"].get("frontend", {}), {}
+    if frontend.get("class_path") == "SSL":
+        changes["frontend.init_args.architecture"] = ENCODER | {"hidden_size": 64}
+        if frontend["init_args"]["layers"] == "all":
+            changes["model.init_args.num_layers"] = ENCODER["num_hidden_layers"] + 1
+    return load_experiment(config, changes)
 
 
 def parsed(folder: Path, **changes) -> Experiment:
