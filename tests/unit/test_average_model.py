@@ -1,12 +1,14 @@
 """Stage 4, first half: the mean of the last epochs."""
 
+import shutil
+
 import pytest
 import tiny
 import torch
 
 from wedefense_lite.bin.average_model import average_model
 from wedefense_lite.dataset.loader import TrainLoader
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.labels import LABELS
 from wedefense_lite.training import checkpoint
 
@@ -86,6 +88,73 @@ def test_models_of_two_configurations_are_not_mixed(models):
     checkpoint.save(models / "model_11.pt", model(11, config_hash="other"))
     with pytest.raises(InputError, match=r"model_11\.pt: trained with another configuration"):
         averaged(models, 2)
+
+
+FIRST, SECOND = ({"list": digit, "segments": digit, "stems": digit} for digit in "12")
+
+
+@pytest.mark.parametrize(
+    ("hashes", "said"),
+    [
+        ({11: FIRST, 12: SECOND}, r"model_11\.pt: trained on other data than .*model_12\.pt"),
+        ({12: SECOND}, r"model_11\.pt: its data_hashes or that of .*model_12\.pt is not known"),
+        ({11: SECOND}, r"model_11\.pt: its data_hashes or that of .*model_12\.pt is not known"),
+    ],
+)
+def test_models_of_two_lists_are_not_mixed(models, hashes, said):
+    for epoch, data_hashes in hashes.items():
+        checkpoint.save(models / f"model_{epoch}.pt", model(epoch, data_hashes=data_hashes))
+    with pytest.raises(InputError, match=said):
+        averaged(models, 2)
+    assert not (models / "out.pt").exists()
+
+
+def test_an_average_says_what_its_models_were_trained_on(models):
+    assert "data_hashes" not in averaged(models, 2), "models of before carry none"
+    for epoch in (11, 12):
+        checkpoint.save(models / f"model_{epoch}.pt", model(epoch, data_hashes=FIRST))
+    assert averaged(models, 2)["data_hashes"] == FIRST
+
+
+@pytest.fixture
+def training(models, tmp_path_factory):
+    """The models as those of an experiment that was trained for ten epochs after another one of twelve."""
+    folder = tmp_path_factory.mktemp("exp")
+    shutil.copytree(models, folder / "models")
+    rows = [f"{epoch},{epoch * 7},0.1" for epoch in range(1, 11)]
+    write_lines(folder / "metrics.csv", ["epoch,step,lr", *rows])
+    return folder
+
+
+def test_epochs_that_the_metrics_lack_are_not_averaged(training, caplog):
+    state = averaged(training / "models", 2)
+    assert state["model"]["weight"][0] == (81 + 100) / 2
+    for epoch in (11, 12):
+        assert f"model_{epoch}.pt is not used: metrics.csv ends with epoch 10" in caplog.text
+    with pytest.raises(InputError, match="2 epochs to average, but found 10: train.py keeps as many"):
+        averaged(training / "models", 2, min_epoch=10)
+
+
+def test_a_best_model_of_an_epoch_that_the_metrics_lack_is_refused(training):
+    assert averaged(training / "models", 0)["epoch"] == 2
+    checkpoint.save(training / "models/best_model.pt", model(12))
+    with pytest.raises(InputError, match=r"best_model\.pt: of epoch 12, but metrics\.csv ends with epoch 10"):
+        averaged(training / "models", 0)
+
+
+def test_without_metrics_the_log_says_what_is_not_checked(models, training, caplog):
+    caplog.set_level("INFO")
+    averaged(training / "models", 2)
+    assert "no metrics.csv" not in caplog.text
+    (training / "metrics.csv").unlink()
+    assert averaged(training / "models", 2)["epoch"] == 12
+    assert "no metrics.csv" in caplog.text
+
+
+def test_metrics_that_are_none_are_refused(training):
+    (training / "metrics.csv").write_text("epoch,step\nlast,3\n")
+    with pytest.raises(InputError, match=r"metrics\.csv:2: epoch 'last', expected a number"):
+        averaged(training / "models", 2)
 
 
 def test_batch_norm_statistics_are_the_plain_average_over_batches(tmp_path):

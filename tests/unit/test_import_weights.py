@@ -189,8 +189,10 @@ def test_weights_that_do_not_fit_are_named(imported, tmp_path, monkeypatch, caps
 
 def test_a_training_is_not_overwritten(imported, tmp_path, monkeypatch, capsys):
     (tmp_path / "models").mkdir()
-    (tmp_path / "models/last.pt").touch()
-    error = commands.refused(monkeypatch, capsys, import_weights, *imported.words, "--exp_dir", tmp_path)
-    assert "a training is there" in error
+    for name in ("last.pt", "model_3.pt"):
+        (tmp_path / "models" / name).touch()
+        error = commands.refused(monkeypatch, capsys, import_weights, *imported.words, "--exp_dir", tmp_path)
+        assert "a training is there" in error
+        (tmp_path / "models" / name).unlink()
     error = commands.refused(monkeypatch, capsys, import_weights, *imported.words, "--exp_dir", "x", "--seen", "[1,0]")
     assert "seen" in error

@@ -94,10 +94,12 @@ def test_mistakes_inside_components_are_refused(tmp_path, part):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["validate_interval", "save_epoch_interval", "accumulate_steps"])
-def test_intervals_below_one_are_refused(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "value"), [("validate_interval", 0), ("save_epoch_interval", -1), ("accumulate_steps", 0)]
+)
+def test_intervals_that_are_none_are_refused(tmp_path, name, value):
     with pytest.raises(InputError, match=name):
-        tiny.parsed(tmp_path, **{name: 0})
+        tiny.parsed(tmp_path, **{name: value})
 
 
 def test_a_missing_configuration_is_named(tmp_path):

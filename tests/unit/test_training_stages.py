@@ -8,6 +8,7 @@ import torch
 
 from wedefense_lite.bin import extract as extract_module
 from wedefense_lite.bin import train as train_module
+from wedefense_lite.bin.average_model import average_model
 from wedefense_lite.bin.extract import extract
 from wedefense_lite.bin.infer import infer
 from wedefense_lite.files import InputError, read_json
@@ -219,3 +220,155 @@ def test_training_can_start_from_another_models_weights(system, tmp_path):
     start = checkpoint.load(system.model)["model"]["head.linear.weight"]
     end = checkpoint.load(tmp_path / "e/models/model_1.pt")["model"]["head.linear.weight"]
     assert torch.equal(start, end)
+
+
+# A folder in which another training was
+
+
+class Exp:
+    """A folder to train in, and two corpora to train on."""
+
+    def __init__(self, folder):
+        self.folder, self.models = folder / "exp", folder / "exp/models"
+        self.lists = {}
+        for seed, name in enumerate(("first", "second")):
+            rows = tiny.corpus(folder / name, 6, seed)
+            self.lists[name] = tiny.write_lists(folder / name, rows)
+
+    def train(self, name: str, num_epochs=2, save_epoch_interval=1, kill=None, **options):
+        """Train on one of the corpora, its own dev set; ``kill`` names the method in which it is killed."""
+        changes = {key: options.pop(key) for key in ("lr", "early_stop_patience", "num_avg") if key in options}
+        exp = tiny.experiment(num_epochs=num_epochs, save_epoch_interval=save_epoch_interval, **changes)
+        listed = self.lists[name]
+        with pytest.MonkeyPatch.context() as patch:
+            if kill is not None:
+                patch.setattr(train_module.Trainer, kill, killed)
+            train_module.train(exp, self.folder, *listed, *listed, data_type="raw", **options)
+
+    def content(self) -> dict[str, bytes]:
+        paths = [path for path in self.folder.rglob("*") if path.is_file()]
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
+
+
+class Killed(Exception):
+    """What a power cut is to a test."""
+
+
+def killed(*_):
+    raise Killed
+
+
+@pytest.fixture
+def exp(tmp_path):
+    return Exp(tmp_path)
+
+
+def test_a_training_without_its_last_is_not_trained_over(exp):
+    """Else, where the second one ends earlier, epochs of both would be averaged."""
+    exp.train("first", num_epochs=4)
+    (exp.models / "last.pt").unlink()
+    before = exp.content()
+    said = r"models holds model_1\.pt, model_2\.pt, model_3\.pt and 2 more of another training.*--overwrite true"
+    with pytest.raises(InputError, match=said) as error:
+        exp.train("second")
+    assert "another --exp_dir" in str(error.value) and "\n" not in str(error.value)
+    assert exp.content() == before
+
+
+def test_overwriting_removes_what_training_wrote_and_nothing_else(exp):
+    exp.train("first", num_epochs=4)
+    average_model(str(exp.models / "avg_model.pt"), str(exp.models), 2)
+    (exp.models / "last.pt").unlink()
+    (exp.folder / "train.log").write_text("of the first\n")
+    own = ("notes.txt", "models/mine.pt", "models/model_x.pt", "tensorboard/notes.txt")
+    for name in own:
+        (exp.folder / name).write_text("mine")
+    exp.train("second", overwrite=True)
+    assert all((exp.folder / name).read_text() == "mine" for name in own)
+    names = ["best_model.pt", "last.pt", "mine.pt", "model_1.pt", "model_2.pt", "model_x.pt"]
+    assert tiny.files(exp.models) == names
+    assert len(list((exp.folder / "tensorboard").glob("events*"))) == 1
+    assert "of the first" not in (exp.folder / "train.log").read_text()
+    assert len((exp.folder / "metrics.csv").read_text().splitlines()) == 3
+    alone = Exp(exp.folder.parent / "alone")
+    alone.lists = exp.lists
+    alone.train("second")
+    average_model(str(exp.models / "avg_model.pt"), str(exp.models), 2)
+    average_model(str(alone.models / "avg_model.pt"), str(alone.models), 2)
+    found, expected = (checkpoint.load(one.models / "avg_model.pt")["model"] for one in (exp, alone))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [("first", {"lr": 0.5}, "with another training.lr"), ("second", {}, "on another list than --train_data")],
+)
+def test_overwriting_begins_anew_where_last_is_of_another_training(exp, name, changes, said):
+    exp.train("first")
+    former = (exp.models / "model_2.pt").read_bytes()
+    with pytest.raises(InputError, match=rf"was trained {said}.*: take another --exp_dir, or --overwrite true"):
+        exp.train(name, **changes)
+    assert (exp.models / "model_2.pt").read_bytes() == former
+    exp.train(name, overwrite=True, **changes)
+    latter = (exp.models / "model_2.pt").read_bytes()
+    assert latter != former
+    exp.train(name, **changes)
+    assert (exp.models / "model_2.pt").read_bytes() == latter
+
+
+def test_overwriting_continues_what_is_its_own(exp):
+    """So a job that is killed and queued again with the same command gets on."""
+    exp.train("first", num_avg=5)
+    before = exp.content()
+    exp.train("first", num_avg=5, overwrite=True)
+    after = exp.content()
+    assert all(after[name] == before[name] for name in before if name.startswith(("models", "metrics")))
+
+
+@pytest.mark.parametrize("damaged", [b"", b"not a checkpoint"])
+def test_a_last_that_is_damaged_is_refused_or_overwritten(exp, damaged):
+    exp.train("first")
+    (exp.models / "last.pt").write_bytes(damaged)
+    with pytest.raises(InputError, match="not a readable checkpoint.*--overwrite true"):
+        exp.train("first")
+    exp.train("first", overwrite=True)
+    assert checkpoint.load(exp.models / "last.pt")["epoch"] == 3
+
+
+def test_imported_weights_are_not_trained_over(exp, system):
+    exp.models.mkdir(parents=True)
+    best = exp.models / "best_model.pt"
+    state = checkpoint.load(system.model) | {"epoch": 0}
+    checkpoint.save(best, {key: value for key, value in state.items() if key != "data_hashes"})
+    with pytest.raises(InputError, match=r"holds best_model\.pt of another training"):
+        exp.train("first")
+    with pytest.raises(InputError, match=r"--checkpoint .* is in the --exp_dir that --overwrite clears"):
+        exp.train("first", overwrite=True, checkpoint=str(best))
+    assert best.exists()
+
+
+def test_a_training_killed_before_its_first_last_begins_again(exp):
+    with pytest.raises(Killed):
+        exp.train("first", kill="_train_epoch")
+    assert {"config.yaml", "env.json", "train.log"} <= set(tiny.files(exp.folder))
+    exp.train("first")
+    assert checkpoint.load(exp.models / "last.pt")["epoch"] == 3
+
+
+def test_a_training_killed_between_its_first_model_and_last_begins_again(exp):
+    with pytest.raises(Killed):
+        exp.train("first", kill="_save_last")
+    assert tiny.files(exp.models) == ["best_model.pt", "model_1.pt"]
+    for name, changes in (("second", {}), ("first", {"lr": 0.5})):
+        with pytest.raises(InputError, match="of another training"):
+            exp.train(name, **changes)
+    exp.train("first")
+    assert checkpoint.load(exp.models / "last.pt")["epoch"] == 3
+
+
+def test_a_training_that_would_keep_no_model_is_refused(exp):
+    raw, labels = exp.lists["first"]
+    settings = tiny.experiment(num_avg=0)
+    with pytest.raises(InputError, match="--num_avg 0 keeps the best model alone, which takes a dev set"):
+        train_module.train(settings, exp.folder, raw, labels, data_type="raw")
+    train_module.train(tiny.experiment(num_avg=0, save_epoch_interval=1), exp.folder, raw, labels, data_type="raw")

@@ -2,19 +2,23 @@
 
 import csv
 import math
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from torch import nn
 
+from wedefense_lite.bin.average_model import average_model
 from wedefense_lite.dataset.augment import WhiteNoise
 from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends import SpecAugment
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.metrics.localization import Segments
 from wedefense_lite.training import checkpoint
 from wedefense_lite.training import trainer as module
 from wedefense_lite.training.scoring import validate
@@ -303,13 +307,30 @@ def test_without_a_dev_set_there_is_no_best_model(rows, tmp_path):
 
 @pytest.mark.parametrize(
     ("interval", "num_avg", "kept"),
-    [(1, 2, [1, 2, 3, 4, 5]), (3, 2, [3, 4, 5]), (2, 1, [2, 4, 5]), (100, 0, []), (100, -1, [])],
+    [
+        (1, 2, [1, 2, 3, 4, 5]),
+        (3, 2, [3, 4, 5]),
+        (2, 1, [2, 4, 5]),
+        (0, 2, [4, 5]),
+        (0, 9, [1, 2, 3, 4, 5]),
+        (0, 0, []),
+        (0, -1, []),
+        (None, 2, [4, 5]),
+    ],
 )
 def test_epochs_that_are_kept(rows, tmp_path, interval, num_avg, kept):
-    exp = tiny.experiment(num_epochs=5, save_epoch_interval=interval, num_avg=num_avg)
-    epochs(exp, tmp_path, rows)
+    options = {} if interval is None else {"save_epoch_interval": interval}
+    epochs(tiny.experiment(num_epochs=5, num_avg=num_avg, **options), tmp_path, rows)
     names = [f"model_{epoch}.pt" for epoch in kept]
     assert tiny.files(tmp_path / "models") == sorted(["best_model.pt", "last.pt", *names])
+
+
+def test_a_training_that_ends_early_leaves_what_is_averaged(rows, tmp_path, made_up):
+    made_up((0.1, 1.0), (0.2, 1.0), (0.3, 1.0), (0.4, 1.0))
+    epochs(tiny.experiment(num_epochs=9, early_stop_patience=3, num_avg=3), tmp_path, rows)
+    names = ["best_model.pt", "last.pt", "model_2.pt", "model_3.pt", "model_4.pt"]
+    assert tiny.files(tmp_path / "models") == names
+    average_model(str(tmp_path / "avg.pt"), str(tmp_path / "models"), 3)
 
 
 def test_metrics_have_a_row_an_epoch_and_no_clock(rows, tmp_path):
@@ -422,7 +443,7 @@ def test_finished_training_is_not_continued_but_patience_may_grow(rows, tmp_path
 def test_another_configuration_is_not_continued(rows, tmp_path, changes, named):
     epochs(tiny.experiment(num_epochs=1), tmp_path, rows)
     before = (tmp_path / "models/last.pt").read_bytes()
-    with pytest.raises(InputError, match=rf"another {named}: remove it or take a new --exp_dir"):
+    with pytest.raises(InputError, match=rf"another {named}: take another --exp_dir"):
         epochs(tiny.experiment(num_epochs=1, **changes), tmp_path, rows)
     assert (tmp_path / "models/last.pt").read_bytes() == before
 
@@ -440,6 +461,58 @@ def test_another_list_of_noises_is_not_continued(rows, tmp_path):
     noises.source = "another"
     with pytest.raises(InputError, match="another list"):
         epochs(tiny.experiment(num_epochs=1, data={"augment": [noises]}), tmp_path, rows)
+
+
+def segmented(rows, label: int):
+    """The rows, each of two halves of which the first has the label."""
+    changed = []
+    for row in rows:
+        end = row.samples / tiny.RATE
+        halves = Segments(np.array([0.0, end / 2]), np.array([end / 2, end]), np.array([label, 1 - label]))
+        changed.append(replace(row, segments=halves))
+    return changed
+
+
+def mixed(rows, first: str):
+    """The rows as mixtures of two talkers, of whom the second is bona fide."""
+    changed = []
+    for row in rows:
+        labels = {1: first, 2: "bonafide"}
+        stems = [replace(row, key=f"{row.key}-{number}", label=label) for number, label in labels.items()]
+        changed.append(replace(row, talkers=tuple(stems)))
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "values", "option"),
+    [(segmented, (0, 1), "--train_segments"), (mixed, ("spoof", "bonafide"), "--train_stems")],
+)
+def test_other_segments_or_stems_are_not_continued(rows, tmp_path, change, values, option):
+    first, second = ({"train": change(rows["train"], value), "dev": rows["dev"]} for value in values)
+    epochs(tiny.experiment(num_epochs=1), tmp_path, first)
+    epochs(tiny.experiment(num_epochs=1), tmp_path, first)
+    for other in (second, rows):
+        with pytest.raises(InputError, match=rf"last\.pt was trained on another {option}: take another --exp_dir"):
+            epochs(tiny.experiment(num_epochs=1), tmp_path, other)
+
+
+def test_a_last_of_before_there_were_hashes_of_segments_is_continued(rows, tmp_path):
+    epochs(tiny.experiment(num_epochs=1), tmp_path, rows)
+    state = checkpoint.load(tmp_path / "models/last.pt")
+    state["list_hash"] = state.pop("data_hashes")["list"]
+    checkpoint.save(tmp_path / "models/last.pt", state)
+    epochs(tiny.experiment(num_epochs=1), tmp_path, rows)
+    with pytest.raises(InputError, match="another list"):
+        epochs(tiny.experiment(num_epochs=1), tmp_path, rows | {"train": rows["train"][:-1]})
+
+
+def test_every_checkpoint_says_what_it_was_trained_on(rows, tmp_path):
+    exp = tiny.experiment(num_epochs=1)
+    trained = epochs(exp, tmp_path, rows)
+    assert set(trained.data_hashes) == {"list", "segments", "stems"}
+    for name in ("model_1.pt", "best_model.pt", "last.pt"):
+        state = checkpoint.load(tmp_path / "models" / name)
+        assert (state["data_hashes"], state["config_hash"]) == (trained.data_hashes, exp.config_hash), name
 
 
 def test_last_holds_all_that_continuing_needs(rows, tmp_path):

@@ -1,7 +1,6 @@
 """Stage 4: average the last epochs of a training."""
 
 import logging
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from wedefense_lite.files import InputError
 from wedefense_lite.training import checkpoint
 from wedefense_lite.training.config import load_experiment
 from wedefense_lite.training.distributed import join
+from wedefense_lite.training.exp_dir import epoch_models, last_epoch
 
 
 def average_model(
@@ -30,6 +30,9 @@ def average_model(
     gpus: str | None = None,
 ) -> None:
     """Average the weights of the last epochs of a training.
+
+    Models of two configurations or of other training data are not averaged, nor epochs that metrics.csv, in the
+    folder above ``src_path``, does not have.
 
     Args:
         dst_model: the averaged model.
@@ -47,34 +50,65 @@ def average_model(
     folder = Path(src_path)
     config = config or str(folder.parent / "config.yaml")
     num = load_experiment(config).training.num_avg if num is None else num
-    best = [folder / "best_model.pt"]
-    sources = last_epochs(folder, num, min_epoch, max_epoch) if num > 0 else best
+    trained = last_epoch(folder.absolute().parent)
+    if trained is None:
+        logging.info("no metrics.csv beside %s: nothing but their hashes says which models go together", folder)
+    sources = [folder / "best_model.pt"]
+    if num > 0:
+        sources = last_epochs(folder, num, min_epoch, max_epoch, trained)
     logging.info("averaging %s", " ".join(path.name for path in sources))
     states = [checkpoint.load(path) for path in sources]
-    for path, state in zip(sources, states):
-        if state["config_hash"] != states[-1]["config_hash"]:
-            raise InputError(f"{path}: trained with another configuration than {sources[-1]}")
+    check_same_training(sources, states)
+    if num <= 0 and trained is not None and states[0].get("epoch", 0) > trained:
+        found = f"of epoch {states[0]['epoch']}, but metrics.csv ends with epoch {trained}"
+        raise InputError(f"{sources[0]}: {found}: train to the end, or take another --exp_dir")
     state = states[-1] | {"model": mean_weights([state["model"] for state in states])}
     if bn_data is not None and len(states) > 1:
         state["model"] = recompute_batch_norm(state, config, bn_data, data_type, gpus)
     checkpoint.save(dst_model, state)
 
 
-def last_epochs(folder: Path, num: int, min_epoch: int, max_epoch: int | None) -> list[Path]:
+def check_same_training(sources: list[Path], states: list[dict]) -> None:
+    """Refuse models of two trainings, by the hashes that they carry.
+
+    Raises:
+        InputError: other hashes than the last model's, or hashes in one of both only.
+    """
+    for path, state in zip(sources, states):
+        for name, meaning in (("config_hash", "with another configuration"), ("data_hashes", "on other data")):
+            hashes = state.get(name), states[-1].get(name)
+            if hashes[0] == hashes[1]:
+                continue
+            if None in hashes:
+                found = f"its {name} or that of {sources[-1]} is not known, the other is"
+                raise InputError(f"{path}: {found}: take models of one training")
+            raise InputError(f"{path}: trained {meaning} than {sources[-1]}: take models of one training")
+
+
+def last_epochs(folder: Path, num: int, min_epoch: int, max_epoch: int | None, trained: int | None) -> list[Path]:
     """The last ``num`` checkpoints ``model_N.pt`` between two epochs, in order.
+
+    Args:
+        folder: of the checkpoints.
+        num: epochs to average.
+        min_epoch: first epoch that may be taken.
+        max_epoch: last epoch that may be taken, or None.
+        trained: last epoch of the training, or None where it is not known; later ones are of another training.
 
     Raises:
         InputError: fewer than ``num`` exist.
     """
     epochs = {}
-    for path in folder.glob("model_*.pt"):
-        match = re.fullmatch(r"model_(\d+)\.pt", path.name)
-        epoch = int(match[1]) if match else 0
-        if match and min_epoch <= epoch <= (epoch if max_epoch is None else max_epoch):
+    for epoch, path in sorted(epoch_models(folder).items()):
+        if trained is not None and epoch > trained:
+            logging.warning("%s is not used: metrics.csv ends with epoch %d", path, trained)
+        elif min_epoch <= epoch and (max_epoch is None or epoch <= max_epoch):
             epochs[epoch] = path
     if len(epochs) < num:
         found = " ".join(str(epoch) for epoch in sorted(epochs)) or "none"
-        raise InputError(f"{folder}: {num} epochs to average, but found {found}")
+        raise InputError(
+            f"{folder}: {num} epochs to average, but found {found}: train.py keeps as many as its --num_avg says"
+        )
     return [epochs[epoch] for epoch in sorted(epochs)[-num:]]
 
 

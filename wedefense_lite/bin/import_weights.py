@@ -17,6 +17,7 @@ from wedefense_lite.models.official import ready_classifier, renamed
 from wedefense_lite.training import checkpoint
 from wedefense_lite.training.config import load_experiment
 from wedefense_lite.training.distributed import Place
+from wedefense_lite.training.exp_dir import epoch_models
 
 # So named because no parameter can be called "from".
 Source = TypedDict("Source", {"from": Literal["aasist", "rawnet2", "transformers"]})
@@ -50,7 +51,7 @@ def import_weights(
             ASVspoof 2021, transformers for an audio classifier of wav2vec 2.0, HuBERT or WavLM.
     """
     out, kind, options = Path(exp_dir), source["from"], {}
-    if (out / "models/last.pt").exists():
+    if (out / "models/last.pt").exists() or epoch_models(out / "models"):
         raise InputError(f"{exp_dir}: a training is there, expected a new folder")
     if kind == "transformers":
         seen = cli.needed("--seen", seen)

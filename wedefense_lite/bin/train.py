@@ -22,7 +22,8 @@ from wedefense_lite.files import InputError, read_labels, write_json, write_text
 from wedefense_lite.provenance import code_commit
 from wedefense_lite.training.checkpoint import load_part, load_weights
 from wedefense_lite.training.config import Experiment, add_sections, build
-from wedefense_lite.training.distributed import Place, join, leave
+from wedefense_lite.training.distributed import Place, barrier, join, leave
+from wedefense_lite.training.exp_dir import continues, data_hashes, remove_training
 from wedefense_lite.training.tasks import Task
 from wedefense_lite.training.trainer import Trainer
 
@@ -50,12 +51,14 @@ def train(
     separator: str | None = None,
     noise_data: str | None = None,
     reverb_data: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Train a system on one or more processes; continue where ``exp_dir`` left off.
 
     Args:
         experiment: what a configuration built.
-        exp_dir: receives config.yaml, env.json, metrics.csv, train.log, tensorboard/ and models/.
+        exp_dir: receives config.yaml, env.json, metrics.csv, train.log, tensorboard/ and models/; one that holds the
+            models of another training is refused.
         train_data: list made in stage 2.
         train_label: utt2lab of the training set.
         val_data: list of the dev set, which selects the best model.
@@ -70,9 +73,12 @@ def train(
         separator: start from the separator of this model, which was trained by the task Separation.
         noise_data: wav.scp of noise, music and speech, for augmentation with AdditiveNoise.
         reverb_data: wav.scp of room impulse responses, for augmentation with Reverberation.
+        overwrite: remove what another training wrote to ``exp_dir`` first: models, metrics, log, curves. A training
+            that ``last.pt`` continues is continued.
     """
     if (val_data is None) != (val_label is None) or (val_segments or val_stems) and not val_data:
         raise InputError("--val_data, --val_label and --val_segments or --val_stems go together")
+    _check_what_is_kept(experiment, val_data)
     prepare(experiment.data.augment, noise_data=noise_data, reverb_data=reverb_data)
     place, data = join(gpus), experiment.data
     train_index = _labelled(experiment, train_data, data_type, train_label, train_segments, train_stems)
@@ -81,9 +87,33 @@ def train(
     if val_data is not None:
         dev_index = _labelled(experiment, val_data, data_type, val_label, val_segments, val_stems)
         dev_loader = EvalLoader(dev_index, data, place.rank, place.world, num_workers=data.num_workers)
-    _begin_with(experiment.system, exp_dir, checkpoint, separator)
-    _fit(experiment, place, exp_dir, Trainer(experiment, place, exp_dir, train_loader, dev_loader))
+    resume = continues(exp_dir, experiment, data_hashes(train_loader.index, data.augment), place, overwrite)
+    removes = overwrite and not resume
+    if removes:
+        _keep_apart(exp_dir, checkpoint=checkpoint, separator=separator)
+    _begin_with(experiment.system, resume, checkpoint, separator)
+    trainer = Trainer(experiment, place, exp_dir, train_loader, dev_loader, resume)
+    if removes:  # not before all that may refuse has been built
+        if place.is_main:
+            remove_training(exp_dir)
+        barrier(place)
+    _fit(experiment, place, exp_dir, trainer)
+    del trainer  # it holds what leave() must be the last to see
     leave()
+
+
+def _keep_apart(exp_dir: Path, **options: str | None) -> None:
+    """Refuse to remove the weights that a training is to start from, which a second start would look for."""
+    for option, path in options.items():
+        if path is not None and (exp_dir / "models").resolve() in Path(path).resolve().parents:
+            raise InputError(f"--{option} {path} is in the --exp_dir that --overwrite clears: take another --exp_dir")
+
+
+def _check_what_is_kept(experiment: Experiment, val_data: str | None) -> None:
+    training = experiment.training
+    if val_data is None and training.num_avg <= 0 and training.save_epoch_interval == 0:
+        kept = f"--num_avg {training.num_avg} keeps the best model alone"
+        raise InputError(f"{kept}, which takes a dev set: give --val_data, or --num_avg 1")
 
 
 def _fit(experiment: Experiment, place: Place, exp_dir: Path, trainer: Trainer) -> None:
@@ -98,10 +128,10 @@ def _fit(experiment: Experiment, place: Place, exp_dir: Path, trainer: Trainer) 
     trainer.fit(_tensorboard(exp_dir))
 
 
-def _begin_with(system: Task, exp_dir: Path, checkpoint: str | None, separator: str | None) -> None:
+def _begin_with(system: Task, resume: bool, checkpoint: str | None, separator: str | None) -> None:
     if checkpoint is not None:
         load_weights(checkpoint, system)
-    elif not (exp_dir / "models/last.pt").exists():
+    elif not resume:
         system.load_pretrained()
     if separator is not None:
         load_part(separator, system, "separator")

@@ -17,14 +17,18 @@ def save(path: str | Path, state: dict) -> None:
         torch.save(state, temporary)
 
 
-def load(path: str | Path) -> dict:
+def load(path: str | Path, mmap: bool = False) -> dict:
     """Read a checkpoint to the CPU, without running code from it.
+
+    Args:
+        path: checkpoint.
+        mmap: read tensors only when they are used, for a look at what stands beside them.
 
     Raises:
         InputError: missing or damaged file.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         lines = str(error).splitlines() or ["it ends too early"]
         reason = getattr(error, "strerror", None) or lines[0]
@@ -35,7 +39,8 @@ def load_weights(path: str | Path, module: nn.Module) -> dict:
     """Load ``model_N.pt``, ``best_model.pt`` or ``avg_model.pt`` into a module, strictly.
 
     Returns:
-        What the file says beside the weights: ``labels``, ``class_prior``, ``epoch``.
+        What the file says beside the weights: ``labels``, ``class_prior``, ``epoch``, ``config_hash`` and, where
+        it was trained by this toolkit, ``data_hashes``.
 
     Raises:
         InputError: another model's weights, or another label order.

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from wedefense_lite import cli, dataset, frontends, heads, models, separation
 from wedefense_lite.dataset.config import DataConfig
@@ -43,8 +43,9 @@ class TrainingConfig:
         early_stop_patience: validations without a better dev EER before training ends; 0 or less
             never ends it early.
         validate_interval: epochs from one validation to the next; the last epoch is always one.
-        save_epoch_interval: every so many epochs ``model_N.pt`` is kept.
-        num_avg: at least the last so many epochs are kept for averaging.
+        save_epoch_interval: epochs from one ``model_N.pt`` that is kept for good to the next; 0 keeps none beyond
+            those of ``num_avg``.
+        num_avg: last epochs whose ``model_N.pt`` is kept for averaging; 0 or less keeps ``best_model.pt`` alone.
         save_step_interval: steps of the optimizer from one ``last.pt`` to the next inside an epoch;
             0 saves it at the end of each epoch only.
         seed: of the initial weights, the order, the crops and all augmentation.
@@ -59,7 +60,7 @@ class TrainingConfig:
     ema_decay: float = 0.0
     early_stop_patience: int = 0
     validate_interval: PositiveInt = 1
-    save_epoch_interval: PositiveInt = 1
+    save_epoch_interval: NonNegativeInt = 0
     num_avg: int = 5
     save_step_interval: int = 0
     seed: int = 1

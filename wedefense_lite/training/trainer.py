@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import hashlib
 import logging
 import math
 import time
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,8 +18,9 @@ from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.labels import LABELS
 from wedefense_lite.training import checkpoint
-from wedefense_lite.training.config import FREE_KEYS, Experiment
+from wedefense_lite.training.config import Experiment
 from wedefense_lite.training.distributed import Place, average_buffers, barrier, from_main, fuse, repeat_exactly, total
+from wedefense_lite.training.exp_dir import data_hashes, difference
 from wedefense_lite.training.scoring import computing, validate
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "dev_loss", "dev_eer")
@@ -37,14 +36,14 @@ class Trainer:
     Args:
         experiment: system and settings.
         place: where this process runs.
-        exp_dir: receives ``models/`` and ``metrics.csv``; ``models/last.pt``, if it is there, is
-            continued from.
+        exp_dir: receives ``models/`` and ``metrics.csv``.
         train_loader: training batches of this rank.
         dev_loader: this rank's part of the dev list, or None to train without validation.
+        resume: continue from ``models/last.pt``, if it is there.
 
     Raises:
-        InputError: early stopping without a dev set, or ``last.pt`` is of another configuration or
-            another training list.
+        InputError: early stopping without a dev set, or ``last.pt`` is of another configuration,
+            of other training data or of another number of processes.
     """
 
     def __init__(
@@ -54,6 +53,7 @@ class Trainer:
         exp_dir: Path,
         train_loader: TrainLoader,
         dev_loader: EvalLoader | None,
+        resume: bool = True,
     ):
         self.config = experiment.training
         if dev_loader is None and self.config.early_stop_patience > 0:
@@ -80,15 +80,13 @@ class Trainer:
         if self.task.head is not None:
             self.class_prior = self.task.head.seen_prior(self.class_prior)
             logging.info("class prior that the loss sees: spoof %.4f, bona fide %.4f", *self.class_prior)
-        listed = [f"{row.key} {row.label} {row.samples}" for row in train_loader.index]
-        sources = [augment.source for augment in train_loader.config.augment]
-        self.list_hash = hashlib.sha256("\n".join(listed + sources).encode()).hexdigest()
+        self.data_hashes = data_hashes(train_loader.index, train_loader.config.augment)
         self.epoch, self.step, self.updates = 1, 0, 0
         self.history: list[dict] = []
         self.best: list[float] | None = None
         self.bad_validations = 0
         self.sums = torch.zeros(3, dtype=torch.float64, device=place.device)
-        if (self.models / "last.pt").exists():
+        if resume and (self.models / "last.pt").exists():
             self._resume()
 
     @property
@@ -207,7 +205,9 @@ class Trainer:
 
     def _forget(self, epoch: int) -> None:
         """Remove an epoch that neither averaging nor ``save_epoch_interval`` needs any more."""
-        if epoch > 0 and epoch % self.config.save_epoch_interval != 0:
+        interval = self.config.save_epoch_interval
+        is_kept = interval > 0 and epoch % interval == 0
+        if epoch > 0 and not is_kept:
             (self.models / f"model_{epoch}.pt").unlink(missing_ok=True)
 
     def _write_history(self) -> None:
@@ -216,7 +216,7 @@ class Trainer:
 
     def _inference_state(self) -> dict:
         state = {"model": self.final.state_dict(), "labels": list(LABELS), "class_prior": self.class_prior}
-        return state | {"epoch": self.epoch, "config_hash": self.config_hash}
+        return state | {"epoch": self.epoch, "config_hash": self.config_hash, "data_hashes": self.data_hashes}
 
     def _parts(self) -> dict:
         """Everything with a ``state_dict`` that the next step depends on."""
@@ -232,22 +232,20 @@ class Trainer:
         self.sums.copy_(sums)
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {name: getattr(self, name) for name in COUNTERS}
-        state |= {"world": self.place.world, "sums": sums, "config": self.config_text, "list_hash": self.list_hash}
+        state |= {"world": self.place.world, "sums": sums, "config": self.config_text}
+        state |= {"config_hash": self.config_hash, "data_hashes": self.data_hashes}
         state |= {"labels": list(LABELS), "class_prior": self.class_prior, "torch": str(torch.__version__)}
         checkpoint.save(self.models / "last.pt", state)
 
     def _resume(self) -> None:
         path = self.models / "last.pt"
         state = checkpoint.load(path)
-        changed = _changed_keys(yaml.safe_load(state["config"]), yaml.safe_load(self.config_text))
-        if changed:
-            keys = ", ".join(changed)
-            raise InputError(f"{path} was trained with another {keys}: remove it or take a new --exp_dir")
-        if state["list_hash"] != self.list_hash:
-            raise InputError(f"{path} was trained on another list than --train_data, --noise_data or --reverb_data")
+        differing = difference(state, self.config_text, self.data_hashes)
+        if differing:
+            raise InputError(f"{path} was trained {differing}: take another --exp_dir")
         if state["world"] != self.place.world and state["epoch"] <= self.config.num_epochs:
             found = f"by {state['world']} processes, not {self.place.world}"
-            raise InputError(f"{path} was trained {found}: keep their number")
+            raise InputError(f"{path} was trained {found}: keep their number or take another --exp_dir")
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for name in COUNTERS:
@@ -267,18 +265,6 @@ def _timed(items: Iterator, waits: list[float]) -> Iterator:
         if item is None:
             return
         yield item
-
-
-def _changed_keys(old: dict, new: dict) -> list[str]:
-    """Dotted names of the settings, other than :data:`FREE_KEYS`, that differ."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [""] if old != new else []
-    return [
-        f"{key}.{rest}".rstrip(".")
-        for key in sorted(old.keys() | new.keys())
-        if key not in FREE_KEYS
-        for rest in _changed_keys(old.get(key), new.get(key))
-    ]
 
 
 def _raise_if_not_finite(step: tuple[Tensor, str] | None) -> None:

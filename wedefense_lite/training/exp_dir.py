@@ -1,0 +1,203 @@
+"""The folder of a training: what an earlier one left there is continued, refused or removed, and never mixed."""
+
+import csv
+import hashlib
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+from wedefense_lite.dataset.audio import Utterance
+from wedefense_lite.dataset.augment import Augment
+from wedefense_lite.files import InputError, read_text
+from wedefense_lite.training import checkpoint
+from wedefense_lite.training.config import FREE_KEYS, Experiment
+from wedefense_lite.training.distributed import Place, from_main
+
+WAY_OUT = "take another --exp_dir, or --overwrite true, which removes that training"
+EPOCH_MODEL = re.compile(r"model_(\d+)\.pt")
+# Of the first epoch, these are written before last.pt: a run that is killed in between leaves them alone there.
+FIRST_EPOCH = {"model_1.pt", "best_model.pt"}
+# What each of the hashes of the data stands for, as options of train.py.
+HASHED_OPTIONS = {
+    "list": "list than --train_data, --train_label, --noise_data or --reverb_data",
+    "segments": "--train_segments",
+    "stems": "--train_stems",
+}
+
+
+def data_hashes(index: Iterable[Utterance], augments: Iterable[Augment]) -> dict[str, str]:
+    """Hashes of what a system is trained on.
+
+    Args:
+        index: training list, with segments or talkers where the task needs them.
+        augments: augmentations; of these the lists that they draw from.
+
+    Returns:
+        SHA-256 of ``list`` (ids, labels, samples, lists of augmentations), ``segments`` (ids, times,
+        classes) and ``stems`` (ids, labels); what there is none of has the hash of nothing.
+    """
+    utterances = []
+    segments = []
+    stems = []
+    for row in index:
+        utterances.append(f"{row.key} {row.label} {row.samples}")
+        if row.segments is not None:
+            for start, end, label in zip(*row.segments):
+                segments.append(f"{row.key} {start:.6f} {end:.6f} {label}")
+        for stem in row.talkers:
+            stems.append(f"{stem.key} {stem.label}")
+    for augment in augments:
+        utterances.append(augment.source)
+    lines = {"list": utterances, "segments": segments, "stems": stems}
+    return {name: hashlib.sha256("\n".join(lines[name]).encode()).hexdigest() for name in lines}
+
+
+def difference(last: dict, config_text: str, hashes: dict[str, str]) -> str:
+    """Difference between the training of a ``last.pt`` and another; empty where the other continues it.
+
+    Args:
+        last: content of ``last.pt``.
+        config_text: configuration of the other training.
+        hashes: its :func:`data_hashes`.
+    """
+    changed = _changed_keys(yaml.safe_load(last["config"]), yaml.safe_load(config_text))
+    if changed:
+        return f"with another {', '.join(changed)}"
+    # Before there were several hashes, there was that of the list.
+    saved_hashes = last.get("data_hashes") or {"list": last["list_hash"]}
+    for name, saved_hash in saved_hashes.items():
+        if saved_hash != hashes[name]:
+            return f"on another {HASHED_OPTIONS[name]}"
+    return ""
+
+
+def _changed_keys(old: dict, new: dict) -> list[str]:
+    """Dotted names of the settings, other than :data:`FREE_KEYS`, that differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [""] if old != new else []
+    changed = []
+    for key in sorted(old.keys() | new.keys()):
+        if key not in FREE_KEYS:
+            for below in _changed_keys(old.get(key), new.get(key)):
+                changed.append(f"{key}.{below}".rstrip("."))
+    return changed
+
+
+def continues(exp_dir: Path, experiment: Experiment, hashes: dict[str, str], place: Place, overwrite: bool) -> bool:
+    """Whether a training goes on from the ``last.pt`` of its folder; else it starts at epoch 1.
+
+    Nothing is changed yet. Rank 0 looks, and all ranks get its answer.
+
+    Args:
+        exp_dir: folder of the training.
+        experiment: what is to be trained.
+        hashes: :func:`data_hashes` of what it is to be trained on.
+        place: where this process runs.
+        overwrite: another training's checkpoints are no reason to refuse.
+
+    Raises:
+        InputError: the folder holds checkpoints of another training.
+    """
+    has_last = (exp_dir / "models/last.pt").exists()
+    obstacle = ""
+    if place.is_main:
+        obstacle = _other_last(exp_dir, experiment, hashes) if has_last else _leftovers(exp_dir, experiment, hashes)
+    has_last, obstacle = from_main(place, (has_last, obstacle))
+    if obstacle and not overwrite:
+        raise InputError(f"{obstacle}: {WAY_OUT}")
+    return has_last and not obstacle
+
+
+def _other_last(exp_dir: Path, experiment: Experiment, hashes: dict[str, str]) -> str:
+    """Why ``last.pt`` can't be continued; empty where it can."""
+    path = exp_dir / "models/last.pt"
+    try:
+        last = checkpoint.load(path, mmap=True)
+    except InputError as error:
+        return str(error)
+    if "config" not in last:
+        return f"{path} is not of a training: it holds no configuration"
+    differing = difference(last, experiment.text, hashes)
+    return f"{path} was trained {differing}" if differing else ""
+
+
+def _leftovers(exp_dir: Path, experiment: Experiment, hashes: dict[str, str]) -> str:
+    """Which checkpoints of another training there are, without its ``last.pt``; empty where there are none."""
+    paths = models_of(exp_dir / "models")
+    if not paths:
+        return ""
+    if all(_is_own_first_epoch(path, experiment, hashes) for path in paths):
+        logging.info("%s: killed at the end of its first epoch, which is trained again", exp_dir)
+        return ""
+    names = ", ".join(path.name for path in paths[:3])
+    if len(paths) > 3:
+        names += f" and {len(paths) - 3} more"
+    return f"{exp_dir}/models holds {names} of another training, and no last.pt to continue"
+
+
+def _is_own_first_epoch(path: Path, experiment: Experiment, hashes: dict[str, str]) -> bool:
+    if path.name not in FIRST_EPOCH:
+        return False
+    try:
+        state = checkpoint.load(path, mmap=True)
+    except InputError:  # damaged, so not what atomic writing left
+        return False
+    is_same = state.get("config_hash") == experiment.config_hash and state.get("data_hashes") == hashes
+    return is_same and state.get("epoch") == 1
+
+
+def models_of(folder: Path) -> list[Path]:
+    """The models of a training and of its averaging in a folder, epochs in order; without ``last.pt``."""
+    epochs = epoch_models(folder)
+    paths = [epochs[epoch] for epoch in sorted(epochs)]
+    for name in ("best_model.pt", "avg_model.pt"):
+        if (folder / name).exists():
+            paths.append(folder / name)
+    return paths
+
+
+def epoch_models(folder: Path) -> dict[int, Path]:
+    """The checkpoints ``model_N.pt`` of a folder by their epochs."""
+    epochs = {}
+    for path in folder.glob("model_*.pt"):
+        match = EPOCH_MODEL.fullmatch(path.name)
+        if match:
+            epochs[int(match[1])] = path
+    return epochs
+
+
+def last_epoch(exp_dir: Path) -> int | None:
+    """The epoch of the last row of ``metrics.csv``, 0 without a row; None without the file.
+
+    Raises:
+        InputError: a row without an epoch.
+    """
+    path = exp_dir / "metrics.csv"
+    if not path.exists():
+        return None
+    rows = list(csv.DictReader(read_text(path).splitlines()))
+    if not rows:
+        return 0
+    epoch = rows[-1].get("epoch") or ""
+    if not epoch.isdecimal():
+        raise InputError(f"{path}:{len(rows) + 1}: epoch {epoch!r}, expected a number")
+    return int(epoch)
+
+
+def remove_training(exp_dir: Path) -> None:
+    """Remove what a training and its averaging wrote, and nothing else that lies in the folder."""
+    models = exp_dir / "models"
+    # The first to go is last.pt, so that nothing is continued of which a part is gone.
+    paths = [models / "last.pt", *models_of(models)]
+    for name in ("metrics.csv", "train.log", "env.json", "config.yaml"):
+        paths.append(exp_dir / name)
+    paths.extend(sorted((exp_dir / "tensorboard").glob("events.out.tfevents.*")))
+    count = 0
+    for path in paths:
+        if path.exists():
+            path.unlink()
+            count += 1
+    logging.info("%s: %d files of an earlier training removed", exp_dir, count)
