@@ -115,6 +115,20 @@ def test_training_again_changes_nothing_and_another_configuration_is_refused(pre
     assert "training.optimizer.init_args.lr" in typed(words, status=2)
 
 
+def test_another_training_of_two_processes_is_refused_or_overwrites(prepared):
+    folder, typed = prepared
+    words = train_command("exp/over", "raw", 2, "--num_epochs 3 --num_avg 3")
+    typed(words)
+    (folder / "exp/over/models/last.pt").unlink()
+    other = train_command("exp/over", "raw", 2, "--num_epochs 2 --training.optimizer.lr 0.5")
+    said = typed(other, status=1)  # torchrun's own
+    assert "holds model_1.pt, model_2.pt, model_3.pt and 1 more of another training" in said
+    assert "Traceback" not in said.partition("torch.distributed.elastic")[0]
+    typed([*other, "--overwrite", "true"])
+    assert not (folder / "exp/over/models/model_3.pt").exists()
+    assert len((folder / "exp/over/metrics.csv").read_text().splitlines()) == 3
+
+
 def test_fewer_utterances_than_a_batch_still_train(prepared):
     folder, typed = prepared
     for name in ("raw.list", "utt2lab"):

@@ -42,7 +42,7 @@ def import_weights(
         weights: state dict as the official code saved it; of transformers, a folder or a name on the hub.
         config: YAML of the system, such as conf/aasist.yaml. The architecture, normalization and layers of a
             classifier of transformers go before what it says: conf/wavlm_classifier.yaml suits all.
-        exp_dir: folder to write to.
+        exp_dir: folder to write to, in which no training may have been.
         seen: utterances ``[spoof, bona fide]`` of the training, each times its weight in the loss, in
             any unit; by default, not for transformers, those of ASVspoof 2019 LA with the weights of both
             official recipes.

@@ -78,8 +78,8 @@ def train(
     """
     if (val_data is None) != (val_label is None) or (val_segments or val_stems) and not val_data:
         raise InputError("--val_data, --val_label and --val_segments or --val_stems go together")
-    _check_what_is_kept(experiment, val_data)
     prepare(experiment.data.augment, noise_data=noise_data, reverb_data=reverb_data)
+    _check_what_is_kept(experiment, val_data)
     place, data = join(gpus), experiment.data
     train_index = _labelled(experiment, train_data, data_type, train_label, train_segments, train_stems)
     train_loader = TrainLoader(train_index, data, experiment.training.seed, place.rank, place.world)
@@ -110,6 +110,7 @@ def _keep_apart(exp_dir: Path, **options: str | None) -> None:
 
 
 def _check_what_is_kept(experiment: Experiment, val_data: str | None) -> None:
+    """Refuse a training that would leave no model but ``last.pt``, which later stages don't take."""
     training = experiment.training
     if val_data is None and training.num_avg <= 0 and training.save_epoch_interval == 0:
         kept = f"--num_avg {training.num_avg} keeps the best model alone"
