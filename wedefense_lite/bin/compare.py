@@ -36,20 +36,24 @@ def compare(
     key, model = cli.needed("--cm_key", cm_key), cli.checked(cost_model, cost)
     if bootstrap < 1:
         raise InputError(f"--bootstrap is {bootstrap}, expected 1 or more")
-    systems = []
-    for path in (a, b):
-        names, classes, scores = read_trials(path, key)
-        columns = {"cm-score": scores}
-        if cluster:
-            columns["cluster"] = read_condition(cli.needed("--meta", meta), cluster, names)
-        trials = split(classes, columns)
-        systems.append(statistic(trials, Options(model)))
+    # Both files in the order of the key: one table, so that a draw takes the same utterances from both.
+    names, classes, scores_a = read_trials(a, key)
+    _, _, scores_b = read_trials(b, key)
+    columns = {"a": scores_a, "b": scores_b}
+    if cluster:
+        columns["cluster"] = read_condition(cli.needed("--meta", meta), cluster, names)
+    trials = split(classes, columns)
+    metrics_a = statistic(trials, Options(model), "a")
+    metrics_b = statistic(trials, Options(model), "b")
 
     def differences(*counts: np.ndarray) -> dict[str, float]:
-        of_a, of_b = (system(*counts) for system in systems)
+        of_a = metrics_a(*counts)
+        of_b = metrics_b(*counts)
         return {name: of_a[name] - of_b[name] for name in of_a if name != "eer_threshold"}
 
-    whole, (of_a, of_b) = differences(), (system() for system in systems)
+    whole = differences()
+    of_a = metrics_a()
+    of_b = metrics_b()
     rows, results = [["", "A", "B", "A - B", "95 %", "p"]], {"cost": model.as_dict(), "bootstrap": bootstrap}
     for name, samples in replicates(differences, resampler(trials), bootstrap).items():
         if np.isfinite([whole[name], *samples]).all():

@@ -31,9 +31,11 @@ class Options(NamedTuple):
 
 
 def split(classes: np.ndarray, columns: dict[str, np.ndarray]) -> Trials:
-    """Columns of each class, the classes in alphabetical order, each in the order of its first score.
+    """Columns of each class, the classes in alphabetical order, each in the order of its first column.
 
-    So a bootstrap reads its draws as they lie in memory, which takes most of its time otherwise.
+    So a bootstrap reads its draws as they lie in memory, which takes most of its time otherwise. Row n
+    of every column is the same trial: scores of several systems belong into one table, since tables of
+    their own would be in different orders.
     """
     order = np.argsort(next(iter(columns.values())), kind="stable")
     rows = {kind: order[classes[order] == kind] for kind in np.unique(classes).tolist()}
@@ -85,14 +87,14 @@ def verification_metrics(trials: Trials, options: Options) -> dict[str, float]:
     return metrics
 
 
-def statistic(trials: Trials, options: Options) -> Callable[..., dict[str, float]]:
+def statistic(trials: Trials, options: Options, column: str = "cm-score") -> Callable[..., dict[str, float]]:
     """Metrics of trials as a function of the counts of the trials of each class; without, all once.
 
-    Trials of the classes ``bonafide`` and ``spoof`` have the :func:`detection_metrics` of their
-    ``cm-score``, sorted once; others the :func:`verification_metrics`.
+    Trials of the classes ``bonafide`` and ``spoof`` have the :func:`detection_metrics` of the scores in
+    ``column``, sorted once; others the :func:`verification_metrics`.
     """
     if "bonafide" in trials:
-        given = SortedScores(trials["bonafide"]["cm-score"], trials["spoof"]["cm-score"])
+        given = SortedScores(trials["bonafide"][column], trials["spoof"][column])
         return lambda *counts: detection_metrics(given.weighted(*counts) if counts else given, options)
 
     def resampled(*counts: np.ndarray) -> dict[str, float]:
