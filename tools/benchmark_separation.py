@@ -9,15 +9,15 @@ from pathlib import Path
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from wedefense_lite import cli
+from wedefense_lite.audio.index import read_index
 from wedefense_lite.bin.separate import separate
-from wedefense_lite.dataset.index import read_index
-from wedefense_lite.dataset.loader import TrainLoader
-from wedefense_lite.dataset.talkers import with_talkers
 from wedefense_lite.files import write_text
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.config import Experiment, load_experiment
-from wedefense_lite.training.distributed import join
-from wedefense_lite.training.talkers import SeparatedTalkers, Separation
+from wedefense_lite.mixtures.stems import with_talkers
+from wedefense_lite.mixtures.tasks import SeparatedTalkers, Separation
+from wedefense_lite.runtime import join
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.experiment import Experiment, load_experiment
+from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.trainer import Trainer
 
 

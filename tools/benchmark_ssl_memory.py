@@ -15,7 +15,7 @@ import torch
 
 from wedefense_lite import cli
 from wedefense_lite.frontends import SSL
-from wedefense_lite.training.distributed import fuse, join
+from wedefense_lite.runtime import fuse, join
 
 
 def benchmark_ssl_memory(

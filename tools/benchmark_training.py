@@ -18,13 +18,15 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import nn
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.audio import Utterance
-from wedefense_lite.dataset.config import DataConfig
-from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.labels import LABELS
-from wedefense_lite.training.config import Precision, load_experiment
-from wedefense_lite.training.distributed import Place, join
-from wedefense_lite.training.scoring import computing, outputs
+from wedefense_lite.runtime import Place, Precision, computing, join
+from wedefense_lite.scoring.loader import EvalLoader
+from wedefense_lite.scoring.run import outputs
+from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.config import DataConfig
+from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.trainer import Trainer
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError
+from wedefense_lite.progress import progress
 
 BLOCK = 1 << 20
 
@@ -33,7 +34,7 @@ def fetch(url: str, part: Path) -> None:
             with open(part, "r+b" if start else "wb") as file:
                 file.seek(start)
                 blocks = iter(lambda: reply.read(BLOCK), b"")
-                for block in cli.progress(blocks, -(-(end - start) // BLOCK), part.stem, "MiB"):
+                for block in progress(blocks, -(-(end - start) // BLOCK), part.stem, "MiB"):
                     file.write(block)
                 have = file.tell()
     except urllib.error.HTTPError as error:

@@ -3,7 +3,7 @@
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.index import read_corpus, write_raw_list
+from wedefense_lite.audio.index import read_corpus, write_raw_list
 
 
 def make_raw_list(wav_scp: str, utt2lab: str, raw_list: str, num_threads: PositiveInt = 8, sample_rate: int = 16000):

@@ -6,8 +6,8 @@ from pathlib import Path
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.index import read_corpus
-from wedefense_lite.dataset.shards import pack
+from wedefense_lite.audio.index import read_corpus
+from wedefense_lite.audio.shards import pack
 
 
 def make_shard_list(

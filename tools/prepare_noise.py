@@ -9,8 +9,8 @@ import soundfile as sf
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import durations
-from wedefense_lite.dataset.index import check_keys
+from wedefense_lite.audio.data_dir import durations
+from wedefense_lite.audio.index import check_keys
 from wedefense_lite.files import InputError, atomic_path, read_rows, write_table
 
 LICENCES = {

@@ -3,7 +3,7 @@
 import argparse
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import check_data_dirs
+from wedefense_lite.audio.data_dir import check_data_dirs
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

@@ -3,7 +3,7 @@
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import durations
+from wedefense_lite.audio.data_dir import durations
 from wedefense_lite.files import read_table, write_table
 
 

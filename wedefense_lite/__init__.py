@@ -4,12 +4,12 @@ __version__ = "0.1.0"
 
 
 def load(folder, device="cpu"):
-    """The :class:`~wedefense_lite.bundle.Detector` of a folder that ``bin/export_bundle.py`` wrote.
+    """The :class:`~wedefense_lite.scoring.bundle.Detector` of a folder that ``bin/export_bundle.py`` wrote.
 
     Args:
         folder: its path.
         device: where to compute.
     """
-    from wedefense_lite.bundle import Detector  # so that importing the package stays light
+    from wedefense_lite.scoring.bundle import Detector  # so that importing the package stays light
 
     return Detector(folder, device)

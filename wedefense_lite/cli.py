@@ -6,13 +6,11 @@ import logging
 import os
 import re
 import sys
-import time
 from argparse import SUPPRESS, Action
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
-from tqdm import tqdm
 
 from wedefense_lite.files import InputError
 
@@ -127,23 +125,3 @@ def needed(option: str, value: str | None) -> str:
     if not value:
         raise InputError(f"{option} is needed here, and is not given")
     return value
-
-
-def progress(items: Iterable, total: int, what: str, unit: str = "utt") -> Iterator:
-    """Yield ``items`` with a bar on a terminal, and a plain line every ten seconds elsewhere.
-
-    Only rank 0 shows anything.
-    """
-    if os.environ.get("RANK", "0") != "0":
-        yield from items
-    elif sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=what, unit=unit)
-    else:
-        start = last = time.monotonic()
-        for count, item in enumerate(items, 1):
-            yield item
-            now = time.monotonic()
-            if now - last >= 10 or count == total:
-                last, rate = now, count / (now - start + 1e-9)
-                left = (total - count) / rate
-                logging.info("%s: %d/%d, %.1f %s/s, %.0f s left", what, count, total, rate, unit, left)

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -157,3 +157,56 @@ def read_labels(path: str | Path) -> dict[str, str]:
             expected = " or ".join(LABELS)
             raise InputError(f"{path}: {key} has label {label!r}, expected {expected}")
     return table
+
+
+def few(names: list[str]) -> str:
+    """The first three of some names, for a message."""
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+
+
+def one_of(known: Collection[str]) -> Callable[[str], str]:
+    """A check that a text is one of ``known``, which raises ValueError."""
+
+    def check(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"{text!r}, expected {' or '.join(known)}")
+        return text
+
+    return check
+
+
+def read_columns(
+    path: str | Path,
+    columns: Mapping[str, Callable],
+    ids: Sequence[str] = ("filename",),
+    header: Sequence[str] | None = None,
+) -> dict[str, list]:
+    """Some columns of a table, by trial, in the order of the file.
+
+    Args:
+        path: separated by tabs or spaces.
+        columns: names in the header, each with the conversion of its cells, which raises ValueError.
+        ids: columns whose values, joined by spaces, name a trial.
+        header: names of the columns of a file whose first line doesn't have them.
+
+    Raises:
+        InputError: no such column, another number of columns in a line, a trial twice, a cell that
+            can't be converted, no line after the header.
+    """
+    rows = iter_rows(path, columns=len(header) if header else None)
+    if not header:
+        first, header = next(rows)
+        for name in (*ids, *columns):
+            if name not in header:
+                raise InputError(f"{path}:{first}: header {' '.join(header)!r} has no column {name!r}")
+    ids = [header.index(name) for name in ids]
+    places = [(header.index(name), convert) for name, convert in columns.items()]
+    cells: dict[str, list] = {}
+    for line, row in rows:
+        name = " ".join([row[place] for place in ids])
+        if name in cells:
+            raise InputError(f"{path}:{line}: {name} is there twice")
+        cells[name] = [converted(path, line, name, row[place], convert) for place, convert in places]
+    if not cells:
+        raise InputError(f"{path}: no line after the header")
+    return cells

@@ -1,8 +1,13 @@
 """Which code and which files made a result."""
 
 import hashlib
+import platform
 import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
+
+from wedefense_lite import __version__
 
 
 def code_commit() -> str:
@@ -23,3 +28,31 @@ def file_hash(path: str | Path) -> str:
     """First twelve hexadecimal digits of a file's SHA-256."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def environment(
+    seed: int, config_hash: str, class_prior: list[float], device_name: str | None = None, num_processes: int = 1
+) -> dict:
+    """What a reader needs to run the training again: command, code, machine and versions.
+
+    Args:
+        seed: of the training.
+        config_hash: of its configuration.
+        class_prior: ``[p_spoof, p_bonafide]`` that its loss saw.
+        device_name: of the GPU; None for the processor.
+        num_processes: that trained together.
+    """
+    import torch  # takes a second, which who asks for a commit only need not wait
+
+    return {
+        "command": " ".join([Path(sys.executable).name, *sys.argv]),
+        "commit": code_commit(),
+        "seed": seed,
+        "config_hash": config_hash,
+        "class_prior": class_prior,
+        "device": device_name or platform.processor() or platform.machine(),
+        "num_processes": num_processes,
+        "num_threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "wedefense_lite": __version__}
+        | {name: version(name) for name in ("transformers", "torchaudio") if sys.modules.get(name)},
+    }

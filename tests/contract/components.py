@@ -13,7 +13,7 @@ import tiny
 import torch
 
 import wedefense_lite
-from wedefense_lite.dataset.augment import Augment, Prepared
+from wedefense_lite.augment.base import Augment, Prepared
 from wedefense_lite.frontends import Frontend
 from wedefense_lite.heads import Head
 from wedefense_lite.models import Backbone, FrameBackbone

@@ -11,7 +11,7 @@ import yaml
 from components import AUGMENTS, BACKBONES, FRAME_BACKBONES, FRONTENDS, HEADS, RATE, build, small
 
 from wedefense_lite.labels import BONAFIDE, SPOOF
-from wedefense_lite.training.config import load_experiment
+from wedefense_lite.systems.experiment import load_experiment
 
 DIM, EMBED = 20, 8
 MODELS = [*BACKBONES, *FRAME_BACKBONES]

@@ -10,14 +10,15 @@ import pytest
 import torch
 from conftest import ROOT, typist
 
-from wedefense_lite.dataset.augment import Prepared, prepare
-from wedefense_lite.dataset.index import read_index
-from wedefense_lite.dataset.loader import Batch, TrainLoader
-from wedefense_lite.dataset.segments import write_rttm
-from wedefense_lite.dataset.tracks import with_segments
+from wedefense_lite.audio.index import read_index
+from wedefense_lite.audio.segments import write_rttm
+from wedefense_lite.audio.tracks import with_segments
+from wedefense_lite.augment.base import Prepared, prepare
 from wedefense_lite.files import read_labels, read_table
 from wedefense_lite.labels import label_id
-from wedefense_lite.training.config import load_experiment
+from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.training.loader import TrainLoader
 
 DOWNLOADS = ROOT / "egs/mini/downloads"
 # Encoders of 100 to 300 M parameters are trained in miniature, by tests/unit/test_ssl_systems.py.

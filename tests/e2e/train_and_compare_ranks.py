@@ -4,8 +4,8 @@ gets better. Run it under torchrun."""
 import torch
 
 from wedefense_lite.bin import train
+from wedefense_lite.runtime import gather
 from wedefense_lite.training import trainer
-from wedefense_lite.training.distributed import gather
 from wedefense_lite.training.trainer import Trainer
 
 save_last = Trainer._save_last

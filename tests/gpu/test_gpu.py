@@ -9,11 +9,10 @@ from conftest import ROOT, TINY, typist
 
 import wedefense_lite
 from wedefense_lite.bin.export_bundle import export_bundle
-from wedefense_lite.dataset.loader import Batch
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.distributed import join
-from wedefense_lite.training.scoring import computing
-from wedefense_lite.training.tasks import Classification
+from wedefense_lite.runtime import computing, join
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.tasks import Classification
 
 if not torch.cuda.is_available():
     pytest.skip("no GPU to be seen; where there is one: make gpu_test", allow_module_level=True)

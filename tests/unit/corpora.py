@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from wedefense_lite.dataset.audio import Utterance, measured
-from wedefense_lite.dataset.index import read_index, write_raw_list
-from wedefense_lite.dataset.shards import pack
+from wedefense_lite.audio.index import read_index, write_raw_list
+from wedefense_lite.audio.reading import measured
+from wedefense_lite.audio.shards import pack
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 
 RATE = 16000

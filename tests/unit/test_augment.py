@@ -10,15 +10,15 @@ import soundfile as sf
 from corpora import RATE, make_corpus, tone
 from scipy.signal import butter, correlate, freqz, sosfiltfilt
 
+from wedefense_lite.augment.base import power, prepare
+from wedefense_lite.augment.codec import CODECS, Codec
+from wedefense_lite.augment.noise import AdditiveNoise, Reverberation
+from wedefense_lite.augment.rawboost import RawBoost
+from wedefense_lite.augment.signal import LowPass, PitchShift, Resample, SilenceTrim, Speed
 from wedefense_lite.bin.train import train
-from wedefense_lite.dataset.augment import power, prepare
-from wedefense_lite.dataset.augment_codec import CODECS, Codec
-from wedefense_lite.dataset.augment_files import AdditiveNoise, Reverberation
-from wedefense_lite.dataset.augment_signal import LowPass, PitchShift, Resample, SilenceTrim, Speed
-from wedefense_lite.dataset.config import DataConfig
-from wedefense_lite.dataset.loader import TrainLoader
-from wedefense_lite.dataset.rawboost import RawBoost
 from wedefense_lite.files import InputError
+from wedefense_lite.systems.config import DataConfig
+from wedefense_lite.training.loader import TrainLoader
 
 SECOND = np.arange(RATE) / RATE
 # Between 200 Hz and 3 kHz, so that codecs let most of it through.

@@ -7,10 +7,10 @@ import tiny
 import torch
 
 from wedefense_lite.bin.average_model import average_model
-from wedefense_lite.dataset.loader import TrainLoader
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.labels import LABELS
-from wedefense_lite.training import checkpoint
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.training.loader import TrainLoader
 
 
 def model(epoch: int, **changes) -> dict:

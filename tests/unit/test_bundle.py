@@ -21,7 +21,7 @@ from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.files import InputError, read_json, read_labels, write_json, write_lines
 from wedefense_lite.scoring.archives import read_archive
 from wedefense_lite.scoring.scores import read_scores
-from wedefense_lite.training import checkpoint
+from wedefense_lite.systems import checkpoint
 
 EVAL_SECONDS = 0.25
 

@@ -8,6 +8,7 @@ import pytest
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, read_table
+from wedefense_lite.progress import progress
 
 
 def entry(
@@ -124,9 +125,9 @@ def test_needed():
 
 
 def test_progress_yields_everything(monkeypatch):
-    assert list(cli.progress(iter("abc"), 3, "letters")) == list("abc")
+    assert list(progress(iter("abc"), 3, "letters")) == list("abc")
     monkeypatch.setenv("RANK", "1")
-    assert list(cli.progress(iter("abc"), 3, "letters")) == list("abc")
+    assert list(progress(iter("abc"), 3, "letters")) == list("abc")
 
 
 def test_every_bool_of_an_entry_point_is_a_flag():

@@ -7,7 +7,8 @@ import pytest
 import soundfile as sf
 from corpora import RATE, audio_bytes, tone
 
-from wedefense_lite.dataset.audio import Utterance, drawn, measured, read
+from wedefense_lite.audio.reading import drawn, measured, read
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 
 WAV = tone(0, 8000)

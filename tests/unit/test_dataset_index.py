@@ -14,9 +14,9 @@ from corpora import audio_bytes, make_corpus, tone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wedefense_lite.dataset.audio import Utterance
-from wedefense_lite.dataset.index import check_keys, read_corpus, read_index, write_raw_list
-from wedefense_lite.dataset.shards import pack, read_shard
+from wedefense_lite.audio.index import check_keys, read_corpus, read_index, write_raw_list
+from wedefense_lite.audio.shards import pack, read_shard
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_table, write_lines, write_table
 
 LENGTHS = [400 + 10 * n for n in range(13)]

@@ -11,11 +11,12 @@ import torch
 from corpora import RATE, failure, make_corpus
 from jsonargparse import ArgumentParser
 
-from wedefense_lite.dataset.augment import WhiteNoise
-from wedefense_lite.dataset.config import DataConfig
-from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
-from wedefense_lite.dataset.order import epoch_order
+from wedefense_lite.augment.base import WhiteNoise
 from wedefense_lite.files import InputError
+from wedefense_lite.scoring.loader import EvalLoader
+from wedefense_lite.systems.config import DataConfig
+from wedefense_lite.training.loader import TrainLoader
+from wedefense_lite.training.order import epoch_order
 
 CROP = 0.05
 SAMPLES = round(CROP * RATE)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from corpora import failure, make_corpus
 
-from wedefense_lite.dataset.config import DataConfig
-from wedefense_lite.dataset.index import read_index
-from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
+from wedefense_lite.audio.index import read_index
 from wedefense_lite.files import InputError, write_lines
+from wedefense_lite.scoring.loader import EvalLoader
+from wedefense_lite.systems.config import DataConfig
+from wedefense_lite.training.loader import TrainLoader
 
 CONFIG = DataConfig(crop_seconds=0.02, batch_size=4)
 LENGTHS = [400 + 10 * n for n in range(13)]

@@ -5,6 +5,7 @@ import json
 import time
 from types import SimpleNamespace
 
+import benchmark_latency
 import numpy as np
 import pytest
 import soundfile as sf
@@ -15,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wedefense_lite
-from wedefense_lite.bin import benchmark_latency, diarize_spoof
-from wedefense_lite.bundle import Facts
+from wedefense_lite.bin import diarize_spoof
 from wedefense_lite.files import InputError
-from wedefense_lite.separation.activity import activity
-from wedefense_lite.separation.base import Separator
-from wedefense_lite.training.talkers import trained_separator
+from wedefense_lite.mixtures.activity import activity
+from wedefense_lite.mixtures.separation import trained_separator
+from wedefense_lite.scoring.bundle import Facts
+from wedefense_lite.separators.base import Separator
 
 RATE = 16000
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from frame_labels import read_frame_labels
 
-from wedefense_lite.dataset.frame_labels import read_frame_labels
 from wedefense_lite.files import InputError
 
 

@@ -9,7 +9,7 @@ import yaml
 from wedefense_lite.files import InputError
 from wedefense_lite.heads import AAM, AMSoftmax, ASoftmax, CrossEntropy, Focal, OCSoftmax, P2SGrad, WithTriplet
 from wedefense_lite.labels import BONAFIDE, SPOOF
-from wedefense_lite.training.config import load_experiment
+from wedefense_lite.systems.experiment import load_experiment
 
 torch.set_num_threads(1)
 ANGULAR = [AAM, AMSoftmax, ASoftmax, P2SGrad, OCSoftmax]

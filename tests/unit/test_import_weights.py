@@ -12,6 +12,7 @@ import torch.nn.functional as F
 import yaml
 from torch import nn
 
+from wedefense_lite.audio.data_dir import Trial, write_data_dirs
 from wedefense_lite.bin.average_model import average_model
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.bin.extract import extract
@@ -19,11 +20,10 @@ from wedefense_lite.bin.import_weights import import_weights
 from wedefense_lite.bin.infer import infer
 from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.bin.report import report
-from wedefense_lite.dataset.data_dir import Trial, write_data_dirs
 from wedefense_lite.files import read_json
 from wedefense_lite.scoring.archives import read_archive
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.config import load_experiment
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.experiment import load_experiment
 
 ROOT = Path(__file__).parents[2]
 REFVECTORS = ROOT / "../shared/refvectors/aasist"

@@ -13,35 +13,38 @@ import yaml
 from commands import refused, run
 from torch import nn
 
+from wedefense_lite.audio.segments import Segments, read_rttm, write_rttm
+from wedefense_lite.audio.tracks import with_segments
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.bin.draw_localization import draw_localization
 from wedefense_lite.bin.evaluate_localization import evaluate_localization
 from wedefense_lite.bin.extract import extract
 from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.bin.segments import segments as decide
 from wedefense_lite.bin.train import train
-from wedefense_lite.dataset.audio import Utterance
-from wedefense_lite.dataset.loader import Batch, EvalLoader
-from wedefense_lite.dataset.segments import read_rttm, write_rttm
-from wedefense_lite.dataset.tracks import with_segments
 from wedefense_lite.files import InputError, read_json, write_lines, write_table
 from wedefense_lite.frontends import LFCC, Fbank
 from wedefense_lite.frontends.base import Frontend
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
-from wedefense_lite.metrics.localization import Frames, Segments, confusion, decision_rates, found_seconds, segment_eer
+from wedefense_lite.localization.decisions import at_resolution, at_splices, by_fraction, by_length, time_metrics
+from wedefense_lite.localization.decoding import Decoder, chosen
+from wedefense_lite.localization.frame_scores import matched, read_frames
+from wedefense_lite.localization.frames import Frames
+from wedefense_lite.localization.metrics import confusion, decision_rates, found_seconds, segment_eer
+from wedefense_lite.localization.tasks import Localization
 from wedefense_lite.models import ResNet
 from wedefense_lite.models.base import Frames as Identity
 from wedefense_lite.models.boundary import BoundaryAware
 from wedefense_lite.models.gmlp import GMLP
 from wedefense_lite.scoring.archives import read_archive
-from wedefense_lite.scoring.decisions import at_resolution, at_splices, by_fraction, by_length, time_metrics
-from wedefense_lite.scoring.decoding import Decoder, chosen
 from wedefense_lite.scoring.llr import utterance_llr
-from wedefense_lite.scoring.segments import matched, read_frames
+from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.scoring.sidecar import read_sidecar
-from wedefense_lite.training.config import load_experiment
-from wedefense_lite.training.scoring import validate
-from wedefense_lite.training.tasks import Detection, Localization
+from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.systems.tasks import Detection
+from wedefense_lite.training.validation import validate
 
 RATE, FRAME = 16000, 320
 
@@ -272,7 +275,7 @@ def test_batches_of_dev_change_nothing(trained):
 
 
 def tiny_rows(folder: Path) -> list[Utterance]:
-    from wedefense_lite.dataset.index import read_index
+    from wedefense_lite.audio.index import read_index
 
     return read_index(str(folder / "raw.list"), "raw")
 

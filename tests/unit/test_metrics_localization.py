@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refvectors import EXPECTED, lines, present
 
+from wedefense_lite.audio.segments import Segments
+from wedefense_lite.localization.frames import Frames
+from wedefense_lite.localization.metrics import range_eer, segment_eer, segment_scores
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.localization import Frames, Segments, range_eer, segment_eer, segment_scores
 
 HOP = 0.02
 

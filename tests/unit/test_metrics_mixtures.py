@@ -8,7 +8,7 @@ from refvectors import EXPECTED, load, present
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 from wedefense_lite.metrics.classification import decision_metrics
-from wedefense_lite.metrics.mixtures import (
+from wedefense_lite.mixtures.metrics import (
     ABSENT,
     assign_by_oracle,
     assign_by_sisdr,

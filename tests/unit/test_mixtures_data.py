@@ -12,25 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
+from wedefense_lite.audio.data_dir import Trial, check_data_dirs, write_data_dirs
+from wedefense_lite.audio.index import read_index
+from wedefense_lite.audio.reading import read
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.bin.simulate_mixtures import simulate_mixtures
-from wedefense_lite.dataset.audio import Utterance, read
-from wedefense_lite.dataset.data_dir import Trial, check_data_dirs, write_data_dirs
-from wedefense_lite.dataset.index import read_index
-from wedefense_lite.dataset.mixtures import (
-    HEARD,
-    PRESETS,
-    Mixture,
-    Planner,
-    Recipe,
-    Source,
-    Talker,
-    overlap_share,
-    placed,
-    read_plan,
-    write_plan,
-)
-from wedefense_lite.dataset.rendering import active_power, rendered
 from wedefense_lite.files import InputError, read_table, write_table
+from wedefense_lite.mixtures.plan import Mixture, Talker, read_plan, write_plan
+from wedefense_lite.mixtures.planner import HEARD, PRESETS, Planner, Recipe, Source, overlap_share, placed
+from wedefense_lite.mixtures.rendering import active_power, rendered
 
 PUBLISHED = PRESETS["two_talker_published"]
 # Two speakers of each class, and a third, s0, of both; spoofs are of A01, but for two of A02.

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from wedefense_lite.dataset.loader import Batch
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends import SpecAugment
 from wedefense_lite.frontends.raw import Raw, Sinc
@@ -14,7 +13,8 @@ from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.models.aasist import AASIST, Attention, GraphPool, MixedLayer
 from wedefense_lite.models.raw_cnn import RawCNN
 from wedefense_lite.models.rawnet2 import FeatureMapScaling, RawNet2
-from wedefense_lite.training.tasks import Detection
+from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.tasks import Detection
 
 torch.set_num_threads(1)
 RATE = 16000

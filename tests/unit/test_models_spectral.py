@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from wedefense_lite.dataset.loader import Batch
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends import Fbank
 from wedefense_lite.heads import CrossEntropy
@@ -18,7 +17,8 @@ from wedefense_lite.models.lcnn import LCNNLSTM
 from wedefense_lite.models.pooling import AttentiveStatistics, as_maps, halved, mean_over_time
 from wedefense_lite.models.res2net import SERes2Net
 from wedefense_lite.models.resnet import ResNet
-from wedefense_lite.training.tasks import Detection
+from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.tasks import Detection
 
 torch.set_num_threads(1)
 

@@ -9,8 +9,8 @@ import soundfile as sf
 from commands import ROOT, refused, run
 from corpora import RATE, tone
 
-from wedefense_lite.dataset.data_dir import check_data_dir
-from wedefense_lite.dataset.segments import read_rttm
+from wedefense_lite.audio.data_dir import check_data_dir
+from wedefense_lite.audio.segments import read_rttm
 from wedefense_lite.files import write_lines
 
 sys.path.insert(0, str(ROOT / "egs/partialspoof/local"))

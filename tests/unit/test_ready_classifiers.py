@@ -22,8 +22,8 @@ from wedefense_lite.files import InputError
 from wedefense_lite.frontends.encoders import import_transformers
 from wedefense_lite.scoring.archives import read_archive
 from wedefense_lite.scoring.scores import read_scores
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.config import load_experiment
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.experiment import load_experiment
 
 if not importlib.util.find_spec("transformers"):
     pytest.skip("no transformers", allow_module_level=True)

@@ -25,7 +25,7 @@ NASTY = "<script>alert('R&D')<"
 SETS = {"dev": (250, 90, range(1, 6), 3.2), "eval": (400, 160, range(6, 14), 1.9)}
 CONFIG = """\
 system:
-  class_path: wedefense_lite.training.tasks.Detection
+  class_path: wedefense_lite.systems.tasks.Detection
   init_args:
     frontend: {class_path: wedefense_lite.frontends.Fbank, init_args: {num_mel_bins: 80}}
     backbone: {class_path: wedefense_lite.models.ResNet18}

@@ -8,17 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wedefense_lite.dataset.segments import read_rttm, write_rttm
-from wedefense_lite.files import InputError
-from wedefense_lite.scoring.scores import (
-    number,
-    read_asv_scores,
-    read_columns,
-    read_condition,
-    read_trials,
-    write_scores,
-)
-from wedefense_lite.scoring.segments import read_frames
+from wedefense_lite.audio.segments import read_rttm, write_rttm
+from wedefense_lite.files import InputError, read_columns
+from wedefense_lite.localization.frame_scores import read_frames
+from wedefense_lite.scoring.scores import number, read_asv_scores, read_condition, read_trials, write_scores
 
 names = st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=True)

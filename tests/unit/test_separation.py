@@ -17,20 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from wedefense_lite.audio.data_dir import check_data_dir, write_tables
+from wedefense_lite.audio.index import read_index
+from wedefense_lite.audio.reading import encoded, read
+from wedefense_lite.audio.shards import pack
 from wedefense_lite.bin import separate as command
 from wedefense_lite.bin.separate import separate
-from wedefense_lite.dataset.audio import read
-from wedefense_lite.dataset.data_dir import check_data_dir, write_tables
-from wedefense_lite.dataset.index import read_index
-from wedefense_lite.dataset.rendering import encoded
-from wedefense_lite.dataset.shards import pack
 from wedefense_lite.files import InputError
-from wedefense_lite.separation import ConvTasNet, Separator
-from wedefense_lite.separation import long as long_audio
-from wedefense_lite.separation.sepformer import SepFormer
-from wedefense_lite.separation.sisdr import best_sources, pairwise_si_sdr, pit_si_sdr_loss
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.talkers import Separation
+from wedefense_lite.mixtures import separation as long_audio
+from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr, pit_si_sdr_loss
+from wedefense_lite.mixtures.tasks import Separation
+from wedefense_lite.separators import ConvTasNet, Separator
+from wedefense_lite.separators.sepformer import SepFormer
+from wedefense_lite.systems import checkpoint
 
 RATE, SAMPLES = 16000, 3200
 TINY = {"kernel": 8, "features": 8, "bottleneck": 4, "hidden": 8, "layers": 2, "stacks": 1}

@@ -22,9 +22,9 @@ from wedefense_lite.frontends import SSL, encoders
 from wedefense_lite.frontends.encoders import TorchaudioEncoder, TransformersEncoder
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.models.weighted_sum import WeightedSum
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.config import load_experiment
-from wedefense_lite.training.tasks import Detection
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.systems.tasks import Detection
 
 torch.set_num_threads(1)
 if not importlib.util.find_spec("transformers"):

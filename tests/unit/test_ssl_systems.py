@@ -7,10 +7,11 @@ import pytest
 import tiny
 import torch
 
-from wedefense_lite.dataset.loader import Batch
 from wedefense_lite.frontends import SpecAugment
 from wedefense_lite.frontends.ssl import SSL
 from wedefense_lite.heads import CrossEntropy
+from wedefense_lite.localization.tasks import Localization
+from wedefense_lite.mixtures.tasks import DirectTalkers, SeparatedTalkers
 from wedefense_lite.models.gmlp import GMLP
 from wedefense_lite.models.mhfa import MHFA
 from wedefense_lite.models.nes2net import Nes2Net, Nes2NetX
@@ -19,10 +20,10 @@ from wedefense_lite.models.spectra import Spectra
 from wedefense_lite.models.ssl_aasist import SSLAASIST
 from wedefense_lite.models.utterance_gmlp import UtteranceGMLP
 from wedefense_lite.models.weighted_sum import WeightedSum
-from wedefense_lite.separation.convtasnet import ConvTasNet
-from wedefense_lite.training.config import load_experiment
-from wedefense_lite.training.talkers import DirectTalkers, SeparatedTalkers
-from wedefense_lite.training.tasks import Detection, Localization, Task
+from wedefense_lite.separators.convtasnet import ConvTasNet
+from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.systems.tasks import Detection, Task
 
 torch.set_num_threads(1)
 CONF = Path(__file__).parents[2] / "conf"

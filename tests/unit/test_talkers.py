@@ -10,18 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wedefense_lite.dataset.audio import Utterance
-from wedefense_lite.dataset.config import DataConfig
-from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader, read_batch
-from wedefense_lite.dataset.talkers import with_talkers
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends import Fbank
 from wedefense_lite.heads import CrossEntropy, Head
 from wedefense_lite.labels import BONAFIDE, SPOOF
-from wedefense_lite.separation.base import Separator
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.scoring import validate
-from wedefense_lite.training.talkers import DirectTalkers, SeparatedTalkers, Separation
+from wedefense_lite.mixtures.stems import with_talkers
+from wedefense_lite.mixtures.tasks import DirectTalkers, SeparatedTalkers, Separation
+from wedefense_lite.scoring.loader import EvalLoader
+from wedefense_lite.separators.base import Separator
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.config import DataConfig
+from wedefense_lite.systems.samples import read_batch
+from wedefense_lite.training.loader import TrainLoader
+from wedefense_lite.training.validation import validate
 
 RATE, SAMPLES = 16000, 3200
 PARTS = Fbank(8), tiny.MeanFrame, CrossEntropy

@@ -5,8 +5,8 @@ import soundfile as sf
 from commands import run_script as run
 from corpora import RATE, tone
 
-from wedefense_lite.dataset.data_dir import Trial, check_data_dirs, write_data_dirs
-from wedefense_lite.dataset.index import read_index
+from wedefense_lite.audio.data_dir import Trial, check_data_dirs, write_data_dirs
+from wedefense_lite.audio.index import read_index
 from wedefense_lite.files import InputError, read_labels, read_table, write_lines, write_table
 
 PREPARE = "egs/asvspoof2019_la/local/prepare_data.py"

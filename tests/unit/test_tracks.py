@@ -9,13 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wedefense_lite.dataset.audio import Utterance
-from wedefense_lite.dataset.augment_signal import Speed
-from wedefense_lite.dataset.config import DataConfig
-from wedefense_lite.dataset.loader import TrainLoader, read_batch
-from wedefense_lite.dataset.tracks import by_overlap, track_of, with_segments
+from wedefense_lite.audio.segments import Segments
+from wedefense_lite.audio.tracks import by_overlap, track_of, with_segments
+from wedefense_lite.audio.utterance import Utterance
+from wedefense_lite.augment.signal import Speed
 from wedefense_lite.files import InputError
-from wedefense_lite.metrics.localization import Segments
+from wedefense_lite.systems.config import DataConfig
+from wedefense_lite.systems.samples import read_batch
+from wedefense_lite.training.loader import TrainLoader
 
 RATE, FRAME = 16000, 320
 

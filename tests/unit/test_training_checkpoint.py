@@ -6,7 +6,7 @@ from torch import nn
 
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import LABELS
-from wedefense_lite.training import checkpoint
+from wedefense_lite.systems import checkpoint
 
 
 def write(path, module: nn.Module, **changes) -> None:

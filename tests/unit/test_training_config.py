@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from wedefense_lite.files import InputError
-from wedefense_lite.training.config import load_experiment
+from wedefense_lite.systems.experiment import load_experiment
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf").glob("*.yaml"))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wedefense_lite.training.schedules import Schedule
+from wedefense_lite.systems.schedule import Schedule
 
 # 10 steps an epoch, 5 epochs: steps 0 to 49.
 POINTS = [

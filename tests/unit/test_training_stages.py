@@ -12,10 +12,10 @@ from wedefense_lite.bin.average_model import average_model
 from wedefense_lite.bin.extract import extract
 from wedefense_lite.bin.infer import infer
 from wedefense_lite.files import InputError, read_json
+from wedefense_lite.runtime import join
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.sidecar import read_sidecar
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.distributed import join
+from wedefense_lite.systems import checkpoint
 
 
 class System:

@@ -11,17 +11,19 @@ import tiny
 import torch
 from torch import nn
 
+from wedefense_lite.audio.segments import Segments
+from wedefense_lite.augment.base import WhiteNoise
 from wedefense_lite.bin.average_model import average_model
-from wedefense_lite.dataset.augment import WhiteNoise
-from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends import SpecAugment
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.localization import Segments
-from wedefense_lite.training import checkpoint
+from wedefense_lite.scoring.loader import EvalLoader
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.batch import Batch
 from wedefense_lite.training import trainer as module
-from wedefense_lite.training.scoring import validate
+from wedefense_lite.training.loader import TrainLoader
+from wedefense_lite.training.validation import validate
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from wedefense_lite.training import checkpoint
+from wedefense_lite.systems import checkpoint
 
 
 @pytest.fixture(scope="module")

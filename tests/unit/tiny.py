@@ -10,19 +10,20 @@ import torch
 import yaml
 from torch import nn
 
-from wedefense_lite.dataset.audio import Utterance
-from wedefense_lite.dataset.config import DataConfig
-from wedefense_lite.dataset.index import write_raw_list
-from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
+from wedefense_lite.audio.index import write_raw_list
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import write_table
 from wedefense_lite.frontends import Fbank
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.labels import LABELS
 from wedefense_lite.models import Backbone, ResNet
-from wedefense_lite.training.config import Experiment, TrainingConfig, load_experiment
-from wedefense_lite.training.distributed import Place
-from wedefense_lite.training.schedules import Schedule
-from wedefense_lite.training.tasks import Detection
+from wedefense_lite.runtime import Place
+from wedefense_lite.scoring.loader import EvalLoader
+from wedefense_lite.systems.config import DataConfig, TrainingConfig
+from wedefense_lite.systems.experiment import Experiment, load_experiment
+from wedefense_lite.systems.schedule import Schedule
+from wedefense_lite.systems.tasks import Detection
+from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.trainer import Trainer
 
 torch.set_num_threads(1)

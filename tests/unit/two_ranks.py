@@ -11,12 +11,12 @@ import tiny
 import torch
 from torch import nn
 
+from wedefense_lite.audio.segments import Segments
 from wedefense_lite.frontends import Fbank
 from wedefense_lite.heads import CrossEntropy
-from wedefense_lite.metrics.localization import Segments
+from wedefense_lite.localization.tasks import Localization
 from wedefense_lite.models.resnet import FrameResNet
-from wedefense_lite.training.distributed import Place, join, leave
-from wedefense_lite.training.tasks import Localization
+from wedefense_lite.runtime import Place, join, leave
 
 
 def digest(module: torch.nn.Module) -> str:

@@ -7,7 +7,7 @@ from wedefense_lite.files import InputError
 from wedefense_lite.metrics.bootstrap import interval, replicates
 from wedefense_lite.metrics.costs import cost_model
 from wedefense_lite.metrics.summary import Options, resampler, split, statistic
-from wedefense_lite.scoring.results import publish, table
+from wedefense_lite.report.tables import publish, table
 from wedefense_lite.scoring.scores import read_condition, read_trials
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, read_json, write_lines
 from wedefense_lite.metrics.costs import CostModel
-from wedefense_lite.scoring.results import publish, table
+from wedefense_lite.report.tables import publish, table
 
 METRICS = {"eer": ("EER %", lambda rate: f"{100 * rate:.2f}"), "min_dcf": ("min DCF", "{:.4f}".format)}
 MIXTURES = {"macro_f1": ("macro F1", "{:.3f}".format), "chance_macro_f1": ("chance", "{:.3f}".format)}

@@ -9,14 +9,14 @@ import soundfile as sf
 
 import wedefense_lite
 from wedefense_lite import cli
-from wedefense_lite.bundle import Detector
-from wedefense_lite.dataset.segments import write_rttm
+from wedefense_lite.audio.resampling import resampled
+from wedefense_lite.audio.segments import write_rttm
 from wedefense_lite.files import InputError, write_text
 from wedefense_lite.labels import LABELS
-from wedefense_lite.scoring.results import publish, table
-from wedefense_lite.separation.activity import activity
-from wedefense_lite.separation.long import lost_band, resampled, separate
-from wedefense_lite.training.talkers import trained_separator
+from wedefense_lite.mixtures.activity import activity
+from wedefense_lite.mixtures.separation import lost_band, separate, trained_separator
+from wedefense_lite.report.tables import publish, table
+from wedefense_lite.scoring.bundle import Detector
 
 
 def diarize_spoof(
@@ -59,7 +59,7 @@ def diarize_spoof(
     parts = [(one["start"], one["end"], who) for who, talker in enumerate(talkers) for one in talker["segments"]]
     write_rttm(f"{out}.rttm", {out.name: parts}, names)
     if spoken:
-        from wedefense_lite.report.timeline import talker_timeline  # slow to import
+        from wedefense_lite.mixtures.pictures import talker_timeline  # slow to import
 
         write_text(f"{out}.svg", talker_timeline(wav_T, rate, results["talkers"]))
     publish(_lines(results), results, f"{out}.json", f"{out}.txt")

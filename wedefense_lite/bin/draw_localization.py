@@ -7,15 +7,15 @@ import numpy as np
 import torch
 
 from wedefense_lite import cli
-from wedefense_lite.dataset import audio
-from wedefense_lite.dataset.audio import Utterance
-from wedefense_lite.dataset.loader import as_float
-from wedefense_lite.dataset.segments import read_rttm
+from wedefense_lite.audio import reading
+from wedefense_lite.audio.segments import read_rttm
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import read_table, write_text
-from wedefense_lite.metrics.localization import confusion
-from wedefense_lite.report.timeline import timeline
+from wedefense_lite.localization.frame_scores import matched, read_frames
+from wedefense_lite.localization.metrics import confusion
+from wedefense_lite.localization.pictures import timeline
 from wedefense_lite.scoring.scores import aligned
-from wedefense_lite.scoring.segments import matched, read_frames
+from wedefense_lite.systems.batch import as_float
 
 
 def draw_localization(
@@ -24,13 +24,13 @@ def draw_localization(
     """Draw some partly spoofed utterances, UTT.svg each: those with the fewest and the most wrong seconds.
 
     Args:
-        wav_scp: audio of the set.
+        wav_scp: reading of the set.
         frame_scores: lines ``utt start duration llr``.
         rttm: reference segments.
         segments: segments.rttm of bin/segments.py.
         out_dir: folder to write to.
         count: pictures.
-        sample_rate: of the audio, in Hz.
+        sample_rate: of the reading, in Hz.
     """
     (frames, hop), reference = read_frames(frame_scores), read_rttm(rttm)
     pairs = matched(frames, reference, hop, frame_scores, rttm)
@@ -40,7 +40,7 @@ def draw_localization(
     rows.sort(key=lambda row: np.fliplr(confusion(row[3], row[2][1])).trace())
     shown = rows if len(rows) <= count else [*rows[: count // 2], *rows[count // 2 - count :]]
     for name, path, pair, decided in shown:
-        wav = as_float(torch.from_numpy(audio.read(Utterance(name, path), sample_rate))).numpy()
+        wav = as_float(torch.from_numpy(reading.read(Utterance(name, path), sample_rate))).numpy()
         write_text(Path(out_dir, f"{name}.svg"), timeline(wav, sample_rate, *pair, decided))
     logging.info("%d pictures in %s", len(shown), out_dir)
 

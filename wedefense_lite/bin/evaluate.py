@@ -15,7 +15,7 @@ from wedefense_lite.metrics.classification import decision_metrics
 from wedefense_lite.metrics.costs import cost_model
 from wedefense_lite.metrics.summary import Options, Trials, resampler, split, statistic
 from wedefense_lite.metrics.tandem import AsvRates, measured_rates, tandem_costs
-from wedefense_lite.scoring.results import publish, table
+from wedefense_lite.report.tables import publish, table
 from wedefense_lite.scoring.scores import read_asv_scores, read_condition, read_trials, read_verification
 
 # Rates that the table prints in percent.

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.segments import read_rttm
+from wedefense_lite.audio.segments import Segments, read_rttm
 from wedefense_lite.files import InputError, converted, iter_rows, number
 from wedefense_lite.labels import BONAFIDE
+from wedefense_lite.localization.decisions import at_resolution, at_splices, by_fraction, by_length, time_metrics
+from wedefense_lite.localization.frame_scores import matched, read_frames
+from wedefense_lite.localization.metrics import confusion, range_eer, segment_eer
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
-from wedefense_lite.metrics.localization import Segments, confusion, range_eer, segment_eer
-from wedefense_lite.scoring.decisions import at_resolution, at_splices, by_fraction, by_length, time_metrics
-from wedefense_lite.scoring.results import publish, table, tabulated
+from wedefense_lite.report.tables import publish, table, tabulated
 from wedefense_lite.scoring.scores import aligned, read_condition
-from wedefense_lite.scoring.segments import matched, read_frames
 
 
 def evaluate_localization(

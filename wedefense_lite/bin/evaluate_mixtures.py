@@ -11,11 +11,11 @@ from wedefense_lite.files import InputError, write_text
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.costs import CostModel, cost_model
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.mixtures import best_threshold, chance_macro_f1
 from wedefense_lite.metrics.summary import Options, detection_metrics
+from wedefense_lite.mixtures.metrics import best_threshold, chance_macro_f1
+from wedefense_lite.mixtures.scores import Assignment, Mixtures, read_key, read_mixtures, read_streams
+from wedefense_lite.report.tables import publish, tabulated
 from wedefense_lite.scoring.calibration import Affine, fit_affine, refuse_overlap, write_calibrated
-from wedefense_lite.scoring.mixtures import Assignment, Mixtures, read_key, read_mixtures, read_streams
-from wedefense_lite.scoring.results import publish, tabulated
 from wedefense_lite.scoring.sidecar import Sidecar, read_sidecar
 
 

@@ -11,17 +11,17 @@ from jsonargparse.typing import OpenUnitInterval
 from torch import Tensor
 
 from wedefense_lite import cli, report
-from wedefense_lite.bundle import CONFIG, FACTS, WEIGHTS, Facts, packed, weights_hash
 from wedefense_lite.files import InputError, atomic_path, read_json, read_labels, read_text, write_json, write_text
 from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.provenance import file_hash
 from wedefense_lite.scoring.archives import read_archive
+from wedefense_lite.scoring.bundle import CONFIG, FACTS, WEIGHTS, Facts, packed, weights_hash
 from wedefense_lite.scoring.scores import aligned, by_class
 from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.config import load_experiment
-from wedefense_lite.training.tasks import Detection, Task
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.systems.tasks import Detection, Task
 
 CARD = Path(report.__file__).with_name("card.md")
 

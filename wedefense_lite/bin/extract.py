@@ -10,18 +10,18 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.audio import few
-from wedefense_lite.dataset.index import read_index
-from wedefense_lite.dataset.loader import Batch, EvalLoader
-from wedefense_lite.files import InputError
+from wedefense_lite.audio.index import read_index
+from wedefense_lite.files import InputError, few
 from wedefense_lite.provenance import code_commit, file_hash
+from wedefense_lite.runtime import Precision, barrier, join, leave
 from wedefense_lite.scoring.archives import read_archive, write_archive
+from wedefense_lite.scoring.loader import EvalLoader
+from wedefense_lite.scoring.run import outputs
 from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
-from wedefense_lite.training.checkpoint import load_weights
-from wedefense_lite.training.config import Precision, load_experiment
-from wedefense_lite.training.distributed import barrier, join, leave
-from wedefense_lite.training.scoring import outputs
-from wedefense_lite.training.tasks import Task
+from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.checkpoint import load_weights
+from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.systems.tasks import Task
 
 
 def extract(

@@ -8,15 +8,13 @@ import torch
 from jsonargparse.typing import PositiveFloat
 
 from wedefense_lite import cli
-from wedefense_lite.bin.train import environment
-from wedefense_lite.bundle import weights_hash
-from wedefense_lite.dataset.audio import few
-from wedefense_lite.files import InputError, write_json, write_text
+from wedefense_lite.files import InputError, few, write_json, write_text
+from wedefense_lite.interop.official import ready_classifier, renamed
 from wedefense_lite.labels import LABELS
-from wedefense_lite.models.official import ready_classifier, renamed
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.config import load_experiment
-from wedefense_lite.training.distributed import Place
+from wedefense_lite.provenance import environment
+from wedefense_lite.scoring.bundle import weights_hash
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.exp_dir import epoch_models
 
 # So named because no parameter can be called "from".
@@ -72,7 +70,7 @@ def import_weights(
     class_prior = [count / sum(seen) for count in seen]
     state = {"model": found, "labels": list(LABELS), "class_prior": class_prior}
     state |= {"epoch": 0, "config_hash": experiment.config_hash}
-    env = environment(experiment, Place(torch.device("cpu"), rank=0, world=1), class_prior)
+    env = environment(experiment.training.seed, experiment.config_hash, class_prior)
     write_text(out / "config.yaml", experiment.text)
     write_json(out / "env.json", env | {"weights": weights, "weights_hash": weights_hash(found)})
     checkpoint.save(out / "models/best_model.pt", state)

@@ -13,8 +13,8 @@ from wedefense_lite.labels import LABELS
 from wedefense_lite.provenance import file_hash
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.sidecar import check_sidecar, read_sidecar, write_sidecar
-from wedefense_lite.training.checkpoint import load_weights
-from wedefense_lite.training.config import load_experiment
+from wedefense_lite.systems.checkpoint import load_weights
+from wedefense_lite.systems.experiment import load_experiment
 
 CHUNK = 4096
 

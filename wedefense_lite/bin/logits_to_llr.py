@@ -8,11 +8,11 @@ import numpy as np
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, read_labels
 from wedefense_lite.labels import LABELS
+from wedefense_lite.localization.frame_scores import write_frames
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.scoring.calibration import IDENTITY, fit_affine, refuse_overlap, write_calibrated
 from wedefense_lite.scoring.llr import llr_from_logits, read_logits, training_prior, utterance_llr
 from wedefense_lite.scoring.scores import aligned, by_class
-from wedefense_lite.scoring.segments import write_frames
 from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar
 
 # What the logits of a calibration set must have in common with the ones it calibrates.

@@ -5,11 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.segments import read_rttm, write_rttm
+from wedefense_lite.audio.segments import read_rttm, write_rttm
 from wedefense_lite.files import write_json, write_lines
 from wedefense_lite.labels import LABELS, SPOOF
-from wedefense_lite.scoring.decoding import chosen
-from wedefense_lite.scoring.segments import matched, read_frames
+from wedefense_lite.localization.decoding import chosen
+from wedefense_lite.localization.frame_scores import matched, read_frames
 
 
 def segments(frame_scores: str, dev_frame_scores: str, dev_rttm: str, out_dir: str) -> None:

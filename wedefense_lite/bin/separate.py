@@ -13,23 +13,23 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from wedefense_lite import cli
-from wedefense_lite.dataset import audio
-from wedefense_lite.dataset.audio import Utterance
-from wedefense_lite.dataset.data_dir import SHARD_LIST, check_data_dir, write_tables
-from wedefense_lite.dataset.index import read_index
-from wedefense_lite.dataset.loader import as_float
-from wedefense_lite.dataset.rendering import encoded
-from wedefense_lite.dataset.shards import hidden_shards, new_shards, shard_writer
-from wedefense_lite.dataset.talkers import with_talkers
+from wedefense_lite.audio import reading
+from wedefense_lite.audio.data_dir import SHARD_LIST, check_data_dir, write_tables
+from wedefense_lite.audio.index import read_index
+from wedefense_lite.audio.reading import encoded
+from wedefense_lite.audio.shards import hidden_shards, new_shards, shard_writer
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, write_lines
-from wedefense_lite.separation import ConvTasNet, Separator
-from wedefense_lite.separation.long import lost_band
-from wedefense_lite.separation.long import separate as separated
-from wedefense_lite.separation.sepformer import SepFormer
-from wedefense_lite.separation.sisdr import best_sources, pairwise_si_sdr
-from wedefense_lite.training.checkpoint import fill, load
-from wedefense_lite.training.distributed import barrier, gather, join, leave
-from wedefense_lite.training.talkers import trained_separator
+from wedefense_lite.mixtures.separation import lost_band, trained_separator
+from wedefense_lite.mixtures.separation import separate as separated
+from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr
+from wedefense_lite.mixtures.stems import with_talkers
+from wedefense_lite.progress import progress
+from wedefense_lite.runtime import barrier, gather, join, leave
+from wedefense_lite.separators import ConvTasNet, Separator
+from wedefense_lite.separators.sepformer import SepFormer
+from wedefense_lite.systems.batch import as_float
+from wedefense_lite.systems.checkpoint import fill, load
 
 LIBRI2MIX = "https://download.pytorch.org/torchaudio/models/conv_tasnet_base_libri2mix.pt, about 20 MB"
 PEAK = 0.9  # to which a mixture's streams are brought down, all by one factor, where one would clip
@@ -80,7 +80,7 @@ def separate(
 
     Raises:
         InputError: not one separator, mixtures of another number of talkers than it gives, stems that are missing,
-            audio of another sample rate, or an ``out_dir`` that holds these. What was in the folder stays.
+            reading of another sample rate, or an ``out_dir`` that holds these. What was in the folder stays.
     """
     if Path(out_dir).resolve() in {Path(mixtures_dir).resolve(), Path(mixtures_dir, "stems").resolve()}:
         raise InputError(f"--out_dir {out_dir}: holds the mixtures or their stems, which stay as they are")
@@ -97,7 +97,7 @@ def separate(
         barrier(place)
         own = list(zip(hidden_shards(out / "shards", len(parts)), parts))[place.rank :: place.world]
         made = (_write_shard(path, part, cut, sample_rate) for path, part in own)
-        found = [row for rows in cli.progress(made, len(own), "separating", unit="shard") for row in rows]
+        found = [row for rows in progress(made, len(own), "separating", unit="shard") for row in rows]
         found = [row for rows in gather(place, found) for row in rows]
     if place.is_main and stems:
         _write_tables(out, found, tables)
@@ -137,7 +137,7 @@ def _write_shard(path: Path, rows: list[Utterance], cut: Callable, sample_rate: 
     done = []
     with shard_writer(path) as add:
         for row in rows:
-            streams_KT = cut(as_float(torch.from_numpy(audio.read(row, sample_rate))).numpy(), sample_rate)
+            streams_KT = cut(as_float(torch.from_numpy(reading.read(row, sample_rate))).numpy(), sample_rate)
             if not np.isfinite(streams_KT).all():
                 raise InputError(f"{row.key}: the separator gives samples that are not finite")
             streams_KT *= PEAK / peak if (peak := np.abs(streams_KT).max()) > 1 else 1
@@ -152,8 +152,8 @@ def _write_shard(path: Path, rows: list[Utterance], cut: Callable, sample_rate: 
 
 
 def _compared(row: Utterance, streams_KT: Tensor, sample_rate: int) -> Streams:
-    stems_KT = torch.from_numpy(np.stack([audio.read(stem, sample_rate) for stem in row.talkers]))
-    mixture_1T = torch.from_numpy(audio.read(row, sample_rate))[None]
+    stems_KT = torch.from_numpy(np.stack([reading.read(stem, sample_rate) for stem in row.talkers]))
+    mixture_1T = torch.from_numpy(reading.read(row, sample_rate))[None]
     sisdr_KS = pairwise_si_sdr(streams_KT[None], stems_KT[None])[0]
     mixture_S = pairwise_si_sdr(mixture_1T[None], stems_KT[None])[0, 0]
     return Streams(row.key, best_sources(sisdr_KS[None])[0].tolist(), sisdr_KS.tolist(), mixture_S.tolist())

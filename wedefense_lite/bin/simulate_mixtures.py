@@ -11,10 +11,12 @@ import numpy as np
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.audio import Utterance, measured
-from wedefense_lite.dataset.mixtures import PRESETS, Planner, Recipe, as_written, read_plan, read_sources, write_plan
-from wedefense_lite.dataset.rendering import render
+from wedefense_lite.audio.reading import measured
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_table
+from wedefense_lite.mixtures.plan import as_written, read_plan, write_plan
+from wedefense_lite.mixtures.planner import PRESETS, Planner, Recipe, read_sources
+from wedefense_lite.mixtures.rendering import render
 
 
 def simulate_mixtures(

@@ -2,29 +2,26 @@
 
 import inspect
 import logging
-import platform
 import re
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from wedefense_lite import __version__, cli
-from wedefense_lite.dataset.audio import Utterance
-from wedefense_lite.dataset.augment import prepare
-from wedefense_lite.dataset.index import read_index
-from wedefense_lite.dataset.loader import EvalLoader, TrainLoader
-from wedefense_lite.dataset.talkers import with_talkers
-from wedefense_lite.dataset.tracks import with_segments
+from wedefense_lite import cli
+from wedefense_lite.audio.index import read_index
+from wedefense_lite.audio.tracks import with_segments
+from wedefense_lite.audio.utterance import Utterance
+from wedefense_lite.augment.base import prepare
 from wedefense_lite.files import InputError, read_labels, write_json, write_text
-from wedefense_lite.provenance import code_commit
-from wedefense_lite.training.checkpoint import load_part, load_weights
-from wedefense_lite.training.config import Experiment, add_sections, build
-from wedefense_lite.training.distributed import Place, barrier, join, leave
+from wedefense_lite.mixtures.stems import with_talkers
+from wedefense_lite.provenance import environment
+from wedefense_lite.runtime import Place, barrier, join, leave
+from wedefense_lite.scoring.loader import EvalLoader
+from wedefense_lite.systems.checkpoint import load_part, load_weights
+from wedefense_lite.systems.experiment import Experiment, add_sections, build
+from wedefense_lite.systems.tasks import Task
 from wedefense_lite.training.exp_dir import continues, data_hashes, remove_training
-from wedefense_lite.training.tasks import Task
+from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.trainer import Trainer
 
 # Short names that users of this field's tutorials type.
@@ -125,7 +122,9 @@ def _fit(experiment: Experiment, place: Place, exp_dir: Path, trainer: Trainer) 
     _log_to(exp_dir)
     if todo:
         write_text(exp_dir / "config.yaml", experiment.text)
-        write_json(exp_dir / "env.json", environment(experiment, place, trainer.class_prior))
+        seed, config_hash = experiment.training.seed, experiment.config_hash
+        env = environment(seed, config_hash, trainer.class_prior, place.gpu_name, place.world)
+        write_json(exp_dir / "env.json", env)
     trainer.fit(_tensorboard(exp_dir))
 
 
@@ -156,25 +155,6 @@ def _labelled(
     if stems:
         return with_talkers(index, read_index(stems, data_type), stems, task.takes_stems)
     return with_segments(index, rttm, experiment.data.sample_rate) if rttm else index
-
-
-def environment(experiment: Experiment, place: Place, class_prior: list[float]) -> dict:
-    """What a reader needs to run the training again: command, code, machine and versions."""
-    device = platform.processor() or platform.machine()
-    if place.device.type == "cuda":
-        device = torch.cuda.get_device_name(place.device)
-    return {
-        "command": " ".join([Path(sys.executable).name, *sys.argv]),
-        "commit": code_commit(),
-        "seed": experiment.training.seed,
-        "config_hash": experiment.config_hash,
-        "class_prior": class_prior,
-        "device": device,
-        "num_processes": place.world,
-        "num_threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "wedefense_lite": __version__}
-        | {name: version(name) for name in ("transformers", "torchaudio") if sys.modules.get(name)},
-    }
 
 
 def _log_to(exp_dir: Path) -> None:

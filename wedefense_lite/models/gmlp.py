@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 
-from wedefense_lite.dataset.tracks import by_overlap
+from wedefense_lite.audio.tracks import by_overlap
 from wedefense_lite.frontends.base import valid_mask
 from wedefense_lite.heads import CrossEntropy, Head
 from wedefense_lite.models.base import Encoder, FrameBackbone, Frames, known_loss

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from wedefense_lite.files import InputError, read_table
+from wedefense_lite.files import InputError, read_columns, read_table
 from wedefense_lite.scoring.archives import read_archive
-from wedefense_lite.scoring.scores import read_columns
 from wedefense_lite.scoring.sidecar import Sidecar
 
 POOL_SECONDS = 0.2

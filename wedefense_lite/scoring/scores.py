@@ -1,63 +1,15 @@
 """Score and key files: read, checked line by line, and joined by utterance."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from wedefense_lite.files import InputError, converted, iter_rows, number, write_lines
+from wedefense_lite.files import InputError, converted, iter_rows, number, one_of, read_columns, write_lines
 from wedefense_lite.labels import LABELS
 from wedefense_lite.scoring.sidecar import read_sidecar
 
 ASV_LABELS = ("target", "nontarget", "spoof")
-
-
-def one_of(known: Collection[str]) -> Callable[[str], str]:
-    """A check that a text is one of ``known``, which raises ValueError."""
-
-    def check(text: str) -> str:
-        if text not in known:
-            raise ValueError(f"{text!r}, expected {' or '.join(known)}")
-        return text
-
-    return check
-
-
-def read_columns(
-    path: str | Path,
-    columns: Mapping[str, Callable],
-    ids: Sequence[str] = ("filename",),
-    header: Sequence[str] | None = None,
-) -> dict[str, list]:
-    """Some columns of a table, by trial, in the order of the file.
-
-    Args:
-        path: separated by tabs or spaces.
-        columns: names in the header, each with the conversion of its cells, which raises ValueError.
-        ids: columns whose values, joined by spaces, name a trial.
-        header: names of the columns of a file whose first line doesn't have them.
-
-    Raises:
-        InputError: no such column, another number of columns in a line, a trial twice, a cell that
-            can't be converted, no line after the header.
-    """
-    rows = iter_rows(path, columns=len(header) if header else None)
-    if not header:
-        first, header = next(rows)
-        for name in (*ids, *columns):
-            if name not in header:
-                raise InputError(f"{path}:{first}: header {' '.join(header)!r} has no column {name!r}")
-    ids = [header.index(name) for name in ids]
-    places = [(header.index(name), convert) for name, convert in columns.items()]
-    cells: dict[str, list] = {}
-    for line, row in rows:
-        name = " ".join([row[place] for place in ids])
-        if name in cells:
-            raise InputError(f"{path}:{line}: {name} is there twice")
-        cells[name] = [converted(path, line, name, row[place], convert) for place, convert in places]
-    if not cells:
-        raise InputError(f"{path}: no line after the header")
-    return cells
 
 
 def aligned(values: Mapping, source: str | Path, reference: Mapping, other: str | Path) -> list:

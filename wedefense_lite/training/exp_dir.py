@@ -9,12 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from wedefense_lite.dataset.audio import Utterance
-from wedefense_lite.dataset.augment import Augment
+from wedefense_lite.audio.utterance import Utterance
+from wedefense_lite.augment.base import Augment
 from wedefense_lite.files import InputError, read_text
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.config import FREE_KEYS, Experiment
-from wedefense_lite.training.distributed import Place, from_main
+from wedefense_lite.runtime import Place, from_main
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.experiment import FREE_KEYS, Experiment
 
 WAY_OUT = "take another --exp_dir, or --overwrite true, which removes that training"
 EPOCH_MODEL = re.compile(r"model_(\d+)\.pt")

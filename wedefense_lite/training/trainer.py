@@ -13,15 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from wedefense_lite.cli import progress
-from wedefense_lite.dataset.loader import Batch, EvalLoader, TrainLoader
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.labels import LABELS
-from wedefense_lite.training import checkpoint
-from wedefense_lite.training.config import Experiment
-from wedefense_lite.training.distributed import Place, average_buffers, barrier, from_main, fuse, repeat_exactly, total
+from wedefense_lite.progress import progress
+from wedefense_lite.runtime import Place, average_buffers, barrier, computing, from_main, fuse, repeat_exactly, total
+from wedefense_lite.scoring.loader import EvalLoader
+from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.experiment import Experiment
 from wedefense_lite.training.exp_dir import data_hashes, difference
-from wedefense_lite.training.scoring import computing, validate
+from wedefense_lite.training.loader import TrainLoader
+from wedefense_lite.training.validation import validate
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "dev_loss", "dev_eer")
 COUNTERS = ("epoch", "step", "updates", "history", "best", "bad_validations")

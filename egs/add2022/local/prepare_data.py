@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import write_data_dirs
-from wedefense_lite.dataset.protocol import read_protocol
+from wedefense_lite.audio.data_dir import write_data_dirs
+from wedefense_lite.audio.protocol import read_protocol
 
 
 def prepare_data(labels: str, wav_dir: str, name: str, data_dir: str = "data"):

@@ -6,8 +6,8 @@ from typing import Literal
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import Counts, write_data_dirs
-from wedefense_lite.dataset.protocol import read_protocol
+from wedefense_lite.audio.data_dir import Counts, write_data_dirs
+from wedefense_lite.audio.protocol import read_protocol
 
 PROTOCOLS = {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}
 COLUMNS = {"LA": "speaker key - attack label", "PA": "speaker key environment attack label"}

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import Counts, write_data_dirs
-from wedefense_lite.dataset.protocol import read_protocol
+from wedefense_lite.audio.data_dir import Counts, write_data_dirs
+from wedefense_lite.audio.protocol import read_protocol
 from wedefense_lite.files import InputError
 
 Phase = Literal["progress", "eval", "hidden"]

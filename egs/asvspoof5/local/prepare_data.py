@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import Counts, write_data_dirs
-from wedefense_lite.dataset.protocol import read_protocol
+from wedefense_lite.audio.data_dir import Counts, write_data_dirs
+from wedefense_lite.audio.protocol import read_protocol
 
 COLUMNS = "speaker key gender codec codec_q codec_seed attack_tag attack label -"
 FOLDERS = {"dev": "flac_D", "eval": "flac_E_eval"}

@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import Counts, Trial, write_data_dirs
-from wedefense_lite.dataset.protocol import make_trial
+from wedefense_lite.audio.data_dir import Counts, Trial, write_data_dirs
+from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.files import InputError, read_text
 
 COLUMNS = {"file": "key", "speaker": "speaker", "label": "label"}

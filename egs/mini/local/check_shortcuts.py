@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, read_rows
 from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.progress import progress
 
 FLOOR = 0.33
 FRAME = 160
@@ -33,7 +34,7 @@ def check_shortcuts(corpus: str) -> None:
         rows = [fields for _, fields in read_rows(protocol, columns=5)]
         name = protocol.name.split(".")[3]
         files = [Path(corpus, f"LA/ASVspoof2019_LA_{name}/flac/{row[1]}.flac") for row in rows]
-        features = np.array([statistics(file) for file in cli.progress(files, len(files), name)])
+        features = np.array([statistics(file) for file in progress(files, len(files), name)])
         attacks = np.array([row[3] for row in rows])
         scores = trivial_scores(features, attacks == "-")
         human = scores[attacks == "-"]

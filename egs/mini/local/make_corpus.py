@@ -25,6 +25,7 @@ from write import flac_path, manifest_row, write_tables
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, read_text, write_text
+from wedefense_lite.progress import progress
 
 CHUNK = 6  # utterances of one attack made together, since engines take long to start
 
@@ -70,7 +71,7 @@ def make_corpus(
         scratch.mkdir()
         engines = Engines(root, downloads / "wheels", scratch)
         plan = make_plan(sources, attacks_of(tier, engines), seed, scale)
-        rows = list(cli.progress(_produce(plan, engines, partial_out, nj), len(plan), "corpus"))
+        rows = list(progress(_produce(plan, engines, partial_out, nj), len(plan), "corpus"))
         write_tables(partial_out, rows)
         write_text(partial_out / "stamp.txt", stamp)
         if out.exists():

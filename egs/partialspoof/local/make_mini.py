@@ -18,11 +18,12 @@ import soundfile as sf
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.data_dir import NO_ATTACK, Trial
-from wedefense_lite.dataset.protocol import read_protocol
-from wedefense_lite.dataset.segments import runs
+from wedefense_lite.audio.data_dir import NO_ATTACK, Trial
+from wedefense_lite.audio.protocol import read_protocol
+from wedefense_lite.audio.segments import runs
 from wedefense_lite.files import InputError, read_text, write_lines, write_text
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
+from wedefense_lite.progress import progress
 
 RATE = 16000
 COUNTS = {"train": 400, "dev": 200, "eval": 300}
@@ -161,7 +162,7 @@ def make_mini(mini_dir: str, out_dir: str, scale: PositiveFloat = 1.0, seed: Non
         wavs = Path(mini_dir, f"LA/ASVspoof2019_LA_{name}/flac")
         trials = read_protocol(protocol, "speaker key - attack label", wavs)
         made = utterances(np.random.default_rng([seed, number]), trials, round(count * scale))
-        make_set(partial, name, cli.progress(made, round(count * scale), name))
+        make_set(partial, name, progress(made, round(count * scale), name))
     write_text(partial / "stamp.txt", stamp)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from frame_labels import read_frame_labels
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.dataset.audio import few
-from wedefense_lite.dataset.data_dir import Counts, Trial, durations, write_data_dirs
-from wedefense_lite.dataset.frame_labels import read_frame_labels
-from wedefense_lite.dataset.protocol import read_protocol
-from wedefense_lite.dataset.segments import read_rttm, runs, write_rttm
-from wedefense_lite.files import InputError, converted, number, read_rows, read_text, write_lines, write_text
+from wedefense_lite.audio.data_dir import Counts, Trial, durations, write_data_dirs
+from wedefense_lite.audio.protocol import read_protocol
+from wedefense_lite.audio.segments import read_rttm, runs, write_rttm
+from wedefense_lite.files import InputError, converted, few, number, read_rows, read_text, write_lines, write_text
 from wedefense_lite.labels import LABELS, SPOOF, label_id
 
 COUNTS = {"train": Counts(2580, 22800), "dev": Counts(2548, 22296), "eval": Counts(7355, 63882)}

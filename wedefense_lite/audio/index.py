@@ -1,0 +1,101 @@
+"""The index of a data list: one row an utterance, so that raw files and shards are read alike."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from wedefense_lite.audio.reading import measured
+from wedefense_lite.audio.shards import read_shard
+from wedefense_lite.audio.stream import Stream
+from wedefense_lite.audio.utterance import Utterance
+from wedefense_lite.files import InputError, few, read_labels, read_table, read_text, write_lines
+from wedefense_lite.labels import LABELS
+
+RAW_ROW = '{"key": ..., "wav": ..., "lab": "bonafide" or "spoof", "samples": ...}'
+
+
+def read_index(
+    data_list: str, data_type: Literal["shard", "raw"], labels: dict[str, str] | None = None
+) -> list[Utterance]:
+    """Rows of a ``shard.list`` or ``raw.list``, in list order.
+
+    A shard list that names a URL, ``file:`` or a command, ``pipe:``, gives a :class:`Stream`, which both
+    loaders take as well.
+
+    Args:
+        labels: ``utt2lab``; must hold exactly the utterances of the list, with the same labels.
+
+    Raises:
+        InputError: a malformed list, a missing or damaged shard, an utterance that stands there
+            twice, or a disagreement with ``labels``.
+    """
+    lines = [line.strip() for line in read_text(data_list).splitlines() if line.strip()]
+    if data_type == "raw":
+        index = [_raw_row(data_list, line) for line in lines]
+        index = index if all(row.samples for row in index) else measured(index)
+    elif any(re.match(r"pipe:|file:|\w+://", line) for line in lines):
+        if labels is None:
+            raise InputError(f"{data_list}: streamed shards need utt2lab, which says what is in them")
+        return Stream(lines, labels)
+    else:
+        with ThreadPoolExecutor() as pool:
+            index = [row for rows in pool.map(read_shard, lines) for row in rows]
+    if not index:
+        raise InputError(f"{data_list}: no utterances in the list")
+    check_keys(data_list, [row.key for row in index], labels)
+    if labels is None:
+        return index
+    index = [row if row.label else replace(row, label=labels[row.key]) for row in index]
+    if otherwise := [row.key for row in index if row.label != labels[row.key]]:
+        raise InputError(f"{data_list}: {len(otherwise)} utterances labelled otherwise in the list: {few(otherwise)}")
+    return index
+
+
+def _raw_row(raw_list: str, line: str) -> Utterance:
+    try:
+        row = {"samples": 0, "lab": None} | json.loads(line)
+        if row["lab"] not in (None, *LABELS):
+            raise ValueError(row["lab"])
+        return Utterance(row["key"], row["wav"], samples=row["samples"], label=row["lab"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{raw_list}: {line!r}, expected {RAW_ROW}") from error
+
+
+def read_corpus(wav_scp: str, utt2lab: str, sample_rate: int, num_threads: int) -> list[Utterance]:
+    """The labelled audio of a data directory, all of it checked, in ``wav.scp``'s order.
+
+    Raises:
+        InputError: ids that differ between the two files or can't be packed, or audio that can't be
+            read; says how many and names the first.
+    """
+    wavs, labels = read_table(wav_scp), read_labels(utt2lab)
+    check_keys(wav_scp, wavs, labels)
+    rows = [Utterance(key, wav, label=labels[key]) for key, wav in wavs.items()]
+    return measured(rows, sample_rate, num_threads)
+
+
+def write_raw_list(path: str | Path, rows: list[Utterance]) -> None:
+    """Write a ``raw.list``: JSON lines ``{"key", "wav", "lab", "samples"}``."""
+    lines = ({"key": row.key, "wav": row.path, "lab": row.label, "samples": row.samples} for row in rows)
+    write_lines(path, map(json.dumps, lines))
+
+
+def check_keys(where: str | Path, keys: Collection[str], others: Collection[str] | None = None) -> None:
+    """Refuse ids that can't be members of a shard, ids listed twice, and other ids than ``others``.
+
+    Raises:
+        InputError: naming ``where`` and the first utterances.
+    """
+    problems = {
+        "ids hold '.', '/' or white space": [key for key in keys if not key or re.search(r"[./\s]", key)],
+        "utterances are there more than once": [key for key, count in Counter(list(keys)).items() if count > 1],
+        "utterances are not in both lists": sorted(set(keys).symmetric_difference(keys if others is None else others)),
+    }
+    for what, found in problems.items():
+        if found:
+            raise InputError(f"{where}: {len(found)} {what}: {few(found)}")

@@ -1,0 +1,176 @@
+"""Device, backend and the few collectives. The only place that knows what runs where."""
+
+import gc
+import logging
+import os
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from wedefense_lite.files import InputError
+
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+# Ranks wait for each other only at the end of long work of unequal length, such as extraction, and
+# torchrun ends all when one fails; so the limit only has to be longer than any job.
+TIMEOUT = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process runs.
+
+    Attributes:
+        device: of the model.
+        rank: this process among all.
+        world: number of processes.
+    """
+
+    device: torch.device
+    rank: int
+    world: int
+
+    @property
+    def is_main(self) -> bool:
+        """True for the one process that writes files and logs."""
+        return self.rank == 0
+
+    @property
+    def gpu_name(self) -> str | None:
+        """Name of the GPU; None on a CPU."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
+
+
+def join(gpus: str | None = None) -> Place:
+    """Find the device, and join the other processes that ``torchrun`` or ``srun`` started.
+
+    Args:
+        gpus: CUDA devices of this node by index, such as ``0,1`` or ``[0,1]``, one a process; by
+            default process k takes device k. Without a GPU the CPU is used, and the log says so.
+
+    Raises:
+        InputError: not a list of devices, fewer devices than processes, or several tasks of a Slurm
+            step that would each do the whole work on their own.
+    """
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if world < tasks:
+        raise InputError(f"{tasks} Slurm tasks, each in a world of {world}: start with tools/launch.sh")
+    devices = _devices(gpus)
+    if torch.cuda.is_available():
+        devices = list(range(torch.cuda.device_count())) if devices is None else devices
+        if local_world > len(devices):
+            raise InputError(f"{local_world} processes on this node for GPUs {devices}")
+        device = torch.device("cuda", devices[local_rank])
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.allow_tf32 = False  # float32 is what it says, unless TF32 is asked for
+    else:
+        device = torch.device("cpu")
+        if local_world > 1 or "OMP_NUM_THREADS" not in os.environ:  # of several, torchrun sets it to 1
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+    if world > 1 and not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT)
+    asked = f" (--gpus {gpus}, but there is no GPU)" if gpus and device.type == "cpu" else ""
+    logging.info("process 0 of %d on %s%s", world, device, asked)
+    return Place(device, rank, world)
+
+
+def repeat_exactly() -> None:
+    """Let gradients of a GPU have the same bits each time, as a training that goes on needs it."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    # Where others only warn, the gradients of fused attention differ from run to run.
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def fuse(optimizer: torch.optim.Optimizer) -> None:
+    """Let a GPU step over all parameters at once, in place: faster, and no copies of them, where it is known how."""
+    for group in optimizer.param_groups:
+        undecided = group.get("fused", True) is None and group.get("foreach") is None
+        if undecided and all(parameter.is_cuda for parameter in group["params"]):
+            group["fused"] = True
+
+
+def _devices(gpus: str | None) -> list[int] | None:
+    if gpus is None:
+        return None
+    if not re.fullmatch(r"\[?\s*\d+(\s*,\s*\d+)*\s*\]?", gpus):
+        raise InputError(f"--gpus {gpus!r}: expected device numbers such as 0,1 or [0,1]")
+    return [int(number) for number in re.findall(r"\d+", gpus)]
+
+
+def leave() -> None:
+    """End the process group, if there is one. Nothing may hold a model that was wrapped for it any more."""
+    if dist.is_initialized():
+        gc.collect()  # a wrapped model, if it outlived the group, would end gloo's threads when it is too late
+        dist.destroy_process_group()
+
+
+def barrier(place: Place) -> None:
+    """Wait for all processes."""
+    if place.world > 1:
+        gather(place, None)
+
+
+def gather(place: Place, value) -> list:
+    """``value`` of every rank, in rank order, on every rank."""
+    if place.world == 1:
+        return [value]
+    values = [None] * place.world
+    dist.all_gather_object(values, value)
+    return values
+
+
+def from_main(place: Place, value):
+    """Rank 0's ``value``, on every rank."""
+    return gather(place, value)[0]
+
+
+def total(place: Place, values: torch.Tensor) -> torch.Tensor:
+    """Sum over ranks of a vector, on the CPU."""
+    return torch.stack(gather(place, values.cpu())).sum(0)
+
+
+def average_buffers(place: Place, module: nn.Module) -> None:
+    """Give all ranks the mean of their floating buffers, and rank 0's counters.
+
+    Batch norm keeps running statistics of its own rank's batches; what is validated and saved must
+    be one model.
+    """
+    if place.world == 1:
+        return
+    parameters = dict(module.named_parameters())
+    for name, buffer in module.state_dict().items():
+        if name in parameters:
+            continue
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer /= place.world
+        else:
+            dist.broadcast(buffer, 0)
+
+
+def computing(device: torch.device, precision: Precision = "fp32") -> torch.autocast:
+    """The context of a forward pass in a precision: autocast to 16 bits, or none in effect.
+
+    From then on, and on the way back, a GPU multiplies float32 in full, or, of ``tf32``, with ten bits after the point.
+    """
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    dtype = AUTOCAST.get(precision)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -1,0 +1,91 @@
+"""The ``data`` section of a system's YAML."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from wedefense_lite.augment.base import Augment
+from wedefense_lite.runtime import Precision
+from wedefense_lite.systems.schedule import Schedule
+
+
+@dataclass
+class DataConfig:
+    """How audio is read, cut, changed and put into batches.
+
+    Attributes:
+        sample_rate: rate in Hz that all audio must have.
+        crop_seconds: length of training crops; 0 takes whole utterances, in batches padded with zeros.
+        pad: how an utterance shorter than a crop is filled up.
+        eval_seconds: scoring reads so many seconds, filled up as ``pad`` says; 0 reads all.
+        eval_crop: which these are of longer utterances: the first ones, or those in the centre.
+        augment: what is done to training crops, in this order.
+        pre_emphasis: what each sample loses of the one before it, 0 for nothing; behind augmentation, and before
+            crops are cut and short utterances are filled up.
+        batch_size: utterances in a training batch, per process.
+        num_workers: processes that read ahead, per process; 0 reads in the process itself.
+        balance_classes: draw each class equally often, so that the loss sees a prior of 0.5.
+        shuffle_window: 0 shuffles completely; N permutes the shards and shuffles within windows of N
+            of them, so that reads stay sequential on disks that need it.
+    """
+
+    sample_rate: PositiveInt = 16000
+    crop_seconds: NonNegativeFloat = 3.0
+    pad: Literal["repeat", "zero"] = "repeat"
+    eval_seconds: NonNegativeFloat = 0.0
+    eval_crop: Literal["first", "centre"] = "first"
+    augment: list[Augment] = field(default_factory=list)
+    pre_emphasis: NonNegativeFloat = 0.0
+    batch_size: PositiveInt = 32
+    num_workers: NonNegativeInt = 0
+    balance_classes: bool = False
+    shuffle_window: NonNegativeInt = 0
+
+    def __post_init__(self):
+        if self.eval_crop != "first" and not self.eval_seconds:
+            raise ValueError(f"eval_crop is {self.eval_crop}, but eval_seconds is 0: all of an utterance is scored")
+        for augment in self.augment:
+            augment.sample_rate = self.sample_rate
+
+
+@dataclass
+class TrainingConfig:
+    """How a system is trained.
+
+    Args:
+        num_epochs: passes over the training list; epochs count from 1.
+        optimizer: any of ``torch.optim``, such as AdamW, Adam or SGD.
+        schedule: course of the learning rate.
+        accumulate_steps: batches whose gradients are summed for one step of the optimizer.
+        clip_norm: largest norm of the gradient; 0 leaves it as it is.
+        precision: fp32; tf32, which on GPUs multiplies with ten bits after the point, and is faster there; or bf16
+            and fp16 of the forward pass, by autocast, in which spectral front ends stay in float32.
+        ema_decay: decay of an exponential moving average of the weights, which is then what is
+            validated and saved; 0 for none.
+        early_stop_patience: validations without a better dev EER before training ends; 0 or less
+            never ends it early.
+        validate_interval: epochs from one validation to the next; the last epoch is always one.
+        save_epoch_interval: epochs from one ``model_N.pt`` that is kept for good to the next; 0 keeps none beyond
+            those of ``num_avg``.
+        num_avg: last epochs whose ``model_N.pt`` is kept for averaging; 0 or less keeps ``best_model.pt`` alone.
+        save_step_interval: steps of the optimizer from one ``last.pt`` to the next inside an epoch;
+            0 saves it at the end of each epoch only.
+        seed: of the initial weights, the order, the crops and all augmentation.
+    """
+
+    optimizer: Callable[[Iterable], torch.optim.Optimizer]
+    num_epochs: PositiveInt = 30
+    schedule: Schedule = field(default_factory=Schedule)
+    accumulate_steps: PositiveInt = 1
+    clip_norm: float = 5.0
+    precision: Precision = "tf32"
+    ema_decay: float = 0.0
+    early_stop_patience: int = 0
+    validate_interval: PositiveInt = 1
+    save_epoch_interval: NonNegativeInt = 0
+    num_avg: int = 5
+    save_step_interval: int = 0
+    seed: int = 1

@@ -1,0 +1,139 @@
+"""Typed configuration: one YAML a system, every key an option, and back."""
+
+import hashlib
+import importlib
+import pkgutil
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
+
+import wedefense_lite
+from wedefense_lite import cli
+from wedefense_lite.files import InputError
+from wedefense_lite.systems.config import DataConfig, TrainingConfig
+from wedefense_lite.systems.tasks import Task
+
+# What may differ between a run and its continuation, because no finished step depends on it.
+FREE_KEYS = ("early_stop_patience", "validate_interval", "save_epoch_interval", "num_avg", "num_workers")
+SECTIONS = ("system", "data", "training")
+# A component's place in the package, which a configuration leaves out: modules move, class names stay.
+COMPONENT_MODULE = re.compile(r"\bwedefense_lite\.(?:\w+\.)+(?=[A-Z])")
+# Rooms in which every module holds components that a configuration names.
+COMPONENT_ROOMS = ("augment", "frontends", "heads", "models", "separators")
+
+
+@dataclass
+class Experiment:
+    """What a configuration builds.
+
+    Attributes:
+        system: the untrained task.
+        data: how audio is cut and augmented.
+        training: how the system is trained.
+        text: the resolved configuration as YAML.
+    """
+
+    system: Task
+    data: DataConfig
+    training: TrainingConfig
+    text: str
+
+    @property
+    def config_hash(self) -> str:
+        """First twelve hexadecimal digits of the SHA-256 of what a continued run can't change."""
+        settings = yaml.safe_load(self.text)
+        for section in ("data", "training"):
+            settings[section] = {key: value for key, value in settings[section].items() if key not in FREE_KEYS}
+        return hashlib.sha256(yaml.safe_dump(settings).encode()).hexdigest()[:12]
+
+
+_load_plain_yaml = get_loader("yaml")
+
+
+def _load_yaml(text: str) -> Any:
+    """YAML whose components may have the module that an earlier version of the package had them in."""
+    return _load_plain_yaml(COMPONENT_MODULE.sub("", text))
+
+
+set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
+
+
+def import_components() -> None:
+    """Import every module that can hold a component, so that short class names are known.
+
+    This is why a new model or loss is one file, and no list has to be kept. The tasks of a room
+    are in its module ``tasks``; a room that was deleted is not missed.
+    """
+    for room in pkgutil.iter_modules(wedefense_lite.__path__, "wedefense_lite."):
+        if not room.ispkg:
+            continue
+        folder = [str(Path(room.module_finder.path) / room.name.rpartition(".")[2])]
+        for module in pkgutil.iter_modules(folder, f"{room.name}."):
+            holds_components = room.name.rpartition(".")[2] in COMPONENT_ROOMS
+            if holds_components or module.name.endswith(".tasks"):
+                importlib.import_module(module.name)
+
+
+def add_sections(parser: ArgumentParser) -> None:
+    """Give a parser the sections ``system``, ``data`` and ``training``."""
+    import_components()
+    parser.add_subclass_arguments(Task, "system", required=True)
+    parser.add_class_arguments(DataConfig, "data")
+    parser.add_class_arguments(TrainingConfig, "training")
+
+
+def build(arguments: Namespace) -> Experiment:
+    """Instantiate the sections of parsed arguments, with initial weights drawn from their seed.
+
+    Raises:
+        InputError: a component refuses its options.
+    """
+    sections = Namespace({name: arguments[name] for name in SECTIONS})
+    parser = _section_parser()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(sections.training.seed)
+            objects = parser.instantiate(sections)
+    except ValueError as error:  # what a component refuses, with the layout of jsonargparse around it
+        raise InputError(cli.in_one_line(str(error))) from error
+    for name in ("frontend", "separator"):
+        rate = getattr(getattr(objects.system, name, None), "sample_rate", objects.data.sample_rate)
+        if rate != objects.data.sample_rate:
+            raise InputError(f"the {name} works at {rate} Hz, data.sample_rate is {objects.data.sample_rate} Hz")
+    for name, value in objects.system.resolved.items():
+        sections[f"system.init_args.{name}"] = value
+    text = COMPONENT_MODULE.sub("", parser.dump(sections))
+    return Experiment(objects.system, objects.data, objects.training, text)
+
+
+def _section_parser() -> cli.Parser:
+    parser = cli.Parser(exit_on_error=False)
+    add_sections(parser)
+    return parser
+
+
+def load_experiment(path: str | Path, changes: Mapping[str, Any] = MappingProxyType({})) -> Experiment:
+    """Build what ``conf/X.yaml`` or ``exp/X/config.yaml`` describes.
+
+    Args:
+        path: the YAML.
+        changes: options of the system by their dotted names, which go before those of the file.
+
+    Raises:
+        InputError: missing file, unknown key or wrong type; names the file.
+    """
+    parser = _section_parser()
+    try:
+        arguments = parser.parse_path(path)
+    except (ArgumentError, OSError, TypeError) as error:
+        raise InputError(f"{path}: {cli.in_one_line(str(error))}") from error
+    for name, value in changes.items():
+        arguments[f"system.init_args.{name}"] = value
+    return build(arguments)
