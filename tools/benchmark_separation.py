@@ -14,7 +14,7 @@ from wedefense_lite.bin.separate import separate
 from wedefense_lite.files import write_text
 from wedefense_lite.mixtures.stems import with_talkers
 from wedefense_lite.mixtures.tasks import SeparatedTalkers, Separation
-from wedefense_lite.runtime import join
+from wedefense_lite.runtime import start_process
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import Experiment, load_experiment
 from wedefense_lite.training.loader import TrainLoader
@@ -44,7 +44,7 @@ def benchmark_separation(
         gpus: device, as ``0``.
     """
     once, every, system = load_experiment(detector), load_experiment(detector), load_experiment(separator).system
-    place = join(gpus)
+    process = start_process(gpus)
     mixtures, stems = (str(Path(mixtures_dir, name, "shard.list")) for name in ("", "stems"))
     index = with_talkers(read_index(mixtures, "shard"), read_index(stems, "shard"), stems, audio=True)
 
@@ -53,7 +53,7 @@ def benchmark_separation(
         experiment.training = replace(experiment.training, num_epochs=epochs)
         loader = TrainLoader(rows, experiment.data, seed=1)
         start = time.perf_counter()
-        Trainer(experiment, place, exp_dir, loader, None).fit()
+        Trainer(experiment, process, exp_dir, loader, None).fit()
         return time.perf_counter() - start
 
     with tempfile.TemporaryDirectory() as name:

@@ -15,7 +15,7 @@ import torch
 
 from wedefense_lite import cli
 from wedefense_lite.frontends import SSL
-from wedefense_lite.runtime import fuse, join
+from wedefense_lite.runtime import start_process, use_fused_kernels
 
 
 def benchmark_ssl_memory(
@@ -50,12 +50,12 @@ def benchmark_ssl_memory(
 
 def peak(model: str, checkpointing: bool, batch_size: int, samples: int, steps: int) -> int:
     """The most bytes that some steps of training take."""
-    device = join().device
+    device = start_process().device
     SSL(model, {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 1})  # libraries are there now
     before = resident()
     encoder = SSL(model, checkpointing=checkpointing).to(device).train()
     optimizer = torch.optim.AdamW(encoder.parameters())
-    fuse(optimizer)
+    use_fused_kernels(optimizer)
     wav_BT, lengths_B = torch.randn(batch_size, samples, device=device), torch.full((batch_size,), samples)
     for _ in range(steps):
         encoder(wav_BT, lengths_B.to(device))[0].square().mean().backward()

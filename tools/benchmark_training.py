@@ -20,9 +20,9 @@ from torch import nn
 from wedefense_lite import cli
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.labels import LABELS
-from wedefense_lite.runtime import Place, Precision, computing, join
+from wedefense_lite.runtime import Precision, Process, precision_context, start_process
 from wedefense_lite.scoring.loader import EvalLoader
-from wedefense_lite.scoring.run import outputs
+from wedefense_lite.scoring.run import run_inference
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
 from wedefense_lite.systems.experiment import load_experiment
@@ -41,7 +41,7 @@ def benchmark_training(
         num_workers: reading processes.
         precision: of training, by default the YAML's; scoring is in fp32.
     """
-    place, experiment = join(), load_experiment(config)
+    process, experiment = start_process(), load_experiment(config)
     size, experiment.data.num_workers = experiment.data.batch_size, num_workers
     experiment.training.early_stop_patience = 0  # it would need a dev set
     experiment.training.precision = precision or experiment.training.precision
@@ -49,17 +49,17 @@ def benchmark_training(
         index = noise(Path(folder), min(100, steps * size), experiment.data)
         index = (index * (steps * size))[: steps * size]
         loader = TrainLoader(index, experiment.data, experiment.training.seed)
-        trainer = Trainer(experiment, place, Path(folder), loader, None)
-        rates = {"the trainer": [timed(partial(epoch, trainer), len(index), place) for _ in range(2)][1]}
-        batch = next(loader.epoch(1)).to(place.device)
-        rates["the bare loop"] = timed(partial(bare, trainer, batch, steps, place), len(index), place)
+        trainer = Trainer(experiment, process, Path(folder), loader, None)
+        rates = {"the trainer": [timed(partial(epoch, trainer), len(index), process) for _ in range(2)][1]}
+        batch = next(loader.epoch(1)).to(process.device)
+        rates["the bare loop"] = timed(partial(bare, trainer, batch, steps, process), len(index), process)
         for label, count in (("scoring one by one", 1), (f"scoring {size} at once", size)):
             scored = EvalLoader(list(dict.fromkeys(index)), experiment.data, batch_size=count, num_workers=num_workers)
-            rates[label] = [timed(partial(score, trainer, scored), len(scored.positions), place) for _ in range(2)][1]
+            rates[label] = [timed(partial(score, trainer, scored), len(scored.positions), process) for _ in range(2)][1]
     for label, rate in rates.items():
         print(f"{label:<22} {rate:9.1f} utt/s", flush=True)
     print(f"the trainer takes {rates['the bare loop'] / rates['the trainer']:.2f} of the bare loop's time")
-    if place.device.type == "cuda":
+    if process.device.type == "cuda":
         print(f"at most {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on the GPU")
 
 
@@ -81,15 +81,15 @@ def epoch(trainer: Trainer) -> None:
 
 def score(trainer: Trainer, loader: EvalLoader) -> None:
     """Bring all embeddings to the CPU."""
-    for _, embedding in outputs(trainer.task, loader, trainer.place, trainer.task.embed):
+    for _, embedding in run_inference(trainer.task, loader, trainer.process, trainer.task.embed):
         embedding.cpu()
 
 
-def bare(trainer: Trainer, batch: Batch, steps: int, place: Place) -> None:
+def bare(trainer: Trainer, batch: Batch, steps: int, process: Process) -> None:
     """What a training loop can't do without, on one batch again and again."""
     trainer.task.train()
     for _ in range(steps):
-        with computing(place.device, trainer.config.precision):
+        with precision_context(process.device, trainer.config.precision):
             loss = trainer.task(batch)[0]
         loss.backward()
         if trainer.config.clip_norm > 0:
@@ -98,9 +98,9 @@ def bare(trainer: Trainer, batch: Batch, steps: int, place: Place) -> None:
         trainer.optimizer.zero_grad(set_to_none=True)
 
 
-def timed(function: Callable, count: int, place: Place) -> float:
+def timed(function: Callable, count: int, process: Process) -> float:
     """Utterances a second."""
-    synchronize = torch.cuda.synchronize if place.device.type == "cuda" else lambda: None
+    synchronize = torch.cuda.synchronize if process.device.type == "cuda" else lambda: None
     synchronize()
     start = time.perf_counter()
     function()

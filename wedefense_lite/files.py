@@ -10,6 +10,8 @@ from pathlib import Path
 
 from wedefense_lite.labels import LABELS
 
+NO_VALUE = "-"  # a cell of a table that says nothing
+
 
 class InputError(Exception):
     """Something the user gave is wrong. Entry points print it as one line and exit with 2."""
@@ -159,7 +161,7 @@ def read_labels(path: str | Path) -> dict[str, str]:
     return table
 
 
-def few(names: list[str]) -> str:
+def abbreviate(names: list[str]) -> str:
     """The first three of some names, for a message."""
     return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 

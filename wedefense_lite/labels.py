@@ -7,6 +7,7 @@ always *more bona fide*: LLR = log p(x | bonafide) - log p(x | spoof).
 SPOOF, BONAFIDE = 0, 1
 LABELS = ("spoof", "bonafide")
 POLARITY = "higher is bonafide"
+NO_LABEL = -1  # class index where no label is known, or where there is no audio
 
 
 def label_id(label: str) -> int:

@@ -26,7 +26,7 @@ TIMEOUT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Place:
+class Process:
     """Where this process runs.
 
     Attributes:
@@ -50,7 +50,7 @@ class Place:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
 
 
-def join(gpus: str | None = None) -> Place:
+def start_process(gpus: str | None = None) -> Process:
     """Find the device, and join the other processes that ``torchrun`` or ``srun`` started.
 
     Args:
@@ -84,10 +84,10 @@ def join(gpus: str | None = None) -> Place:
         dist.init_process_group(backend, timeout=TIMEOUT)
     asked = f" (--gpus {gpus}, but there is no GPU)" if gpus and device.type == "cpu" else ""
     logging.info("process 0 of %d on %s%s", world, device, asked)
-    return Place(device, rank, world)
+    return Process(device, rank, world)
 
 
-def repeat_exactly() -> None:
+def make_deterministic() -> None:
     """Let gradients of a GPU have the same bits each time, as a training that goes on needs it."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -98,7 +98,7 @@ def repeat_exactly() -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
-def fuse(optimizer: torch.optim.Optimizer) -> None:
+def use_fused_kernels(optimizer: torch.optim.Optimizer) -> None:
     """Let a GPU step over all parameters at once, in place: faster, and no copies of them, where it is known how."""
     for group in optimizer.param_groups:
         undecided = group.get("fused", True) is None and group.get("foreach") is None
@@ -114,45 +114,45 @@ def _devices(gpus: str | None) -> list[int] | None:
     return [int(number) for number in re.findall(r"\d+", gpus)]
 
 
-def leave() -> None:
+def end_process() -> None:
     """End the process group, if there is one. Nothing may hold a model that was wrapped for it any more."""
     if dist.is_initialized():
         gc.collect()  # a wrapped model, if it outlived the group, would end gloo's threads when it is too late
         dist.destroy_process_group()
 
 
-def barrier(place: Place) -> None:
+def barrier(process: Process) -> None:
     """Wait for all processes."""
-    if place.world > 1:
-        gather(place, None)
+    if process.world > 1:
+        gather_objects(process, None)
 
 
-def gather(place: Place, value) -> list:
+def gather_objects(process: Process, value) -> list:
     """``value`` of every rank, in rank order, on every rank."""
-    if place.world == 1:
+    if process.world == 1:
         return [value]
-    values = [None] * place.world
+    values = [None] * process.world
     dist.all_gather_object(values, value)
     return values
 
 
-def from_main(place: Place, value):
+def broadcast_from_main(process: Process, value):
     """Rank 0's ``value``, on every rank."""
-    return gather(place, value)[0]
+    return gather_objects(process, value)[0]
 
 
-def total(place: Place, values: torch.Tensor) -> torch.Tensor:
+def sum_over_ranks(process: Process, values: torch.Tensor) -> torch.Tensor:
     """Sum over ranks of a vector, on the CPU."""
-    return torch.stack(gather(place, values.cpu())).sum(0)
+    return torch.stack(gather_objects(process, values.cpu())).sum(0)
 
 
-def average_buffers(place: Place, module: nn.Module) -> None:
+def average_buffers(process: Process, module: nn.Module) -> None:
     """Give all ranks the mean of their floating buffers, and rank 0's counters.
 
     Batch norm keeps running statistics of its own rank's batches; what is validated and saved must
     be one model.
     """
-    if place.world == 1:
+    if process.world == 1:
         return
     parameters = dict(module.named_parameters())
     for name, buffer in module.state_dict().items():
@@ -160,12 +160,12 @@ def average_buffers(place: Place, module: nn.Module) -> None:
             continue
         if buffer.is_floating_point():
             dist.all_reduce(buffer)
-            buffer /= place.world
+            buffer /= process.world
         else:
             dist.broadcast(buffer, 0)
 
 
-def computing(device: torch.device, precision: Precision = "fp32") -> torch.autocast:
+def precision_context(device: torch.device, precision: Precision = "fp32") -> torch.autocast:
     """The context of a forward pass in a precision: autocast to 16 bits, or none in effect.
 
     From then on, and on the way back, a GPU multiplies float32 in full, or, of ``tf32``, with ten bits after the point.

@@ -89,10 +89,10 @@ def test_partialspoof_runs_whole_with_one_process_and_with_two(folder, task):
 
 def of_two_talkers(batch: Batch) -> Batch:
     """Mixtures of the first half of a batch with the second."""
-    stems_BKT, talkers_BK = torch.stack(batch.wav_BT.chunk(2), 1), torch.stack(batch.labels_B.chunk(2), 1)
+    stems_BKT, talker_labels_BK = torch.stack(batch.wav_BT.chunk(2), 1), torch.stack(batch.labels_B.chunk(2), 1)
     half = len(stems_BKT)
-    mixtures = batch.keys[:half], stems_BKT.sum(1), batch.lengths_B[:half], talkers_BK.amin(1)
-    return Batch(*mixtures, None, talkers_BK, stems_BKT)
+    mixtures = batch.keys[:half], stems_BKT.sum(1), batch.lengths_B[:half], talker_labels_BK.amin(1)
+    return Batch(*mixtures, None, talker_labels_BK, stems_BKT)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

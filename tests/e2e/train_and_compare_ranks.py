@@ -4,7 +4,7 @@ gets better. Run it under torchrun."""
 import torch
 
 from wedefense_lite.bin import train
-from wedefense_lite.runtime import gather
+from wedefense_lite.runtime import gather_objects
 from wedefense_lite.training import trainer
 from wedefense_lite.training.trainer import Trainer
 
@@ -12,10 +12,10 @@ save_last = Trainer._save_last
 
 
 def compare_and_save(self: Trainer) -> None:
-    states = gather(self.place, {name: value.clone() for name, value in self.task.state_dict().items()})
+    states = gather_objects(self.process, {name: value.clone() for name, value in self.task.state_dict().items()})
     for name, value in states[0].items():
         assert all(torch.equal(value, state[name]) for state in states), name
-    if self.place.is_main:
+    if self.process.is_main:
         print("ranks are equal", flush=True)
     save_last(self)
 

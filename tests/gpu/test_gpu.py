@@ -9,7 +9,7 @@ from conftest import ROOT, TINY, typist
 
 import wedefense_lite
 from wedefense_lite.bin.export_bundle import export_bundle
-from wedefense_lite.runtime import computing, join
+from wedefense_lite.runtime import precision_context, start_process
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.tasks import Classification
@@ -28,21 +28,21 @@ def noise(count: int, samples: int = 32000) -> Batch:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_what_is_computed_is_that_of_the_cpu(config):
-    place, task = join(), tiny.miniature(config).system.eval()
+    process, task = start_process(), tiny.miniature(config).system.eval()
     function = task.logits if isinstance(task, Classification) else task.embed
-    with torch.no_grad(), computing(torch.device("cpu")):
+    with torch.no_grad(), precision_context(torch.device("cpu")):
         expected = function(noise(3))
-    task.to(place.device, memory_format=torch.channels_last)
+    task.to(process.device, memory_format=torch.channels_last)
     torch.backends.cudnn.allow_tf32 = True  # as it is by default
-    with torch.no_grad(), computing(place.device):
-        found = function(noise(3).to(place.device)).cpu()
+    with torch.no_grad(), precision_context(process.device):
+        found = function(noise(3).to(process.device)).cpu()
     close = 1e-4 if isinstance(task, Classification) else 1e-3  # waveforms have passed many more layers
     torch.testing.assert_close(found, expected, rtol=close, atol=close)
 
 
 @pytest.mark.parametrize("config", DETECTORS, ids=lambda path: path.stem)
 def test_training_that_was_stopped_ends_with_the_same_bits(config, tmp_path):
-    rows, place = tiny.corpus(tmp_path / "train", 8), join()
+    rows, process = tiny.corpus(tmp_path / "train", 8), start_process()
 
     class Stop(Exception):
         pass
@@ -55,7 +55,7 @@ def test_training_that_was_stopped_ends_with_the_same_bits(config, tmp_path):
         exp.data.crop_seconds, exp.data.batch_size, exp.data.augment = 1.0, 4, []
         exp.training.num_epochs, exp.training.early_stop_patience = 3, 0
         exp.training.precision = "bf16" if "class_path: SSL" in config.read_text() else "tf32"
-        return tiny.trainer(exp, tmp_path / name, rows, place=place)
+        return tiny.trainer(exp, tmp_path / name, rows, process=process)
 
     trainer("whole").fit()
     with pytest.raises(Stop):
@@ -69,7 +69,7 @@ def test_training_that_was_stopped_ends_with_the_same_bits(config, tmp_path):
 def test_every_precision_learns(precision, tmp_path):
     exp = tiny.experiment(num_epochs=30, precision=precision, data={"batch_size": 2})
     rows = tiny.corpus(tmp_path / "train")
-    trained = tiny.trainer(exp, tmp_path, rows, rows, join())
+    trained = tiny.trainer(exp, tmp_path, rows, rows, start_process())
     trained.fit()
     assert trained.history[-1]["dev_eer"] < 0.2
 

@@ -20,7 +20,7 @@ from wedefense_lite.bin import diarize_spoof
 from wedefense_lite.files import InputError
 from wedefense_lite.mixtures.activity import activity
 from wedefense_lite.mixtures.separation import trained_separator
-from wedefense_lite.scoring.bundle import Facts
+from wedefense_lite.scoring.bundle import BundleFacts
 from wedefense_lite.separators.base import Separator
 
 RATE = 16000
@@ -45,7 +45,7 @@ class ByBand(Separator):
 class Judge:
     """Takes low voices for bona fide (LLR 2) and high ones for spoofed (LLR -2), and refuses less than 0.3 s."""
 
-    data, facts = SimpleNamespace(sample_rate=RATE), Facts()
+    data, facts = SimpleNamespace(sample_rate=RATE), BundleFacts()
     task = SimpleNamespace(head=lambda embedding_BE: embedding_BE[:, :2])
 
     def logits(self, wav_T):

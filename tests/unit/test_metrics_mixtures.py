@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from refvectors import EXPECTED, load, present
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
+from wedefense_lite.labels import NO_LABEL
 from wedefense_lite.metrics.classification import decision_metrics
 from wedefense_lite.mixtures.metrics import (
-    ABSENT,
     assign_by_oracle,
     assign_by_sisdr,
     best_threshold,
@@ -79,7 +79,7 @@ def test_decisions_equal_scikit_learn():
 
 
 def test_mixtures_of_several_talker_counts_have_the_classes_of_each():
-    labels, scores = [[0, 1, ABSENT], [1, 1, 0]], [[-1, 2, np.nan], [3, -4, 5]]
+    labels, scores = [[0, 1, NO_LABEL], [1, 1, 0]], [[-1, 2, np.nan], [3, -4, 5]]
     names, first = mixture_classes(labels)
     assert (names, first.tolist()) == (["SS", "SB", "BB", "SSS", "SSB", "SBB", "BBB"], [0, 3])
     found = mixture_metrics(scores, labels, [[0, 1, 2], [0, 2, 1]])
@@ -93,7 +93,7 @@ def test_absent_talkers_take_no_part_in_an_assignment():
     nan = np.nan
     assert assign_by_sisdr([[[-9, 5, nan], [4, -20, nan], [nan] * 3]]).tolist() == [[1, 0, 2]]
     # Two absent ones, and one of the streams is infinitely certain.
-    labels, scores = [[1, 0, ABSENT, ABSENT]], [[-np.inf, 3, nan, nan]]
+    labels, scores = [[1, 0, NO_LABEL, NO_LABEL]], [[-np.inf, 3, nan, nan]]
     assert assign_by_oracle(scores, labels)[0, :2].tolist() == [1, 0]
     assert mixture_metrics(scores, labels, assign_by_oracle(scores, labels))["source_accuracy"] == 1
 
@@ -112,7 +112,7 @@ def test_a_score_of_the_mixture_replaces_that_of_its_lowest_stream():
 
 @given(st.lists(st.integers(1, 50), min_size=3, max_size=3), st.lists(st.integers(1, 50), min_size=4, max_size=4))
 def test_chance_is_the_macro_f1_of_the_expected_guesses(two, three):
-    rows = [[0] * (2 - n) + [1] * n + [ABSENT] for n in range(3) for _ in range(two[n])]
+    rows = [[0] * (2 - n) + [1] * n + [NO_LABEL] for n in range(3) for _ in range(two[n])]
     rows += [[0] * (3 - n) + [1] * n for n in range(4) for _ in range(three[n])]
     f1 = []
     for counts in map(np.array, (two, three)):
@@ -137,7 +137,7 @@ def some_mixtures(draw):
     rows = draw(
         st.lists(st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=1, max_size=3), min_size=1)
     )
-    labels, scores = np.full((len(rows), 3), ABSENT), np.full((len(rows), 3), np.nan)
+    labels, scores = np.full((len(rows), 3), NO_LABEL), np.full((len(rows), 3), np.nan)
     for row, talkers in enumerate(rows):
         labels[row, : len(talkers)], scores[row, : len(talkers)] = zip(*talkers)
     return labels, scores

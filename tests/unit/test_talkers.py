@@ -71,10 +71,10 @@ def batch_of(mixtures, audio: bool = True, config: DataConfig | None = None, see
 
 def test_a_mixture_comes_with_its_talkers_in_their_order(mixtures):
     batch = batch_of(mixtures)
-    assert batch.talkers_BK.tolist() == [[0, 1], [1, 0], [1, 1], [0, 0]]
+    assert batch.talker_labels_BK.tolist() == [[0, 1], [1, 0], [1, 1], [0, 0]]
     torch.testing.assert_close(batch.stems_BKT.sum(1), batch.wav_BT, atol=2e-4, rtol=0)
     without = batch_of(mixtures, audio=False)
-    assert without.stems_BKT is None and without.talkers_BK.tolist() == batch.talkers_BK.tolist()
+    assert without.stems_BKT is None and without.talker_labels_BK.tolist() == batch.talker_labels_BK.tolist()
 
 
 @pytest.mark.parametrize("pre_emphasis", [0.0, 0.97])
@@ -194,7 +194,7 @@ def test_separated_talkers_have_the_labels_of_the_stems_that_they_are(mixtures):
     given = torch.tensor([[[0.0, 3.0], [1.0, 0.0]]]).expand(4, -1, -1)
     task.model = Fixed(task.model.embed_dim, given.flatten(0, 1))
     loss, logits_BC, labels_B = task(batch)
-    by_source = batch.talkers_BK.flip(1)
+    by_source = batch.talker_labels_BK.flip(1)
     assert loss.item() == pytest.approx(F.cross_entropy(given.flatten(0, 1), by_source.flatten()).item())
     assert logits_BC.tolist() == [[1, 0]] * 4 and labels_B.tolist() == [0, 0, 1, 0]
 
@@ -236,7 +236,7 @@ def test_what_a_system_can_not_take_apart_is_refused(mixtures):
     with pytest.raises(InputError, match=r"another number of talkers than 3: mix0 \(2\), mix1 \(2\), mix2 \(2\)"):
         DirectTalkers(*PARTS, talkers=3)(batch_of(mixtures))
     with pytest.raises(InputError, match="mixtures need the list of their stems: --train_stems"):
-        DirectTalkers(*PARTS)(batch_of(mixtures)._replace(talkers_BK=None))
+        DirectTalkers(*PARTS)(batch_of(mixtures)._replace(talker_labels_BK=None))
 
 
 def test_the_separator_of_another_training_is_taken_over(tmp_path):

@@ -12,7 +12,7 @@ from wedefense_lite.bin.average_model import average_model
 from wedefense_lite.bin.extract import extract
 from wedefense_lite.bin.infer import infer
 from wedefense_lite.files import InputError, read_json
-from wedefense_lite.runtime import join
+from wedefense_lite.runtime import start_process
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.sidecar import read_sidecar
 from wedefense_lite.systems import checkpoint
@@ -163,7 +163,7 @@ def test_threads_are_those_asked_for_or_all_there_are(monkeypatch, asked, proces
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if asked:
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    join()
+    start_process()
     assert found == expected
 
 

@@ -17,7 +17,7 @@ from wedefense_lite.frontends import Fbank
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.labels import LABELS
 from wedefense_lite.models import Backbone, ResNet
-from wedefense_lite.runtime import Place
+from wedefense_lite.runtime import Process
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems.config import DataConfig, TrainingConfig
 from wedefense_lite.systems.experiment import Experiment, load_experiment
@@ -28,7 +28,7 @@ from wedefense_lite.training.trainer import Trainer
 
 torch.set_num_threads(1)
 RATE, SAMPLES = 16000, 4800
-ALONE = Place(torch.device("cpu"), rank=0, world=1)
+ALONE = Process(torch.device("cpu"), rank=0, world=1)
 CONFIG = {
     "system": {
         "class_path": "Detection",
@@ -126,10 +126,10 @@ def write_lists(folder: Path, rows: list[Utterance]) -> tuple[str, str]:
     return str(folder / "raw.list"), str(folder / "utt2lab")
 
 
-def trainer(exp: Experiment, exp_dir: Path, train: list, dev: list | None = None, place=ALONE) -> Trainer:
-    loader = TrainLoader(train, exp.data, exp.training.seed, place.rank, place.world)
-    dev_loader = None if dev is None else EvalLoader(dev, exp.data, place.rank, place.world)
-    return Trainer(exp, place, exp_dir, loader, dev_loader)
+def trainer(exp: Experiment, exp_dir: Path, train: list, dev: list | None = None, process=ALONE) -> Trainer:
+    loader = TrainLoader(train, exp.data, exp.training.seed, process.rank, process.world)
+    dev_loader = None if dev is None else EvalLoader(dev, exp.data, process.rank, process.world)
+    return Trainer(exp, process, exp_dir, loader, dev_loader)
 
 
 def files(folder: Path) -> list[str]:

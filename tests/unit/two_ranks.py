@@ -16,7 +16,7 @@ from wedefense_lite.frontends import Fbank
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.localization.tasks import Localization
 from wedefense_lite.models.resnet import FrameResNet
-from wedefense_lite.runtime import Place, join, leave
+from wedefense_lite.runtime import Process, end_process, start_process
 
 
 def digest(module: torch.nn.Module) -> str:
@@ -24,14 +24,14 @@ def digest(module: torch.nn.Module) -> str:
     return hashlib.sha256(b"".join(tensors)).hexdigest()
 
 
-def frame_level(exp_dir: Path, rows: list, place: Place) -> list[str]:
+def frame_level(exp_dir: Path, rows: list, process: Process) -> list[str]:
     """What the parameters of a localizer are after each step, at first included; second halves are spoof."""
     exp, noted = tiny.experiment(num_epochs=2, data={"batch_size": 2}), []
     exp.system = Localization(Fbank(8), lambda dim: FrameResNet(dim, 4, (1, 1), 6), CrossEntropy)
     ends = [row.samples / tiny.RATE for row in rows]
     halves = [Segments(np.array([0, end / 2]), np.array([end / 2, end]), np.array([1, 0])) for end in ends]
     rows = [replace(row, segments=segments) for row, segments in zip(rows, halves)]
-    trained = tiny.trainer(exp, exp_dir, rows, None, place)
+    trained = tiny.trainer(exp, exp_dir, rows, None, process)
     update = trained._update
 
     def note() -> None:
@@ -44,13 +44,13 @@ def frame_level(exp_dir: Path, rows: list, place: Place) -> list[str]:
 
 
 def main(folder: Path) -> None:
-    place = join()
+    process = start_process()
     torch.set_num_threads(1)
-    own = folder / str(place.rank)
+    own = folder / str(process.rank)
     train, dev = (tiny.corpus(own / name, 8, seed) for seed, name in enumerate(["train", "dev"]))
     saved = []
     exp = tiny.experiment(num_epochs=9, ema_decay=0.5, early_stop_patience=1, lr=0.0, save_step_interval=1)
-    trained = tiny.trainer(exp, folder / "exp", train, dev, place)
+    trained = tiny.trainer(exp, folder / "exp", train, dev, process)
     synchronise = trained._synchronise
 
     def noted() -> None:
@@ -60,12 +60,12 @@ def main(folder: Path) -> None:
     trained._synchronise = noted
     trained.fit()
     large = tiny.experiment(num_epochs=1, data={"batch_size": 4}, model=tiny.MeanFrame)
-    tiny.trainer(large, folder / "together", train, None, place).fit()
-    located = frame_level(folder / "located", train, place)
+    tiny.trainer(large, folder / "together", train, None, process).fit()
+    located = frame_level(folder / "located", train, process)
     found = {"located": located, "saved": saved, "epochs": len(trained.history), "dev": trained.history[-1]["dev_loss"]}
     found["weights"] = [value.flatten().tolist() for value in large.system.state_dict().values()]
-    (folder / f"rank{place.rank}.json").write_text(json.dumps(found))
-    leave()
+    (folder / f"rank{process.rank}.json").write_text(json.dumps(found))
+    end_process()
 
 
 if __name__ == "__main__":

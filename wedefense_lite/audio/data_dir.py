@@ -18,10 +18,9 @@ from typing import NamedTuple
 from wedefense_lite.audio.index import check_keys, read_index
 from wedefense_lite.audio.reading import measured
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import InputError, few, read_labels, read_table, write_lines, write_table
+from wedefense_lite.files import NO_VALUE, InputError, abbreviate, read_labels, read_table, write_lines, write_table
 from wedefense_lite.labels import BONAFIDE, LABELS
 
-NO_ATTACK = "-"
 COLUMNS = {"wav.scp": "wav", "utt2lab": "label", "utt2spk": "speaker", "utt2attack": "attack"}
 KEY_FILE, META_FILE, SHARD_LIST = "cm_key_file.txt", "meta.tsv", "shard.list"
 
@@ -34,7 +33,7 @@ class Trial(NamedTuple):
     wav: str
     label: str
     speaker: str
-    attack: str = NO_ATTACK
+    attack: str = NO_VALUE
     meta: Mapping[str, str] = MappingProxyType({})
 
 
@@ -144,7 +143,7 @@ def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
         if not re.fullmatch(r"(?=.*[1-9])\d*\.?\d+", seconds):
             raise InputError(f"{folder / 'utt2dur'}: {key} lasts {seconds!r} s, expected more than 0")
     for key, attack in tables.get("utt2attack", {}).items():
-        if (attack == NO_ATTACK) != (labels[key] == LABELS[BONAFIDE]):
+        if (attack == NO_VALUE) != (labels[key] == LABELS[BONAFIDE]):
             raise InputError(f"{folder / 'utt2attack'}: {key} is {labels[key]}, its attack {attack}")
     for name, expected in _derived(labels, tables.get("utt2spk", {})).items():
         if (folder / name).exists() and (found := read_table(folder / name)) != expected:
@@ -164,7 +163,7 @@ def check_data_dirs(folders: Sequence[str | Path]) -> None:
         logging.info("%s: %d utterances, %s", name, len(tables["utt2lab"]), Counter(tables["utt2lab"].values()))
     for (one, tables), (other, others) in combinations(sets.items(), 2):
         if shared := sorted(tables["utt2lab"].keys() & others["utt2lab"].keys()):
-            raise InputError(f"{one} and {other}: {len(shared)} utterances in both: {few(shared)}")
+            raise InputError(f"{one} and {other}: {len(shared)} utterances in both: {abbreviate(shared)}")
         speakers, others = (set(both.get("utt2spk", {}).values()) for both in (tables, others))
         if shared := sorted(speakers & others):
-            logging.warning("%s and %s: %d speakers in both: %s", one, other, len(shared), few(shared))
+            logging.warning("%s and %s: %d speakers in both: %s", one, other, len(shared), abbreviate(shared))

@@ -13,7 +13,7 @@ from wedefense_lite.audio.reading import measured
 from wedefense_lite.audio.shards import read_shard
 from wedefense_lite.audio.stream import Stream
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import InputError, few, read_labels, read_table, read_text, write_lines
+from wedefense_lite.files import InputError, abbreviate, read_labels, read_table, read_text, write_lines
 from wedefense_lite.labels import LABELS
 
 RAW_ROW = '{"key": ..., "wav": ..., "lab": "bonafide" or "spoof", "samples": ...}'
@@ -52,7 +52,9 @@ def read_index(
         return index
     index = [row if row.label else replace(row, label=labels[row.key]) for row in index]
     if otherwise := [row.key for row in index if row.label != labels[row.key]]:
-        raise InputError(f"{data_list}: {len(otherwise)} utterances labelled otherwise in the list: {few(otherwise)}")
+        raise InputError(
+            f"{data_list}: {len(otherwise)} utterances labelled otherwise in the list: {abbreviate(otherwise)}"
+        )
     return index
 
 
@@ -98,4 +100,4 @@ def check_keys(where: str | Path, keys: Collection[str], others: Collection[str]
     }
     for what, found in problems.items():
         if found:
-            raise InputError(f"{where}: {len(found)} {what}: {few(found)}")
+            raise InputError(f"{where}: {len(found)} {what}: {abbreviate(found)}")

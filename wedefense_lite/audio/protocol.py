@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from wedefense_lite.audio.data_dir import NO_ATTACK, Trial
-from wedefense_lite.files import InputError, read_rows
+from wedefense_lite.audio.data_dir import Trial
+from wedefense_lite.files import NO_VALUE, InputError, read_rows
 from wedefense_lite.labels import BONAFIDE, LABELS
 
 # What corpora call the classes; any other word is refused.
@@ -34,7 +34,7 @@ def make_trial(
         raise InputError(f"{where}: {key} has label {name!r}, expected {', '.join((*LABELS, *SYNONYMS))}")
     speaker = "_".join(cells.pop("speaker", "unknown").split())
     attack = cells.pop("attack", attack)
-    attack = NO_ATTACK if label == LABELS[BONAFIDE] else attack
+    attack = NO_VALUE if label == LABELS[BONAFIDE] else attack
     return Trial(key, f"{folder / key}{extension}", label, speaker, attack, cells)
 
 

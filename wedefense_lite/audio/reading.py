@@ -13,7 +13,7 @@ import numpy as np
 import soundfile as sf
 
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import InputError, few
+from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.progress import progress
 
 # libsndfile shortens a truncated PCM file in silence, but writes it into its log.
@@ -150,7 +150,7 @@ def measured(rows: list[Utterance], sample_rate: int = 0, num_threads: int = 8) 
     with ThreadPoolExecutor(num_threads) as pool:
         found = list(progress(pool.map(measure, rows), len(rows), "headers"))
     if problems := sorted(str(one) for one in found if isinstance(one, InputError)):
-        raise InputError(f"{len(problems)} of {len(rows)} utterances can't be used: {few(problems)}")
+        raise InputError(f"{len(problems)} of {len(rows)} utterances can't be used: {abbreviate(problems)}")
     return found
 
 

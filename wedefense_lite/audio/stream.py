@@ -12,7 +12,7 @@ import numpy as np
 
 from wedefense_lite.audio.shards import read_tar
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import InputError, few
+from wedefense_lite.files import InputError, abbreviate
 
 BUFFER = 1000
 Seed = tuple[int, ...] | None  # where the chance of an utterance starts; None to score it
@@ -77,4 +77,4 @@ class Stream(list[Utterance]):
             except OSError as error:
                 raise InputError(f"{url}: {error}") from error
         if left and (parts == 1 or not by_shard):
-            raise InputError(f"{len(left)} utterances are not in the shards: {few(list(left))}")
+            raise InputError(f"{len(left)} utterances are not in the shards: {abbreviate(list(left))}")

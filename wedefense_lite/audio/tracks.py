@@ -13,9 +13,8 @@ from torch import Tensor
 from wedefense_lite.audio.segments import Segments, read_rttm
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
-from wedefense_lite.labels import BONAFIDE
+from wedefense_lite.labels import BONAFIDE, NO_LABEL
 
-NOTHING = -1
 TOLERANCE = 0.05  # seconds between the ends of segments and audio
 
 
@@ -38,7 +37,7 @@ def with_segments(index: list[Utterance], rttm: str | Path, sample_rate: int) ->
 
 def track_of(segments: Segments | None, first: int, count: int, sample_rate: int) -> np.ndarray:
     """The track of ``count`` samples from ``first`` on."""
-    track = np.full(count, NOTHING, dtype=np.int8)
+    track = np.full(count, NO_LABEL, dtype=np.int8)
     for start, end, label in zip(*segments) if segments else ():
         begin, stop = (max(round(seconds * sample_rate) - first, 0) for seconds in (start, end))
         track[begin:stop] = label
@@ -53,7 +52,7 @@ def by_overlap(track_BT: Tensor, size: int) -> Tensor:
     Returns:
         ``labels_BG``, int64, as many as it takes to hold all samples.
     """
-    track_BT = track_BT.where(track_BT != NOTHING, BONAFIDE + 1)
+    track_BT = track_BT.where(track_BT != NO_LABEL, BONAFIDE + 1)
     filled_BT = F.pad(track_BT, (0, -track_BT.shape[1] % size), value=BONAFIDE + 1)
     lowest_BG = filled_BT.unflatten(1, (-1, size)).amin(2)
-    return lowest_BG.where(lowest_BG <= BONAFIDE, NOTHING).long()
+    return lowest_BG.where(lowest_BG <= BONAFIDE, NO_LABEL).long()

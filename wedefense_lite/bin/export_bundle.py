@@ -16,7 +16,7 @@ from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.provenance import file_hash
 from wedefense_lite.scoring.archives import read_archive
-from wedefense_lite.scoring.bundle import CONFIG, FACTS, WEIGHTS, Facts, packed, weights_hash
+from wedefense_lite.scoring.bundle import CONFIG, FACTS, WEIGHTS, BundleFacts, packed, weights_hash
 from wedefense_lite.scoring.scores import aligned, by_class
 from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar
 from wedefense_lite.systems import checkpoint
@@ -104,15 +104,15 @@ def _checked(scores: Path, same: tuple[str, str]) -> Sidecar:
     return sidecar
 
 
-def _facts(logits: Path, calibrated: Path, same: tuple[str, str], decide_on: str) -> Facts:
+def _facts(logits: Path, calibrated: Path, same: tuple[str, str], decide_on: str) -> BundleFacts:
     """How stage 6 made LLRs of logits."""
     _checked(calibrated.with_name("llr.txt"), same)
     stage_6, known = read_json(calibrated), asdict(_checked(logits, same))
     known |= {"model": Path(known["model"]).name, "class_prior": stage_6["training_prior"]}
-    return Facts(**known, scale=stage_6["scale"][0], offset=stage_6["offset"], decide_on=decide_on)
+    return BundleFacts(**known, scale=stage_6["scale"][0], offset=stage_6["offset"], decide_on=decide_on)
 
 
-def _thresholds(facts: Facts, logits: Path, dev_label: str, far: float | None) -> dict[str, list[float]]:
+def _thresholds(facts: BundleFacts, logits: Path, dev_label: str, far: float | None) -> dict[str, list[float]]:
     """Thresholds by name, the default last, each with the rates of misses and false acceptances on the set."""
     labels = read_labels(dev_label)
     scores = facts.evidence(np.stack(aligned(dict(read_archive(logits)), logits, labels, dev_label)))

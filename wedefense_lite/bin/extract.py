@@ -11,12 +11,12 @@ from torch import Tensor
 
 from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
-from wedefense_lite.files import InputError, few
+from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.provenance import code_commit, file_hash
-from wedefense_lite.runtime import Precision, barrier, join, leave
+from wedefense_lite.runtime import Precision, barrier, end_process, start_process
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.loader import EvalLoader
-from wedefense_lite.scoring.run import outputs
+from wedefense_lite.scoring.run import run_inference
 from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.checkpoint import load_weights
@@ -54,7 +54,7 @@ def extract(
         precision: of the model's forward pass.
         gpus: devices, as ``0,1`` or ``[0,1]``.
     """
-    place = join(gpus)
+    process = start_process(gpus)
     experiment = load_experiment(config)
     state = load_weights(model_path, experiment.system)
     if state["config_hash"] != experiment.config_hash:
@@ -65,13 +65,13 @@ def extract(
     if task.frame_samples and (output != "logits" or experiment.data.eval_seconds):
         raise InputError(f"{config}: frames of whole utterances are scored: --output logits, eval_seconds 0")
     index = read_index(data_list, data_type)
-    loader = EvalLoader(index, experiment.data, place.rank, place.world, batch_size, num_workers)
-    task = task.to(place.device, memory_format=torch.channels_last)
-    parts = [Path(embed_ark).with_suffix(f".part{rank}.ark") for rank in range(place.world)]
-    batches = outputs(task, loader, place, task.logits if output == "logits" else task.embed, precision, output)
-    write_archive(parts[place.rank], _rows(task, batches))
-    barrier(place)
-    if place.is_main:
+    loader = EvalLoader(index, experiment.data, process.rank, process.world, batch_size, num_workers)
+    task = task.to(process.device, memory_format=torch.channels_last)
+    parts = [Path(embed_ark).with_suffix(f".part{rank}.ark") for rank in range(process.world)]
+    batches = run_inference(task, loader, process, task.logits if output == "logits" else task.embed, precision, output)
+    write_archive(parts[process.rank], _rows(task, batches))
+    barrier(process)
+    if process.is_main:
         _join([name for row in index for name in task.names(row.key)], parts, Path(embed_ark))
         sidecar = Sidecar(
             class_prior=state["class_prior"],
@@ -83,7 +83,7 @@ def extract(
             frame_seconds=task.frame_samples and task.frame_samples / rate,
         )
         write_sidecar(embed_ark, sidecar)
-    leave()
+    end_process()
 
 
 def _rows(task: Task, batches: Iterable[tuple[Batch, Tensor]]) -> Iterator[tuple[str, np.ndarray]]:
@@ -99,7 +99,7 @@ def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:
     found = {key: archive for archive in archives for key in archive}
     if sorted(key for archive in archives for key in archive) != sorted(keys):
         missing = sorted(set(keys) - found.keys())
-        raise InputError(f"{embed_ark}: {len(missing)} of {len(keys)} utterances missing: {few(missing)}")
+        raise InputError(f"{embed_ark}: {len(missing)} of {len(keys)} utterances missing: {abbreviate(missing)}")
     write_archive(embed_ark, ((key, found[key][key]) for key in keys))
     for part in parts:
         part.unlink()

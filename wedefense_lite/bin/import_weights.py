@@ -8,7 +8,7 @@ import torch
 from jsonargparse.typing import PositiveFloat
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, few, write_json, write_text
+from wedefense_lite.files import InputError, abbreviate, write_json, write_text
 from wedefense_lite.interop.official import ready_classifier, renamed
 from wedefense_lite.labels import LABELS
 from wedefense_lite.provenance import environment
@@ -66,7 +66,7 @@ def import_weights(
         for name in sorted(found.keys() | expected.keys())
         if shapes[0].get(name) != shapes[1].get(name)
     ]:
-        raise InputError(f"{weights}: {len(differ)} names do not fit {config}: {few(differ)}")
+        raise InputError(f"{weights}: {len(differ)} names do not fit {config}: {abbreviate(differ)}")
     class_prior = [count / sum(seen) for count in seen]
     state = {"model": found, "labels": list(LABELS), "class_prior": class_prior}
     state |= {"epoch": 0, "config_hash": experiment.config_hash}

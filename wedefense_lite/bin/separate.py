@@ -25,11 +25,11 @@ from wedefense_lite.mixtures.separation import separate as separated
 from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr
 from wedefense_lite.mixtures.stems import with_talkers
 from wedefense_lite.progress import progress
-from wedefense_lite.runtime import barrier, gather, join, leave
+from wedefense_lite.runtime import barrier, end_process, gather_objects, start_process
 from wedefense_lite.separators import ConvTasNet, Separator
 from wedefense_lite.separators.sepformer import SepFormer
 from wedefense_lite.systems.batch import as_float
-from wedefense_lite.systems.checkpoint import fill, load
+from wedefense_lite.systems.checkpoint import load, load_state
 
 LIBRI2MIX = "https://download.pytorch.org/torchaudio/models/conv_tasnet_base_libri2mix.pt, about 20 MB"
 PEAK = 0.9  # to which a mixture's streams are brought down, all by one factor, where one would clip
@@ -84,24 +84,24 @@ def separate(
     """
     if Path(out_dir).resolve() in {Path(mixtures_dir).resolve(), Path(mixtures_dir, "stems").resolve()}:
         raise InputError(f"--out_dir {out_dir}: holds the mixtures or their stems, which stay as they are")
-    place, out = join(gpus), Path(out_dir)
-    separator = _separator(config, model_path, libri2mix, sepformer).to(place.device).eval()
+    process, out = start_process(gpus), Path(out_dir)
+    separator = _separator(config, model_path, libri2mix, sepformer).to(process.device).eval()
     cut = partial(separated, separator, chunk_seconds=chunk_seconds, overlap_seconds=overlap_seconds)
     lost_band(separator, sample_rate)
     tables = check_data_dir(Path(mixtures_dir, "stems")) if stems else {}
     index = _mixtures(mixtures_dir, separator.talkers, stems)
     parts = [index[start : start + mixtures_per_shard] for start in range(0, len(index), mixtures_per_shard)]
     with ExitStack() as stack:
-        if place.is_main:
+        if process.is_main:
             stack.enter_context(new_shards(out / "shards", out / SHARD_LIST, len(parts)))
-        barrier(place)
-        own = list(zip(hidden_shards(out / "shards", len(parts)), parts))[place.rank :: place.world]
+        barrier(process)
+        own = list(zip(hidden_shards(out / "shards", len(parts)), parts))[process.rank :: process.world]
         made = (_write_shard(path, part, cut, sample_rate) for path, part in own)
         found = [row for rows in progress(made, len(own), "separating", unit="shard") for row in rows]
-        found = [row for rows in gather(place, found) for row in rows]
-    if place.is_main and stems:
+        found = [row for rows in gather_objects(process, found) for row in rows]
+    if process.is_main and stems:
         _write_tables(out, found, tables)
-    leave()
+    end_process()
 
 
 def _mixtures(mixtures_dir: str, talkers: int, stems: bool) -> list[Utterance]:
@@ -127,7 +127,7 @@ def _separator(config: str | None, model_path: str | None, libri2mix: str | None
         if not Path(libri2mix).is_file():
             raise InputError(f"{libri2mix}: not there; {LIBRI2MIX}, has to be fetched first")
         separator = ConvTasNet(sample_rate=8000, activation="relu")
-        fill(separator, load(libri2mix), libri2mix)
+        load_state(separator, load(libri2mix), libri2mix)
         return separator
     return trained_separator(config, model_path)
 

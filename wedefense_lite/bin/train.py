@@ -15,7 +15,7 @@ from wedefense_lite.augment.base import prepare
 from wedefense_lite.files import InputError, read_labels, write_json, write_text
 from wedefense_lite.mixtures.stems import with_talkers
 from wedefense_lite.provenance import environment
-from wedefense_lite.runtime import Place, barrier, join, leave
+from wedefense_lite.runtime import Process, barrier, end_process, start_process
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems.checkpoint import load_part, load_weights
 from wedefense_lite.systems.experiment import Experiment, add_sections, build
@@ -77,26 +77,26 @@ def train(
         raise InputError("--val_data, --val_label and --val_segments or --val_stems go together")
     prepare(experiment.data.augment, noise_data=noise_data, reverb_data=reverb_data)
     _check_what_is_kept(experiment, val_data)
-    place, data = join(gpus), experiment.data
+    process, data = start_process(gpus), experiment.data
     train_index = _labelled(experiment, train_data, data_type, train_label, train_segments, train_stems)
-    train_loader = TrainLoader(train_index, data, experiment.training.seed, place.rank, place.world)
+    train_loader = TrainLoader(train_index, data, experiment.training.seed, process.rank, process.world)
     dev_loader = None
     if val_data is not None:
         dev_index = _labelled(experiment, val_data, data_type, val_label, val_segments, val_stems)
-        dev_loader = EvalLoader(dev_index, data, place.rank, place.world, num_workers=data.num_workers)
-    resume = continues(exp_dir, experiment, data_hashes(train_loader.index, data.augment), place, overwrite)
+        dev_loader = EvalLoader(dev_index, data, process.rank, process.world, num_workers=data.num_workers)
+    resume = continues(exp_dir, experiment, data_hashes(train_loader.index, data.augment), process, overwrite)
     removes = overwrite and not resume
     if removes:
         _keep_apart(exp_dir, checkpoint=checkpoint, separator=separator)
     _begin_with(experiment.system, resume, checkpoint, separator)
-    trainer = Trainer(experiment, place, exp_dir, train_loader, dev_loader, resume)
+    trainer = Trainer(experiment, process, exp_dir, train_loader, dev_loader, resume)
     if removes:  # not before all that may refuse has been built
-        if place.is_main:
+        if process.is_main:
             remove_training(exp_dir)
-        barrier(place)
-    _fit(experiment, place, exp_dir, trainer)
+        barrier(process)
+    _fit(experiment, process, exp_dir, trainer)
     del trainer  # it holds what leave() must be the last to see
-    leave()
+    end_process()
 
 
 def _keep_apart(exp_dir: Path, **options: str | None) -> None:
@@ -114,16 +114,16 @@ def _check_what_is_kept(experiment: Experiment, val_data: str | None) -> None:
         raise InputError(f"{kept}, which takes a dev set: give --val_data, or --num_avg 1")
 
 
-def _fit(experiment: Experiment, place: Place, exp_dir: Path, trainer: Trainer) -> None:
+def _fit(experiment: Experiment, process: Process, exp_dir: Path, trainer: Trainer) -> None:
     todo = not trainer.finished
-    if not place.is_main:
+    if not process.is_main:
         trainer.fit()
         return
     _log_to(exp_dir)
     if todo:
         write_text(exp_dir / "config.yaml", experiment.text)
         seed, config_hash = experiment.training.seed, experiment.config_hash
-        env = environment(seed, config_hash, trainer.class_prior, place.gpu_name, place.world)
+        env = environment(seed, config_hash, trainer.class_prior, process.gpu_name, process.world)
         write_json(exp_dir / "env.json", env)
     trainer.fit(_tensorboard(exp_dir))
 

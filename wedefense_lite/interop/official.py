@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wedefense_lite.files import InputError, few
+from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.frontends.encoders import FAMILIES, architecture, import_transformers
 
 # Patterns on the names of the official state dict and what they become, in this order, each at most
@@ -98,7 +98,7 @@ def ready_classifier(name: str, bonafide: str | None = None) -> tuple[dict[str, 
     if not isinstance(extractor, library.Wav2Vec2FeatureExtractor):
         raise InputError(f"{name}: a {type(extractor).__name__}, expected one that takes waveforms as they are")
     if made.config.model_type not in FAMILIES or read["missing_keys"]:
-        found = f"{made.config.model_type} without {few(sorted(read['missing_keys'])) or 'our architecture'}"
+        found = f"{made.config.model_type} without {abbreviate(sorted(read['missing_keys'])) or 'our architecture'}"
         raise InputError(f"{name}: a {found}, expected a classifier of {', '.join(FAMILIES)}")
     config, state = made.config, renamed("transformers", made.state_dict())
     rows = label_rows(config.id2label, bonafide, name)

@@ -7,7 +7,7 @@ import numpy as np
 from wedefense_lite.audio.segments import Segments
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.localization.frames import Frames
-from wedefense_lite.metrics.detection import Best, SortedScores
+from wedefense_lite.metrics.detection import OperatingPoint, SortedScores
 
 
 def durations(frames: Frames, segments: Segments, label: int) -> np.ndarray:
@@ -20,7 +20,7 @@ def durations(frames: Frames, segments: Segments, label: int) -> np.ndarray:
     return np.diff(np.interp(frames.edges, np.stack([start, end], axis=1).ravel(), covered))
 
 
-def range_eer(utterances: Iterable[tuple[Frames, Segments]]) -> Best:
+def range_eer(utterances: Iterable[tuple[Frames, Segments]]) -> OperatingPoint:
     """Equal error rate over time instead of trials, exact (Zhang et al., 2023).
 
     Every frame counts with the seconds that it shares with the reference of each class, so one sort
@@ -68,7 +68,7 @@ def segment_scores(frames: Frames, segments: Segments, hop: float, resolution: f
     return np.minimum.reduceat(frames.score, starts), np.minimum.reduceat(label, starts)
 
 
-def segment_eer(utterances: Iterable[tuple[Frames, Segments]], hop: float, resolution: float) -> Best:
+def segment_eer(utterances: Iterable[tuple[Frames, Segments]], hop: float, resolution: float) -> OperatingPoint:
     """Equal error rate of segments of ``resolution`` seconds; see :func:`segment_scores`."""
     pairs = [segment_scores(frames, segments, hop, resolution) for frames, segments in utterances]
     scores, labels = (np.concatenate(part) for part in zip(*pairs))

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from wedefense_lite.audio.tracks import NOTHING, by_overlap
+from wedefense_lite.audio.tracks import by_overlap
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends.base import valid_mask
+from wedefense_lite.labels import NO_LABEL
 from wedefense_lite.models import FrameBackbone
-from wedefense_lite.models.base import known_loss
+from wedefense_lite.models.base import masked_loss
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.tasks import Classification
 
@@ -69,11 +70,11 @@ class Localization(Classification):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         frames_BFD, frame_lengths_B = self._frames(batch)
         labels_BG, size = self.targets(batch), -(-frames_BFD.shape[1] // self.model.stride)
-        labels_BG = F.pad(labels_BG, (0, size - labels_BG.shape[1]), value=NOTHING)
+        labels_BG = F.pad(labels_BG, (0, size - labels_BG.shape[1]), value=NO_LABEL)
         lengths_B = torch.div(frame_lengths_B + self.model.stride - 1, self.model.stride, rounding_mode="floor")
-        labels_BG = labels_BG.where(valid_mask(lengths_B, size), NOTHING)
+        labels_BG = labels_BG.where(valid_mask(lengths_B, size), NO_LABEL)
         (embedding_BGE, _), model_loss = self.model.embed_with_loss(frames_BFD, frame_lengths_B, labels_BG)
-        loss, logits_NC, labels_N = known_loss(self.head, embedding_BGE, labels_BG)
+        loss, logits_NC, labels_N = masked_loss(self.head, embedding_BGE, labels_BG)
         return loss + model_loss, logits_NC, labels_N
 
     def _count(self, batch: Batch) -> int:

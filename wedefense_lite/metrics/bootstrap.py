@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import ArrayLike
 
-NO_CLUSTER = "-"
+from wedefense_lite.files import NO_VALUE
 
 
 class Resampler:
@@ -27,7 +27,7 @@ class Resampler:
         self._ends = np.cumsum(sizes)[:-1]
         self._strata, self._unit = sizes, None  # units drawn among themselves, unit of each trial
         if clusters is not None:
-            alone, unit = np.equal(clusters, NO_CLUSTER), np.unique(clusters, return_inverse=True)[1]
+            alone, unit = np.equal(clusters, NO_VALUE), np.unique(clusters, return_inverse=True)[1]
             unit[alone] = unit.max() + 1 + np.arange(alone.sum())
             held = np.zeros(unit.max() + 1, dtype=int)  # the classes in each unit, as bits
             np.bitwise_or.at(held, unit, 1 << np.repeat(np.arange(len(sizes)), sizes))

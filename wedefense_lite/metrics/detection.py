@@ -18,7 +18,7 @@ from scipy.special import rel_entr
 from wedefense_lite.metrics.costs import DEFAULT, CostModel
 
 
-class Best(NamedTuple):
+class OperatingPoint(NamedTuple):
     """A metric at its threshold: scores up to that, itself included, are rejected."""
 
     value: float
@@ -105,7 +105,7 @@ class SortedScores:
         pooled, _, ends = self._points
         return Curve(np.concatenate([[self._threshold(0)], pooled[ends[1:] - 1]]), *self._rates(ends))
 
-    def eer(self, merge_ties: bool = True) -> Best:
+    def eer(self, merge_ties: bool = True) -> OperatingPoint:
         """Equal error rate: the mean of both rates where their difference is smallest.
 
         Of several such thresholds the first from below counts. No interpolation, no hull.
@@ -127,15 +127,15 @@ class SortedScores:
         crossing = bisect_left(points, 0.0, key=gap)  # the gap goes from -1 to 1 and never falls
         before, after = int(points[crossing - 1]), int(points[crossing])
         nearest = before if -gap(before) <= gap(after) else after
-        return Best(float(sum(self._rates(nearest))) / 2, self._threshold(nearest))
+        return OperatingPoint(float(sum(self._rates(nearest))) / 2, self._threshold(nearest))
 
-    def min_cost(self, miss_weight: float, fa_weight: float) -> Best:
+    def min_cost(self, miss_weight: float, fa_weight: float) -> OperatingPoint:
         """Least ``miss_weight * miss + fa_weight * false alarm`` over that of the cheaper constant."""
         cost = miss_weight * self.curve.miss + fa_weight * self.curve.false_alarm
         best = int(np.argmin(cost))
-        return Best(float(cost[best]) / min(miss_weight, fa_weight), float(self.curve.threshold[best]))
+        return OperatingPoint(float(cost[best]) / min(miss_weight, fa_weight), float(self.curve.threshold[best]))
 
-    def min_dcf(self, cost: CostModel = DEFAULT) -> Best:
+    def min_dcf(self, cost: CostModel = DEFAULT) -> OperatingPoint:
         """Normalised detection cost at the best threshold (ASVspoof 5 evaluation plan, Eq. 2)."""
         return self.min_cost(cost.miss_weight, cost.fa_weight)
 

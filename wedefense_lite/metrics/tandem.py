@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from wedefense_lite.metrics.costs import CostModel
-from wedefense_lite.metrics.detection import Best, SortedScores
+from wedefense_lite.metrics.detection import OperatingPoint, SortedScores
 
 
 class AsvRates(NamedTuple):
@@ -60,7 +60,7 @@ def min_tdcf(scores: SortedScores, asv: AsvRates, cost: CostModel) -> dict[str, 
     return {"min_tdcf_2019": value, "min_tdcf_2021": (c0 + least * value) / (c0 + least)}
 
 
-def min_adcf(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, cost: CostModel) -> Best:
+def min_adcf(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, cost: CostModel) -> OperatingPoint:
     """Minimum normalised architecture-agnostic DCF of one score (Shim et al., 2024, Eq. 2-4).
 
     The least cost lies just below a target's score, or above all of them, so only those are visited.
@@ -76,7 +76,7 @@ def min_adcf(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, cost: Co
     costs = miss * below[0] + fa_nontarget * (1 - below[1]) + fa_spoof * (1 - below[2])
     best = int(np.argmin(costs))
     threshold = float(np.append(scores, np.inf)[best])
-    return Best(float(costs[best]) / min(miss, fa_nontarget + fa_spoof), threshold)
+    return OperatingPoint(float(costs[best]) / min(miss, fa_nontarget + fa_spoof), threshold)
 
 
 def concurrent_teer(

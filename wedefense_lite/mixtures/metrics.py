@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
-from wedefense_lite.labels import BONAFIDE
+from wedefense_lite.labels import BONAFIDE, NO_LABEL
 from wedefense_lite.metrics.classification import decision_metrics
 from wedefense_lite.metrics.detection import SortedScores
-
-ABSENT = -1
 
 
 def assign_by_sisdr(sisdr: ArrayLike) -> np.ndarray:
@@ -42,7 +40,7 @@ def assign_by_oracle(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
     """
     sources = np.empty(np.shape(scores), dtype=int)
     order = np.argsort(labels, axis=1, kind="stable")
-    np.put_along_axis(sources, np.lexsort((scores, np.not_equal(labels, ABSENT))), order, axis=1)
+    np.put_along_axis(sources, np.lexsort((scores, np.not_equal(labels, NO_LABEL))), order, axis=1)
     return sources
 
 
@@ -59,7 +57,7 @@ def mixture_classes(labels: ArrayLike) -> tuple[list[str], np.ndarray]:
     Args:
         labels: ``(M, K)`` class index by source.
     """
-    counts, kind = np.unique(np.not_equal(labels, ABSENT).sum(axis=1), return_inverse=True)
+    counts, kind = np.unique(np.not_equal(labels, NO_LABEL).sum(axis=1), return_inverse=True)
     names = [name for count in counts.tolist() for name in class_names(count)]
     return names, np.cumsum([0, *counts + 1])[kind]
 
@@ -92,7 +90,7 @@ def best_threshold(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
     """
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     names, first = mixture_classes(labels)
-    true, tried = first + (labels == BONAFIDE).sum(axis=1), np.unique(scores[labels != ABSENT])
+    true, tried = first + (labels == BONAFIDE).sum(axis=1), np.unique(scores[labels != NO_LABEL])
     if not np.isfinite(tried).all():
         raise ValueError("a threshold needs finite scores")
     tried = tried[np.linspace(0, len(tried) - 1, min(1000, len(tried))).astype(int)].tolist()
@@ -127,7 +125,7 @@ def mixture_metrics(
         without one of its classes is left out.
     """
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    bonafide, present, accepted = labels == BONAFIDE, labels != ABSENT, scores >= threshold
+    bonafide, present, accepted = labels == BONAFIDE, labels != NO_LABEL, scores >= threshold
     names, first = mixture_classes(labels)
     metrics = {"classes": names}
     metrics |= decision_metrics(first + bonafide.sum(axis=1), first + accepted.sum(axis=1), len(names))

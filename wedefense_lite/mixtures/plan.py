@@ -10,10 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from wedefense_lite.audio.index import check_keys
-from wedefense_lite.files import InputError, iter_rows, number, read_columns, write_lines
+from wedefense_lite.files import NO_VALUE, InputError, iter_rows, number, read_columns, write_lines
 from wedefense_lite.labels import LABELS
 
-NONE = "-"
 METADATA = "mixture file1 label1 file2 label2 mixed_label"
 OPTIONAL = ("level", "rir", "noise", "snr", "noise_offset")
 
@@ -57,7 +56,7 @@ def write_plan(path: str | Path, plan: list[Mixture]) -> None:
     id of its utterance."""
     most = max(len(mixture.talkers) for mixture in plan)
     rows = [{name: _text(cell) for name, cell in _cells(mixture, most)} for mixture in plan]
-    used = [name for name in rows[0] if _field(name) not in OPTIONAL or any(row[name] != NONE for row in rows)]
+    used = [name for name in rows[0] if _field(name) not in OPTIONAL or any(row[name] != NO_VALUE for row in rows)]
     write_lines(path, ["\t".join(used), *("\t".join([row[name] for name in used]) for row in rows)])
     if most == 2:
         files = ([one.mixture, *(cell for talker in one.talkers for cell in talker[:2]), one.label] for one in plan)
@@ -81,7 +80,7 @@ def _cells(mixture: Mixture, talkers: int) -> Iterable[tuple[str, str | float | 
 
 
 def _text(value: str | float | None) -> str:
-    return NONE if value is None else f"{value:.4f}" if isinstance(value, float) else value
+    return NO_VALUE if value is None else f"{value:.4f}" if isinstance(value, float) else value
 
 
 def _field(column: str) -> str:
@@ -103,7 +102,7 @@ def read_plan(path: str | Path) -> list[Mixture]:
 
     def convert(name: str):
         to = number if kinds[_field(name)] in (float, float | None) else str
-        return lambda text: None if text == NONE else to(text)
+        return lambda text: None if text == NO_VALUE else to(text)
 
     wanted = {name: convert(name) for name in names if name in header or _field(name) not in OPTIONAL}
     table = read_columns(path, wanted, ["mixture"])

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from wedefense_lite.audio import reading
-from wedefense_lite.audio.data_dir import NO_ATTACK, SHARD_LIST, write_tables
+from wedefense_lite.audio.data_dir import SHARD_LIST, write_tables
 from wedefense_lite.audio.reading import encoded
 from wedefense_lite.audio.shards import new_shards, shard_writer
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.augment.base import mixed
 from wedefense_lite.augment.noise import reverberant
-from wedefense_lite.files import InputError
+from wedefense_lite.files import NO_VALUE, InputError
 from wedefense_lite.labels import LABELS, SPOOF
 from wedefense_lite.mixtures.plan import Mixture, Talker, write_plan
 from wedefense_lite.progress import progress
@@ -155,5 +155,5 @@ def _write_tables(out_dir: Path, plan: list[Mixture]) -> None:
     if all(one.speaker for one in talkers.values()):
         tables["utt2spk"] = {key: one.speaker for key, one in talkers.items()}
     if all(bool(one.attack) == (one.label == LABELS[SPOOF]) for one in talkers.values()):
-        tables["utt2attack"] = {key: one.attack or NO_ATTACK for key, one in talkers.items()}
+        tables["utt2attack"] = {key: one.attack or NO_VALUE for key, one in talkers.items()}
     write_tables(out_dir / "stems", tables)

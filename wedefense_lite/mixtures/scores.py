@@ -6,14 +6,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from wedefense_lite.files import InputError, iter_rows, number, read_columns
-from wedefense_lite.labels import SPOOF, label_id
+from wedefense_lite.files import NO_VALUE, InputError, iter_rows, number, read_columns
+from wedefense_lite.labels import NO_LABEL, SPOOF, label_id
 from wedefense_lite.mixtures import metrics
-from wedefense_lite.mixtures.metrics import ABSENT, assign_by_oracle, assign_by_sisdr, lowest
+from wedefense_lite.mixtures.metrics import assign_by_oracle, assign_by_sisdr, lowest
 from wedefense_lite.scoring.scores import aligned, read_scores
 
 Assignment = Literal["sisdr", "identity", "oracle"]
-UNKNOWN = "-"
 # The upper end of each bin, itself included.
 OVERLAPS = {"none": 0.0, "up to 25 %": 0.25, "25 to 50 %": 0.5, "50 to 75 %": 0.75, "over 75 %": math.inf}
 LEVELS = {"up to 3 dB": 3.0, "3 to 6 dB": 6.0, "6 to 10 dB": 10.0, "over 10 dB": math.inf}
@@ -85,7 +84,9 @@ class Mixtures(NamedTuple):
         """A :meth:`summary` of the mixtures of each value of each condition of which there are two or more."""
         order, found = [*OVERLAPS, *LEVELS], {}
         for condition, values in self.key.conditions.items():
-            known = sorted({*values.tolist()} - {UNKNOWN}, key=lambda name: (name in order and order.index(name), name))
+            known = sorted(
+                {*values.tolist()} - {NO_VALUE}, key=lambda name: (name in order and order.index(name), name)
+            )
             if len(known) > 1:
                 found[condition] = {name: self.summary(threshold, np.flatnonzero(values == name)) for name in known}
         return found
@@ -102,31 +103,33 @@ def read_key(path: str) -> Key:
     if len(talkers) < 2 or talkers != [f"label_{talker}" for talker in range(1, len(talkers) + 1)]:
         found = " ".join(talkers) or "without label_1"
         raise InputError(f"{path}: columns {found}, expected label_1, label_2 and so on")
-    convert |= dict.fromkeys(talkers, lambda text: ABSENT if text == UNKNOWN else label_id(text))
+    convert |= dict.fromkeys(talkers, lambda text: NO_LABEL if text == NO_VALUE else label_id(text))
     convert |= dict.fromkeys({"overlap", "level_difference"} & {*columns}, number_or_unknown)
     rows = read_columns(path, convert, ["mixture"])
     cells = dict(zip(columns, map(np.array, zip(*rows.values()))))
     labels_MK = np.stack([cells[name] for name in talkers], axis=1)
-    absent = labels_MK == ABSENT
+    absent = labels_MK == NO_LABEL
     for name in np.array(list(rows))[absent[:, 0] | (absent[:, :-1] & ~absent[:, 1:]).any(axis=1)][:1]:
-        raise InputError(f"{path}: {name} has talkers after an absent one, expected {UNKNOWN} in the last columns only")
+        raise InputError(
+            f"{path}: {name} has talkers after an absent one, expected {NO_VALUE} in the last columns only"
+        )
     return Key(path, list(rows), labels_MK, _conditions(cells, labels_MK))
 
 
 def _conditions(cells: dict[str, np.ndarray], labels_MK: np.ndarray) -> dict[str, np.ndarray]:
     """What mixtures are compared by, where its columns are there; attacks where one or two talkers are spoofed."""
-    found = {"talkers": (labels_MK != ABSENT).sum(axis=1).astype(str)}
+    found = {"talkers": (labels_MK != NO_LABEL).sum(axis=1).astype(str)}
     for column, bins in {"overlap": OVERLAPS, "level_difference": LEVELS}.items():
         if column in cells:
-            found[column] = np.array([*bins, UNKNOWN])[np.searchsorted([*bins.values()], cells[column])]
-            found[column][np.isnan(cells[column])] = UNKNOWN
+            found[column] = np.array([*bins, NO_VALUE])[np.searchsorted([*bins.values()], cells[column])]
+            found[column][np.isnan(cells[column])] = NO_VALUE
     if "sex" in cells:
         found["sex"] = cells["sex"]
     attacks = [cells.get(f"attack_{talker}") for talker in range(1, labels_MK.shape[1] + 1)]
     if all(column is not None for column in attacks):
         spoofed = [[str(one) for one, label in zip(*row) if label == SPOOF] for row in zip(zip(*attacks), labels_MK)]
-        known = [row if len(row) < 3 and UNKNOWN not in row else [] for row in spoofed]  # of more there are too many
-        found["attacks"] = np.array(["+".join(sorted(row)) or UNKNOWN for row in known])
+        known = [row if len(row) < 3 and NO_VALUE not in row else [] for row in spoofed]  # of more there are too many
+        found["attacks"] = np.array(["+".join(sorted(row)) or NO_VALUE for row in known])
     return found
 
 
@@ -186,7 +189,7 @@ def _without_sisdr(scores_MK: np.ndarray, key: Key) -> dict[str, np.ndarray]:
 
 def _by_sisdr(sisdr_MKS: np.ndarray, path: str, key: Key) -> np.ndarray:
     """``sources_MK`` by SI-SDR; one that is not known is an :class:`InputError`."""
-    present_MK = key.labels_MK != ABSENT
+    present_MK = key.labels_MK != NO_LABEL
     pairs_MKS = present_MK[:, :, None] & present_MK[:, None]
     for mixture, stream, source in np.argwhere(pairs_MKS & np.isnan(sisdr_MKS))[:1]:
         what = f"{key.names[mixture]} {stream + 1}: no SI-SDR against source {source + 1}"
@@ -196,7 +199,7 @@ def _by_sisdr(sisdr_MKS: np.ndarray, path: str, key: Key) -> np.ndarray:
 
 def _by_stream(cells: dict[str, list], path: str, key: Key, name: str, first: int = 1) -> np.ndarray:
     """Columns of a table by mixture and stream, ``(M, K, C)``, NaN where a mixture lacks the stream."""
-    places = np.argwhere(key.labels_MK != ABSENT)
+    places = np.argwhere(key.labels_MK != NO_LABEL)
     wanted = {name.format(key.names[mixture], first + stream): None for mixture, stream in places}
     rows = aligned(cells, path, wanted, key.path)
     values_MKC = np.full((*key.labels_MK.shape, len(rows[0])), np.nan)
@@ -211,4 +214,4 @@ def named(path: str, prefix: str, *others: str) -> list[str]:
 
 def number_or_unknown(text: str) -> float:
     """A number, NaN where it is not known; ValueError for anything else."""
-    return math.nan if text == UNKNOWN else number(text)
+    return math.nan if text == NO_VALUE else number(text)

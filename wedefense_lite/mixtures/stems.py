@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import InputError, few
+from wedefense_lite.files import InputError, abbreviate
 
 
 def with_talkers(index: list[Utterance], stems: list[Utterance], listed: str, audio: bool) -> list[Utterance]:
@@ -27,7 +27,7 @@ def with_talkers(index: list[Utterance], stems: list[Utterance], listed: str, au
         if stem.label is None:
             raise InputError(f"{listed}: {stem.key} has no label")
     if strange := sorted(found.keys() - {row.key for row in index}):
-        raise InputError(f"{listed}: stems of {len(strange)} mixtures that are not in the list: {few(strange)}")
+        raise InputError(f"{listed}: stems of {len(strange)} mixtures that are not in the list: {abbreviate(strange)}")
     rows = []
     for row in index:
         talkers = found.get(row.key, {})

@@ -7,10 +7,10 @@ import torch
 from jsonargparse.typing import NonNegativeFloat
 from torch import Tensor, nn
 
-from wedefense_lite.files import InputError, few
+from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr, pit_si_sdr_loss
-from wedefense_lite.models.base import Embedder, known_loss
+from wedefense_lite.models.base import Embedder, masked_loss
 from wedefense_lite.separators.base import Separator
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.tasks import Classification, Task
@@ -48,15 +48,15 @@ class TalkerTask(Classification):
     def names(self, key: str) -> list[str]:
         return [f"{key}-{talker}" for talker in range(1, self.talkers + 1)]
 
-    judge = Task.judge  # whose labels are decided together with the loss
+    evaluate_each = Task.evaluate_each  # whose labels are decided together with the loss
 
     @torch.no_grad()
     def _fitting(self, embedding_BKE: Tensor, batch: Batch) -> Tensor:
         """``labels_BK`` of streams of which nothing else says whose they are: the assignment that fits best."""
         logits_BKC = self.head(embedding_BKE.flatten(0, 1)).unflatten(0, embedding_BKE.shape[:2])
-        labels_BKS = batch.talkers_BK[:, None].expand(-1, self.talkers, -1)
+        labels_BKS = batch.talker_labels_BK[:, None].expand(-1, self.talkers, -1)
         sources_BK = best_sources(logits_BKC.float().log_softmax(2).gather(2, labels_BKS))
-        return batch.talkers_BK.gather(1, sources_BK)
+        return batch.talker_labels_BK.gather(1, sources_BK)
 
 
 class SeparatedTalkers(TalkerTask):
@@ -114,16 +114,16 @@ class SeparatedTalkers(TalkerTask):
         """The loss, and for each mixture the logits of the stream that sounds most spoofed, and its label."""
         _check_talkers(batch, self.talkers)
         streams_BKT = self._streams(batch)
-        labels_BK = torch.full_like(batch.talkers_BK, -1)
+        labels_BK = torch.full_like(batch.talker_labels_BK, -1)
         if self.by_stems:
             sources_BK = best_sources(pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT, batch.lengths_B))
-            labels_BK = batch.talkers_BK.gather(1, sources_BK)
+            labels_BK = batch.talker_labels_BK.gather(1, sources_BK)
         frames = self._frames(self._each(streams_BKT, batch))
         embedding_NE, model_loss = self.model.embed_with_loss(*frames, labels_BK.flatten())
         embedding_BKE = embedding_NE.unflatten(0, streams_BKT.shape[:2])
         if not self.by_stems:
             labels_BK = self._fitting(embedding_BKE, batch)
-        loss = known_loss(self.head, embedding_BKE, labels_BK)[0] + model_loss
+        loss = masked_loss(self.head, embedding_BKE, labels_BK)[0] + model_loss
         if self.joint:
             loss = loss + self.separation_weight * pit_si_sdr_loss(streams_BKT, batch.stems_BKT, batch.lengths_B)
         logits_BKC = self.head(embedding_BKE.flatten(0, 1)).unflatten(0, embedding_BKE.shape[:2])
@@ -176,7 +176,7 @@ class DirectTalkers(TalkerTask):
         embedding_BGE = self._outputs(embedding_BE)
         mixture_loss, logits_BC = self.head.loss(embedding_BGE[:, 0], batch.labels_B)
         labels_BK = self._fitting(embedding_BGE[:, 1:], batch)
-        talker_loss = known_loss(self.head, embedding_BGE[:, 1:], labels_BK)[0]
+        talker_loss = masked_loss(self.head, embedding_BGE[:, 1:], labels_BK)[0]
         return (mixture_loss + talker_loss) / 2 + model_loss, logits_BC, batch.labels_B
 
     def _outputs(self, embedding_BE: Tensor) -> Tensor:
@@ -185,8 +185,8 @@ class DirectTalkers(TalkerTask):
 
 def _check_talkers(batch: Batch, talkers: int) -> None:
     """Refuse mixtures of another number of talkers than the outputs of a system."""
-    if batch.talkers_BK is None:
+    if batch.talker_labels_BK is None:
         raise InputError("mixtures need the list of their stems: --train_stems and --val_stems")
-    counts = (batch.talkers_BK >= 0).sum(1).tolist()
+    counts = (batch.talker_labels_BK >= 0).sum(1).tolist()
     if wrong := [f"{key} ({count})" for key, count in zip(batch.keys, counts) if count != talkers]:
-        raise InputError(f"mixtures of another number of talkers than {talkers}: {few(wrong)}")
+        raise InputError(f"mixtures of another number of talkers than {talkers}: {abbreviate(wrong)}")

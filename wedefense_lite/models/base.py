@@ -81,7 +81,7 @@ class Frames(FrameBackbone):
         return frames_BFD, frame_lengths_B
 
 
-def known_loss(head: Head, embedding: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def masked_loss(head: Head, embedding: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A head's loss where labels are known.
 
     Args:

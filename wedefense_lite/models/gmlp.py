@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from wedefense_lite.audio.tracks import by_overlap
 from wedefense_lite.frontends.base import valid_mask
 from wedefense_lite.heads import CrossEntropy, Head
-from wedefense_lite.models.base import Encoder, FrameBackbone, Frames, known_loss
+from wedefense_lite.models.base import Encoder, FrameBackbone, Frames, masked_loss
 
 
 class GatedMLP(nn.Module):
@@ -99,5 +99,5 @@ class GMLP(FrameBackbone):
         for enter, branch, head in zip(self.enter[1:], self.branches[1:], self.heads):
             frames_BGE = enter(F.max_pool2d(frames_BGE, 2, ceil_mode=True))
             labels, lengths_B = by_overlap(labels, 2), torch.div(lengths_B + 1, 2, rounding_mode="floor")
-            loss = loss + known_loss(head, branch(frames_BGE, lengths_B), labels)[0]
+            loss = loss + masked_loss(head, branch(frames_BGE, lengths_B), labels)[0]
         return finest, loss

@@ -19,7 +19,7 @@ from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_json
 from wedefense_lite.labels import BONAFIDE, LABELS
 from wedefense_lite.provenance import file_hash
-from wedefense_lite.runtime import computing
+from wedefense_lite.runtime import precision_context
 from wedefense_lite.scoring.calibration import Affine
 from wedefense_lite.scoring.llr import llr_from_logits
 from wedefense_lite.scoring.sidecar import Sidecar
@@ -34,7 +34,7 @@ Audio = str | PathLike | ArrayLike
 
 
 @dataclass(frozen=True)
-class Facts(Sidecar):
+class BundleFacts(Sidecar):
     """What ``bundle.json`` says beside what a sidecar does: from logits to a decision.
 
     Here ``class_prior`` is what stage 6 divides out, None for a head without a posterior.
@@ -110,7 +110,7 @@ class Detector:
             if weights_hash(encoder) != self.facts.referenced:
                 raise InputError(f"{folder / CONFIG}: the encoder that it names has other weights than it had")
             weights |= encoder
-        checkpoint.fill(self.task, weights, folder / WEIGHTS)
+        checkpoint.load_state(self.task, weights, folder / WEIGHTS)
         self.task.eval().to(device, memory_format=torch.channels_last)
 
     def score(self, audio: Audio) -> float:
@@ -141,7 +141,7 @@ class Detector:
         batch = read_batch([(row, None)], self.data).to(self.device)
         if (level := float(batch.wav_BT.std(correction=0))) < SILENCE:
             raise InputError(f"{row.path}: silence, a level of {level:.2g} in what is scored, expected speech")
-        with computing(self.device):
+        with precision_context(self.device):
             return function(batch)[0].float().cpu().numpy()
 
 
@@ -160,14 +160,14 @@ def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:
     return Utterance("samples", "samples", data=buffer.getvalue())
 
 
-def read_facts(path: str | PathLike) -> Facts:
+def read_facts(path: str | PathLike) -> BundleFacts:
     """``bundle.json`` of a bundle.
 
     Raises:
         InputError: it is missing, has other fields, or values that can't be right.
     """
     try:
-        return Facts(**read_json(path))
+        return BundleFacts(**read_json(path))
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     lengths_B: Tensor
     labels_B: Tensor
     track_BT: Tensor | None = None
-    talkers_BK: Tensor | None = None
+    talker_labels_BK: Tensor | None = None
     stems_BKT: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":

@@ -48,7 +48,7 @@ def load_weights(path: str | Path, module: nn.Module) -> dict:
     state = load(path)
     if tuple(state.get("labels", ())) != LABELS:
         raise InputError(f"{path}: label order {state.get('labels')}, expected {LABELS}")
-    fill(module, state.get("model", {}), path)
+    load_state(module, state.get("model", {}), path)
     return {key: value for key, value in state.items() if key != "model"}
 
 
@@ -64,10 +64,10 @@ def load_part(path: str | Path, system: nn.Module, name: str) -> None:
     if not (weights and hasattr(system, name)):
         lacking = path if hasattr(system, name) else "the system of the configuration"
         raise InputError(f"--{name} {path}: {lacking} has no {name}")
-    fill(getattr(system, name), weights, path)
+    load_state(getattr(system, name), weights, path)
 
 
-def fill(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
+def load_state(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
     """Load a state dict into a module, strictly.
 
     Raises:

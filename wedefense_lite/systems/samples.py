@@ -11,10 +11,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.stream import Seed
-from wedefense_lite.audio.tracks import NOTHING, track_of
+from wedefense_lite.audio.tracks import track_of
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
-from wedefense_lite.labels import label_id
+from wedefense_lite.labels import NO_LABEL, label_id
 from wedefense_lite.systems.batch import Batch, as_float
 from wedefense_lite.systems.config import DataConfig
 
@@ -66,7 +66,7 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
         wav, track, *stems = (np.resize(one, count) for one in (wav, track, *stems))
         length = count
     missing = (0, max(count - length, 0))
-    track = np.pad(track, missing, constant_values=NOTHING)
+    track = np.pad(track, missing, constant_values=NO_LABEL)
     wav, *stems = (torch.from_numpy(np.pad(one, missing)) for one in (wav, *stems))
     return Sample(wav, torch.from_numpy(track), stems, length)
 
@@ -93,10 +93,10 @@ def read_batch(drawn: list[tuple[Utterance, Seed]], config: DataConfig) -> Batch
     rows = [utterance for utterance, _ in drawn]
     labels, track, talkers = torch.tensor([_label(row) for row in rows]), None, None
     if rows[0].segments:
-        track = pad_sequence(tracks, batch_first=True, padding_value=NOTHING)
+        track = pad_sequence(tracks, batch_first=True, padding_value=NO_LABEL)
     if rows[0].talkers:
         talkers = [torch.tensor([_label(talker) for talker in row.talkers]) for row in rows]
-        talkers = pad_sequence(talkers, batch_first=True, padding_value=NOTHING)
+        talkers = pad_sequence(talkers, batch_first=True, padding_value=NO_LABEL)
     wav = pad_sequence(wavs, batch_first=True)
     return Batch(
         [row.key for row in rows], wav, torch.tensor(lengths), labels, track, talkers, _padded(stems, *wav.shape)
@@ -104,7 +104,7 @@ def read_batch(drawn: list[tuple[Utterance, Seed]], config: DataConfig) -> Batch
 
 
 def _label(utterance: Utterance) -> int:
-    return NOTHING if utterance.label is None else label_id(utterance.label)
+    return NO_LABEL if utterance.label is None else label_id(utterance.label)
 
 
 def _padded(stems: Sequence[list[Tensor]], rows: int, samples: int) -> Tensor | None:

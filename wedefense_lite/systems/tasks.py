@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
-from wedefense_lite.files import InputError, few
+from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.frontends import Frontend, SpecAugment
 from wedefense_lite.heads import Head
 from wedefense_lite.models import Backbone
-from wedefense_lite.models.base import Embedder, known_loss
+from wedefense_lite.models.base import Embedder, masked_loss
 from wedefense_lite.systems.batch import Batch
 
 
@@ -36,7 +36,7 @@ class Task(nn.Module, ABC):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """``(loss, logits_NC, labels_N)``: the loss to step on, a mean over what has a label."""
 
-    def judge(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def evaluate_each(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The head's loss, logits and labels of each utterance; a system is selected by these."""
         return map(self, batch.each())
 
@@ -107,9 +107,9 @@ class Classification(Task):
         """Classes of utterances, ``B``, or their frames, ``BG``, -1 where unknown."""
         return batch.labels_B
 
-    def judge(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def evaluate_each(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         rows = zip(self.embed(batch).split(1), self.targets(batch).split(1))
-        return (known_loss(self.head, embedding, labels) for embedding, labels in rows)
+        return (masked_loss(self.head, embedding, labels) for embedding, labels in rows)
 
     def logits(self, batch: Batch) -> Tensor:
         """``BC`` or ``BGC``."""
@@ -120,12 +120,12 @@ class Classification(Task):
         try:
             frames_BFD, frame_lengths_B = self.frontend(batch.wav_BT, batch.lengths_B)
         except ValueError as error:  # too short for one frame
-            raise InputError(f"{few(batch.keys)}: {error}") from error
+            raise InputError(f"{abbreviate(batch.keys)}: {error}") from error
         if self.spec_augment is not None:
             frames_BFD = self.spec_augment(frames_BFD)
         if frames_BFD.shape[1] < self.model.min_frames:
             model = f"{type(self.model).__name__} needs at least {self.model.min_frames}"
-            raise InputError(f"{few(batch.keys)}: {frames_BFD.shape[1]} frames, but {model}")
+            raise InputError(f"{abbreviate(batch.keys)}: {frames_BFD.shape[1]} frames, but {model}")
         return frames_BFD, frame_lengths_B
 
 

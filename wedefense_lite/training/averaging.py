@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.files import InputError
 from wedefense_lite.progress import progress
-from wedefense_lite.runtime import join
+from wedefense_lite.runtime import start_process
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.exp_dir import epoch_models
 from wedefense_lite.training.loader import TrainLoader
@@ -72,7 +72,7 @@ def mean_weights(models: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def recompute_batch_norm(state: dict, config: str, bn_data: str, data_type: str, gpus: str | None) -> dict[str, Tensor]:
     """Weights with batch-norm statistics averaged over one pass of unaugmented training crops."""
-    experiment, place = load_experiment(config), join(gpus)
+    experiment, process = load_experiment(config), start_process(gpus)
     if experiment.config_hash != state["config_hash"]:
         raise InputError(f"{config}: not the configuration that the models were trained with")
     task = experiment.system
@@ -80,7 +80,7 @@ def recompute_batch_norm(state: dict, config: str, bn_data: str, data_type: str,
     layers = [module for module in task.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if not layers:
         return state["model"]
-    task.to(place.device, memory_format=torch.channels_last).eval()
+    task.to(process.device, memory_format=torch.channels_last).eval()
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # a plain average over all batches
@@ -90,5 +90,5 @@ def recompute_batch_norm(state: dict, config: str, bn_data: str, data_type: str,
     batches = progress(loader.epoch(1), loader.steps_per_epoch, "batch norm", "batch")
     with torch.no_grad():
         for batch in batches:
-            task.embed(batch.to(place.device))
+            task.embed(batch.to(process.device))
     return {name: value.cpu() for name, value in task.state_dict().items()}

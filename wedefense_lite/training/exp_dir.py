@@ -12,7 +12,7 @@ import yaml
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.augment.base import Augment
 from wedefense_lite.files import InputError, read_text
-from wedefense_lite.runtime import Place, from_main
+from wedefense_lite.runtime import Process, broadcast_from_main
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import FREE_KEYS, Experiment
 
@@ -86,7 +86,7 @@ def _changed_keys(old: dict, new: dict) -> list[str]:
     return changed
 
 
-def continues(exp_dir: Path, experiment: Experiment, hashes: dict[str, str], place: Place, overwrite: bool) -> bool:
+def continues(exp_dir: Path, experiment: Experiment, hashes: dict[str, str], process: Process, overwrite: bool) -> bool:
     """Whether a training goes on from the ``last.pt`` of its folder; else it starts at epoch 1.
 
     Nothing is changed yet. Rank 0 looks, and all ranks get its answer.
@@ -103,9 +103,9 @@ def continues(exp_dir: Path, experiment: Experiment, hashes: dict[str, str], pla
     """
     has_last = (exp_dir / "models/last.pt").exists()
     obstacle = ""
-    if place.is_main:
+    if process.is_main:
         obstacle = _other_last(exp_dir, experiment, hashes) if has_last else _leftovers(exp_dir, experiment, hashes)
-    has_last, obstacle = from_main(place, (has_last, obstacle))
+    has_last, obstacle = broadcast_from_main(process, (has_last, obstacle))
     if obstacle and not overwrite:
         raise InputError(f"{obstacle}: {WAY_OUT}")
     return has_last and not obstacle

@@ -16,7 +16,16 @@ from torch.nn.parallel import DistributedDataParallel
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.labels import LABELS
 from wedefense_lite.progress import progress
-from wedefense_lite.runtime import Place, average_buffers, barrier, computing, from_main, fuse, repeat_exactly, total
+from wedefense_lite.runtime import (
+    Process,
+    average_buffers,
+    barrier,
+    broadcast_from_main,
+    make_deterministic,
+    precision_context,
+    sum_over_ranks,
+    use_fused_kernels,
+)
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
@@ -51,7 +60,7 @@ class Trainer:
     def __init__(
         self,
         experiment: Experiment,
-        place: Place,
+        process: Process,
         exp_dir: Path,
         train_loader: TrainLoader,
         dev_loader: EvalLoader | None,
@@ -61,23 +70,23 @@ class Trainer:
         if dev_loader is None and self.config.early_stop_patience > 0:
             raise InputError("early_stop_patience needs a dev set: --val_data and --val_label")
         self.config_text, self.config_hash = experiment.text, experiment.config_hash
-        self.place, self.exp_dir, self.models = place, exp_dir, exp_dir / "models"
+        self.process, self.exp_dir, self.models = process, exp_dir, exp_dir / "models"
         self.train_loader, self.dev_loader = train_loader, dev_loader
-        if place.device.type == "cuda":
-            repeat_exactly()
-        self.task = experiment.system.to(place.device, memory_format=torch.channels_last)
+        if process.device.type == "cuda":
+            make_deterministic()
+        self.task = experiment.system.to(process.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.task) if self.config.ema_decay > 0 else None
         self.optimizer = self.config.optimizer(self.task.parameter_groups())
-        fuse(self.optimizer)
+        use_fused_kernels(self.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] *= group["rate_factor"]
         updates = math.ceil(train_loader.steps_per_epoch / self.config.accumulate_steps)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda update: self.config.schedule.factor(update, updates, self.config.num_epochs)
         )
-        self.scaler = torch.amp.GradScaler(place.device.type, enabled=self.config.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(process.device.type, enabled=self.config.precision == "fp16")
         # Buffers are averaged before every save instead of copied from rank 0 at every step.
-        self.wrapped = DistributedDataParallel(self.task, broadcast_buffers=False) if place.world > 1 else self.task
+        self.wrapped = DistributedDataParallel(self.task, broadcast_buffers=False) if process.world > 1 else self.task
         self.class_prior = train_loader.class_prior
         if self.task.head is not None:
             self.class_prior = self.task.head.seen_prior(self.class_prior)
@@ -87,7 +96,7 @@ class Trainer:
         self.history: list[dict] = []
         self.best: list[float] | None = None
         self.bad_validations = 0
-        self.sums = torch.zeros(3, dtype=torch.float64, device=place.device)
+        self.sums = torch.zeros(3, dtype=torch.float64, device=process.device)
         if resume and (self.models / "last.pt").exists():
             self._resume()
 
@@ -101,7 +110,7 @@ class Trainer:
         """True on every rank after the last epoch or once patience has run out; rank 0 decides."""
         patience = self.config.early_stop_patience
         exhausted = 0 < patience <= self.bad_validations
-        return from_main(self.place, exhausted or self.epoch > self.config.num_epochs)
+        return broadcast_from_main(self.process, exhausted or self.epoch > self.config.num_epochs)
 
     def fit(self, on_epoch: Callable[[dict], None] = lambda row: None) -> None:
         """Train to the last epoch or until dev EER no longer falls.
@@ -116,11 +125,11 @@ class Trainer:
             row = self._train_epoch()
             is_due = self.epoch % self.config.validate_interval == 0 or self.epoch == self.config.num_epochs
             if self.dev_loader is not None and is_due:
-                row |= validate(self.final, self.dev_loader, self.place)
+                row |= validate(self.final, self.dev_loader, self.process)
             self._end_epoch(row)
-            if self.place.is_main:
+            if self.process.is_main:
                 on_epoch(row)
-        barrier(self.place)
+        barrier(self.process)
 
     def _train_epoch(self) -> dict:
         self.task.train()
@@ -137,11 +146,11 @@ class Trainer:
                 self._save_last()
         _raise_if_not_finite(unchecked)
         seconds = time.perf_counter() - start
-        rate = (self.step - first) * loader.config.batch_size * self.place.world / seconds
+        rate = (self.step - first) * loader.config.batch_size * self.process.world / seconds
         share = 100 * sum(waits) / seconds
         logging.info("epoch %d: %.1f utt/s, %.1f %% spent waiting for data", self.epoch, rate, share)
         self._synchronise()
-        loss, correct, seen = total(self.place, self.sums).tolist()
+        loss, correct, seen = sum_over_ranks(self.process, self.sums).tolist()
         last_rate = self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.updates - 1)
         row = {"epoch": self.epoch, "step": self.updates, "lr": last_rate}
         decided = {} if self.task.head is None else {"train_accuracy": correct / seen}
@@ -149,17 +158,17 @@ class Trainer:
 
     def _train_step(self, batch: Batch) -> tuple[Tensor, str]:
         """One batch forward and back; whether its loss was finite, and its name."""
-        origin = [self.config.seed, self.epoch, self.step, self.place.rank]
+        origin = [self.config.seed, self.epoch, self.step, self.process.rank]
         torch.manual_seed(int(np.random.SeedSequence(origin).generate_state(1)[0]))
         name = f"epoch {self.epoch}, step {self.step + 1}: {' '.join(batch.keys)}"
-        batch = batch.to(self.place.device)
+        batch = batch.to(self.process.device)
         every, steps = self.config.accumulate_steps, self.train_loader.steps_per_epoch
         group = min(every, steps - self.step // every * every)
         self.step += 1
         is_update = self.step % every == 0 or self.step == steps
         alone = isinstance(self.wrapped, DistributedDataParallel) and not is_update
         with self.wrapped.no_sync() if alone else contextlib.nullcontext():
-            with computing(self.place.device, self.config.precision):
+            with precision_context(self.process.device, self.config.precision):
                 loss, logits_NC, labels_N = self.wrapped(batch)
             self.scaler.scale(loss / group).backward()
         if is_update:
@@ -184,7 +193,7 @@ class Trainer:
     def _synchronise(self) -> None:
         """Make what every rank holds, and what is saved, one and the same."""
         for module in [self.task] if self.ema is None else [self.task, self.ema]:
-            average_buffers(self.place, module)
+            average_buffers(self.process, module)
 
     def _end_epoch(self, row: dict) -> None:
         self.history.append(row)
@@ -194,7 +203,7 @@ class Trainer:
             is_better = self.best is None or result < self.best
             self.best = result if is_better else self.best
             self.bad_validations = 0 if is_better else self.bad_validations + 1
-        if self.place.is_main:
+        if self.process.is_main:
             names = [f"model_{self.epoch}.pt"] + ["best_model.pt"] * is_better
             for name in names:
                 checkpoint.save(self.models / name, self._inference_state())
@@ -202,7 +211,7 @@ class Trainer:
         self.epoch, self.step = self.epoch + 1, 0
         self.sums.zero_()
         self._save_last()
-        if self.place.is_main:
+        if self.process.is_main:
             self._forget(self.epoch - 1 - max(0, self.config.num_avg))
 
     def _forget(self, epoch: int) -> None:
@@ -227,14 +236,14 @@ class Trainer:
         return parts if self.ema is None else parts | {"ema": self.ema}
 
     def _save_last(self) -> None:
-        sums = total(self.place, self.sums)
-        if not self.place.is_main:
+        sums = sum_over_ranks(self.process, self.sums)
+        if not self.process.is_main:
             self.sums.zero_()
             return
         self.sums.copy_(sums)
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {name: getattr(self, name) for name in COUNTERS}
-        state |= {"world": self.place.world, "sums": sums, "config": self.config_text}
+        state |= {"world": self.process.world, "sums": sums, "config": self.config_text}
         state |= {"config_hash": self.config_hash, "data_hashes": self.data_hashes}
         state |= {"labels": list(LABELS), "class_prior": self.class_prior, "torch": str(torch.__version__)}
         checkpoint.save(self.models / "last.pt", state)
@@ -245,14 +254,14 @@ class Trainer:
         differing = difference(state, self.config_text, self.data_hashes)
         if differing:
             raise InputError(f"{path} was trained {differing}: take another --exp_dir")
-        if state["world"] != self.place.world and state["epoch"] <= self.config.num_epochs:
-            found = f"by {state['world']} processes, not {self.place.world}"
+        if state["world"] != self.process.world and state["epoch"] <= self.config.num_epochs:
+            found = f"by {state['world']} processes, not {self.process.world}"
             raise InputError(f"{path} was trained {found}: keep their number or take another --exp_dir")
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for name in COUNTERS:
             setattr(self, name, state[name])
-        if self.place.is_main:
+        if self.process.is_main:
             self.sums.copy_(state["sums"])
             self._write_history()
         logging.info("continue from %s: epoch %d, step %d", path, self.epoch, self.step)

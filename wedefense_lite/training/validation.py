@@ -6,14 +6,14 @@ import torch
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.runtime import Place, gather
+from wedefense_lite.runtime import Process, gather_objects
 from wedefense_lite.scoring.loader import EvalLoader
-from wedefense_lite.scoring.run import outputs
+from wedefense_lite.scoring.run import run_inference
 from wedefense_lite.systems.tasks import Task
 
 
 @torch.no_grad()
-def validate(task: Task, loader: EvalLoader, place: Place) -> dict[str, float]:
+def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, float]:
     """Loss and EER over a whole labelled list, split over ranks, the same on all of them.
 
     Returns:
@@ -24,11 +24,13 @@ def validate(task: Task, loader: EvalLoader, place: Place) -> dict[str, float]:
         InputError: a score that is not finite, by name, or an utterance scored other than once.
     """
     scores, losses = {}, {}
-    for batch, judged in outputs(task, loader, place, lambda batch: [*task.judge(batch)], what="validation"):
+    for batch, judged in run_inference(
+        task, loader, process, lambda batch: [*task.evaluate_each(batch)], what="validation"
+    ):
         for key, (loss, logits_NC, labels_N) in zip(batch.keys, judged):
             score_N = logits_NC.double()[:, BONAFIDE] - logits_NC.double()[:, SPOOF]
             scores[key], losses[key] = (labels_N.cpu().numpy(), score_N.cpu().numpy()), loss.item()
-    parts = gather(place, (scores, losses, len(loader.positions)))
+    parts = gather_objects(process, (scores, losses, len(loader.positions)))
     scores = {key: scored for part, _, _ in parts for key, scored in part.items()}
     losses = {key: loss for _, part, _ in parts for key, loss in part.items()}
     listed = sum(count for _, _, count in parts)

@@ -18,10 +18,10 @@ import soundfile as sf
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from wedefense_lite import cli
-from wedefense_lite.audio.data_dir import NO_ATTACK, Trial
+from wedefense_lite.audio.data_dir import Trial
 from wedefense_lite.audio.protocol import read_protocol
 from wedefense_lite.audio.segments import runs
-from wedefense_lite.files import InputError, read_text, write_lines, write_text
+from wedefense_lite.files import NO_VALUE, InputError, read_text, write_lines, write_text
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.progress import progress
 
@@ -105,15 +105,15 @@ def utterances(rng: np.random.Generator, trials: list[Trial], count: int) -> Ite
     voices = defaultdict(lambda: defaultdict(list))
     for trial in trials:
         voices[trial.speaker][trial.attack].append(trial.wav)
-    both = [name for name, files in voices.items() if len(files) > 1 and len(files[NO_ATTACK]) > 1]
-    carriers = [(speaker, wav) for speaker in both for wav in voices[speaker][NO_ATTACK]]
+    both = [name for name, files in voices.items() if len(files) > 1 and len(files[NO_VALUE]) > 1]
+    carriers = [(speaker, wav) for speaker in both for wav in voices[speaker][NO_VALUE]]
     if not carriers:
         raise InputError(f"{trials[0].wav}: no speaker of its set is heard both bona fide and spoofed")
     for kind, share in KINDS.items():
         order = rng.permutation(len(carriers))
         for number in range(round(count * share)):
             speaker, wav = carriers[order[number % len(carriers)]]
-            attacks = sorted(voices[speaker].keys() - {NO_ATTACK}) if kind == "CON" else [NO_ATTACK]
+            attacks = sorted(voices[speaker].keys() - {NO_VALUE}) if kind == "CON" else [NO_VALUE]
             attack = attacks[number % len(attacks)]
             donors = [file for file in voices[speaker][attack] if file != wav]
             parts = [] if kind == "LA" else draw_parts(rng, len(audio(wav)))

@@ -13,7 +13,16 @@ from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, Trial, durations, write_data_dirs
 from wedefense_lite.audio.protocol import read_protocol
 from wedefense_lite.audio.segments import read_rttm, runs, write_rttm
-from wedefense_lite.files import InputError, converted, few, number, read_rows, read_text, write_lines, write_text
+from wedefense_lite.files import (
+    InputError,
+    abbreviate,
+    converted,
+    number,
+    read_rows,
+    read_text,
+    write_lines,
+    write_text,
+)
 from wedefense_lite.labels import LABELS, SPOOF, label_id
 
 COUNTS = {"train": Counts(2580, 22800), "dev": Counts(2548, 22296), "eval": Counts(7355, 63882)}
@@ -32,10 +41,10 @@ def check_lengths(path: Path, labels: Labels, seconds: dict[str, str]) -> None:
         InputError: utterances without labels, or whose labels end more than a frame before or after the audio.
     """
     if missing := sorted(seconds.keys() - labels.keys()):
-        raise InputError(f"{path}: no labels of {len(missing)} utterances: {few(missing)}")
+        raise InputError(f"{path}: no labels of {len(missing)} utterances: {abbreviate(missing)}")
     frames = {name: float(length) / HOP for name, length in seconds.items()}
     if wrong := [name for name, count in frames.items() if abs(len(labels[name]) - count) > 1 + SLACK]:
-        told = few([f"{name} has {len(labels[name])} labels for {seconds[name]} s" for name in wrong])
+        told = abbreviate([f"{name} has {len(labels[name])} labels for {seconds[name]} s" for name in wrong])
         raise InputError(f"{path}: {len(wrong)} lists of another length than the audio, at {HOP:g} s a label: {told}")
 
 
@@ -126,7 +135,7 @@ def prepare_data(
         folder, splices = Path(data_dir, name), corpus / name / "splices.txt"
         write_rttm(folder / "segments.rttm", segments)
         write_lines(folder / "label_differences.txt", lines)
-        logging.info("%s: %d differences between publications: %s", name, len(lines), few(lines) or "none")
+        logging.info("%s: %d differences between publications: %s", name, len(lines), abbreviate(lines) or "none")
         if splices.exists():
             write_text(folder / splices.name, read_text(splices))
 
