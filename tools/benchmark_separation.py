@@ -43,10 +43,16 @@ def benchmark_separation(
         batch_size: mixtures in a batch; of streams that are read, as many as these have.
         gpus: device, as ``0``.
     """
-    once, every, system = load_experiment(detector), load_experiment(detector), load_experiment(separator).system
+    once, every, system = (
+        load_experiment(detector),
+        load_experiment(detector),
+        load_experiment(separator).system,
+    )
     process = start_process(gpus)
     mixtures, stems = (str(Path(mixtures_dir, name, "shard.list")) for name in ("", "stems"))
-    index = with_talkers(read_index(mixtures, "shard"), read_index(stems, "shard"), stems, audio=True)
+    index = with_talkers(
+        read_index(mixtures, "shard"), read_index(stems, "shard"), stems, audio=True
+    )
 
     def seconds(experiment: Experiment, rows: list, size: int, exp_dir: Path) -> float:
         experiment.data = replace(experiment.data, crop_seconds=crop_seconds, batch_size=size)
@@ -59,18 +65,28 @@ def benchmark_separation(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_text(folder / "config.yaml", load_experiment(separator).text)
-        state = {"model": Separation(system.separator).state_dict(), "labels": ["spoof", "bonafide"]}
+        state = {
+            "model": Separation(system.separator).state_dict(),
+            "labels": ["spoof", "bonafide"],
+        }
         checkpoint.save(folder / "model.pt", state)
         start = time.perf_counter()
         separate(
-            mixtures_dir, str(folder / "streams"), str(folder / "config.yaml"), str(folder / "model.pt"), gpus=gpus
+            mixtures_dir,
+            str(folder / "streams"),
+            str(folder / "config.yaml"),
+            str(folder / "model.pt"),
+            gpus=gpus,
         )
         separating = time.perf_counter() - start
         streams = read_index(str(folder / "streams/shard.list"), "shard")
         training = seconds(once, streams, batch_size * system.talkers, folder / "once")
         parts = every.system
         every.system = SeparatedTalkers(
-            parts.frontend, lambda dim: parts.model, lambda dim: parts.head, separator=system.separator
+            parts.frontend,
+            lambda dim: parts.model,
+            lambda dim: parts.head,
+            separator=system.separator,
         )
         repeated = seconds(every, index, batch_size, folder / "every")
     logging.info("separated once: %.1f s, and %d epochs: %.1f s", separating, epochs, training)

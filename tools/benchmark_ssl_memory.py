@@ -39,9 +39,16 @@ def benchmark_ssl_memory(
         return
     peaks = []
     for choice in ("false", "true"):
-        sizes = [f"--model={model}", f"--batch_size={batch_size}", f"--seconds={seconds}", f"--steps={steps}"]
+        sizes = [
+            f"--model={model}",
+            f"--batch_size={batch_size}",
+            f"--seconds={seconds}",
+            f"--steps={steps}",
+        ]
         command = [sys.executable, __file__, *sizes, f"--checkpointing={choice}"]
-        env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed is given back, not kept for later
+        env = os.environ | {
+            "MALLOC_MMAP_THRESHOLD_": "65536"
+        }  # what is freed is given back, not kept for later
         ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
         peaks.append(int(ran.stdout))
         print(f"checkpointing {choice:<5} {peaks[-1] / 2**20:8.0f} MiB", flush=True)
@@ -51,12 +58,17 @@ def benchmark_ssl_memory(
 def peak(model: str, checkpointing: bool, batch_size: int, samples: int, steps: int) -> int:
     """The most bytes that some steps of training take."""
     device = start_process().device
-    SSL(model, {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 1})  # libraries are there now
+    SSL(
+        model, {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 1}
+    )  # libraries are there now
     before = resident()
     encoder = SSL(model, checkpointing=checkpointing).to(device).train()
     optimizer = torch.optim.AdamW(encoder.parameters())
     use_fused_kernels(optimizer)
-    wav_BT, lengths_B = torch.randn(batch_size, samples, device=device), torch.full((batch_size,), samples)
+    wav_BT, lengths_B = (
+        torch.randn(batch_size, samples, device=device),
+        torch.full((batch_size,), samples),
+    )
     for _ in range(steps):
         encoder(wav_BT, lengths_B.to(device))[0].square().mean().backward()
         optimizer.step()

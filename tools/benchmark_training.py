@@ -31,7 +31,10 @@ from wedefense_lite.training.trainer import Trainer
 
 
 def benchmark_training(
-    config: str, steps: PositiveInt = 50, num_workers: NonNegativeInt = 0, precision: Precision | None = None
+    config: str,
+    steps: PositiveInt = 50,
+    num_workers: NonNegativeInt = 0,
+    precision: Precision | None = None,
 ) -> None:
     """Print utterances a second of the trainer, of the bare loop, and of scoring one by one and in batches.
 
@@ -50,22 +53,42 @@ def benchmark_training(
         index = (index * (steps * size))[: steps * size]
         loader = TrainLoader(index, experiment.data, experiment.training.seed)
         trainer = Trainer(experiment, process, Path(folder), loader, None)
-        rates = {"the trainer": [timed(partial(epoch, trainer), len(index), process) for _ in range(2)][1]}
+        rates = {
+            "the trainer": [timed(partial(epoch, trainer), len(index), process) for _ in range(2)][
+                1
+            ]
+        }
         batch = next(loader.epoch(1)).to(process.device)
-        rates["the bare loop"] = timed(partial(bare, trainer, batch, steps, process), len(index), process)
+        rates["the bare loop"] = timed(
+            partial(bare, trainer, batch, steps, process), len(index), process
+        )
         for label, count in (("scoring one by one", 1), (f"scoring {size} at once", size)):
-            scored = EvalLoader(list(dict.fromkeys(index)), experiment.data, batch_size=count, num_workers=num_workers)
-            rates[label] = [timed(partial(score, trainer, scored), len(scored.positions), process) for _ in range(2)][1]
+            scored = EvalLoader(
+                list(dict.fromkeys(index)),
+                experiment.data,
+                batch_size=count,
+                num_workers=num_workers,
+            )
+            rates[label] = [
+                timed(partial(score, trainer, scored), len(scored.positions), process)
+                for _ in range(2)
+            ][1]
     for label, rate in rates.items():
         print(f"{label:<22} {rate:9.1f} utt/s", flush=True)
-    print(f"the trainer takes {rates['the bare loop'] / rates['the trainer']:.2f} of the bare loop's time")
+    print(
+        f"the trainer takes {rates['the bare loop'] / rates['the trainer']:.2f} of the bare loop's time"
+    )
     if process.device.type == "cuda":
         print(f"at most {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on the GPU")
 
 
 def noise(folder: Path, count: int, config: DataConfig) -> list[Utterance]:
     """Files of noise, a little longer than crops, of both classes in turn."""
-    rng, rows, samples = np.random.default_rng(0), [], round((config.crop_seconds + 0.1) * config.sample_rate)
+    rng, rows, samples = (
+        np.random.default_rng(0),
+        [],
+        round((config.crop_seconds + 0.1) * config.sample_rate),
+    )
     for number in range(count):
         path = folder / f"{number}.flac"
         sf.write(path, rng.standard_normal(samples) * 0.1, config.sample_rate)

@@ -44,7 +44,9 @@ def fetch(url: str, part: Path) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{url!r}: {error}; the same command goes on from there") from error
     if have < end:
-        raise InputError(f"{url}: ended after {have} of {end} bytes; the same command goes on from there")
+        raise InputError(
+            f"{url}: ended after {have} of {end} bytes; the same command goes on from there"
+        )
 
 
 def check(path: Path, size: int, **sums: str | None) -> None:
@@ -54,13 +56,23 @@ def check(path: Path, size: int, **sums: str | None) -> None:
         InputError: another size or checksum.
     """
     if size not in (0, path.stat().st_size):
-        raise InputError(f"{path}: {path.stat().st_size} bytes, expected {size}; remove it to begin again")
+        raise InputError(
+            f"{path}: {path.stat().st_size} bytes, expected {size}; remove it to begin again"
+        )
     for algorithm, expected in sums.items():
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, algorithm).hexdigest()
         if expected and found != expected.lower():
-            raise InputError(f"{path}: {algorithm} {found}, expected {expected}; remove it to begin again")
-        logging.info("%s: %s %s, %s", path.name, algorithm, found, "as expected" if expected else "nothing to compare")
+            raise InputError(
+                f"{path}: {algorithm} {found}, expected {expected}; remove it to begin again"
+            )
+        logging.info(
+            "%s: %s %s, %s",
+            path.name,
+            algorithm,
+            found,
+            "as expected" if expected else "nothing to compare",
+        )
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -77,12 +89,18 @@ def unpack(archive: Path, target: Path) -> None:
     try:
         if archive.suffix == ".gz":
             with tarfile.open(archive) as packed:
-                packed.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.2 has none
+                packed.extraction_filter = getattr(
+                    tarfile, "data_filter", None
+                )  # Python 3.11.2 has none
                 packed.extractall(partial)
         else:
             with zipfile.ZipFile(archive) as packed:
                 packed.extractall(partial)
-        found = (path for path in (partial / target.name, *partial.glob(f"*/{target.name}")) if path.exists())
+        found = (
+            path
+            for path in (partial / target.name, *partial.glob(f"*/{target.name}"))
+            if path.exists()
+        )
         next(found, partial / target.name).rename(target)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, FileNotFoundError) as error:
         raise InputError(f"{archive}: {error}, expected an archive of {target.name}/") from error
@@ -90,7 +108,14 @@ def unpack(archive: Path, target: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def download(url: str, folder: str, licence: str, size: int = 0, md5: str | None = None, sha256: str | None = None):
+def download(
+    url: str,
+    folder: str,
+    licence: str,
+    size: int = 0,
+    md5: str | None = None,
+    sha256: str | None = None,
+):
     """Fetch an archive, and unpack from it the folder of its name; nothing is done where that is there.
 
     Args:

@@ -6,7 +6,13 @@ from wedefense_lite import cli
 from wedefense_lite.audio.index import read_corpus, write_raw_list
 
 
-def make_raw_list(wav_scp: str, utt2lab: str, raw_list: str, num_threads: PositiveInt = 8, sample_rate: int = 16000):
+def make_raw_list(
+    wav_scp: str,
+    utt2lab: str,
+    raw_list: str,
+    num_threads: PositiveInt = 8,
+    sample_rate: int = 16000,
+):
     """List the audio files of a wav.scp as JSON lines with key, wav, lab and samples.
 
     Args:

@@ -56,7 +56,9 @@ def first_channel(path: Path, mono: Path) -> Path:
     return mono
 
 
-def prepare_noise(corpus: Literal["musan", "rirs"], corpus_dir: str, out_dir: str, num_threads: PositiveInt = 8):
+def prepare_noise(
+    corpus: Literal["musan", "rirs"], corpus_dir: str, out_dir: str, num_threads: PositiveInt = 8
+):
     """Write out_dir/wav.scp of all files, and out_dir/KIND/wav.scp of each kind.
 
     Kinds of MUSAN are noise, music and speech, of the responses simulated and real; an id begins with
@@ -78,7 +80,9 @@ def prepare_noise(corpus: Literal["musan", "rirs"], corpus_dir: str, out_dir: st
     everything = {key: wav for _, key, wav in found}
     durations(everything, 16000, num_threads)  # all of them can be read
     for kind in dict.fromkeys(kind for kind, *_ in found):
-        write_table(Path(out_dir, kind, "wav.scp"), {key: wav for of, key, wav in found if of == kind})
+        write_table(
+            Path(out_dir, kind, "wav.scp"), {key: wav for of, key, wav in found if of == kind}
+        )
     write_table(Path(out_dir, "wav.scp"), everything)
     logging.info("wrote %s: %s", out_dir, dict(Counter(kind for kind, *_ in found)))
 

@@ -7,7 +7,9 @@ from wedefense_lite.audio.data_dir import durations
 from wedefense_lite.files import read_table, write_table
 
 
-def wav2dur(wav_scp: str, utt2dur: str, num_threads: PositiveInt = 8, sample_rate: PositiveInt = 16000):
+def wav2dur(
+    wav_scp: str, utt2dur: str, num_threads: PositiveInt = 8, sample_rate: PositiveInt = 16000
+):
     """Write the durations in seconds of the audio files of a wav.scp, from their headers.
 
     Args:

@@ -16,7 +16,9 @@ from wedefense_lite.files import InputError
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 # Lines of jsonargparse's messages that repeat what stands around them.
-NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|- Expected a <class 'NoneType'>|Given value")
+NOISE = re.compile(
+    r"Does not validate|Subtypes:|Errors:|- Expected a <class 'NoneType'>|Given value"
+)
 
 
 class Parser(ArgumentParser):
@@ -73,7 +75,13 @@ def add_offline(parser: Parser) -> None:
         def __call__(self, *_):
             os.environ["HF_HUB_OFFLINE"] = "1"
 
-    parser.add_argument("--offline", nargs=0, action=Offline, default=SUPPRESS, help="never look on the hub for models")
+    parser.add_argument(
+        "--offline",
+        nargs=0,
+        action=Offline,
+        default=SUPPRESS,
+        help="never look on the hub for models",
+    )
 
 
 def _bare_flags(words: list[str], flags: set[str]) -> list[str]:

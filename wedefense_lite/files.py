@@ -77,7 +77,9 @@ def _lines(path: str | Path) -> Iterator[str]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise InputError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start})"
+        ) from error
 
 
 def read_json(path: str | Path):
@@ -88,7 +90,9 @@ def read_json(path: str | Path):
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
 
 
-def iter_rows(path: str | Path, columns: int | None, maxsplit: int = -1) -> Iterator[tuple[int, list[str]]]:
+def iter_rows(
+    path: str | Path, columns: int | None, maxsplit: int = -1
+) -> Iterator[tuple[int, list[str]]]:
     """Rows of a white-space separated file as ``(line number from 1, fields)``, blank lines left out.
 
     Args:
@@ -105,7 +109,9 @@ def iter_rows(path: str | Path, columns: int | None, maxsplit: int = -1) -> Iter
             continue
         columns = columns or len(fields)
         if len(fields) != columns:
-            raise InputError(f"{path}:{number}: {len(fields)} columns, expected {columns}: {line.strip()!r}")
+            raise InputError(
+                f"{path}:{number}: {len(fields)} columns, expected {columns}: {line.strip()!r}"
+            )
         found = True
         yield number, fields
     if not found:
@@ -128,7 +134,9 @@ def converted(path: str | Path, line: int, name: str, text: str, convert: Callab
         raise InputError(f"{path}:{line}: {name}: {error}") from None
 
 
-def read_rows(path: str | Path, columns: int | None, maxsplit: int = -1) -> list[tuple[int, list[str]]]:
+def read_rows(
+    path: str | Path, columns: int | None, maxsplit: int = -1
+) -> list[tuple[int, list[str]]]:
     """All of :func:`iter_rows` at once, so that a bad line anywhere is found before any is used."""
     return list(iter_rows(path, columns, maxsplit))
 
@@ -200,7 +208,9 @@ def read_columns(
         first, header = next(rows)
         for name in (*ids, *columns):
             if name not in header:
-                raise InputError(f"{path}:{first}: header {' '.join(header)!r} has no column {name!r}")
+                raise InputError(
+                    f"{path}:{first}: header {' '.join(header)!r} has no column {name!r}"
+                )
     ids = [header.index(name) for name in ids]
     places = [(header.index(name), convert) for name, convert in columns.items()]
     cells: dict[str, list] = {}
@@ -208,7 +218,9 @@ def read_columns(
         name = " ".join([row[place] for place in ids])
         if name in cells:
             raise InputError(f"{path}:{line}: {name} is there twice")
-        cells[name] = [converted(path, line, name, row[place], convert) for place, convert in places]
+        cells[name] = [
+            converted(path, line, name, row[place], convert) for place, convert in places
+        ]
     if not cells:
         raise InputError(f"{path}: no line after the header")
     return cells

@@ -26,4 +26,6 @@ def progress(items: Iterable, total: int, what: str, unit: str = "utt") -> Itera
             if now - last >= 10 or count == total:
                 last, rate = now, count / (now - start + 1e-9)
                 left = (total - count) / rate
-                logging.info("%s: %d/%d, %.1f %s/s, %.0f s left", what, count, total, rate, unit, left)
+                logging.info(
+                    "%s: %d/%d, %.1f %s/s, %.0f s left", what, count, total, rate, unit, left
+                )

@@ -16,7 +16,16 @@ def code_commit() -> str:
     An installed copy outside a git checkout gives ``unknown``.
     """
     root = Path(__file__).resolve().parents[1]
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(root),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+        "--exclude=*",
+    ]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -31,7 +40,11 @@ def file_hash(path: str | Path) -> str:
 
 
 def environment(
-    seed: int, config_hash: str, class_prior: list[float], device_name: str | None = None, num_processes: int = 1
+    seed: int,
+    config_hash: str,
+    class_prior: list[float],
+    device_name: str | None = None,
+    num_processes: int = 1,
 ) -> dict:
     """What a reader needs to run the training again: command, code, machine and versions.
 
@@ -53,6 +66,10 @@ def environment(
         "device": device_name or platform.processor() or platform.machine(),
         "num_processes": num_processes,
         "num_threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "wedefense_lite": __version__}
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "wedefense_lite": __version__,
+        }
         | {name: version(name) for name in ("transformers", "torchaudio") if sys.modules.get(name)},
     }

@@ -66,7 +66,9 @@ def start_process(gpus: str | None = None) -> Process:
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if world < tasks:
-        raise InputError(f"{tasks} Slurm tasks, each in a world of {world}: start with tools/launch.sh")
+        raise InputError(
+            f"{tasks} Slurm tasks, each in a world of {world}: start with tools/launch.sh"
+        )
     devices = _devices(gpus)
     if torch.cuda.is_available():
         devices = list(range(torch.cuda.device_count())) if devices is None else devices
@@ -77,7 +79,9 @@ def start_process(gpus: str | None = None) -> Process:
         torch.backends.cudnn.allow_tf32 = False  # float32 is what it says, unless TF32 is asked for
     else:
         device = torch.device("cpu")
-        if local_world > 1 or "OMP_NUM_THREADS" not in os.environ:  # of several, torchrun sets it to 1
+        if (
+            local_world > 1 or "OMP_NUM_THREADS" not in os.environ
+        ):  # of several, torchrun sets it to 1
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
     if world > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

@@ -30,8 +30,12 @@ def audio_list() -> str:
     """The ``wav.scp`` of a few noises, for the augmentations that need one."""
     folder = Path(FOLDER.name)
     for seed, kind in enumerate(("noise", "music", "speech")):
-        sf.write(folder / f"{kind}.wav", np.random.default_rng(seed).standard_normal(2 * RATE) / 10, RATE)
-    (folder / "wav.scp").write_text("".join(f"{path.stem} {path}\n" for path in sorted(folder.glob("*.wav"))))
+        sf.write(
+            folder / f"{kind}.wav", np.random.default_rng(seed).standard_normal(2 * RATE) / 10, RATE
+        )
+    (folder / "wav.scp").write_text(
+        "".join(f"{path.stem} {path}\n" for path in sorted(folder.glob("*.wav")))
+    )
     return str(folder / "wav.scp")
 
 
@@ -48,12 +52,18 @@ def subclasses(base: type) -> list[type]:
         for value in vars(module).values()
         if inspect.isclass(value) and issubclass(value, base) and value is not base
     }
-    return sorted((value for value in found if not inspect.isabstract(value)), key=lambda cls: cls.__name__)
+    return sorted(
+        (value for value in found if not inspect.isabstract(value)), key=lambda cls: cls.__name__
+    )
 
 
 def small(cls: type, arguments: int) -> dict:
     """The sizes of :data:`SMALL` that a constructor knows, behind so many arguments of its own."""
-    return {name: SMALL[name] for name in list(inspect.signature(cls).parameters)[arguments:] if name in SMALL}
+    return {
+        name: SMALL[name]
+        for name in list(inspect.signature(cls).parameters)[arguments:]
+        if name in SMALL
+    }
 
 
 def build(cls: type, *arguments, seed: int = 0):

@@ -97,8 +97,14 @@ def test_frame_backbones_give_an_embedding_for_every_started_stride(cls, count):
     backbone = instance(cls)
     values, _ = frames(cls, 2, count)
     found, lengths = backbone(values, torch.tensor([count, (count + 1) // 2]))
-    assert found.shape == (2, -(-count // backbone.stride), backbone.embed_dim) and found.isfinite().all()
-    assert lengths.tolist() == [-(-count // backbone.stride), -(-((count + 1) // 2) // backbone.stride)]
+    assert (
+        found.shape == (2, -(-count // backbone.stride), backbone.embed_dim)
+        and found.isfinite().all()
+    )
+    assert lengths.tolist() == [
+        -(-count // backbone.stride),
+        -(-((count + 1) // 2) // backbone.stride),
+    ]
 
 
 @pytest.mark.parametrize("cls", FRAME_BACKBONES)
@@ -116,13 +122,17 @@ def labels_for(cls: type, backbone, batch: int) -> torch.Tensor:
     labels = torch.tensor([SPOOF, BONAFIDE] * (batch // 2))
     if cls in BACKBONES:
         return labels
-    labels = torch.cat((labels[:, None].repeat(1, 60), 1 - labels[:, None].repeat(1, 38)), 1)[:, :: backbone.stride]
+    labels = torch.cat((labels[:, None].repeat(1, 60), 1 - labels[:, None].repeat(1, 38)), 1)[
+        :, :: backbone.stride
+    ]
     return labels.index_fill(1, torch.tensor([3, 4]), -1)
 
 
 def total(cls: type, backbone, values, lengths) -> torch.Tensor:
     """Something of all that a backbone gives in training."""
-    embedding, loss = backbone.embed_with_loss(values, lengths, labels_for(cls, backbone, len(values)))
+    embedding, loss = backbone.embed_with_loss(
+        values, lengths, labels_for(cls, backbone, len(values))
+    )
     return (embedding if cls in BACKBONES else embedding[0]).square().sum() + loss
 
 
@@ -158,7 +168,9 @@ def test_heads_give_two_logits_and_a_loss_to_step_on(cls):
     assert isinstance(head.has_posterior, bool)
     tensors = [loss, logits, values.grad, *(parameter.grad for parameter in head.parameters())]
     assert all(tensor is not None and tensor.isfinite().all() for tensor in tensors)
-    torch.testing.assert_close(head.eval()(values), head.loss(values, labels)[1], msg="no margin in logits")
+    torch.testing.assert_close(
+        head.eval()(values), head.loss(values, labels)[1], msg="no margin in logits"
+    )
 
 
 @pytest.mark.parametrize("cls", HEADS)
@@ -202,7 +214,9 @@ def test_a_batch_of_equal_lengths_is_its_utterances(cls):
     else:
         values, lengths = wavs(3, 1) if cls in FRONTENDS else frames(cls, 3, 98)
         singles = [module(value[None], length[None]) for value, length in zip(values, lengths)]
-        singles = [single[0] if cls in (*FRONTENDS, *FRAME_BACKBONES) else single for single in singles]
+        singles = [
+            single[0] if cls in (*FRONTENDS, *FRAME_BACKBONES) else single for single in singles
+        ]
     torch.testing.assert_close(torch.cat(singles), batch, rtol=1e-5, atol=1e-5)
 
 
@@ -239,7 +253,9 @@ def test_augmentations_are_pure_functions_of_the_audio_and_the_chance_given(cls)
     assert augment(wav, np.random.default_rng(1)) is wav
 
 
-@pytest.mark.parametrize("cls", [cls for cls in AUGMENTS if cls.__name__ != "Reverberation"])  # it blurs all ends
+@pytest.mark.parametrize(
+    "cls", [cls for cls in AUGMENTS if cls.__name__ != "Reverberation"]
+)  # it blurs all ends
 def test_labels_stay_at_their_samples_through_augmentation(cls):
     """A loud second in quiet noise: where it begins and ends, the track says so."""
     augment, wav = build(cls), wavs(1, 3)[0][0].numpy() * np.float32(0.02)
@@ -252,7 +268,9 @@ def test_labels_stay_at_their_samples_through_augmentation(cls):
         np.testing.assert_array_equal(changed, augment(wav, np.random.default_rng(seed)))
         assert len(moved) == len(changed) and moved.dtype == np.int8
         power = np.convolve(changed.astype(np.float64) ** 2, np.ones(160) / 160, "same")
-        loud = np.flatnonzero(power > np.sqrt(power.max() * max(np.median(power[moved == 0]), 1e-12)))
+        loud = np.flatnonzero(
+            power > np.sqrt(power.max() * max(np.median(power[moved == 0]), 1e-12))
+        )
         found = [np.flatnonzero(moved == 1)[[0, -1]], loud[[0, -1]]]
         np.testing.assert_allclose(*found, atol=320, err_msg="within a frame of 20 ms")
 
@@ -281,7 +299,12 @@ def test_a_configuration_knows_it_by_its_short_name(cls, tmp_path):
     system, data = copy.deepcopy(SYSTEM), {}
     role = next(
         role
-        for role, group in {"frontend": FRONTENDS, "model": MODELS, "head": HEADS, "augment": AUGMENTS}.items()
+        for role, group in {
+            "frontend": FRONTENDS,
+            "model": MODELS,
+            "head": HEADS,
+            "augment": AUGMENTS,
+        }.items()
         if cls in group
     )
     if role == "augment":

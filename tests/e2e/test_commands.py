@@ -35,7 +35,9 @@ def tutorial(la_corpus, tmp_path_factory):
             "python tools/make_shard_list.py --num_utts_per_shard 1000 --num_threads 8 --prefix shards --shuffle "
             f"data/{name}/wav.scp data/{name}/utt2lab data/{name}/shards data/{name}/shard.list"
         )
-        typed(f"python tools/make_raw_list.py data/{name}/wav.scp data/{name}/utt2lab data/{name}/raw.list")
+        typed(
+            f"python tools/make_raw_list.py data/{name}/wav.scp data/{name}/utt2lab data/{name}/raw.list"
+        )
     typed(
         f"{torchrun(1)} wedefense_lite/bin/train.py --config conf/resnet18.yaml --exp_dir exp/r --gpus [0] "
         "--num_avg 2 --data_type shard --train_data data/train/shard.list --train_label data/train/utt2lab "
@@ -72,16 +74,26 @@ def test_they_write_the_files_of_the_design(tutorial):
     files = [f"data/{name}/{file}" for name in ("train", "dev", "eval") for file in data.split()]
     files += ["data/train/shards/shards_000000000.tar"]
     files += [f"exp/r/{file}" for file in ("config.yaml", "env.json", "metrics.csv", "train.log")]
-    files += [f"exp/r/models/{m}.pt" for m in ("model_1", "model_2", "model_3", "best_model", "last", "avg_model")]
+    files += [
+        f"exp/r/models/{m}.pt"
+        for m in ("model_1", "model_2", "model_3", "best_model", "last", "avg_model")
+    ]
     for name in ("dev", "eval"):
         files += [f"exp/r/embeddings/{name}/embedding.{end}" for end in ("ark", "scp", "json")]
         files += [f"exp/r/posteriors/{name}/logits.{end}" for end in ("ark", "scp", "json")]
         files += [f"exp/r/posteriors/{name}/posteriors.{end}" for end in ("ark", "scp", "json")]
-        files += [f"exp/r/posteriors/{name}/{file}" for file in ("llr.txt", "llr.json", "calibration.json")]
+        files += [
+            f"exp/r/posteriors/{name}/{file}"
+            for file in ("llr.txt", "llr.json", "calibration.json")
+        ]
         files += [f"exp/r/results_{name}.json"]
     missing = [file for file in [*files, "exp/r/report.html"] if not (folder / file).is_file()]
     assert missing == []
-    leftover = [path for path in (folder / "exp").rglob("*") if ".part" in path.name or path.name.startswith(".")]
+    leftover = [
+        path
+        for path in (folder / "exp").rglob("*")
+        if ".part" in path.name or path.name.startswith(".")
+    ]
     assert leftover == []
     assert len((folder / "data/eval/utt2lab").read_text().splitlines()) == 16  # no enrolment files
 
@@ -98,7 +110,16 @@ def test_their_numbers_are_those_of_run_sh(tutorial, la_corpus):
     for name in ("dev", "eval"):
         by_hand = json.loads((folder / f"exp/r/results_{name}.json").read_text())
         by_script = json.loads((folder / f"exp/run/results_{name}.json").read_text())
-        for key in ("n_bonafide", "n_spoof", "eer", "min_dcf", "act_dcf", "cllr", "min_cllr", "auc"):
+        for key in (
+            "n_bonafide",
+            "n_spoof",
+            "eer",
+            "min_dcf",
+            "act_dcf",
+            "cllr",
+            "min_cllr",
+            "auc",
+        ):
             assert by_script[key] == pytest.approx(by_hand[key], abs=1e-9), key
         assert set(by_script["by"]) == {"A01", "A02", "A03"}
     assert (folder / "exp/run/results_eval_calibrated.json").is_file()
@@ -107,7 +128,11 @@ def test_their_numbers_are_those_of_run_sh(tutorial, la_corpus):
 def test_one_command_scores_another_corpus(tutorial, la_corpus):
     folder, typed = tutorial
     corpus = folder / "DB"
-    lines = (la_corpus / "LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.eval.trl.txt").read_text().splitlines()
+    lines = (
+        (la_corpus / "LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.eval.trl.txt")
+        .read_text()
+        .splitlines()
+    )
     rows = [line.split() for line in lines]
     keys = [
         f"{speaker} {key} {('alaw', 'none')[number // 2 % 2]} loc_tx {attack} {label} notrim eval\n"
@@ -116,39 +141,57 @@ def test_one_command_scores_another_corpus(tutorial, la_corpus):
     (corpus / "keys/LA/CM").mkdir(parents=True)
     (corpus / "keys/LA/CM/trial_metadata.txt").write_text("".join(keys))
     (corpus / "ASVspoof2021_LA_eval").symlink_to(la_corpus / "LA/ASVspoof2019_LA_eval")
-    typed("python egs/asvspoof2021/local/prepare_data.py --corpus_dir DB --task LA --phase eval --expect_counts false")
+    typed(
+        "python egs/asvspoof2021/local/prepare_data.py --corpus_dir DB --task LA --phase eval --expect_counts false"
+    )
     typed(
         "tools/score.sh --exp_dir exp/r --data_dir data/asvspoof2021_la_eval --dev_dir data/dev --by codec --both true "
         "--bootstrap 20"
     )
     found, known = (
-        json.loads((folder / f"exp/r/results_{name}.json").read_text()) for name in ("asvspoof2021_la_eval", "eval")
+        json.loads((folder / f"exp/r/results_{name}.json").read_text())
+        for name in ("asvspoof2021_la_eval", "eval")
     )
     for key in ("n_bonafide", "n_spoof", "eer", "min_dcf", "cllr"):
-        assert found[key] == pytest.approx(known[key], abs=1e-9), key  # the same audio under other names
+        assert found[key] == pytest.approx(known[key], abs=1e-9), (
+            key
+        )  # the same audio under other names
     assert set(found["by"]) == {"alaw", "none"} and "ci" in found
     assert sum(row["n_bonafide"] for row in found["by"].values()) == found["n_bonafide"]
-    calibrated = json.loads((folder / "exp/r/results_asvspoof2021_la_eval_calibrated.json").read_text())
+    calibrated = json.loads(
+        (folder / "exp/r/results_asvspoof2021_la_eval_calibrated.json").read_text()
+    )
     assert calibrated["eer"] == found["eer"] and calibrated["cllr"] != found["cllr"]
-    said = typed("python wedefense_lite/bin/cross_table.py --exp_dirs exp/r --sets eval,asvspoof2021_la_eval")
+    said = typed(
+        "python wedefense_lite/bin/cross_table.py --exp_dirs exp/r --sets eval,asvspoof2021_la_eval"
+    )
     assert "asvspoof2021_la_eval EER %" in said
     said = typed("tools/score.sh --exp_dir exp/no --data_dir data/eval", status=2)
     assert said.count("\n") == 1 and "--exp_dir is the folder of a trained system" in said
-    assert "unknown option --seed" in typed("tools/score.sh --exp_dir exp/r --data_dir data/eval --seed 2", status=2)
+    assert "unknown option --seed" in typed(
+        "tools/score.sh --exp_dir exp/r --data_dir data/eval --seed 2", status=2
+    )
 
 
 def test_the_llr_is_the_difference_of_logits_less_the_prior_log_odds(tutorial):
     folder, _ = tutorial
     lines = (folder / "exp/r/posteriors/eval/llr.txt").read_text().splitlines()
     assert lines[0] == "filename\tcm-score"
-    logits = {key: value.astype(np.float64) for key, value in archive(folder, "posteriors/eval/logits").items()}
+    logits = {
+        key: value.astype(np.float64)
+        for key, value in archive(folder, "posteriors/eval/logits").items()
+    }
     for key, score in (line.split("\t") for line in lines[1:]):
-        assert float(score) == pytest.approx(logits[key][1] - logits[key][0], abs=1e-6)  # equal counts
+        assert float(score) == pytest.approx(
+            logits[key][1] - logits[key][0], abs=1e-6
+        )  # equal counts
 
 
 def test_posteriors_are_the_softmax_of_the_logits_of_the_same_key(tutorial):
     folder, _ = tutorial
-    logits, posteriors = (archive(folder, f"posteriors/eval/{name}") for name in ("logits", "posteriors"))
+    logits, posteriors = (
+        archive(folder, f"posteriors/eval/{name}") for name in ("logits", "posteriors")
+    )
     assert list(logits) == list(posteriors) == sorted(logits)
     for key in logits:
         odds = np.exp(logits[key].astype(np.float64))
@@ -157,9 +200,18 @@ def test_posteriors_are_the_softmax_of_the_logits_of_the_same_key(tutorial):
 
 def test_evaluate_equals_the_metrics_of_the_scores(tutorial):
     folder, _ = tutorial
-    scores = dict(line.split("\t") for line in (folder / "exp/r/posteriors/eval/llr.txt").read_text().splitlines()[1:])
-    keys = dict(line.split("\t") for line in (folder / "data/eval/cm_key_file.txt").read_text().splitlines()[1:])
-    by_label = [[float(scores[k]) for k, lab in keys.items() if lab == label] for label in ("bonafide", "spoof")]
+    scores = dict(
+        line.split("\t")
+        for line in (folder / "exp/r/posteriors/eval/llr.txt").read_text().splitlines()[1:]
+    )
+    keys = dict(
+        line.split("\t")
+        for line in (folder / "data/eval/cm_key_file.txt").read_text().splitlines()[1:]
+    )
+    by_label = [
+        [float(scores[k]) for k, lab in keys.items() if lab == label]
+        for label in ("bonafide", "spoof")
+    ]
     expected = SortedScores(*by_label).eer().value
     assert json.loads((folder / "exp/r/results_eval.json").read_text())["eer"] == expected
 
@@ -175,9 +227,18 @@ def archive(folder, name: str) -> dict[str, np.ndarray]:
             "train.py --config conf/resnet18.yaml --exp_dir x --train_data no.list --train_label data/train/utt2lab",
             "no.list",
         ),
-        ("train.py --config conf/no.yaml --exp_dir x --train_data a --train_label b", "conf/no.yaml"),
-        ("train.py --config conf/resnet18.yaml --exp_dir x --train_data a --train_label b --data.crop 3", "crop"),
-        ("average_model.py --dst_model x.pt --src_path exp/r/models --num 9", "9 epochs to average, but found 1 2 3"),
+        (
+            "train.py --config conf/no.yaml --exp_dir x --train_data a --train_label b",
+            "conf/no.yaml",
+        ),
+        (
+            "train.py --config conf/resnet18.yaml --exp_dir x --train_data a --train_label b --data.crop 3",
+            "crop",
+        ),
+        (
+            "average_model.py --dst_model x.pt --src_path exp/r/models --num 9",
+            "9 epochs to average, but found 1 2 3",
+        ),
         (
             "infer.py --model_path exp/r/models/best_model.pt --config exp/r/config.yaml --embedding_scp_path exp/r/embeddings/eval/embedding.scp --out_path x",
             "model_hash",

@@ -17,7 +17,9 @@ def extracted(prepared, trained):
     found = {}
     for kind, processes, workers in MATRIX:
         out = f"exp/once/{kind}{processes}{workers}/embedding"
-        start = "python" if processes == 1 else f"torchrun --standalone --nproc_per_node={processes}"
+        start = (
+            "python" if processes == 1 else f"torchrun --standalone --nproc_per_node={processes}"
+        )
         typed(
             f"{start} wedefense_lite/bin/extract.py --config {trained}/config.yaml --data_type {kind} "
             f"--model_path {trained}/models/best_model.pt --data_list data/eval/{kind}.list "
@@ -56,7 +58,9 @@ def extract(exp_dir: str, data_list: str, ark: str) -> str:
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
-def test_a_file_that_cannot_be_read_fails_stage_4_by_name_and_keeps_the_old_output(prepared, trained, tmp_path, damage):
+def test_a_file_that_cannot_be_read_fails_stage_4_by_name_and_keeps_the_old_output(
+    prepared, trained, tmp_path, damage
+):
     folder, typed = prepared
     ark, broken = "exp/broken/embedding.ark", tmp_path / "broken.flac"
     typed(extract(trained, "data/eval/raw.list", ark))

@@ -22,10 +22,15 @@ from wedefense_lite.training.loader import TrainLoader
 
 DOWNLOADS = ROOT / "egs/mini/downloads"
 # Encoders of 100 to 300 M parameters are trained in miniature, by tests/unit/test_ssl_systems.py.
-CONFIGS = [path for path in sorted((ROOT / "conf").glob("*.yaml")) if "class_path: SSL" not in path.read_text()]
+CONFIGS = [
+    path
+    for path in sorted((ROOT / "conf").glob("*.yaml"))
+    if "class_path: SSL" not in path.read_text()
+]
 STEPS = 4
 pytestmark = pytest.mark.skipif(
-    shutil.which("apt-get") is None and not DOWNLOADS.exists(), reason="needs apt-get, or earlier downloads"
+    shutil.which("apt-get") is None and not DOWNLOADS.exists(),
+    reason="needs apt-get, or earlier downloads",
 )
 
 
@@ -42,7 +47,9 @@ def folder(tmp_path_factory):
     )
     rows = [line.split() for line in (folder / "data/train/wav.scp").read_text().splitlines()]
     kinds = itertools.cycle(("noise", "music", "speech"))
-    (folder / "noise.scp").write_text("".join(f"{kind}-{key} {wav}\n" for kind, (key, wav) in zip(kinds, rows)))
+    (folder / "noise.scp").write_text(
+        "".join(f"{kind}-{key} {wav}\n" for kind, (key, wav) in zip(kinds, rows))
+    )
     return folder
 
 
@@ -51,7 +58,8 @@ def test_every_file_has_a_licence_and_every_speaker_one_set(folder):
     licences = [line.split("\t")[manifest[0].split("\t").index("licence")] for line in manifest[1:]]
     assert len(licences) > 40 and all(licences)
     speakers = [
-        set((folder / f"data/{name}/spk2utt").read_text().split("\n")[:-1]) for name in ("train", "dev", "eval")
+        set((folder / f"data/{name}/spk2utt").read_text().split("\n")[:-1])
+        for name in ("train", "dev", "eval")
     ]
     names = [{line.split()[0] for line in lines} for lines in speakers]
     assert not (names[0] & names[1] | names[0] & names[2] | names[1] & names[2])
@@ -60,7 +68,10 @@ def test_every_file_has_a_licence_and_every_speaker_one_set(folder):
 def test_all_stages_end_in_results_and_a_report(folder):
     for name in ("dev", "eval", "eval_calibrated"):
         results = json.loads((folder / f"exp/results_{name}.json").read_text())
-        assert 0 <= results["eer"] <= 1 and {"min_dcf", "act_dcf", "cllr", "by", "ci"} <= results.keys()
+        assert (
+            0 <= results["eer"] <= 1
+            and {"min_dcf", "act_dcf", "cllr", "by", "ci"} <= results.keys()
+        )
     report = (folder / "exp/report.html").read_text()
     assert not re.search(r"(src|href)=.https?:", report) and "data:image/svg" in report
 
@@ -89,7 +100,10 @@ def test_partialspoof_runs_whole_with_one_process_and_with_two(folder, task):
 
 def of_two_talkers(batch: Batch) -> Batch:
     """Mixtures of the first half of a batch with the second."""
-    stems_BKT, talker_labels_BK = torch.stack(batch.wav_BT.chunk(2), 1), torch.stack(batch.labels_B.chunk(2), 1)
+    stems_BKT, talker_labels_BK = (
+        torch.stack(batch.wav_BT.chunk(2), 1),
+        torch.stack(batch.labels_B.chunk(2), 1),
+    )
     half = len(stems_BKT)
     mixtures = batch.keys[:half], stems_BKT.sum(1), batch.lengths_B[:half], talker_labels_BK.amin(1)
     return Batch(*mixtures, None, talker_labels_BK, stems_BKT)
@@ -100,13 +114,18 @@ def test_the_loss_of_every_system_falls(folder, config, monkeypatch):
     """By its own optimizer, as in warm-up, on one batch of real speech seen again and again, dropout held."""
     monkeypatch.chdir(folder)
     experiment = load_experiment(config)
-    data = replace(experiment.data, crop_seconds=1.0, batch_size=4, num_workers=0, balance_classes=True)
+    data = replace(
+        experiment.data, crop_seconds=1.0, batch_size=4, num_workers=0, balance_classes=True
+    )
     options = {augment.option for augment in data.augment if isinstance(augment, Prepared)} - {""}
     prepare(data.augment, **dict.fromkeys(options, "noise.scp"))
     index = read_index("data/train/raw.list", "raw", labels := read_labels("data/train/utt2lab"))
     if experiment.system.frame_samples:
         seconds = read_table("data/train/utt2dur")
-        write_rttm("segments.rttm", {key: [(0.0, float(seconds[key]), label_id(labels[key]))] for key in labels})
+        write_rttm(
+            "segments.rttm",
+            {key: [(0.0, float(seconds[key]), label_id(labels[key]))] for key in labels},
+        )
         index = with_segments(index, "segments.rttm", data.sample_rate)
     batch = next(TrainLoader(index, data, seed=1).epoch(1)).to("cpu")
     if experiment.system.talkers:

@@ -32,10 +32,19 @@ def run(folder, system: str, processes: int, *more: str) -> str:
         f"--num_mixtures 20_12_12 --system {system} --nproc {processes} --num_avg 1 --bootstrap 20"
     )
     options = SMALL if system != "joint" else f"{SMALL} {SEPARATOR}"
-    config = {"separated": "resnet18_small", "oracle": "resnet18_small"}.get(system, f"talkers_{system}_small")
+    config = {"separated": "resnet18_small", "oracle": "resnet18_small"}.get(
+        system, f"talkers_{system}_small"
+    )
     words = [word.replace("_12", " 12") if word == "20_12_12" else word for word in command.split()]
     separator = f"--num_epochs 1 --num_avg 1 --batch_size 4 --data.crop_seconds 0.5 {SEPARATOR}"
-    words += ["--config", f"conf/{config}.yaml", "--train_options", options, "--separator_options", separator]
+    words += [
+        "--config",
+        f"conf/{config}.yaml",
+        "--train_options",
+        options,
+        "--separator_options",
+        separator,
+    ]
     return typist(folder)([*words, *more])
 
 
@@ -45,24 +54,37 @@ def results(folder, system: str, name: str) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("system", "processes", "tied"), [("separated", 2, "sisdr"), ("oracle", 1, "identity"), ("direct", 2, "none")]
+    ("system", "processes", "tied"),
+    [("separated", 2, "sisdr"), ("oracle", 1, "identity"), ("direct", 2, "none")],
 )
 def test_a_system_runs_from_mixtures_to_results(folder, system, processes, tied):
     run(folder, system, processes)
     found = results(folder, system, "eval")
-    assert found["n_mixtures"] == 12 and found["assignment"] == tied and np.sum(found["confusion"]) == 12
+    assert (
+        found["n_mixtures"] == 12
+        and found["assignment"] == tied
+        and np.sum(found["confusion"]) == 12
+    )
     assert {"macro_f1", "chance_macro_f1", "any_spoof", "by"} <= found.keys()
-    assert ("source_eer" in found) == (tied != "none") and ("sisdr_improvement" in found) == (system == "separated")
+    assert ("source_eer" in found) == (tied != "none") and ("sisdr_improvement" in found) == (
+        system == "separated"
+    )
     (exp,) = folder.glob(f"mixed/exp/{system}_*")
-    assert (exp / "mixtures/eval/confusion.svg").is_file() and (exp / "mixtures/eval/mixture_llr.txt").is_file()
+    assert (exp / "mixtures/eval/confusion.svg").is_file() and (
+        exp / "mixtures/eval/mixture_llr.txt"
+    ).is_file()
     assert (exp / "report.html").is_file() == (system in ("separated", "oracle"))
 
 
 def test_the_separator_is_trained_on_with_the_detector(folder):
     run(folder, "joint", 1, "--stop_stage", "3")
     alone, joint = (
-        torch.load(next(folder.glob(f"mixed/exp/{name}/models/{model}.pt")), weights_only=True)["model"]
+        torch.load(next(folder.glob(f"mixed/exp/{name}/models/{model}.pt")), weights_only=True)[
+            "model"
+        ]
         for name, model in (("convtasnet_small", "avg_model"), ("joint_*", "model_1"))
     )
     moved = [name for name, value in alone.items() if not torch.equal(value, joint[name])]
-    assert len(moved) == len(alone) and all(torch.allclose(alone[name], joint[name], atol=0.1) for name in alone)
+    assert len(moved) == len(alone) and all(
+        torch.allclose(alone[name], joint[name], atol=0.1) for name in alone
+    )

@@ -22,7 +22,11 @@ def weights(path) -> dict[str, torch.Tensor]:
 
 def running(folder: Path, words: list[str]) -> list[int]:
     """Processes of a command typed in a folder. torchrun's have sessions of their own."""
-    script, exp_dir, found = words[-1 + words.index("--config")], words[1 + words.index("--exp_dir")], []
+    script, exp_dir, found = (
+        words[-1 + words.index("--config")],
+        words[1 + words.index("--exp_dir")],
+        [],
+    )
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             typed = (entry / "cmdline").read_bytes().decode().split("\0")
@@ -68,11 +72,18 @@ def test_killed_training_ends_with_the_same_bits(prepared, processes, options):
     assert not (folder / killed / "models/model_4.pt").exists(), "it was killed too late"
     said = typed(words)
     assert "continue from" in said
-    assert (folder / killed / "metrics.csv").read_bytes() == (folder / whole / "metrics.csv").read_bytes()
+    assert (folder / killed / "metrics.csv").read_bytes() == (
+        folder / whole / "metrics.csv"
+    ).read_bytes()
     for name in ("model_4.pt", "best_model.pt"):
-        expected, found = (weights(folder / whole / "models" / name), weights(folder / killed / "models" / name))
+        expected, found = (
+            weights(folder / whole / "models" / name),
+            weights(folder / killed / "models" / name),
+        )
         assert expected.keys() == found.keys()
-        assert all(torch.equal(expected[key], found[key]) for key in expected), f"after {saves} saves"
+        assert all(torch.equal(expected[key], found[key]) for key in expected), (
+            f"after {saves} saves"
+        )
 
 
 def test_ranks_hold_one_model_at_every_save_and_stop_together(prepared):
@@ -101,7 +112,9 @@ def test_dev_eer_of_training_is_that_of_stages_4_to_7(prepared):
         "--out_path exp/two/dev"
     )
     typed(f"{bin_dir}/logits_to_llr.py --logits_scp_path exp/two/dev/logits.scp --pi_spoof 0.05")
-    typed(f"{bin_dir}/evaluate.py --cm exp/two/dev/llr.txt --cm_key data/dev/cm_key_file.txt --json out.json")
+    typed(
+        f"{bin_dir}/evaluate.py --cm exp/two/dev/llr.txt --cm_key data/dev/cm_key_file.txt --json out.json"
+    )
     eer = json.loads((folder / "out.json").read_text())["eer"]
     assert eer == pytest.approx(float(rows[-1]["dev_eer"]), abs=1e-6)
 
@@ -122,7 +135,10 @@ def test_another_training_of_two_processes_is_refused_or_overwrites(prepared):
     (folder / "exp/over/models/last.pt").unlink()
     other = train_command("exp/over", "raw", 2, "--num_epochs 2 --training.optimizer.lr 0.5")
     said = typed(other, status=1)  # torchrun's own
-    assert "train.py: error: exp/over/models holds model_1.pt, model_2.pt, model_3.pt and 1 more of another" in said
+    assert (
+        "train.py: error: exp/over/models holds model_1.pt, model_2.pt, model_3.pt and 1 more of another"
+        in said
+    )
     typed([*other, "--overwrite", "true"])
     assert not (folder / "exp/over/models/model_3.pt").exists()
     assert len((folder / "exp/over/metrics.csv").read_text().splitlines()) == 3

@@ -12,7 +12,9 @@ save_last = Trainer._save_last
 
 
 def compare_and_save(self: Trainer) -> None:
-    states = gather_objects(self.process, {name: value.clone() for name, value in self.task.state_dict().items()})
+    states = gather_objects(
+        self.process, {name: value.clone() for name, value in self.task.state_dict().items()}
+    )
     for name, value in states[0].items():
         assert all(torch.equal(value, state[name]) for state in states), name
     if self.process.is_main:

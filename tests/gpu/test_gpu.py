@@ -23,7 +23,9 @@ DETECTORS = [path for path in CONFIGS if "class_path: Detection" in path.read_te
 def noise(count: int, samples: int = 32000) -> Batch:
     wav = torch.randn(count, samples, generator=torch.Generator().manual_seed(0)) * 0.1
     labels = torch.tensor([0, 1] * count)[:count]
-    return Batch([str(number) for number in range(count)], wav, torch.full((count,), samples), labels)
+    return Batch(
+        [str(number) for number in range(count)], wav, torch.full((count,), samples), labels
+    )
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -36,7 +38,9 @@ def test_what_is_computed_is_that_of_the_cpu(config):
     torch.backends.cudnn.allow_tf32 = True  # as it is by default
     with torch.no_grad(), precision_context(process.device):
         found = function(noise(3).to(process.device)).cpu()
-    close = 1e-4 if isinstance(task, Classification) else 1e-3  # waveforms have passed many more layers
+    close = (
+        1e-4 if isinstance(task, Classification) else 1e-3
+    )  # waveforms have passed many more layers
     torch.testing.assert_close(found, expected, rtol=close, atol=close)
 
 
@@ -61,7 +65,10 @@ def test_training_that_was_stopped_ends_with_the_same_bits(config, tmp_path):
     with pytest.raises(Stop):
         trainer("stopped").fit(stop)
     trainer("stopped").fit()
-    whole, stopped = (checkpoint.load(tmp_path / name / "models/model_3.pt")["model"] for name in ("whole", "stopped"))
+    whole, stopped = (
+        checkpoint.load(tmp_path / name / "models/model_3.pt")["model"]
+        for name in ("whole", "stopped")
+    )
     assert [name for name in whole if not torch.equal(whole[name], stopped[name])] == []
 
 
@@ -74,15 +81,22 @@ def test_every_precision_learns(precision, tmp_path):
     assert trained.history[-1]["dev_eer"] < 0.2
 
 
-def test_a_recipe_runs_from_end_to_end_and_its_bundle_scores_on_both(la_corpus, tmp_path, monkeypatch):
+def test_a_recipe_runs_from_end_to_end_and_its_bundle_scores_on_both(
+    la_corpus, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     typed = typist(tmp_path)
     words = "bash egs/asvspoof2019_la/run.sh --expect_counts false --data_dir data --exp_dir exp --num_avg 2".split()
     options = ["--train_options", f"--num_epochs 3 {' '.join(TINY)} --num_workers 2"]
     typed([*words, "--corpus_dir", la_corpus, "--bootstrap", "20", *options])
-    assert json.loads((tmp_path / "exp/env.json").read_text())["device"] == torch.cuda.get_device_name()
+    assert (
+        json.loads((tmp_path / "exp/env.json").read_text())["device"]
+        == torch.cuda.get_device_name()
+    )
     export_bundle("exp", "bundle", "data/dev/utt2lab", "mit", "ours")
     wav = noise(1, 16000).wav_BT[0].clamp(-1, 1).numpy()
     torch.backends.cudnn.allow_tf32 = True  # as it is by default
-    on_gpu, on_cpu = (wedefense_lite.load("bundle", device).score(wav) for device in ("cuda", "cpu"))
+    on_gpu, on_cpu = (
+        wedefense_lite.load("bundle", device).score(wav) for device in ("cuda", "cpu")
+    )
     assert on_gpu == pytest.approx(on_cpu, abs=1e-4)

@@ -53,7 +53,9 @@ def test_a_task_is_needed_by_entry_points_only(room):
 def test_modules_are_searched_for_in_one_place():
     """An import that a reader can't see in the file is the component search's alone."""
     searching = [
-        module for module, path in house.modules().items() if "?" in house.imported_names(ast.parse(path.read_text()))
+        module
+        for module, path in house.modules().items()
+        if "?" in house.imported_names(ast.parse(path.read_text()))
     ]
     assert searching == ["wedefense_lite.systems.experiment"]
 

@@ -7,7 +7,9 @@ import pytest
 from conftest import ROOT, typist
 
 RECIPES = sorted(path.parent for path in ROOT.glob("egs/*/README.md"))
-SCRIPTS = [path / "local/prepare_data.py" for path in RECIPES if path.name not in ("mini", "mixed_speaker")]
+SCRIPTS = [
+    path / "local/prepare_data.py" for path in RECIPES if path.name not in ("mini", "mixed_speaker")
+]
 
 
 def name_of(path):
@@ -36,14 +38,22 @@ def test_preparation_answers_help(script, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("egs/asvspoof2019_la/run.sh", "DB/LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.train.trn.txt: No such"),
-        ("egs/asvspoof2019_la/run.sh --access PA", "DB/PA/ASVspoof2019_PA_cm_protocols/ASVspoof2019.PA.cm.train.trn"),
+        (
+            "egs/asvspoof2019_la/run.sh",
+            "DB/LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.train.trn.txt: No such",
+        ),
+        (
+            "egs/asvspoof2019_la/run.sh --access PA",
+            "DB/PA/ASVspoof2019_PA_cm_protocols/ASVspoof2019.PA.cm.train.trn",
+        ),
         ("egs/asvspoof2019_la/run.sh --access PA --download true", "unknown url type: ''"),
         ("egs/asvspoof2017_v2/run.sh", "DB/protocol_V2/ASVspoof2017_V2_train.trn.txt: No such"),
     ],
 )
 def test_a_corpus_that_is_not_there_is_named(tmp_path, command, said):
-    lines = typist(tmp_path)(f"bash {command} --corpus_dir DB --stop_stage 1", status=2).splitlines()
+    lines = typist(tmp_path)(
+        f"bash {command} --corpus_dir DB --stop_stage 1", status=2
+    ).splitlines()
     assert said in lines[-1] and not any(line.startswith("Traceback") for line in lines)
     assert "== stage 1: prepare data" in lines and not (tmp_path / "data").exists()
 

@@ -14,7 +14,9 @@ from wedefense_lite import cli
 ROOT = Path(__file__).parents[2]
 
 
-def run(monkeypatch: pytest.MonkeyPatch, function: Callable, *words: object, positional: bool = False) -> None:
+def run(
+    monkeypatch: pytest.MonkeyPatch, function: Callable, *words: object, positional: bool = False
+) -> None:
     monkeypatch.setattr(sys, "argv", [function.__name__, *map(str, words)])
     cli.run(function, positional=positional)
 

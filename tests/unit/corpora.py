@@ -48,7 +48,9 @@ class Corpus:
 
     def list(self, data_type: str, per_shard: int = 5) -> str:
         """The path of a raw.list or a shard.list of the corpus."""
-        rows = measured([Utterance(key, wav, label=self.labels[key]) for key, wav in self.wavs.items()])
+        rows = measured(
+            [Utterance(key, wav, label=self.labels[key]) for key, wav in self.wavs.items()]
+        )
         path = self.folder / f"{data_type}.list"
         if data_type == "raw":
             write_raw_list(path, rows)

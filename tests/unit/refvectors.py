@@ -28,7 +28,10 @@ def lines(name: str) -> list[list[str]]:
 def cm_scores(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bona fide scores, spoof scores, attack of each spoof."""
     rows = lines(EXPECTED[name]["file"])
-    scores, bonafide = (np.array([float(row[3]) for row in rows]), np.array([r[2] == "bonafide" for r in rows]))
+    scores, bonafide = (
+        np.array([float(row[3]) for row in rows]),
+        np.array([r[2] == "bonafide" for r in rows]),
+    )
     return scores[bonafide], scores[~bonafide], np.array([row[1] for row in rows])[~bonafide]
 
 
@@ -48,4 +51,8 @@ def sasv_scores() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """ASV scores, detector scores and classes of the trials."""
     rows = lines(EXPECTED["sasv_ecapa_aasist_LA19dev"]["file"])[1:]
     classes = np.array(["spoof", "target", "nontarget"])[[int(row[2]) for row in rows]]
-    return np.array([float(row[0]) for row in rows]), np.array([float(row[1]) for row in rows]), classes
+    return (
+        np.array([float(row[0]) for row in rows]),
+        np.array([float(row[1]) for row in rows]),
+        classes,
+    )

@@ -22,7 +22,9 @@ from wedefense_lite.training.loader import TrainLoader
 
 SECOND = np.arange(RATE) / RATE
 # Between 200 Hz and 3 kHz, so that codecs let most of it through.
-WAV = sosfiltfilt(butter(2, [200, 3000], "band", fs=RATE, output="sos"), tone(0, RATE) / 32768).astype(np.float32)
+WAV = sosfiltfilt(
+    butter(2, [200, 3000], "band", fs=RATE, output="sos"), tone(0, RATE) / 32768
+).astype(np.float32)
 SILENCE = np.zeros(2000, np.float32)
 
 
@@ -60,7 +62,10 @@ def musan(tmp_path):
     """Files of three kinds, talkers of different loudness, longer and shorter than an utterance."""
     lengths = {"noise-1": 4 * RATE, "noise-2": 300, "music-1": 2 * RATE}
     lengths |= {f"speech-{talker}": (talker + 1) * RATE for talker in range(5)}
-    audio = {key: tone(n + 1, samples) / 32768 * (n + 1) for n, (key, samples) in enumerate(lengths.items())}
+    audio = {
+        key: tone(n + 1, samples) / 32768 * (n + 1)
+        for n, (key, samples) in enumerate(lengths.items())
+    }
     return wav_scp(tmp_path, audio)
 
 
@@ -105,7 +110,9 @@ def test_ratios_of_a_kind_fill_its_range_and_kinds_take_turns(musan):
 def test_babble_is_three_to_seven_talkers_equally_loud(musan, monkeypatch):
     augment = ready(AdditiveNoise(1.0, None, None), musan)
     talkers = []
-    monkeypatch.setattr(augment, "draw", lambda kind, samples, rng: talkers.append(kind) or sine(400 * len(talkers)))
+    monkeypatch.setattr(
+        augment, "draw", lambda kind, samples, rng: talkers.append(kind) or sine(400 * len(talkers))
+    )
     counts = set()
     for seed in range(40):
         talkers.clear()
@@ -134,7 +141,9 @@ def test_a_unit_impulse_is_no_room_wherever_it_stands(tmp_path):
 
 
 def test_a_room_keeps_time_length_and_power(tmp_path):
-    response = np.concatenate([np.zeros(50), tone(1, 4000) / 32768 * np.exp(-np.arange(4000) / 800)])
+    response = np.concatenate(
+        [np.zeros(50), tone(1, 4000) / 32768 * np.exp(-np.arange(4000) / 800)]
+    )
     response[50] = 1.0
     changed = ready(Reverberation(1.0), wav_scp(tmp_path, {"room": response}))(WAV, rng())
     assert len(changed) == len(WAV) and lag(changed, WAV) == 0
@@ -149,7 +158,9 @@ def test_silence_stays_silent_and_silent_noise_adds_nothing(tmp_path, musan):
     path = wav_scp(tmp_path, {"noise-0": SILENCE, "room": SILENCE})
     augment = ready(AdditiveNoise(1.0, music=None, babble=None), path)
     np.testing.assert_array_equal(augment(WAV, rng()), WAV)
-    with pytest.raises(InputError, match=r"room\.wav: digital silence|noise-0\.wav: digital silence"):
+    with pytest.raises(
+        InputError, match=r"room\.wav: digital silence|noise-0\.wav: digital silence"
+    ):
         ready(Reverberation(1.0), path)(WAV, rng())
 
 
@@ -164,7 +175,11 @@ def test_lists_that_are_missing_unused_or_unfit_are_named(tmp_path, musan):
     assert len(augments[0].files["speech"]) == 5 and len(augments[1].files[""]) == 8
     for audio, rate, message in [
         ({"noise-1": SILENCE}, RATE, "no ids that begin with 'music'"),
-        ({"noise-1": SILENCE, "music-1": SILENCE, "speech-1": SILENCE}, 8000, "noise-1.*8000 Hz, expected 16000"),
+        (
+            {"noise-1": SILENCE, "music-1": SILENCE, "speech-1": SILENCE},
+            8000,
+            "noise-1.*8000 Hz, expected 16000",
+        ),
     ]:
         with pytest.raises(InputError, match=message):
             prepare([AdditiveNoise()], noise_data=wav_scp(tmp_path, audio, rate))
@@ -180,8 +195,18 @@ def test_training_does_not_start_without_them():
 
 
 def test_rawboost_algorithms_are_what_their_numbers_say():
-    one, two, three = (getattr(RawBoost(), name) for name in ("convolutive", "impulsive", "stationary"))
-    series = {1: [one], 2: [two], 3: [three], 4: [one, two, three], 5: [one, two], 6: [one, three], 7: [two, three]}
+    one, two, three = (
+        getattr(RawBoost(), name) for name in ("convolutive", "impulsive", "stationary")
+    )
+    series = {
+        1: [one],
+        2: [two],
+        3: [three],
+        4: [one, two, three],
+        5: [one, two],
+        6: [one, three],
+        7: [two, three],
+    }
     for algorithm, steps in series.items():
         expected, chance = WAV, rng(5)
         chance.random()  # which decides whether anything is done
@@ -234,7 +259,10 @@ def test_rawboost_impulses_are_few_and_bounded():
 
 
 def test_rawboost_adds_stationary_noise_at_10_to_40_db():
-    found = [decibels(power(WAV) / power(RawBoost().stationary(WAV, rng(seed)) - WAV)) for seed in range(40)]
+    found = [
+        decibels(power(WAV) / power(RawBoost().stationary(WAV, rng(seed)) - WAV))
+        for seed in range(40)
+    ]
     assert 9.99 < min(found) < 13 and 37 < max(found) < 40.01
 
 
@@ -277,9 +305,13 @@ def test_silence_is_trimmed_down_to_a_rest():
     wav = np.concatenate([np.zeros(3200), sine(300)[:6400], np.zeros(3200)]).astype(np.float32)
     wav[:3200] += 1e-4
     np.testing.assert_array_equal(SilenceTrim(1.0, rest_ms=(0.0, 0.0))(wav, rng()), wav[3200:9600])
-    np.testing.assert_array_equal(SilenceTrim(1.0, rest_ms=(50.0, 50.0))(wav, rng()), wav[2400:10400])
+    np.testing.assert_array_equal(
+        SilenceTrim(1.0, rest_ms=(50.0, 50.0))(wav, rng()), wav[2400:10400]
+    )
     np.testing.assert_array_equal(SilenceTrim(1.0, rest_ms=(500.0, 500.0))(wav, rng()), wav)
-    np.testing.assert_array_equal(SilenceTrim(1.0, threshold_db=90.0, rest_ms=(0.0, 0.0))(wav, rng()), wav[:9600])
+    np.testing.assert_array_equal(
+        SilenceTrim(1.0, threshold_db=90.0, rest_ms=(0.0, 0.0))(wav, rng()), wav[:9600]
+    )
     assert len(SilenceTrim(1.0)(SILENCE, rng())) == len(SILENCE)
 
 
@@ -295,7 +327,9 @@ def test_codecs_change_the_audio_and_keep_it_in_time(name):
         changed = augment.coded(WAV, name, kbit_s)
         assert changed.dtype == np.float32 and changed.shape == WAV.shape
         assert not np.array_equal(changed, WAV)
-        assert abs(lag(changed, WAV)) <= (name == "opus")  # which may shift it by less than a sample
+        assert abs(lag(changed, WAV)) <= (
+            name == "opus"
+        )  # which may shift it by less than a sample
         assert np.corrcoef(changed, WAV)[0, 1] > (0.4 if name == "opus" else 0.85)
     assert np.abs(augment(SILENCE, rng())).max() < 1e-3
     assert augment(WAV[:100], rng()).shape == (100,)
@@ -335,7 +369,9 @@ def test_crops_keep_their_length_whatever_augmentation_does_to_it(tmp_path):
         sf.write(path, np.concatenate([np.zeros(640), np.ones(160)]) / 2, RATE)
     trim = SilenceTrim(1.0, rest_ms=(0.0, 0.0))
     for pad, length in [("zero", 160), ("repeat", samples)]:
-        loader = TrainLoader(quiet.index("raw"), replace(config, batch_size=2, pad=pad, augment=[trim]), 1)
+        loader = TrainLoader(
+            quiet.index("raw"), replace(config, batch_size=2, pad=pad, augment=[trim]), 1
+        )
         batch = next(loader.epoch(1))
         assert batch.wav_BT.shape == (2, samples) and set(batch.lengths_B.tolist()) == {length}
 
@@ -343,8 +379,12 @@ def test_crops_keep_their_length_whatever_augmentation_does_to_it(tmp_path):
 def test_a_crop_that_came_out_longer_is_cut_anywhere(tmp_path):
     index = make_corpus(tmp_path, [800]).index("raw")
     config = DataConfig(crop_seconds=0.05, batch_size=30, augment=[Speed(1.0, (0.8, 0.8))])
-    batch = next(TrainLoader([replace(index[0], key=f"u{n}") for n in range(30)], config, 1).epoch(1))
-    assert batch.wav_BT.shape == (30, 800) and len({tuple(row) for row in batch.wav_BT.tolist()}) > 15
+    batch = next(
+        TrainLoader([replace(index[0], key=f"u{n}") for n in range(30)], config, 1).epoch(1)
+    )
+    assert (
+        batch.wav_BT.shape == (30, 800) and len({tuple(row) for row in batch.wav_BT.tolist()}) > 15
+    )
 
 
 def test_augmentation_knows_the_sample_rate_of_the_data():

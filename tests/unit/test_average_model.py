@@ -48,7 +48,10 @@ def test_the_last_epochs_by_number_not_by_name(models):
 def test_without_a_number_the_configuration_says_how_many(models):
     tiny.write_config(models.parent, num_avg=2)
     average_model(str(models / "out.pt"), str(models), config=str(models.parent / "tiny.yaml"))
-    assert checkpoint.load(models / "out.pt")["model"]["weight"].tolist() == [pytest.approx((121 + 144) / 2)] * 2
+    assert (
+        checkpoint.load(models / "out.pt")["model"]["weight"].tolist()
+        == [pytest.approx((121 + 144) / 2)] * 2
+    )
 
 
 def test_types_stay_and_counters_are_the_last_models(models):
@@ -60,7 +63,11 @@ def test_types_stay_and_counters_are_the_last_models(models):
 
 @pytest.mark.parametrize(
     ("options", "epochs"),
-    [({"max_epoch": 5}, (4, 5)), ({"min_epoch": 11}, (11, 12)), ({"min_epoch": 2, "max_epoch": 3}, (2, 3))],
+    [
+        ({"max_epoch": 5}, (4, 5)),
+        ({"min_epoch": 11}, (11, 12)),
+        ({"min_epoch": 2, "max_epoch": 3}, (2, 3)),
+    ],
 )
 def test_epochs_can_be_limited(models, options, epochs):
     mean = sum(epoch**2 for epoch in epochs) / 2
@@ -131,14 +138,18 @@ def test_epochs_that_the_metrics_lack_are_not_averaged(training, caplog):
     assert state["model"]["weight"][0] == (81 + 100) / 2
     for epoch in (11, 12):
         assert f"model_{epoch}.pt is not used: metrics.csv ends with epoch 10" in caplog.text
-    with pytest.raises(InputError, match="2 epochs to average, but found 10: train.py keeps as many"):
+    with pytest.raises(
+        InputError, match="2 epochs to average, but found 10: train.py keeps as many"
+    ):
         averaged(training / "models", 2, min_epoch=10)
 
 
 def test_a_best_model_of_an_epoch_that_the_metrics_lack_is_refused(training):
     assert averaged(training / "models", 0)["epoch"] == 2
     checkpoint.save(training / "models/best_model.pt", model(12))
-    with pytest.raises(InputError, match=r"best_model\.pt: of epoch 12, but metrics\.csv ends with epoch 10"):
+    with pytest.raises(
+        InputError, match=r"best_model\.pt: of epoch 12, but metrics\.csv ends with epoch 10"
+    ):
         averaged(training / "models", 0)
 
 
@@ -160,10 +171,14 @@ def test_metrics_that_are_none_are_refused(training):
 def test_batch_norm_statistics_are_the_plain_average_over_batches(tmp_path):
     rows = tiny.corpus(tmp_path / "train", 8)
     raw_list, _ = tiny.write_lists(tmp_path, rows)
-    exp = tiny.parsed(tmp_path, data={"augment": [{"class_path": "WhiteNoise", "init_args": {"p": 1.0}}]})
+    exp = tiny.parsed(
+        tmp_path, data={"augment": [{"class_path": "WhiteNoise", "init_args": {"p": 1.0}}]}
+    )
     (tmp_path / "config.yaml").write_text(exp.text)
     tiny.trainer(exp, tmp_path, rows).fit()
-    average_model(str(tmp_path / "avg.pt"), str(tmp_path / "models"), 2, bn_data=raw_list, data_type="raw")
+    average_model(
+        str(tmp_path / "avg.pt"), str(tmp_path / "models"), 2, bn_data=raw_list, data_type="raw"
+    )
     found = checkpoint.load(tmp_path / "avg.pt")["model"]
     average_model(str(tmp_path / "plain.pt"), str(tmp_path / "models"), 2)
     plain = checkpoint.load(tmp_path / "plain.pt")["model"]
@@ -192,4 +207,6 @@ def test_batch_norm_needs_the_models_own_configuration(tmp_path):
     other = tiny.parsed(tmp_path, seed=7)
     (tmp_path / "config.yaml").write_text(other.text)
     with pytest.raises(InputError, match="not the configuration"):
-        average_model(str(tmp_path / "a.pt"), str(tmp_path / "models"), 2, bn_data=raw_list, data_type="raw")
+        average_model(
+            str(tmp_path / "a.pt"), str(tmp_path / "models"), 2, bn_data=raw_list, data_type="raw"
+        )

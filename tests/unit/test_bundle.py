@@ -32,7 +32,10 @@ class Made:
     def __init__(self, folder: Path):
         self.folder, self.exp = folder, folder / "exp"
         made = tiny.parsed(folder, data={"eval_seconds": EVAL_SECONDS}, num_epochs=1)
-        self.rows = {name: tiny.corpus(folder / name, 9, seed) for seed, name in enumerate(("train", "dev", "eval"))}
+        self.rows = {
+            name: tiny.corpus(folder / name, 9, seed)
+            for seed, name in enumerate(("train", "dev", "eval"))
+        }
         self.exp.mkdir()
         self.config, self.model = str(self.exp / "config.yaml"), str(self.exp / "models/model_1.pt")
         Path(self.config).write_text(made.text)
@@ -45,25 +48,47 @@ class Made:
             infer(self.model, self.config, archive.replace(".ark", ".scp"), str(posteriors))
             logits_to_llr(str(posteriors / "logits.scp"), pi_spoof=0.05)
             self.evaluate(name, labels)
-        self.dev_label, self.dev = str(folder / "dev/utt2lab"), str(self.exp / "posteriors/dev/logits.scp")
+        self.dev_label, self.dev = (
+            str(folder / "dev/utt2lab"),
+            str(self.exp / "posteriors/dev/logits.scp"),
+        )
         self.calibration = str(self.exp / "posteriors/eval_calibrated/calibration.json")
         logits_to_llr(
             str(self.exp / "posteriors/eval/logits.scp"), 0.05, cal_logits_scp_path=self.dev, cal_label=self.dev_label,
             llr_path=str(self.exp / "posteriors/eval_calibrated/llr.txt"),
         )  # fmt: skip
         self.evaluate("eval_calibrated", str(folder / "eval/utt2lab"))
-        self.words = ["--exp_dir", self.exp, "--model_path", self.model, "--dev_label", self.dev_label]
+        self.words = [
+            "--exp_dir",
+            self.exp,
+            "--model_path",
+            self.model,
+            "--dev_label",
+            self.dev_label,
+        ]
         self.words += ["--licence", "cc-by-4.0", "--training_data", "tones: ours"]
 
     def evaluate(self, name: str, labels: str):
         key = self.folder / "key.txt"
-        write_lines(key, ["filename\tcm-label", *(f"{utt}\t{label}" for utt, label in read_labels(labels).items())])
+        write_lines(
+            key,
+            [
+                "filename\tcm-label",
+                *(f"{utt}\t{label}" for utt, label in read_labels(labels).items()),
+            ],
+        )
         scores, results = self.exp / f"posteriors/{name}/llr.txt", self.exp / f"results_{name}.json"
         evaluate(cm=str(scores), cm_key=str(key), json=str(results))
 
     def export(self, name: str, **options) -> Path:
-        about = {"dev_label": self.dev_label, "licence": "cc-by-4.0", "training_data": "tones: ours"}
-        export_bundle(str(self.exp), str(self.folder / name), model_path=self.model, **about | options)
+        about = {
+            "dev_label": self.dev_label,
+            "licence": "cc-by-4.0",
+            "training_data": "tones: ours",
+        }
+        export_bundle(
+            str(self.exp), str(self.folder / name), model_path=self.model, **about | options
+        )
         return self.folder / name
 
 
@@ -102,7 +127,10 @@ def test_scores_and_embeddings_are_those_of_stages_4_to_6(made, detector):
 def test_weights_come_back_bit_for_bit(made, bundle, detector):
     saved, found = checkpoint.load(made.model)["model"], detector.task.state_dict()
     assert saved.keys() == found.keys()
-    assert all(torch.equal(saved[name], found[name]) and saved[name].dtype == found[name].dtype for name in saved)
+    assert all(
+        torch.equal(saved[name], found[name]) and saved[name].dtype == found[name].dtype
+        for name in saved
+    )
     assert (bundle / "config.yaml").read_text() == Path(made.config).read_text()
     again = made.export("again", far=0.4, calibration=made.calibration)
     for name in tiny.files(bundle):
@@ -146,14 +174,19 @@ def test_a_threshold_can_be_on_the_logit_of_bona_fide(made):
         assert detector.classify(row.path, threshold=logit - 0.001) == "bonafide"
         assert detector.classify(row.path, threshold=logit + 0.001) == "spoof"
     logits = read_archive(made.dev)
-    assert detector.facts.threshold in [pytest.approx(logits[row.key][1]) for row in made.rows["dev"]]
+    assert detector.facts.threshold in [
+        pytest.approx(logits[row.key][1]) for row in made.rows["dev"]
+    ]
 
 
 def test_the_card_says_what_a_user_must_know(made, bundle):
     card, results = (bundle / "README.md").read_text(), read_json(made.exp / "results_eval.json")
     assert card.startswith('---\nlicense: "cc-by-4.0"\n')
     assert "Training data: tones: ours" in card and "Fbank, ResNet, CrossEntropy" in card
-    assert "They are calibrated" in card and "not calibrated" in (made.export("plain") / "README.md").read_text()
+    assert (
+        "They are calibrated" in card
+        and "not calibrated" in (made.export("plain") / "README.md").read_text()
+    )
     assert f"| eval | 3 | 6 | {100 * results['eer']:.3f} % |" in card
     threshold = read_json(bundle / "bundle.json")["threshold"]
     assert f"| FAR 0.4 | {threshold:.6g} |" in card.splitlines()[-3]
@@ -170,16 +203,28 @@ NOISE = np.random.default_rng(0).standard_normal(8000) * 0.1
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda folder: audio(folder, np.stack([NOISE, NOISE], 1)), r"a\.wav: 2 channels, expected mono"),
-        (lambda folder: audio(folder, NOISE, 8000), r"a\.wav: sample rate 8000 Hz, expected 16000 Hz"),
-        (lambda folder: audio(folder, NOISE * 0), r"a\.wav: silence, a level of 0 in what is scored"),
+        (
+            lambda folder: audio(folder, np.stack([NOISE, NOISE], 1)),
+            r"a\.wav: 2 channels, expected mono",
+        ),
+        (
+            lambda folder: audio(folder, NOISE, 8000),
+            r"a\.wav: sample rate 8000 Hz, expected 16000 Hz",
+        ),
+        (
+            lambda folder: audio(folder, NOISE * 0),
+            r"a\.wav: silence, a level of 0 in what is scored",
+        ),
         (lambda folder: audio(folder, np.append(np.zeros(4000), NOISE)), "silence"),
         (lambda folder: audio(folder, NOISE[:0]), r"a\.wav: no samples"),
         (lambda folder: str(folder / "none.wav"), r"none\.wav: No such file"),
         (lambda folder: "touch none.wav |", "a command, expected an audio file"),
         (lambda folder: np.zeros(8000, np.int16) + 1000, "samples: silence"),
         (lambda folder: np.float64([]), "no samples"),
-        (lambda folder: NOISE * 32768, r"the largest \d+\.?\d*, expected one row of int16, or of floats in \[-1, 1\]"),
+        (
+            lambda folder: NOISE * 32768,
+            r"the largest \d+\.?\d*, expected one row of int16, or of floats in \[-1, 1\]",
+        ),
         (lambda folder: np.where(NOISE > 0, np.nan, NOISE), "the largest nan"),
         (lambda folder: np.stack([NOISE, NOISE]), r"shape \(2, 8000\)"),
         (lambda folder: (NOISE * 1000).astype(np.int32), "int32"),
@@ -204,7 +249,10 @@ def test_a_changed_file_is_named(bundle, tmp_path, name):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"labels": ["bonafide", "spoof"]}, r"bundle\.json: labels are \['bonafide', 'spoof'\], expected"),
+        (
+            {"labels": ["bonafide", "spoof"]},
+            r"bundle\.json: labels are \['bonafide', 'spoof'\], expected",
+        ),
         ({"polarity": "higher is spoof"}, "polarity is 'higher is spoof'"),
         ({"version": 2}, "unexpected keyword argument 'version'"),
     ],
@@ -229,7 +277,5 @@ def test_scores_of_another_model_make_no_bundle(made, tmp_path, monkeypatch, cap
 
 
 def test_importing_the_package_is_light():
-    code = (
-        "import sys, wedefense_lite; wedefense_lite.load; sys.exit(any(m in sys.modules for m in ('torch', 'numpy')))"
-    )
+    code = "import sys, wedefense_lite; wedefense_lite.load; sys.exit(any(m in sys.modules for m in ('torch', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -89,7 +89,10 @@ def test_a_loss_that_is_not_finite_is_one_line_and_status_2(capsys):
     with pytest.raises(SystemExit) as stop, cli.one_line_errors("train.py"):
         raise FloatingPointError("the loss is not finite at epoch 1, step 2: u1 u2")
     assert stop.value.code == 2
-    assert capsys.readouterr().err == "train.py: error: the loss is not finite at epoch 1, step 2: u1 u2\n"
+    assert (
+        capsys.readouterr().err
+        == "train.py: error: the loss is not finite at epoch 1, step 2: u1 u2\n"
+    )
 
 
 def test_other_errors_are_not_hidden(run):

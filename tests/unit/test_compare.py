@@ -79,7 +79,9 @@ def test_the_interval_is_that_of_a_bootstrap_paired_by_utterance(monkeypatch, tm
     assert row["difference"] == 0
     rows = [[np.array([row]) for row in range(start, start + count)] for start in (0, count)]
     expected = paired_differences(scores_a, scores_b, rows, seed=1)
-    assert row["ci"] == pytest.approx(np.quantile(expected, [0.025, 0.975]), abs=TOLERANCE * expected.std())
+    assert row["ci"] == pytest.approx(
+        np.quantile(expected, [0.025, 0.975]), abs=TOLERANCE * expected.std()
+    )
     assert row["ci"][1] - row["ci"][0] > 0.04
 
 
@@ -91,15 +93,23 @@ def test_the_interval_of_clusters_is_that_of_a_bootstrap_paired_by_cluster(monke
     speaker = np.repeat(np.arange(speakers), each)
     systems = {}
     for system in "ab":
-        by_class = [mean + rng.normal(0, 0.7, speakers)[speaker] + rng.normal(0, 0.7, count) for mean in (1, -1)]
+        by_class = [
+            mean + rng.normal(0, 0.7, speakers)[speaker] + rng.normal(0, 0.7, count)
+            for mean in (1, -1)
+        ]
         systems[system] = np.concatenate(by_class)
     labels = ["bonafide"] * count + ["spoof"] * count
     clusters = [f"b{number}" for number in speaker] + [f"s{number}" for number in speaker]
     write_systems(tmp_path, labels, systems, clusters)
     row = compared(monkeypatch, tmp_path, clustered=True)["eer"]
-    units = [[start + np.flatnonzero(speaker == number) for number in range(speakers)] for start in (0, count)]
+    units = [
+        [start + np.flatnonzero(speaker == number) for number in range(speakers)]
+        for start in (0, count)
+    ]
     expected = paired_differences(systems["a"], systems["b"], units, seed=3)
-    assert row["ci"] == pytest.approx(np.quantile(expected, [0.025, 0.975]), abs=TOLERANCE * expected.std())
+    assert row["ci"] == pytest.approx(
+        np.quantile(expected, [0.025, 0.975]), abs=TOLERANCE * expected.std()
+    )
     single = compared(monkeypatch, tmp_path)["eer"]["ci"]
     assert row["ci"][1] - row["ci"][0] > 1.2 * (single[1] - single[0])
 
@@ -123,5 +133,7 @@ def test_equally_good_systems_rarely_differ(monkeypatch, tmp_path, correlation, 
             by_speaker = np.sqrt(correlation) * effects[0] + np.sqrt(1 - correlation) * effects[1:]
             noise = (noise + by_speaker) / np.sqrt(2)
         write_systems(tmp_path, labels, {"a": means + noise[0], "b": means + noise[1]}, speaker)
-        rejections += compared(monkeypatch, tmp_path, clustered, bootstrap=60)["eer"]["p_value"] < 0.05
+        rejections += (
+            compared(monkeypatch, tmp_path, clustered, bootstrap=60)["eer"]["p_value"] < 0.05
+        )
     assert rejections <= 6

@@ -48,7 +48,10 @@ CASES = {
     "asvspoof5": (
         "--subset eval",
         "DB/ASVspoof5_protocols/ASVspoof5.eval.track_1.tsv",
-        ["E_1607 E_0009538969 M C05 2 E_0009486171 AC1 A26 spoof -", "E_0002 E_0001 F - 0 - - bonafide bonafide -"],
+        [
+            "E_1607 E_0009538969 M C05 2 E_0009486171 AC1 A26 spoof -",
+            "E_0002 E_0001 F - 0 - - bonafide bonafide -",
+        ],
         "DB/flac_E_eval/{}.flac",
         "asvspoof5_eval",
     ),
@@ -107,7 +110,12 @@ EXPECTED = {
         "ADD_T_00000000 -, ADD_T_00000001 unknown",
         None,
     ),
-    "in_the_wild": ("0 spoof, 4 bonafide", "0 Alec_Guinness, 4 Christopher_Hitchens", "0 unknown, 4 -", None),
+    "in_the_wild": (
+        "0 spoof, 4 bonafide",
+        "0 Alec_Guinness, 4 Christopher_Hitchens",
+        "0 unknown, 4 -",
+        None,
+    ),
 }
 # The other sets of a corpus to train on: letter of their ids, ending of their protocols.
 OTHERS = {"train": ("T_", "train.trn"), "dev": ("D_", "dev.trl")}
@@ -139,7 +147,11 @@ def utterances(case):
 def prepare(folder, case, *more):
     words = CASES[case][0].split()
     if case != "add2022":
-        words += ["--corpus_dir", "DB", *([] if "--expect_counts" in more else ["--expect_counts", "false"])]
+        words += [
+            "--corpus_dir",
+            "DB",
+            *([] if "--expect_counts" in more else ["--expect_counts", "false"]),
+        ]
     return run_script(folder, f"egs/{case.split()[0]}/local/prepare_data.py", *words, *more)
 
 
@@ -163,17 +175,41 @@ def test_lines_as_published_become_a_data_directory(tmp_path, case):
 @pytest.mark.parametrize(
     ("case", "line", "message"),
     [
-        ("asvspoof2019_la", "PA_0079 PA_E_0000009 aaa - genuin", ":3: PA_E_0000009 has label 'genuin'"),
+        (
+            "asvspoof2019_la",
+            "PA_0079 PA_E_0000009 aaa - genuin",
+            ":3: PA_E_0000009 has label 'genuin'",
+        ),
         ("asvspoof2017_v2", "E_1000001.wav genuine M0017", ":3: 3 columns, expected 7"),
-        ("asvspoof2017_v2", "E_1000001.wav genuine M0017 S02 - - -", "are there more than once: E_1000001"),
-        ("asvspoof2021 LA", "LA_0009 LA_E_1 alaw ita_tx A07 spoof notrim", ":4: 7 columns, expected 8"),
-        ("asvspoof2021 DF", "LA_0009 DF_E_1 alaw ita_tx A07 spoof notrim eval", ":4: 8 columns, expected 13"),
+        (
+            "asvspoof2017_v2",
+            "E_1000001.wav genuine M0017 S02 - - -",
+            "are there more than once: E_1000001",
+        ),
+        (
+            "asvspoof2021 LA",
+            "LA_0009 LA_E_1 alaw ita_tx A07 spoof notrim",
+            ":4: 7 columns, expected 8",
+        ),
+        (
+            "asvspoof2021 DF",
+            "LA_0009 DF_E_1 alaw ita_tx A07 spoof notrim eval",
+            ":4: 8 columns, expected 13",
+        ),
         ("asvspoof5", "E_1607 E_1 M C05 2 E_2 AC1 A26 A26 -", ":3: E_1 has label 'A26', expected"),
         ("add2022", "ADD_T_00000009.wav real", ":3: ADD_T_00000009 has label 'real', expected"),
         ("add2022", "ADD.T.9.wav fake", "1 ids hold '.', '/' or white space: ADD.T.9"),
-        ("in_the_wild", "5.wav,Alec Guinness", ":4: '5.wav,Alec Guinness', expected file,speaker,label below"),
+        (
+            "in_the_wild",
+            "5.wav,Alec Guinness",
+            ":4: '5.wav,Alec Guinness', expected file,speaker,label below",
+        ),
         ("in_the_wild", "5.wav,Alec Guinness,unknown", ":4: 5 has label 'unknown', expected"),
-        ("in_the_wild", "6.wav,Alec Guinness,spoof", "1 of 3 utterances can't be used: 6: DB/6.wav: No such file"),
+        (
+            "in_the_wild",
+            "6.wav,Alec Guinness,spoof",
+            "1 of 3 utterances can't be used: 6: DB/6.wav: No such file",
+        ),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_is_written(tmp_path, case, line, message):
@@ -186,7 +222,9 @@ def test_a_bad_line_is_named_and_nothing_is_written(tmp_path, case, line, messag
 
 def test_a_table_without_its_header_is_refused(tmp_path):
     write_corpus(tmp_path, "in_the_wild", CASES["in_the_wild"][2][1:])
-    assert "meta.csv:1: '0.wav,Alec Guinness,spoof', expected" in prepare(tmp_path, "in_the_wild")[1]
+    assert (
+        "meta.csv:1: '0.wav,Alec Guinness,spoof', expected" in prepare(tmp_path, "in_the_wild")[1]
+    )
 
 
 def test_a_phase_must_be_named_and_have_trials(tmp_path):
@@ -198,7 +236,9 @@ def test_a_phase_must_be_named_and_have_trials(tmp_path):
     assert status == 2 and "trial_metadata.txt: no trial of phase hidden" in said
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case not in ("add2022", "asvspoof2021 DF")])
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case not in ("add2022", "asvspoof2021 DF")]
+)
 def test_published_counts_are_expected(tmp_path, case):
     write_corpus(tmp_path, case)
     status, said = prepare(tmp_path, case, "--expect_counts", "true")

@@ -48,7 +48,10 @@ def test_json_and_markdown_of_chosen_sets(monkeypatch, tmp_path, systems):
     assert json.loads((tmp_path / "t.json").read_text()) == {
         "cost": DEFAULT.as_dict(),
         "systems": {
-            "a": {"in_the_wild": {"eer": 0.4301, "min_dcf": 1.0}, "eval": {"eer": 0.0083, "min_dcf": 0.0275}},
+            "a": {
+                "in_the_wild": {"eer": 0.4301, "min_dcf": 1.0},
+                "eval": {"eer": 0.0083, "min_dcf": 0.0275},
+            },
             "b": {"in_the_wild": {"eer": 0.11336, "min_dcf": 0.25}},
         },
     }
@@ -73,14 +76,21 @@ def test_systems_of_one_name_are_told_apart(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_spoof": 91}, "b on in_the_wild: in_the_wild 10 bona fide and 91 spoofed trials, but 10 bona fide and 90"),
+        (
+            {"n_spoof": 91},
+            "b on in_the_wild: in_the_wild 10 bona fide and 91 spoofed trials, but 10 bona fide and 90",
+        ),
         ({"tie": "official"}, "b on in_the_wild: tie official, but merge in a on eval"),
         ({"cost": DEFAULT.as_dict() | {"p_spoof": 0.5}}, "b on in_the_wild: cost {"),
     ],
 )
-def test_numbers_that_can_not_be_compared_are_refused(monkeypatch, capsys, systems, changes, message):
+def test_numbers_that_can_not_be_compared_are_refused(
+    monkeypatch, capsys, systems, changes, message
+):
     write_results(systems[1], "in_the_wild", 0.11, 0.25, **changes)
-    assert message in refused(monkeypatch, capsys, cross_table, "--exp_dirs", ",".join(map(str, systems)))
+    assert message in refused(
+        monkeypatch, capsys, cross_table, "--exp_dirs", ",".join(map(str, systems))
+    )
 
 
 def test_a_folder_or_a_set_without_results_is_refused(monkeypatch, capsys, tmp_path, systems):
@@ -93,7 +103,11 @@ def test_a_folder_or_a_set_without_results_is_refused(monkeypatch, capsys, tmp_p
 
 def write_mixtures(folder, **more):
     (folder / "mixtures/eval").mkdir(parents=True)
-    found = {"classes": ["SS", "SB", "BB"], "confusion": [[3, 1, 0], [2, 6, 0], [0, 0, 4]], "n_mixtures": 16}
+    found = {
+        "classes": ["SS", "SB", "BB"],
+        "confusion": [[3, 1, 0], [2, 6, 0], [0, 0, 4]],
+        "n_mixtures": 16,
+    }
     found |= {"macro_f1": 0.8, "chance_macro_f1": 1 / 3, "any_spoof_eer": 0.125} | more
     (folder / "mixtures/eval/results.json").write_text(json.dumps(found))
 
@@ -101,8 +115,12 @@ def write_mixtures(folder, **more):
 @pytest.fixture
 def talkers(tmp_path):
     """Systems that hear stems, separated streams, and the mixture as it is."""
-    write_mixtures(tmp_path / "oracle", assignment="identity", source_eer=0.05, cost=DEFAULT.as_dict())
-    write_mixtures(tmp_path / "separated", assignment="sisdr", source_eer=0.2, sisdr_improvement=9.876)
+    write_mixtures(
+        tmp_path / "oracle", assignment="identity", source_eer=0.05, cost=DEFAULT.as_dict()
+    )
+    write_mixtures(
+        tmp_path / "separated", assignment="sisdr", source_eer=0.2, sisdr_improvement=9.876
+    )
     write_mixtures(tmp_path / "direct", assignment="none")
     return [tmp_path / name for name in ("oracle", "separated", "direct")]
 
@@ -119,12 +137,21 @@ def test_systems_of_mixtures_say_how_sources_were_found(monkeypatch, capsys, tmp
         ["separated", "0.800", "0.333", "12.50", "20.00", "sisdr", "9.88"],
         ["direct", "0.800", "0.333", "12.50", "none"],
     ]
-    assert json.loads((tmp_path / "t.json").read_text())["systems"]["direct"]["eval"]["assignment"] == "none"
-    assert (tmp_path / "t.md").read_text().endswith("| direct | 0.800 | 0.333 | 12.50 |  | none |  |\n")
+    assert (
+        json.loads((tmp_path / "t.json").read_text())["systems"]["direct"]["eval"]["assignment"]
+        == "none"
+    )
+    assert (
+        (tmp_path / "t.md")
+        .read_text()
+        .endswith("| direct | 0.800 | 0.333 | 12.50 |  | none |  |\n")
+    )
 
 
 def test_systems_of_other_mixtures_are_refused(monkeypatch, capsys, tmp_path, talkers, systems):
-    write_mixtures(tmp_path / "other", assignment="none", confusion=[[3, 1, 1], [2, 6, 0], [0, 0, 3]])
+    write_mixtures(
+        tmp_path / "other", assignment="none", confusion=[[3, 1, 1], [2, 6, 0], [0, 0, 3]]
+    )
     words = "--exp_dirs", f"{talkers[0]},{tmp_path / 'other'}", "--mixtures"
     message = refused(monkeypatch, capsys, cross_table, *words)
     assert "other on eval: eval [5, 8, 3] mixtures of SS, SB, BB, but [4, 8, 4] mixtures" in message

@@ -85,7 +85,9 @@ def cut(name):
     def damage(folder):
         kind, part = name.split()
         data = audio_bytes(WAV, kind)
-        kept = {"half": data[: len(data) // 2], "headless": bytes(99) + data[99:], "empty": b""}[part]
+        kept = {"half": data[: len(data) // 2], "headless": bytes(99) + data[99:], "empty": b""}[
+            part
+        ]
         (folder / "bad").write_bytes(kept)
         return at(folder / "bad")
 
@@ -143,7 +145,9 @@ def test_what_cannot_be_used_is_one_line_naming_utterance_and_file(tmp_path, dam
 def test_headers_count_all_that_is_wrong(flac, tmp_path):
     good = Utterance("good", str(flac))
     bad = [Utterance(f"bad{n}", str(tmp_path / f"gone{n}")) for n in range(5)]
-    with pytest.raises(InputError, match=r"5 of 6 utterances can't be used: bad0: .*gone0: No such.* \.\.\."):
+    with pytest.raises(
+        InputError, match=r"5 of 6 utterances can't be used: bad0: .*gone0: No such.* \.\.\."
+    ):
         measured([good, *bad])
     assert [row.samples for row in measured([good], RATE)] == [8000]
     with pytest.raises(InputError, match="good: .*sample rate 16000 Hz, expected 8000 Hz"):

@@ -20,7 +20,9 @@ from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_table, write_lines, write_table
 
 LENGTHS = [400 + 10 * n for n in range(13)]
-SETTINGS = settings(max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(
+    max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 KEYS = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="./"), min_size=1)
 
 
@@ -65,7 +67,9 @@ def test_a_raw_list_without_lengths_is_completed_from_the_files(corpus):
     path = corpus.list("raw")
     rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
     expected = read_index(path, "raw")
-    write_lines(path, (json.dumps({name: row[name] for name in ("key", "wav", "lab")}) for row in rows))
+    write_lines(
+        path, (json.dumps({name: row[name] for name in ("key", "wav", "lab")}) for row in rows)
+    )
     assert read_index(path, "raw") == expected
     os.unlink(corpus.wavs["u03"])
     with pytest.raises(InputError, match="1 of 13 .*u03"):
@@ -98,7 +102,9 @@ def test_an_utterance_that_is_listed_twice_is_refused(corpus):
             read_index(str(path), data_type)
 
 
-@pytest.mark.parametrize("line", ["not json", "[1]", '{"key": "a"}', '{"key": "a", "wav": "b", "lab": "fake"}'])
+@pytest.mark.parametrize(
+    "line", ["not json", "[1]", '{"key": "a"}', '{"key": "a", "wav": "b", "lab": "fake"}']
+)
 def test_a_malformed_raw_list_is_refused_with_its_line(tmp_path, line):
     path = tmp_path / "raw.list"
     write_lines(path, ['{"key": "a", "wav": "b", "lab": "spoof", "samples": 1}', line])
@@ -116,11 +122,16 @@ def test_an_empty_list_is_refused(tmp_path, data_type):
 @SETTINGS
 @given(
     st.dictionaries(
-        KEYS, st.tuples(st.text(), st.integers(1, 10**9), st.sampled_from(["spoof", "bonafide"])), min_size=1
+        KEYS,
+        st.tuples(st.text(), st.integers(1, 10**9), st.sampled_from(["spoof", "bonafide"])),
+        min_size=1,
     )
 )
 def test_a_raw_list_gives_back_what_was_written(tmp_path, rows):
-    listed = [Utterance(key, wav, samples=samples, label=label) for key, (wav, samples, label) in rows.items()]
+    listed = [
+        Utterance(key, wav, samples=samples, label=label)
+        for key, (wav, samples, label) in rows.items()
+    ]
     write_raw_list(tmp_path / "raw.list", listed)
     index = read_index(str(tmp_path / "raw.list"), "raw")
     assert index == listed
@@ -130,7 +141,9 @@ def test_a_raw_list_gives_back_what_was_written(tmp_path, rows):
 @given(st.dictionaries(KEYS, KEYS, min_size=1))
 def test_a_table_gives_back_what_was_written_in_byte_order(tmp_path, table):
     write_table(tmp_path / "table", table)
-    assert list(read_table(tmp_path / "table").items()) == sorted(table.items(), key=lambda row: row[0].encode())
+    assert list(read_table(tmp_path / "table").items()) == sorted(
+        table.items(), key=lambda row: row[0].encode()
+    )
 
 
 # Packing
@@ -154,7 +167,9 @@ def test_packing_is_deterministic_and_keeps_the_order_of_its_rows(corpus):
         return shards_of(corpus)[0].read_bytes()
 
     assert packed() == packed()
-    assert [row.key for row in read_index(str(corpus.folder / "list"), "shard")] == [row.key for row in rows]
+    assert [row.key for row in read_index(str(corpus.folder / "list"), "shard")] == [
+        row.key for row in rows
+    ]
 
 
 def test_a_smaller_run_leaves_no_stale_shards(corpus):
@@ -163,7 +178,11 @@ def test_a_smaller_run_leaves_no_stale_shards(corpus):
     keep.write_text("another prefix")
     assert len(shards_of(corpus)) == 8
     corpus.index("shard", per_shard=10)
-    assert [path.name for path in shards_of(corpus)] == [keep.name, "shards_000000000.tar", "shards_000000001.tar"]
+    assert [path.name for path in shards_of(corpus)] == [
+        keep.name,
+        "shards_000000000.tar",
+        "shards_000000001.tar",
+    ]
     assert len(list((corpus.folder / "shards").iterdir())) == 5
 
 
@@ -178,7 +197,9 @@ def test_one_missing_file_fails_and_earlier_shards_stay(corpus):
     rows = [Utterance(key, wav, label="spoof") for key, wav in corpus.wavs.items()]
     with pytest.raises(FileNotFoundError):  # gone between the check and the copy
         pack(rows, corpus.folder / "shards", path, num_utts_per_shard=2)
-    assert {file: file.read_bytes() for file in [path, *(corpus.folder / "shards").iterdir()]} == before
+    assert {
+        file: file.read_bytes() for file in [path, *(corpus.folder / "shards").iterdir()]
+    } == before
 
 
 def test_commands_are_packed_under_the_format_they_give(corpus):
@@ -220,7 +241,9 @@ def test_a_foreign_shard_gets_an_index_once(tmp_path):
 def test_a_shard_by_webdatasets_writer_is_read(tmp_path):
     with wds.TarWriter(str(tmp_path / "x.tar")) as tar:
         for n in range(3):
-            tar.write({"__key__": f"k{n}", "wav": audio_bytes(tone(n, 100), "WAV"), "lab": b"bonafide"})
+            tar.write(
+                {"__key__": f"k{n}", "wav": audio_bytes(tone(n, 100), "WAV"), "lab": b"bonafide"}
+            )
     assert [(row.key, row.samples, row.label) for row in read_shard(str(tmp_path / "x.tar"))] == [
         (f"k{n}", 100, "bonafide") for n in range(3)
     ]
@@ -229,10 +252,14 @@ def test_a_shard_by_webdatasets_writer_is_read(tmp_path):
 def test_an_index_of_another_tar_is_replaced(tmp_path):
     path = foreign_shard(tmp_path / "x.tar", {"a.wav": audio_bytes(tone(0, 100), "WAV")})
     read_index(path, "shard")
-    foreign_shard(tmp_path / "x.tar", {f"b{n}.wav": audio_bytes(tone(0, 9000), "WAV") for n in range(2)})
+    foreign_shard(
+        tmp_path / "x.tar", {f"b{n}.wav": audio_bytes(tone(0, 9000), "WAV") for n in range(2)}
+    )
     os.utime(tmp_path / "x.tar", ns=(0, 0))  # size alone gives it away
     assert [row.key for row in read_index(path, "shard")] == ["b0", "b1"]
-    foreign_shard(tmp_path / "x.tar", {f"c{n}.wav": audio_bytes(tone(0, 9000), "WAV") for n in range(2)})
+    foreign_shard(
+        tmp_path / "x.tar", {f"c{n}.wav": audio_bytes(tone(0, 9000), "WAV") for n in range(2)}
+    )
     os.utime(tmp_path / "x.tar.index", ns=(0, 0))  # age alone does
     assert [row.key for row in read_index(path, "shard")] == ["c0", "c1"]
 
@@ -267,7 +294,9 @@ def no_tar(tar):
     return b"?" * 5000
 
 
-@pytest.mark.parametrize("damage", [truncated_inside, truncated_at_a_member, zeroed_header, noisy_header, no_tar])
+@pytest.mark.parametrize(
+    "damage", [truncated_inside, truncated_at_a_member, zeroed_header, noisy_header, no_tar]
+)
 def test_a_damaged_shard_is_an_error_never_a_shorter_one(tmp_path, damage):
     files = {f"{key}.wav": audio_bytes(tone(0, 300), "WAV") for key in "abcd"}
     path = foreign_shard(tmp_path / "x.tar", files, format=tarfile.USTAR_FORMAT)
@@ -283,12 +312,22 @@ def test_a_damaged_shard_is_an_error_never_a_shorter_one(tmp_path, damage):
         ({"a.txt": b"spoof"}, "no utterances in the list"),
         ({"a.wav": b"no audio"}, r"a: .*x\.tar: Format not recognised"),
         (
-            {"d/a.wav": audio_bytes(tone(0, 9)), "b.wav": audio_bytes(tone(0, 9)), "e/a.wav": audio_bytes(tone(0, 9))},
+            {
+                "d/a.wav": audio_bytes(tone(0, 9)),
+                "b.wav": audio_bytes(tone(0, 9)),
+                "e/a.wav": audio_bytes(tone(0, 9)),
+            },
             "1 utterances are there more than once: a",
         ),
-        ({"a.wav": audio_bytes(tone(0, 9)), "a.flac": audio_bytes(tone(0, 9))}, "a: 2 audio files, expected one"),
+        (
+            {"a.wav": audio_bytes(tone(0, 9)), "a.flac": audio_bytes(tone(0, 9))},
+            "a: 2 audio files, expected one",
+        ),
         ({"a b.wav": audio_bytes(tone(0, 9))}, "1 ids hold '.', '/' or white space: a b"),
-        ({"a.wav": audio_bytes(tone(0, 9)), "a.lab": b"fake"}, "a: label 'fake', expected spoof or bonafide"),
+        (
+            {"a.wav": audio_bytes(tone(0, 9)), "a.lab": b"fake"},
+            "a: label 'fake', expected spoof or bonafide",
+        ),
     ],
 )
 def test_a_shard_with_other_content_is_refused(tmp_path, files, message):

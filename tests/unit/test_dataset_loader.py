@@ -87,7 +87,9 @@ def test_scoring_may_cut_and_fill_to_a_fixed_length(index, corpus):
         for key, wav, length, _ in rows(batches):
             audio = corpus.audio[key].astype(np.float32)[:SAMPLES] / 32768
             assert length == (SAMPLES if pad == "repeat" else len(audio))
-            fill = audio[: SAMPLES - len(audio)] if pad == "repeat" else np.zeros(SAMPLES - len(audio))
+            fill = (
+                audio[: SAMPLES - len(audio)] if pad == "repeat" else np.zeros(SAMPLES - len(audio))
+            )
             assert np.array_equal(wav, np.concatenate([audio, fill]))
 
 
@@ -99,7 +101,9 @@ def emphasised(audio: np.ndarray, first: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("crop", ["first", "centre"])
-def test_pre_emphasis_comes_before_long_utterances_are_cut_and_short_ones_repeated(index, corpus, crop):
+def test_pre_emphasis_comes_before_long_utterances_are_cut_and_short_ones_repeated(
+    index, corpus, crop
+):
     """And what is scored of a long one is the same each time."""
     config, starts = replace(CONFIG, eval_seconds=CROP, eval_crop=crop, pre_emphasis=0.97), set()
     for key, wav, _, _ in rows(EvalLoader(index, config)):
@@ -110,8 +114,12 @@ def test_pre_emphasis_comes_before_long_utterances_are_cut_and_short_ones_repeat
 
 
 def test_pre_emphasis_leaves_training_crops_where_they_are(index, corpus):
-    plain, changed = (TrainLoader(index, replace(CONFIG, pre_emphasis=factor), seed=3) for factor in (0.0, 0.97))
-    for (key, wav, *_), (_, found, *_) in zip(rows(plain.epoch(1)), rows(changed.epoch(1)), strict=True):
+    plain, changed = (
+        TrainLoader(index, replace(CONFIG, pre_emphasis=factor), seed=3) for factor in (0.0, 0.97)
+    )
+    for (key, wav, *_), (_, found, *_) in zip(
+        rows(plain.epoch(1)), rows(changed.epoch(1)), strict=True
+    ):
         audio, start = corpus.audio[key], [round(32768 * value) for value in wav[:50]]
         first = next(n for n in range(len(audio)) if audio[n : n + 50].tolist() == start)
         np.testing.assert_allclose(found, emphasised(audio, first), atol=1e-6)
@@ -124,7 +132,12 @@ def test_a_centre_of_whole_utterances_is_refused():
 
 def test_as_many_are_scored_at_once_as_are_trained_on_where_all_have_one_length(index):
     assert {len(batch.keys) for batch in EvalLoader(index, CONFIG)} == {1}
-    assert [len(batch.keys) for batch in EvalLoader(index, replace(CONFIG, eval_seconds=CROP))] == [4, 4, 4, 1]
+    assert [len(batch.keys) for batch in EvalLoader(index, replace(CONFIG, eval_seconds=CROP))] == [
+        4,
+        4,
+        4,
+        1,
+    ]
 
 
 def test_more_ranks_than_utterances_leave_some_without(index):
@@ -170,7 +183,10 @@ def test_resuming_reads_nothing_of_what_it_skips(corpus):
 
 
 def test_seeds_and_epochs_give_other_orders_and_other_crops(index):
-    runs = [rows(TrainLoader(index, CONFIG, seed).epoch(epoch)) for seed, epoch in [(3, 1), (3, 2), (4, 1)]]
+    runs = [
+        rows(TrainLoader(index, CONFIG, seed).epoch(epoch))
+        for seed, epoch in [(3, 1), (3, 2), (4, 1)]
+    ]
     orders = [[key for key, *_ in run] for run in runs]
     assert orders[0] != orders[1] and orders[0] != orders[2] and orders[1] != orders[2]
     long = next(row.key for row in index if row.samples == SAMPLES + 900)
@@ -195,7 +211,11 @@ def test_loading_draws_nothing_from_global_random_state(index):
         config = replace(CONFIG, num_workers=workers, augment=[WhiteNoise(p=0.5)])
         list(TrainLoader(index, config, seed=3).epoch(1))
         list(EvalLoader(index, config, num_workers=workers))
-    assert (torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()) == before  # noqa: NPY002
+    assert (
+        torch.get_rng_state().tolist(),
+        repr(np.random.get_state()),  # noqa: NPY002
+        random.getstate(),
+    ) == before
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -207,11 +227,17 @@ def test_an_epoch_holds_every_utterance_and_ranks_make_equal_steps(index, world)
     counts = Counter(key for part in parts for key in keys(part))
     assert set(counts) == {row.key for row in index}
     drawn = loaders[0].steps_per_epoch * world * CONFIG.batch_size
-    assert sum(count - 1 for count in counts.values()) == drawn - len(index) < world * CONFIG.batch_size
+    assert (
+        sum(count - 1 for count in counts.values())
+        == drawn - len(index)
+        < world * CONFIG.batch_size
+    )
 
 
 def test_a_list_shorter_than_a_step_of_all_ranks_still_makes_one(index):
-    parts = [TrainLoader(index[:3], replace(CONFIG, num_workers=2), 3, rank, 4) for rank in range(4)]
+    parts = [
+        TrainLoader(index[:3], replace(CONFIG, num_workers=2), 3, rank, 4) for rank in range(4)
+    ]
     assert [part.steps_per_epoch for part in parts] == [1] * 4
     counts = Counter(key for part in parts for key in keys(part.epoch(1)))
     assert set(counts.values()) <= {5, 6} and len(counts) == 3
@@ -234,7 +260,9 @@ def test_balanced_sampling_draws_each_class_equally_often(index):
 
 def test_the_class_prior_is_what_sampling_delivers(index):
     assert TrainLoader(index, CONFIG, seed=3).class_prior == [8 / 13, 5 / 13]
-    with pytest.raises(InputError, match="balance_classes with {'spoof': 0, 'bonafide': 2} utterances"):
+    with pytest.raises(
+        InputError, match="balance_classes with {'spoof': 0, 'bonafide': 2} utterances"
+    ):
         TrainLoader([index[0], index[3]], replace(CONFIG, balance_classes=True), seed=3)
     with pytest.raises(InputError, match="1 training utterances have no label"):
         TrainLoader([index[0], replace(index[1], label=None)], CONFIG, seed=3)
@@ -243,12 +271,17 @@ def test_the_class_prior_is_what_sampling_delivers(index):
 def test_a_shuffle_window_permutes_shards_and_mixes_only_within_windows(index):
     shard = {row: utterance.path for row, utterance in enumerate(index)}
     for epoch in range(5):
-        order = epoch_order(index, replace(CONFIG, shuffle_window=2), 3, epoch, total=len(index)).tolist()
+        order = epoch_order(
+            index, replace(CONFIG, shuffle_window=2), 3, epoch, total=len(index)
+        ).tolist()
         assert sorted(order) == list(range(len(index)))
-        first = next(n for n in range(len(order)) if len({shard[row] for row in order[: n + 1]}) == 3)
+        first = next(
+            n for n in range(len(order)) if len({shard[row] for row in order[: n + 1]}) == 3
+        )
         assert not {shard[row] for row in order[:first]} & {shard[row] for row in order[first:]}
     orders = {
-        tuple(epoch_order(index, replace(CONFIG, shuffle_window=1), 3, epoch, total=13).tolist()) for epoch in range(5)
+        tuple(epoch_order(index, replace(CONFIG, shuffle_window=1), 3, epoch, total=13).tolist())
+        for epoch in range(5)
     }
     assert len(orders) == 5
 
@@ -281,13 +314,18 @@ def test_16_bit_audio_travels_as_16_bit_unless_it_is_changed(index):
     batch = next(iter(TrainLoader(index, CONFIG, seed=3).epoch(1)))
     assert batch.wav_BT.dtype == torch.int16
     assert torch.equal(batch.to("cpu").wav_BT, batch.wav_BT.float() / 32768)
-    changed = next(iter(TrainLoader(index, replace(CONFIG, augment=[WhiteNoise(p=0.0)]), seed=3).epoch(1)))
+    changed = next(
+        iter(TrainLoader(index, replace(CONFIG, augment=[WhiteNoise(p=0.0)]), seed=3).epoch(1))
+    )
     assert changed.keys == batch.keys and changed.wav_BT.dtype == torch.float32
     assert changed.lengths_B.dtype == changed.labels_B.dtype == torch.int64
 
 
 def test_a_batch_may_mix_16_bit_audio_with_other_audio(tmp_path):
-    flac, ogg = make_corpus(tmp_path / "a", [SAMPLES]), make_corpus(tmp_path / "b", [SAMPLES], "ogg")
+    flac, ogg = (
+        make_corpus(tmp_path / "a", [SAMPLES]),
+        make_corpus(tmp_path / "b", [SAMPLES], "ogg"),
+    )
     index = [*flac.index("raw"), replace(ogg.index("raw")[0], key="other")]
     batch = next(iter(EvalLoader(index, CONFIG, batch_size=2)))
     alone = [next(iter(EvalLoader([row], CONFIG))).to("cpu").wav_BT[0] for row in index]
@@ -301,7 +339,10 @@ def test_audio_that_cannot_be_used_is_one_line_from_any_process(corpus, workers,
     bad.write_bytes(Path(index[5].path).read_bytes()[:600])
     broken = [replace(row, path=str(bad)) if row.key == "u05" else row for row in index]
     config = replace(CONFIG, crop_seconds=0, num_workers=workers)
-    for loader in (TrainLoader(broken, config, seed=3).epoch(1), EvalLoader(broken, config, num_workers=workers)):
+    for loader in (
+        TrainLoader(broken, config, seed=3).epoch(1),
+        EvalLoader(broken, config, num_workers=workers),
+    ):
         message = failure(loader)
         assert message.startswith(f"u05: {bad}: ") and "\n" not in message
 
@@ -325,7 +366,9 @@ def test_an_augmentation_is_a_pure_function_of_audio_and_chance(kind):
     assert np.array_equal(one, same) and not np.array_equal(one, other)
     assert one.dtype == np.float32 and np.isfinite(one).all() and one.ndim == 1
     assert np.array_equal(wav, kept)
-    changed = [not np.array_equal(kind(p=0.3)(wav, np.random.default_rng(s)), wav) for s in range(300)]
+    changed = [
+        not np.array_equal(kind(p=0.3)(wav, np.random.default_rng(s)), wav) for s in range(300)
+    ]
     assert 0.2 < np.mean(changed) < 0.4
 
 

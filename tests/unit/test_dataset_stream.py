@@ -92,16 +92,25 @@ def test_what_is_lost_or_foreign_is_an_error(corpus, workers):
         "u03 is bonafide, utt2lab says spoof": labels | {"u03": "spoof"},
     }
     for message, stated in cases.items():
-        assert message in failure(EvalLoader(read_index(path, "shard", stated), CONFIG, num_workers=workers))
+        assert message in failure(
+            EvalLoader(read_index(path, "shard", stated), CONFIG, num_workers=workers)
+        )
     for url in ("pipe:cat gone 2>&-", "file:gone"):
         write_lines(path, [url])
-        assert url in failure(EvalLoader(read_index(path, "shard", labels), CONFIG, num_workers=workers))
+        assert url in failure(
+            EvalLoader(read_index(path, "shard", labels), CONFIG, num_workers=workers)
+        )
 
 
 @pytest.mark.parametrize(("workers", "per_shard"), [(0, 5), (2, 20)])
 def test_what_is_in_no_shard_is_named_by_whoever_reads_them_all(corpus, workers, per_shard):
-    index = read_index(streamed(corpus, per_shard=per_shard), "shard", corpus.labels | {"u99": "spoof"})
-    assert failure(EvalLoader(index, CONFIG, num_workers=workers)) == "1 utterances are not in the shards: u99"
+    index = read_index(
+        streamed(corpus, per_shard=per_shard), "shard", corpus.labels | {"u99": "spoof"}
+    )
+    assert (
+        failure(EvalLoader(index, CONFIG, num_workers=workers))
+        == "1 utterances are not in the shards: u99"
+    )
 
 
 def test_a_shard_that_ends_early_is_an_error_in_training_too(corpus):

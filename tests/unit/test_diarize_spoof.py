@@ -38,7 +38,10 @@ class ByBand(Separator):
     def forward(self, wav_BT):
         spectrum_BF = torch.fft.rfft(wav_BT)
         is_low_F = torch.fft.rfftfreq(wav_BT.shape[1], 1 / self.sample_rate) < 1000
-        parts = [torch.fft.irfft(spectrum_BF * chosen_F, wav_BT.shape[1]) for chosen_F in (is_low_F, ~is_low_F)]
+        parts = [
+            torch.fft.irfft(spectrum_BF * chosen_F, wav_BT.shape[1])
+            for chosen_F in (is_low_F, ~is_low_F)
+        ]
         return torch.stack([parts[0] + 0.1 * parts[1], parts[1] + 0.1 * parts[0]], 1)
 
 
@@ -59,7 +62,9 @@ class Judge:
         return np.append(self.logits(wav_T), 1).astype(np.float32)
 
 
-def tones(seconds: float, *parts: tuple[float, float, float], rate: int = RATE, loud: float = 0.2) -> np.ndarray:
+def tones(
+    seconds: float, *parts: tuple[float, float, float], rate: int = RATE, loud: float = 0.2
+) -> np.ndarray:
     """Silence with tones ``(Hz, start, end)``."""
     wav_T, at = np.zeros(round(seconds * rate)), np.arange(round(seconds * rate)) / rate
     for hertz, start, end in parts:
@@ -95,16 +100,25 @@ def test_who_speaks_when_and_who_is_spoofed(monkeypatch, capsys, tmp_path, words
     found = diarized(monkeypatch, tmp_path, words, wav)
     low, high = found["talkers"].values()
     assert (found["result"], found["seconds"], found["sample_rate"]) == ("speech", 4, RATE)
-    assert near(low["segments"], [(0.5, 1.5), (2.5, 3.5)]) and near(high["segments"], [(1, 2), (3.7, 3.9)])
-    assert (low["llr"], low["decision"], high["llr"], high["decision"]) == (2, "bonafide", -2, "spoof")
+    assert near(low["segments"], [(0.5, 1.5), (2.5, 3.5)]) and near(
+        high["segments"], [(1, 2), (3.7, 3.9)]
+    )
+    assert (low["llr"], low["decision"], high["llr"], high["decision"]) == (
+        2,
+        "bonafide",
+        -2,
+        "spoof",
+    )
     assert [one["llr"] for one in high["segments"]] == [-2, None]
     assert low["seconds"] == pytest.approx(2, abs=0.1)
     rows = [line.split() for line in (tmp_path / "out/call_1.rttm").read_text().splitlines()]
     assert [(row[0], row[1], row[2], *row[5:]) for row in rows] == [
-        ("SPEAKER", "call_1", "1", "<NA>", "<NA>", f"talker_{talker}", "<NA>", "<NA>") for talker in (1, 2, 1, 2)
+        ("SPEAKER", "call_1", "1", "<NA>", "<NA>", f"talker_{talker}", "<NA>", "<NA>")
+        for talker in (1, 2, 1, 2)
     ]
     assert [float(row[3]) for row in rows] == [
-        one["start"] for one in sorted(low["segments"] + high["segments"], key=lambda one: one["start"])
+        one["start"]
+        for one in sorted(low["segments"] + high["segments"], key=lambda one: one["start"])
     ]
     printed = capsys.readouterr().out
     assert (tmp_path / "out/call_1.txt").read_text() == printed and "talker_2" in printed
@@ -120,7 +134,9 @@ def test_a_separator_of_a_lower_rate_is_said_in_the_report(monkeypatch, capsys, 
 
 def test_any_rate_and_the_first_of_two_channels(monkeypatch, caplog, tmp_path, words):
     first = tones(2, (300, 0.5, 1.5), rate=44100)
-    found = diarized(monkeypatch, tmp_path, words, np.stack([first, 0.9 * np.ones_like(first)], 1), rate=44100)
+    found = diarized(
+        monkeypatch, tmp_path, words, np.stack([first, 0.9 * np.ones_like(first)], 1), rate=44100
+    )
     low, high = found["talkers"].values()
     assert near(low["segments"], [(0.5, 1.5)])
     assert (high["segments"], high["llr"], high["decision"], high["seconds"]) == ([], None, None, 0)
@@ -149,14 +165,20 @@ def test_what_is_no_recording_is_one_line(monkeypatch, capsys, tmp_path, words):
         "nan.wav": "9 samples, not all finite",
     }.items():
         options = tmp_path / name, *words, "--out_dir", tmp_path / "out"
-        assert message in refused(monkeypatch, capsys, diarize_spoof.diarize_spoof, *options, positional=True)
+        assert message in refused(
+            monkeypatch, capsys, diarize_spoof.diarize_spoof, *options, positional=True
+        )
     assert not (tmp_path / "out").exists()
-    needed = refused(monkeypatch, capsys, diarize_spoof.diarize_spoof, tmp_path / "none.wav", positional=True)
+    needed = refused(
+        monkeypatch, capsys, diarize_spoof.diarize_spoof, tmp_path / "none.wav", positional=True
+    )
     assert "--detector is needed" in needed
 
 
 def test_a_system_without_a_separator_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"tiny.yaml: its system is a Detection without a separator"):
+    with pytest.raises(
+        InputError, match=r"tiny.yaml: its system is a Detection without a separator"
+    ):
         trained_separator(str(tiny.write_config(tmp_path)), "none.pt")
 
 
@@ -176,7 +198,11 @@ def test_what_is_left_of_another_talker_is_no_speech():
 
 
 @settings(max_examples=30)
-@given(st.lists(st.booleans(), min_size=1, max_size=60), st.sampled_from([8000, 11025, 16000]), st.integers(0, 100))
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=60),
+    st.sampled_from([8000, 11025, 16000]),
+    st.integers(0, 100),
+)
 def test_segments_are_in_order_within_the_recording_and_apart(voiced, rate, more):
     wav_T = np.append(np.repeat(voiced, round(0.05 * rate)), np.zeros(more)) * 0.1
     (segments,) = activity(wav_T[None], rate)
@@ -195,14 +221,23 @@ def test_latency_of_each_stage_on_a_clock_that_counts(monkeypatch, capsys, tmp_p
     four = found["windows"]["4"]
     assert list(four["stages"]) == ["separation", "front end and model", "scoring", "total"]
     assert four["stages"]["scoring"] == {"seconds": 1, "real_time_factor": 0.25}
-    assert (four["stages"]["total"]["real_time_factor"], four["first_decision_seconds"]) == (0.75, 7)
+    assert (four["stages"]["total"]["real_time_factor"], four["first_decision_seconds"]) == (
+        0.75,
+        7,
+    )
     assert (found["windows"]["1"]["first_decision_seconds"], found["repeats"]) == (4, 3)
     printed = capsys.readouterr().out.splitlines()
     assert printed[-1].split() == ["first", "decision", "after,", "s", "4.000", "7.000"]
     run(monkeypatch, benchmark_latency.benchmark_latency, *words[:2], *options)
-    assert list(json.loads((tmp_path / "out.json").read_text())["windows"]["1"]["stages"])[0] == "front end and model"
+    assert (
+        list(json.loads((tmp_path / "out.json").read_text())["windows"]["1"]["stages"])[0]
+        == "front end and model"
+    )
     run(monkeypatch, benchmark_latency.benchmark_latency, *words[2:], *options)
-    assert list(json.loads((tmp_path / "out.json").read_text())["windows"]["1"]["stages"]) == ["separation", "total"]
+    assert list(json.loads((tmp_path / "out.json").read_text())["windows"]["1"]["stages"]) == [
+        "separation",
+        "total",
+    ]
 
 
 def test_latency_of_nothing_is_one_line(monkeypatch, capsys, words):
@@ -212,4 +247,6 @@ def test_latency_of_nothing_is_one_line(monkeypatch, capsys, words):
         ([*words, "--windows", "1,x"], "could not convert"),
         (words[:4], "--separator_model is needed"),
     ):
-        assert message in refused(monkeypatch, capsys, benchmark_latency.benchmark_latency, *options)
+        assert message in refused(
+            monkeypatch, capsys, benchmark_latency.benchmark_latency, *options
+        )

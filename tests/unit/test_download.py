@@ -35,7 +35,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server, wanted = self.server, self.headers["Range"]
         server.asked.append(wanted)
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
+        start = (
+            int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
+        )
         size = len(server.data)
         if start >= size:
             self.send_response(416)
@@ -66,7 +68,10 @@ def download(folder, server, *more):
 
 
 def sums(server):
-    return {"md5": hashlib.md5(server.data).hexdigest(), "sha256": hashlib.sha256(server.data).hexdigest()}
+    return {
+        "md5": hashlib.md5(server.data).hexdigest(),
+        "sha256": hashlib.sha256(server.data).hexdigest(),
+    }
 
 
 def test_a_stopped_download_goes_on_and_is_checked(tmp_path, server, caplog):
@@ -75,14 +80,20 @@ def test_a_stopped_download_goes_on_and_is_checked(tmp_path, server, caplog):
     server.cut = 90_000
     status, said = download(tmp_path, server, *known)
     assert status == 2
-    assert f"ended after 90000 of {len(server.data)} bytes; the same command goes on from there" in said
+    assert (
+        f"ended after 90000 of {len(server.data)} bytes; the same command goes on from there"
+        in said
+    )
     assert [path.name for path in (tmp_path / "DB").iterdir()] == ["LA.zip.part"]
     status, said = download(tmp_path, server, *known, "--size", len(server.data))
     assert (status, server.asked) == (0, [None, "bytes=90000-"]), said
     assert sorted(path.name for path in (tmp_path / "DB").iterdir()) == ["LA", "LA.zip"]
     assert (tmp_path / "DB/LA/README.txt").read_text() == "read me"
     assert (tmp_path / "DB/LA.zip").read_bytes() == server.data
-    assert "licence ODC-By 1.0" in caplog.text and f"md5 {sums(server)['md5']}, as expected" in caplog.text
+    assert (
+        "licence ODC-By 1.0" in caplog.text
+        and f"md5 {sums(server)['md5']}, as expected" in caplog.text
+    )
     assert download(tmp_path, server)[0] == 0 and len(server.asked) == 2  # it is there already
 
 
@@ -111,7 +122,10 @@ def test_checksums_without_published_ones_are_printed(tmp_path, server, caplog):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--md5", "0" * 31 + "f"), "expected 0000000000000000000000000000000f; remove it to begin again"),
+        (
+            ("--md5", "0" * 31 + "f"),
+            "expected 0000000000000000000000000000000f; remove it to begin again",
+        ),
         (("--sha256", "abc"), ", expected abc; remove it"),
         (("--size", "12"), "bytes, expected 12; remove it"),
         (("--folder", "DB/PA"), "expected an archive of PA/"),
@@ -138,9 +152,17 @@ def test_a_folder_inside_a_tar_is_unpacked(tmp_path, server):
         member.size = len(text)
         packed.addfile(member, io.BytesIO(text))
     server.data = buffer.getvalue()
-    words = ("--folder", "DB/protocols", "--url", server.url.replace("LA.zip", "database_protocols.tar.gz?download=1"))
+    words = (
+        "--folder",
+        "DB/protocols",
+        "--url",
+        server.url.replace("LA.zip", "database_protocols.tar.gz?download=1"),
+    )
     assert download(tmp_path, server, *words)[0] == 0
-    assert sorted(path.name for path in (tmp_path / "DB").iterdir()) == ["protocols", "protocols.tar.gz"]
+    assert sorted(path.name for path in (tmp_path / "DB").iterdir()) == [
+        "protocols",
+        "protocols.tar.gz",
+    ]
     assert (tmp_path / "DB/protocols/a.txt").read_bytes() == text
     server.data = server.data[:-12]
     status, said = download(tmp_path, server, "--folder", "DB/vad", *words[2:])

@@ -27,7 +27,14 @@ def small(tmp_path):
     """Options of five trials, and the file of results."""
     (tmp_path / "llr.txt").write_text(SCORES)
     (tmp_path / "key.txt").write_text(KEY)
-    return ["--cm", tmp_path / "llr.txt", "--cm_key", tmp_path / "key.txt", "--json", tmp_path / "out.json"]
+    return [
+        "--cm",
+        tmp_path / "llr.txt",
+        "--cm_key",
+        tmp_path / "key.txt",
+        "--json",
+        tmp_path / "out.json",
+    ]
 
 
 @pytest.fixture
@@ -36,12 +43,23 @@ def medium(tmp_path):
     rng, rows = np.random.default_rng(0), range(300)
     bonafide = np.arange(300) % 3 == 0
     scores = rng.normal(size=300) + 2 * bonafide
-    (tmp_path / "llr.txt").write_text("filename cm-score\n" + "".join(f"E{i} {scores[i]}\n" for i in rows))
+    (tmp_path / "llr.txt").write_text(
+        "filename cm-score\n" + "".join(f"E{i} {scores[i]}\n" for i in rows)
+    )
     labels = np.where(bonafide, "bonafide", "spoof")
-    (tmp_path / "key.txt").write_text("filename cm-label\n" + "".join(f"E{i} {labels[i]}\n" for i in rows))
+    (tmp_path / "key.txt").write_text(
+        "filename cm-label\n" + "".join(f"E{i} {labels[i]}\n" for i in rows)
+    )
     meta = "".join(f"E{i} {'-' if bonafide[i] else f'A0{i % 2}'} s{i % 5}\n" for i in rows)
     (tmp_path / "meta.txt").write_text("filename attack speaker\n" + meta)
-    return ["--cm", tmp_path / "llr.txt", "--cm_key", tmp_path / "key.txt", "--json", tmp_path / "out.json"]
+    return [
+        "--cm",
+        tmp_path / "llr.txt",
+        "--cm_key",
+        tmp_path / "key.txt",
+        "--json",
+        tmp_path / "out.json",
+    ]
 
 
 def results(tmp_path) -> dict:
@@ -85,18 +103,40 @@ BAD_FILES = {
         "key.txt:4: E3: 'genuine', expected spoof or bonafide",
     ),
     "nan": ("llr.txt", SCORES.replace("0.7", "nan"), "llr.txt:4: E3: NaN, expected a number"),
-    "no number": ("llr.txt", SCORES.replace("0.7", "high"), "llr.txt:4: E3: could not convert string to float: 'high'"),
-    "one class": ("key.txt", KEY.replace("bonafide", "spoof"), "key.txt: no bonafide trial among 5"),
-    "columns": ("llr.txt", SCORES.replace("E3\t0.7", "E3\t0.7\t1"), "llr.txt:4: 3 columns, expected 2: 'E3"),
+    "no number": (
+        "llr.txt",
+        SCORES.replace("0.7", "high"),
+        "llr.txt:4: E3: could not convert string to float: 'high'",
+    ),
+    "one class": (
+        "key.txt",
+        KEY.replace("bonafide", "spoof"),
+        "key.txt: no bonafide trial among 5",
+    ),
+    "columns": (
+        "llr.txt",
+        SCORES.replace("E3\t0.7", "E3\t0.7\t1"),
+        "llr.txt:4: 3 columns, expected 2: 'E3",
+    ),
     "empty": ("llr.txt", "", "llr.txt: empty"),
     "header only": ("llr.txt", "filename\tcm-score\n", "llr.txt: no line after the header"),
-    "no header": ("llr.txt", SCORES.split("\n", 1)[1], "llr.txt:1: header 'E1 1.5' has no column 'filename'"),
-    "key as scores": ("llr.txt", KEY, "llr.txt:1: header 'filename cm-label' has no column 'cm-score'"),
+    "no header": (
+        "llr.txt",
+        SCORES.split("\n", 1)[1],
+        "llr.txt:1: header 'E1 1.5' has no column 'filename'",
+    ),
+    "key as scores": (
+        "llr.txt",
+        KEY,
+        "llr.txt:1: header 'filename cm-label' has no column 'cm-score'",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
-def test_a_bad_file_is_one_line_and_leaves_earlier_results(monkeypatch, capsys, tmp_path, small, case):
+def test_a_bad_file_is_one_line_and_leaves_earlier_results(
+    monkeypatch, capsys, tmp_path, small, case
+):
     name, text, words = BAD_FILES[case]
     (tmp_path / name).write_text(text)
     (tmp_path / "out.json").write_text("earlier")
@@ -119,7 +159,9 @@ def test_bad_options_are_one_line(monkeypatch, capsys, small, words, expected):
     assert expected in refused(monkeypatch, capsys, evaluate, *small, *words)
 
 
-def test_a_missing_file_and_a_sidecar_of_another_polarity_are_refused(monkeypatch, capsys, tmp_path, small):
+def test_a_missing_file_and_a_sidecar_of_another_polarity_are_refused(
+    monkeypatch, capsys, tmp_path, small
+):
     write_sidecar(tmp_path / "llr.txt", Sidecar())
     path = tmp_path / "llr.json"
     path.write_text(path.read_text().replace("higher is bonafide", "higher is spoof"))
@@ -147,13 +189,17 @@ def test_infinite_scores_leave_out_what_they_make_undefined(monkeypatch, caplog,
 def test_a_flipped_polarity_is_warned_of(monkeypatch, caplog, tmp_path, small):
     run(monkeypatch, evaluate, *small)
     assert "polarity" not in caplog.text
-    (tmp_path / "key.txt").write_text(KEY.replace("bonafide", "x").replace("spoof", "bonafide").replace("x", "spoof"))
+    (tmp_path / "key.txt").write_text(
+        KEY.replace("bonafide", "x").replace("spoof", "bonafide").replace("x", "spoof")
+    )
     run(monkeypatch, evaluate, *small)
     assert "the polarity may be flipped" in caplog.text
 
 
 def test_ties_are_merged_unless_the_official_number_is_asked_for(monkeypatch, tmp_path, small):
-    (tmp_path / "llr.txt").write_text("filename cm-score\n" + "".join(f"E{i} 0\n" for i in range(1, 6)))
+    (tmp_path / "llr.txt").write_text(
+        "filename cm-score\n" + "".join(f"E{i} 0\n" for i in range(1, 6))
+    )
     run(monkeypatch, evaluate, *small)
     assert results(tmp_path)["eer"] == 0.5
     run(monkeypatch, evaluate, *small, "--tie", "official")
@@ -178,7 +224,9 @@ def test_each_attack_is_measured_against_all_bona_fide(monkeypatch, capsys, tmp_
     assert "A01" in capsys.readouterr().out
 
 
-def test_a_table_without_column_names_does_not_serve_as_two_conditions(monkeypatch, capsys, tmp_path, medium):
+def test_a_table_without_column_names_does_not_serve_as_two_conditions(
+    monkeypatch, capsys, tmp_path, medium
+):
     rows = [line.split() for line in (tmp_path / "meta.txt").read_text().splitlines()[1:]]
     (tmp_path / "utt2attack").write_text("".join(f"{utt} {attack}\n" for utt, attack, _ in rows))
     (tmp_path / "utt2spk").write_text("".join(f"{utt} {speaker}\n" for utt, _, speaker in rows))
@@ -206,7 +254,9 @@ def test_intervals_hold_the_values(monkeypatch, tmp_path, medium, cluster):
     meta = "--meta", tmp_path / "meta.txt", "--by", "attack"
     run(monkeypatch, evaluate, *medium, *meta, "--bootstrap", 50, *cluster)
     for found in (results(tmp_path), results(tmp_path)["by"]["A00"]):
-        assert {"eer", "eer_rocch", "min_dcf", "act_dcf", "cllr", "min_cllr", "auc"} <= set(found["ci"])
+        assert {"eer", "eer_rocch", "min_dcf", "act_dcf", "cllr", "min_cllr", "auc"} <= set(
+            found["ci"]
+        )
         for name in ("eer", "cllr", "auc"):
             low, high = found["ci"][name]
             assert low <= found[name] <= high
@@ -223,7 +273,16 @@ def test_tdcf_with_measured_asv_rates_equals_the_reference(monkeypatch, tmp_path
     (tmp_path / "asv.txt").write_text("".join(f"{' '.join(row)}\n" for row in asv))
     (tmp_path / "utt2attack").write_text("".join(f"{row[0]} {row[1]}\n" for row in rows))
     meta = "--meta", tmp_path / "utt2attack", "--by", "attack"
-    run(monkeypatch, evaluate, *small, "--asv_scores", tmp_path / "asv.txt", "--cost", "asvspoof2019", *meta)
+    run(
+        monkeypatch,
+        evaluate,
+        *small,
+        "--asv_scores",
+        tmp_path / "asv.txt",
+        "--cost",
+        "asvspoof2019",
+        *meta,
+    )
     expected = EXPECTED["cm_small_2000"]["metrics"]["as_is"]
     found = results(tmp_path)
     for name, reference, tolerance in (
@@ -240,7 +299,9 @@ def test_tdcf_with_measured_asv_rates_equals_the_reference(monkeypatch, tmp_path
         assert found[name] == pytest.approx(expected[reference], abs=tolerance, rel=0), name
     assert found["asv_rates"]["fa_spoof"] == EXPECTED["asv_LA.asv.eval"]["metrics"]["Pfa_spoof_asv"]
     trials, spoofs = read_asv_scores(tmp_path / "asv.txt")
-    for attack, values in found["by"].items():  # the ASV system's error on that attack, as ASVspoof 2021 has it
+    for attack, values in found[
+        "by"
+    ].items():  # the ASV system's error on that attack, as ASVspoof 2021 has it
         cm = [
             [float(row[3]) for row in rows if row[2] == "bonafide"],
             [float(row[3]) for row in rows if row[1] == attack],
@@ -252,14 +313,21 @@ def test_tdcf_with_measured_asv_rates_equals_the_reference(monkeypatch, tmp_path
 
 def test_a_condition_without_asv_spoofs_has_no_tdcf(monkeypatch, tmp_path, small):
     (tmp_path / "asv.txt").write_text("bonafide target 2\nbonafide nontarget 0\nA07 spoof 3\n")
-    (tmp_path / "meta.tsv").write_text("filename\tcodec\n" + "".join(f"E{number}\talaw\n" for number in range(1, 6)))
+    (tmp_path / "meta.tsv").write_text(
+        "filename\tcodec\n" + "".join(f"E{number}\talaw\n" for number in range(1, 6))
+    )
     meta = "--meta", tmp_path / "meta.tsv", "--by", "codec"
     run(monkeypatch, evaluate, *small, "--asv_scores", tmp_path / "asv.txt", *meta)
-    assert "min_tdcf_2019" in results(tmp_path) and "min_tdcf_2019" not in results(tmp_path)["by"]["alaw"]
+    assert (
+        "min_tdcf_2019" in results(tmp_path)
+        and "min_tdcf_2019" not in results(tmp_path)["by"]["alaw"]
+    )
 
 
 def test_both_restricts_the_bona_fide_trials_too(monkeypatch, tmp_path, small):
-    (tmp_path / "meta.tsv").write_text("filename\tcodec\nE1\talaw\nE2\talaw\nE3\topus\nE4\topus\nE5\topus\n")
+    (tmp_path / "meta.tsv").write_text(
+        "filename\tcodec\nE1\talaw\nE2\talaw\nE3\topus\nE4\topus\nE5\topus\n"
+    )
     meta = "--meta", tmp_path / "meta.tsv", "--by", "codec"
     run(monkeypatch, evaluate, *small, *meta)
     alone = results(tmp_path)
@@ -274,14 +342,24 @@ def test_both_restricts_the_bona_fide_trials_too(monkeypatch, tmp_path, small):
 def verification(tmp_path):
     """Options of 300 trials of a verifier and a detector; an utterance serves two speakers."""
     rng, classes = np.random.default_rng(0), np.array(["target", "nontarget", "spoof"] * 100)
-    asv, cm = (rng.normal(size=300) + 3 * (classes != "nontarget"), rng.normal(size=300) + 3 * (classes != "spoof"))
+    asv, cm = (
+        rng.normal(size=300) + 3 * (classes != "nontarget"),
+        rng.normal(size=300) + 3 * (classes != "spoof"),
+    )
     ids = [f"s{i % 2} E{i // 2}" for i in range(300)]
     scores = "".join(f"{name} {c} {a} {a + c}\n" for name, a, c in zip(ids, asv, cm))
     (tmp_path / "sasv.txt").write_text("spk filename cm-score asv-score sasv-score\n" + scores)
     kinds = {"target": "bonafide", "nontarget": "bonafide", "spoof": "spoof"}
     key = "".join(f"{name} {kinds[kind]} {kind}\n" for name, kind in zip(ids, classes))
     (tmp_path / "key.txt").write_text("spk filename cm-label asv-label\n" + key)
-    return ["--sasv", tmp_path / "sasv.txt", "--sasv_key", tmp_path / "key.txt", "--json", tmp_path / "out.json"]
+    return [
+        "--sasv",
+        tmp_path / "sasv.txt",
+        "--sasv_key",
+        tmp_path / "key.txt",
+        "--json",
+        tmp_path / "out.json",
+    ]
 
 
 def test_track_2_in_tandem_and_single(monkeypatch, tmp_path, verification):
@@ -320,9 +398,19 @@ def test_a_system_is_compared_on_the_same_trials(monkeypatch, capsys, tmp_path, 
     run(monkeypatch, compare, tmp_path / "llr.txt", tmp_path / "same.txt", *words, positional=True)
     assert results(tmp_path)["eer"]["ci"] == [0, 0] and results(tmp_path)["eer"]["p_value"] == 1
     cluster = "--meta", tmp_path / "meta.txt", "--cluster", "speaker"
-    run(monkeypatch, compare, tmp_path / "llr.txt", tmp_path / "worse.txt", *words, *cluster, positional=True)
+    run(
+        monkeypatch,
+        compare,
+        tmp_path / "llr.txt",
+        tmp_path / "worse.txt",
+        *words,
+        *cluster,
+        positional=True,
+    )
     assert "cost model" in capsys.readouterr().out
-    message = refused(monkeypatch, capsys, compare, tmp_path / "llr.txt", tmp_path / "llr.txt", positional=True)
+    message = refused(
+        monkeypatch, capsys, compare, tmp_path / "llr.txt", tmp_path / "llr.txt", positional=True
+    )
     assert "--cm_key is needed" in message
 
 
@@ -345,7 +433,14 @@ def test_fusion_is_fitted_on_one_set_and_better_on_another(monkeypatch, capsys, 
     run(monkeypatch, fuse, "--cm", files["eval"], *held, "--out", tmp_path / "fused/llr.txt")
     eer = {}
     for name in ("eval_a.txt", "fused/llr.txt"):
-        words = ("--cm", tmp_path / name, "--cm_key", tmp_path / "eval_key.txt", "--json", tmp_path / "out.json")
+        words = (
+            "--cm",
+            tmp_path / name,
+            "--cm_key",
+            tmp_path / "eval_key.txt",
+            "--json",
+            tmp_path / "out.json",
+        )
         run(monkeypatch, evaluate, *words)
         eer[name] = results(tmp_path)["eer"]
     assert eer["fused/llr.txt"] < 0.8 * eer["eval_a.txt"]
@@ -386,8 +481,14 @@ def test_localization_equals_the_reference(monkeypatch, capsys, tmp_path):
     assert "range EER" in capsys.readouterr().out
     for low, high in (found["ci"]["range_eer"], found["ci"]["segment_eer"]["0.02"]):
         assert 0.01 < low < high < 0.06
-    for resolutions, message in (("0.03", "whole number"), ("x", "could not convert"), ("0", "whole number")):
-        assert message in refused(monkeypatch, capsys, evaluate_localization, *words, "--resolutions", resolutions)
+    for resolutions, message in (
+        ("0.03", "whole number"),
+        ("x", "could not convert"),
+        ("0", "whole number"),
+    ):
+        assert message in refused(
+            monkeypatch, capsys, evaluate_localization, *words, "--resolutions", resolutions
+        )
 
 
 @pytest.mark.parametrize(
@@ -406,9 +507,7 @@ def test_frames_and_segments_must_match(monkeypatch, capsys, tmp_path, frames, m
     assert message in refused(monkeypatch, capsys, evaluate_localization, *words)
 
 
-MIXTURES = (
-    "mixture\tstream\tscore\tsisdr_1\tsisdr_2\nm1\t2\t3\t9\t-9\nm1\t1\t-3\t-9\t9\nm2\t1\t1\t9\t0\nm2\t2\t2\t0\t9\n"
-)
+MIXTURES = "mixture\tstream\tscore\tsisdr_1\tsisdr_2\nm1\t2\t3\t9\t-9\nm1\t1\t-3\t-9\t9\nm2\t1\t1\t9\t0\nm2\t2\t2\t0\t9\n"
 LABELS = "mixture\tlabel_1\tlabel_2\nm1\tbonafide\tspoof\nm2\tbonafide\tbonafide\n"
 
 
@@ -416,7 +515,14 @@ LABELS = "mixture\tlabel_1\tlabel_2\nm1\tbonafide\tspoof\nm2\tbonafide\tbonafide
 def mixtures(tmp_path):
     (tmp_path / "scores.txt").write_text(MIXTURES)
     (tmp_path / "labels.txt").write_text(LABELS)
-    return ["--scores", tmp_path / "scores.txt", "--key", tmp_path / "labels.txt", "--json", tmp_path / "out.json"]
+    return [
+        "--scores",
+        tmp_path / "scores.txt",
+        "--key",
+        tmp_path / "labels.txt",
+        "--json",
+        tmp_path / "out.json",
+    ]
 
 
 def test_mixtures_by_each_assignment(monkeypatch, caplog, tmp_path, mixtures):
@@ -434,7 +540,10 @@ def test_mixtures_by_each_assignment(monkeypatch, caplog, tmp_path, mixtures):
     assert "upper bounds" in caplog.text
     (tmp_path / "scores.txt").write_text("mixture stream score\nm1 0 3\nm1 1 -3\nm2 0 1\nm2 1 2\n")
     run(monkeypatch, evaluate_mixtures, *mixtures)
-    assert (results(tmp_path)["assignment"], results(tmp_path)["source_accuracy"]) == ("identity", 1)
+    assert (results(tmp_path)["assignment"], results(tmp_path)["source_accuracy"]) == (
+        "identity",
+        1,
+    )
 
 
 @pytest.mark.parametrize(
@@ -449,7 +558,9 @@ def test_mixtures_by_each_assignment(monkeypatch, caplog, tmp_path, mixtures):
         ("labels.txt", "m2\tbonafide", "m2\tfake", "labels.txt:3: m2: unknown label 'fake'"),
     ],
 )
-def test_bad_mixtures_are_one_line(monkeypatch, capsys, tmp_path, mixtures, file, old, new, message):
+def test_bad_mixtures_are_one_line(
+    monkeypatch, capsys, tmp_path, mixtures, file, old, new, message
+):
     text = (tmp_path / file).read_text()
     assert old in text
     (tmp_path / file).write_text(text.replace(old, new))

@@ -30,11 +30,22 @@ SISDR = (
     "m5 1 3 -5 -5 8 0 0 0\nm5 2 1 8 -5 -5 0 0 0\nm5 3 2 -5 8 -5 0 0 0\n"
 )
 DEV = "mixture label_1 label_2\nd1 bonafide spoof\nd2 bonafide bonafide\nd3 spoof spoof\nd4 spoof bonafide\n"
-DEV_SCORES = {"d1-1": 6, "d1-2": 2, "d2-1": 3, "d2-2": 5, "d3-1": 2.5, "d3-2": -1, "d4-1": 3.5, "d4-2": 4}
+DEV_SCORES = {
+    "d1-1": 6,
+    "d1-2": 2,
+    "d2-1": 3,
+    "d2-2": 5,
+    "d3-1": 2.5,
+    "d3-2": -1,
+    "d4-1": 3.5,
+    "d4-2": 4,
+}
 
 
 def written(path, scores):
-    path.write_text("filename\tcm-score\n" + "".join(f"{name}\t{score}\n" for name, score in scores.items()))
+    path.write_text(
+        "filename\tcm-score\n" + "".join(f"{name}\t{score}\n" for name, score in scores.items())
+    )
     return path
 
 
@@ -55,7 +66,12 @@ def sisdr(tmp_path):
 @pytest.fixture
 def dev(tmp_path):
     (tmp_path / "dev.tsv").write_text(DEV)
-    return ["--dev_cm", written(tmp_path / "dev.txt", DEV_SCORES), "--dev_key", tmp_path / "dev.tsv"]
+    return [
+        "--dev_cm",
+        written(tmp_path / "dev.txt", DEV_SCORES),
+        "--dev_key",
+        tmp_path / "dev.tsv",
+    ]
 
 
 def results(tmp_path) -> dict:
@@ -66,11 +82,17 @@ def test_what_is_known_without_sources(monkeypatch, capsys, tmp_path, given):
     run(monkeypatch, evaluate_mixtures, *given)
     found = results(tmp_path)
     assert found["classes"] == ["SS", "SB", "BB", "SSS", "SSB", "SBB", "BBB"]
-    assert [row[:3] for row in found["confusion"][:3]] == [[0, 1, 0], [0, 2, 0], [0, 0, 1]]  # m3-1 is accepted
+    assert [row[:3] for row in found["confusion"][:3]] == [
+        [0, 1, 0],
+        [0, 2, 0],
+        [0, 0, 1],
+    ]  # m3-1 is accepted
     assert (found["confusion"][5][5], found["accuracy"], found["n_mixtures"]) == (1, 0.8, 5)
     assert (found["assignment"], found["threshold"], found["any_spoof_eer"]) == ("none", 0, 0)
     assert found["chance_macro_f1"] == pytest.approx(2 / 7)
-    assert not {"source_eer", "source_accuracy", "sisdr_improvement", "dev", "any_spoof"} & set(found)
+    assert not {"source_eer", "source_accuracy", "sisdr_improvement", "dev", "any_spoof"} & set(
+        found
+    )
     assert not (tmp_path / "out/mixture_llr.txt").exists()
     assert (tmp_path / "out/results.txt").read_text() == capsys.readouterr().out
     picture = (tmp_path / "out/confusion.svg").read_text()
@@ -81,7 +103,11 @@ def test_what_is_known_without_sources(monkeypatch, capsys, tmp_path, given):
 def test_sources_by_sisdr_by_number_and_by_the_labels(monkeypatch, caplog, tmp_path, given, sisdr):
     run(monkeypatch, evaluate_mixtures, *given, *sisdr)
     found = results(tmp_path)
-    assert (found["assignment"], found["n_permuted"], found["source_accuracy"]) == ("sisdr", 2, 10 / 11)
+    assert (found["assignment"], found["n_permuted"], found["source_accuracy"]) == (
+        "sisdr",
+        2,
+        10 / 11,
+    )
     assert found["source_eer"] == 0
     # Streams of m1 win 10 dB over the mixture, all others 8 dB.
     assert found["sisdr_improvement"] == pytest.approx((2 * 10 + 9 * 8) / 11)
@@ -96,7 +122,9 @@ def test_sources_by_sisdr_by_number_and_by_the_labels(monkeypatch, caplog, tmp_p
 def test_results_by_condition(monkeypatch, tmp_path, given, sisdr):
     run(monkeypatch, evaluate_mixtures, *given, *sisdr)
     by = results(tmp_path)["by"]
-    counts = {title: {name: one["n"] for name, one in groups.items()} for title, groups in by.items()}
+    counts = {
+        title: {name: one["n"] for name, one in groups.items()} for title, groups in by.items()
+    }
     assert counts == {
         "talkers": {"2": 4, "3": 1},
         "overlap": {"none": 1, "up to 25 %": 1, "25 to 50 %": 1, "over 75 %": 1},
@@ -109,14 +137,22 @@ def test_results_by_condition(monkeypatch, tmp_path, given, sisdr):
     assert two["macro_f1"] == pytest.approx((0 + 2 * 2 / 5 + 1) / 3)
     # A class that does not occur has no F1, and no chance.
     assert by["sex"]["same"]["macro_f1"] is by["sex"]["same"]["chance_macro_f1"] is None
-    assert (by["attacks"]["A1+A2"]["source_eer"], by["attacks"]["A1"]["sisdr_improvement"]) == (None, 8.8)
+    assert (by["attacks"]["A1+A2"]["source_eer"], by["attacks"]["A1"]["sisdr_improvement"]) == (
+        None,
+        8.8,
+    )
 
 
 def test_attacks_are_told_apart_where_one_or_two_talkers_are_spoofed(monkeypatch, tmp_path, given):
-    plan = PLAN.replace("bonafide - bonafide - spoof A1", "spoof A3 spoof A3 spoof A1").replace("A1 - -", "- - -", 1)
+    plan = PLAN.replace("bonafide - bonafide - spoof A1", "spoof A3 spoof A3 spoof A1").replace(
+        "A1 - -", "- - -", 1
+    )
     (tmp_path / "plan.tsv").write_text(plan)
     run(monkeypatch, evaluate_mixtures, *given)  # m1's attack is unknown, m5 has three
-    assert {name: one["n"] for name, one in results(tmp_path)["by"]["attacks"].items()} == {"A1+A2": 1, "A2": 1}
+    assert {name: one["n"] for name, one in results(tmp_path)["by"]["attacks"].items()} == {
+        "A1+A2": 1,
+        "A2": 1,
+    }
 
 
 def test_an_output_for_the_mixture_is_its_score(monkeypatch, tmp_path, given):
@@ -137,11 +173,17 @@ def test_dev_decides(monkeypatch, caplog, tmp_path, given, dev):
     raw = {"m1": -2, "m2": 4, "m3": -3, "m4": -1, "m5": -4}
     llr = {name: score for name, (score,) in read_scores(tmp_path / "out/mixture_llr.txt").items()}
     affine = json.loads((tmp_path / "out/calibration.json").read_text())
-    assert llr == pytest.approx({name: affine["scale"][0] * score + affine["offset"] for name, score in raw.items()})
+    assert llr == pytest.approx(
+        {name: affine["scale"][0] * score + affine["offset"] for name, score in raw.items()}
+    )
     assert affine["pi_spoof"] == 0.05 and affine["scale"][0] > 0
     assert read_sidecar(tmp_path / "out/mixture_llr.txt").polarity == "higher is bonafide"
     assert {"n_bonafide", "n_spoof", "eer", "min_dcf", "act_dcf", "cllr"} <= set(found["any_spoof"])
-    assert (found["any_spoof"]["n_bonafide"], found["any_spoof"]["n_spoof"], found["any_spoof"]["eer"]) == (1, 4, 0)
+    assert (
+        found["any_spoof"]["n_bonafide"],
+        found["any_spoof"]["n_spoof"],
+        found["any_spoof"]["eer"],
+    ) == (1, 4, 0)
     run(monkeypatch, evaluate_mixtures, *given, *dev, "--threshold", 0)
     assert (results(tmp_path)["threshold"], results(tmp_path)["accuracy"]) == (0, 0.8)
 
@@ -150,7 +192,11 @@ def test_fit_and_test_on_one_set_is_said(monkeypatch, caplog, tmp_path, given, s
     itself = "--dev_cm", given[1], "--dev_key", given[3], "--dev_separation", sisdr[1]
     run(monkeypatch, evaluate_mixtures, *given, *sisdr, *itself)
     dev = results(tmp_path)["dev"]["dev"]
-    assert (dev["n"], dev["source_eer"], dev["sisdr_improvement"]) == (5, 0, results(tmp_path)["sisdr_improvement"])
+    assert (dev["n"], dev["source_eer"], dev["sisdr_improvement"]) == (
+        5,
+        0,
+        results(tmp_path)["sisdr_improvement"],
+    )
     assert results(tmp_path)["fitted_on_itself"] and "fitted and tested on one set" in caplog.text
     assert results(tmp_path)["accuracy"] == results(tmp_path)["dev"]["dev"]["accuracy"] == 1
 
@@ -167,16 +213,43 @@ def test_a_bootstrap_keeps_every_class(monkeypatch, tmp_path, given, sisdr):
         ("llr.txt", "m5-3\t8\n", "", "plan.tsv: m5-3 is not in"),
         ("llr.txt", "m5-3\t", "m6-3\t", "llr.txt:12: m6-3 is not in"),
         ("llr.txt", "m1-1\t", "m1-0\t1\nm1-1\t", "plan.tsv:3: m2 is not in"),
-        ("plan.tsv", "bonafide\t-\tspoof\tA1\t-", "-\t-\tspoof\tA1\t-", "m1 has talkers after an absent one"),
-        ("plan.tsv", "\tlabel_1", "\tlabl_1", "plan.tsv: columns label_2 label_3, expected label_1"),
-        ("plan.tsv", "\t0.25\t", "\tmuch\t", "plan.tsv:3: m2: could not convert string to float: 'much'"),
-        ("separation.tsv", "m1\t1\t2\t-5", "m1\t1\t2\t-", "separation.tsv: m1 1: no SI-SDR against source 1, which is"),
+        (
+            "plan.tsv",
+            "bonafide\t-\tspoof\tA1\t-",
+            "-\t-\tspoof\tA1\t-",
+            "m1 has talkers after an absent one",
+        ),
+        (
+            "plan.tsv",
+            "\tlabel_1",
+            "\tlabl_1",
+            "plan.tsv: columns label_2 label_3, expected label_1",
+        ),
+        (
+            "plan.tsv",
+            "\t0.25\t",
+            "\tmuch\t",
+            "plan.tsv:3: m2: could not convert string to float: 'much'",
+        ),
+        (
+            "separation.tsv",
+            "m1\t1\t2\t-5",
+            "m1\t1\t2\t-",
+            "separation.tsv: m1 1: no SI-SDR against source 1, which is",
+        ),
         ("separation.tsv", "sisdr_mixture_3", "sisdr_mixed_3", "has no column 'sisdr_mixture_3'"),
         ("dev.txt", "d1-1\t6", "d1-1\tinf", "dev.txt: a threshold needs finite scores"),
-        ("dev.tsv", "d2 bonafide", "d2 spoof", "dev.txt: calibration needs finite scores of both classes"),
+        (
+            "dev.tsv",
+            "d2 bonafide",
+            "d2 spoof",
+            "dev.txt: calibration needs finite scores of both classes",
+        ),
     ],
 )
-def test_what_does_not_fit_is_one_line(monkeypatch, capsys, tmp_path, given, sisdr, dev, file, old, new, message):
+def test_what_does_not_fit_is_one_line(
+    monkeypatch, capsys, tmp_path, given, sisdr, dev, file, old, new, message
+):
     text = (tmp_path / file).read_text()
     assert old in text
     (tmp_path / file).write_text(text.replace(old, new, 1))
@@ -188,8 +261,15 @@ def test_bad_options_are_one_line(monkeypatch, capsys, tmp_path, given, dev):
     assert "expected one of them" in refused(monkeypatch, capsys, evaluate_mixtures, *given[2:])
     message = refused(monkeypatch, capsys, evaluate_mixtures, *given, "--assignment", "sisdr")
     assert "assignment by sisdr needs SI-SDRs" in message
-    assert "--dev_key is needed" in refused(monkeypatch, capsys, evaluate_mixtures, *given, *dev[:2])
+    assert "--dev_key is needed" in refused(
+        monkeypatch, capsys, evaluate_mixtures, *given, *dev[:2]
+    )
     assert "go with --dev_cm" in refused(monkeypatch, capsys, evaluate_mixtures, *given, *dev[2:4])
     (tmp_path / "dev.tsv").write_text(DEV.replace("d1", "m1"))
-    written(tmp_path / "dev.txt", {name.replace("d1", "m1"): score for name, score in DEV_SCORES.items()})
-    assert "m1 is in the calibration set too" in refused(monkeypatch, capsys, evaluate_mixtures, *given, *dev)
+    written(
+        tmp_path / "dev.txt",
+        {name.replace("d1", "m1"): score for name, score in DEV_SCORES.items()},
+    )
+    assert "m1 is in the calibration set too" in refused(
+        monkeypatch, capsys, evaluate_mixtures, *given, *dev
+    )

@@ -18,7 +18,9 @@ def npy(path, value, protocol=3, **names):
     array = np.empty((), dtype=object)
     array[()] = value
     buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "|O", "fortran_order": False, "shape": ()})
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "|O", "fortran_order": False, "shape": ()}
+    )
     pickled = pickle.dumps(array, protocol)
     for old, new in names.items():
         assert old.encode() in pickled
@@ -78,7 +80,10 @@ HIDDEN = {
 @pytest.mark.parametrize("hide", HIDDEN.values(), ids=HIDDEN)
 def test_nothing_that_a_pickle_names_is_run(tmp_path, hide, protocol):
     path, mark = tmp_path / "x.npy", tmp_path / "ran"
-    for call, name in ((Calls(os.mkdir, str(mark)), "posix.mkdir"), (Calls(eval, f"open({str(mark)!r}, 'w')"), "eval")):
+    for call, name in (
+        (Calls(os.mkdir, str(mark)), "posix.mkdir"),
+        (Calls(eval, f"open({str(mark)!r}, 'w')"), "eval"),
+    ):
         npy(path, hide(call), protocol)
         with pytest.raises(InputError, match=rf"x.npy: .*{name} is named in it"):
             read_frame_labels(path)
@@ -125,14 +130,23 @@ def test_names_that_are_admitted_build_labels_only(tmp_path):
     ],
 )
 def test_other_values_are_refused(tmp_path, value, said):
-    with pytest.raises(InputError, match=f"x.npy: {said}.*; expected a dictionary, an utterance to a list of 0 and 1"):
+    with pytest.raises(
+        InputError,
+        match=f"x.npy: {said}.*; expected a dictionary, an utterance to a list of 0 and 1",
+    ):
         read_frame_labels(npy(tmp_path / "x.npy", value))
 
 
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "x.npy"
     whole = npy(path, {"a": [0, 1]}).read_bytes()
-    for data in (b"", b"PK\3\4 not npy at all", whole[:100], whole[:-5], whole[:6] + b"\x09" + whole[7:]):
+    for data in (
+        b"",
+        b"PK\3\4 not npy at all",
+        whole[:100],
+        whole[:-5],
+        whole[:6] + b"\x09" + whole[7:],
+    ):
         path.write_bytes(data)
         with pytest.raises(InputError, match="x.npy: .*expected a dictionary"):
             read_frame_labels(path)

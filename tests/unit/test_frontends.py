@@ -23,7 +23,9 @@ def harmonic(seconds: float) -> np.ndarray:
     time = np.arange(round(seconds * RATE)) / RATE
     phase = 2 * np.pi * (120 * time + 5 * np.sin(2 * np.pi * 3 * time))
     buzz = sum(np.sin(number * phase) / number for number in range(1, 60))
-    wav = 0.1 * buzz * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * time)) + 1e-4 * rng.standard_normal(len(time))
+    wav = 0.1 * buzz * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * time)) + 1e-4 * rng.standard_normal(
+        len(time)
+    )
     return wav.astype(np.float32)
 
 
@@ -85,7 +87,9 @@ def test_log_spectrogram_is_scipys(fft_size):
     window, hop = 400, 160
     # Torch centres the window in the transform, scipy's segments are as long as the window.
     padded = np.pad(emphasised, window // 2)
-    segments = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][: 1 + len(wav) // hop]
+    segments = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][
+        : 1 + len(wav) // hop
+    ]
     windowed = segments * scipy.signal.get_window("hamming", window)
     expected = np.log(np.abs(np.fft.rfft(windowed, fft_size)) ** 2 + 1e-10)
     found = frames_of(LogSpectrogram(fft_size=fft_size, mean_norm=False), SIGNALS["speech"])
@@ -113,7 +117,10 @@ def test_padding_changes_nothing(frontend, mean_norm):
 def test_mean_norm_takes_each_utterances_mean_away(frontend):
     plain = frames_of(frontend(mean_norm=False), SIGNALS["speech"])
     np.testing.assert_allclose(
-        frames_of(frontend(mean_norm=True), SIGNALS["speech"]), plain - plain.mean(0), rtol=0, atol=1e-4
+        frames_of(frontend(mean_norm=True), SIGNALS["speech"]),
+        plain - plain.mean(0),
+        rtol=0,
+        atol=1e-4,
     )
 
 
@@ -146,7 +153,9 @@ def test_valid_mask():
 
 def masked(times: int, bins: int, batch: int = 300, **options) -> torch.Tensor:
     """Where SpecAugment changed frames whose every value differs from their mean."""
-    frames = torch.arange(batch * times * bins, dtype=torch.float64).reshape(batch, times, bins) + 0.25
+    frames = (
+        torch.arange(batch * times * bins, dtype=torch.float64).reshape(batch, times, bins) + 0.25
+    )
     return SpecAugment(p=1.0, **options).train()(frames) != frames
 
 
@@ -163,7 +172,9 @@ def test_spec_augment_masks_bands_within_its_limits():
     only_frequency = masked(50, 21, time_masks=0, max_bins=8)
     assert (only_frequency == only_frequency[:, :1]).all()
     assert {longest_run(row) for row in only_frequency[:, 0]} == set(range(9))
-    assert only_time[:, 0].any() and only_time[:, -1].any(), "bands reach the first and the last frame"
+    assert only_time[:, 0].any() and only_time[:, -1].any(), (
+        "bands reach the first and the last frame"
+    )
 
 
 def test_spec_augment_masks_each_utterance_otherwise_and_some_not():

@@ -7,7 +7,16 @@ import torch
 import yaml
 
 from wedefense_lite.files import InputError
-from wedefense_lite.heads import AAM, AMSoftmax, ASoftmax, CrossEntropy, Focal, OCSoftmax, P2SGrad, WithTriplet
+from wedefense_lite.heads import (
+    AAM,
+    AMSoftmax,
+    ASoftmax,
+    CrossEntropy,
+    Focal,
+    OCSoftmax,
+    P2SGrad,
+    WithTriplet,
+)
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.systems.experiment import load_experiment
 
@@ -98,7 +107,9 @@ def test_aam_by_hand():
 
 def test_aam_falls_without_a_jump_where_the_angle_would_pass_180_degrees():
     head = angular_head(AAM, margin=math.pi / 6)
-    asked = head.harder(torch.tensor([math.cos(math.radians(angle)) for angle in (149.9, 150.1, 180)]))
+    asked = head.harder(
+        torch.tensor([math.cos(math.radians(angle)) for angle in (149.9, 150.1, 180)])
+    )
     assert asked.tolist() == pytest.approx([-1, -1, -2 + COS30], abs=1e-3)
 
 
@@ -121,7 +132,10 @@ def test_a_softmax_begins_near_the_softmax():
 def test_psi_falls_all_the_way_from_1_to_its_end(margin):
     head = angular_head(ASoftmax, margin=margin)
     head.steps += 10**6
-    psi = 6 * head.harder(torch.linspace(0, math.pi, 200).cos()) - 5 * torch.linspace(0, math.pi, 200).cos()
+    psi = (
+        6 * head.harder(torch.linspace(0, math.pi, 200).cos())
+        - 5 * torch.linspace(0, math.pi, 200).cos()
+    )
     assert (psi.diff() < 1e-4).all()
     assert psi[[0, -1]].tolist() == pytest.approx([1, 1 - 2 * margin], abs=1e-4)
 
@@ -142,7 +156,9 @@ def test_oc_softmax_by_hand():
 
 def test_the_triplet_term_by_hand():
     """Distances of 3 to the centre of spoof and 4 to that of bona fide."""
-    head = WithTriplet(2, lambda dim: CrossEntropy(dim, class_weights=(1, 3)), weight=10.0, margin=2.0)
+    head = WithTriplet(
+        2, lambda dim: CrossEntropy(dim, class_weights=(1, 3)), weight=10.0, margin=2.0
+    )
     head.centers.data = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
     embeddings = torch.tensor([[3.0, 0.0], [3.0, 0.0]])
     labels = torch.tensor(CLASSES)
@@ -165,7 +181,10 @@ def test_a_triplet_far_enough_apart_costs_nothing():
 
 
 def test_a_triplet_term_stands_beside_any_head(tmp_path):
-    aam = {"class_path": "AAM", "init_args": {"margin": 0.3, "warmup_steps": 10, "class_weights": [1, 9]}}
+    aam = {
+        "class_path": "AAM",
+        "init_args": {"margin": 0.3, "warmup_steps": 10, "class_weights": [1, 9]},
+    }
     system = {
         "frontend": {"class_path": "Fbank"},
         "model": {"class_path": "ResNet", "init_args": {"channels": 4}},
@@ -177,7 +196,12 @@ def test_a_triplet_term_stands_beside_any_head(tmp_path):
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     head = load_experiment(tmp_path / "c.yaml").system.head
-    assert (type(head.head), head.head.final_margin, head.head.warmup_steps, head.margin) == (AAM, 0.3, 10, 3.0)
+    assert (type(head.head), head.head.final_margin, head.head.warmup_steps, head.margin) == (
+        AAM,
+        0.3,
+        10,
+        3.0,
+    )
     assert head.seen_prior([0.9, 0.1]) == pytest.approx([0.5, 0.5])
     assert not head.has_posterior and WithTriplet(2).has_posterior
 
@@ -228,7 +252,9 @@ def test_the_prior_that_the_loss_saw():
     assert linear_head().seen_prior([0.9, 0.1]) == [0.9, 0.1]
     for kind in (CrossEntropy, Focal, AAM, AMSoftmax, ASoftmax):
         assert kind(2, class_weights=(1.0, 9.0)).seen_prior([0.9, 0.1]) == pytest.approx([0.5, 0.5])
-        assert kind(2, class_weights=(1.0, 3.0)).seen_prior([0.6, 0.4]) == pytest.approx([1 / 3, 2 / 3])
+        assert kind(2, class_weights=(1.0, 3.0)).seen_prior([0.6, 0.4]) == pytest.approx(
+            [1 / 3, 2 / 3]
+        )
 
 
 @pytest.mark.parametrize("weights", [(0.0, 1.0), (1.0, -2.0), (1.0, math.nan)])
@@ -238,7 +264,10 @@ def test_weights_that_are_not_positive_are_refused(weights):
 
 
 def test_class_weights_are_not_part_of_the_weights_saved():
-    assert set(linear_head(class_weights=(1.0, 9.0)).state_dict()) == {"linear.weight", "linear.bias"}
+    assert set(linear_head(class_weights=(1.0, 9.0)).state_dict()) == {
+        "linear.weight",
+        "linear.bias",
+    }
 
 
 def test_logits_need_no_label_and_come_out_of_the_loss_too():

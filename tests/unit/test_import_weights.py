@@ -32,21 +32,33 @@ torch.set_num_threads(1)
 
 
 @pytest.mark.skipif(not REFVECTORS.exists(), reason=f"no reference values at {REFVECTORS}")
-@pytest.mark.parametrize(("config", "weights"), [("aasist", "AASIST.pth"), ("aasist_l", "AASIST-L.pth")])
+@pytest.mark.parametrize(
+    ("config", "weights"), [("aasist", "AASIST.pth"), ("aasist_l", "AASIST-L.pth")]
+)
 def test_official_aasist_weights_give_the_official_logits_and_embeddings(config, weights, tmp_path):
     conf, exp_dir = ROOT / f"conf/{config}.yaml", str(tmp_path)
     import_weights(str(REFVECTORS / weights), str(conf), exp_dir, **{"from": "aasist"})
-    task = load_experiment(tmp_path / "config.yaml").system.eval().to(memory_format=torch.channels_last)
+    task = (
+        load_experiment(tmp_path / "config.yaml")
+        .system.eval()
+        .to(memory_format=torch.channels_last)
+    )
     checkpoint.load_weights(tmp_path / "models/best_model.pt", task)
     expected = np.load(REFVECTORS / f"{config}.npz")
-    cases = [(wav, expected["embedding"][n], expected["logits"][n]) for n, wav in enumerate(waveforms())]
+    cases = [
+        (wav, expected["embedding"][n], expected["logits"][n]) for n, wav in enumerate(waveforms())
+    ]
     for samples in (16000, 48000, 96000):
         wav = (np.random.default_rng(7).standard_normal(samples) * 0.1).astype(np.float32)
-        cases.append((wav, *(expected[f"varlen_{samples}_{name}"] for name in ("embedding", "logits"))))
+        cases.append(
+            (wav, *(expected[f"varlen_{samples}_{name}"] for name in ("embedding", "logits")))
+        )
     assert len(cases) == 11
     for wav, embedding, logits in cases:
         with torch.no_grad():
-            found = task.model(*task.frontend(torch.from_numpy(wav)[None], torch.tensor([len(wav)])))
+            found = task.model(
+                *task.frontend(torch.from_numpy(wav)[None], torch.tensor([len(wav)]))
+            )
             np.testing.assert_allclose(found[0].numpy(), embedding, rtol=0, atol=1e-4)
             np.testing.assert_allclose(task.head(found)[0].numpy(), logits, rtol=0, atol=1e-4)
 
@@ -60,17 +72,28 @@ def official_rawnet2() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     widths = [FILTERS] * 3 + [CHANNELS] * 4
     parts = {"first_bn": nn.BatchNorm1d(FILTERS), "bn_before_gru": nn.BatchNorm1d(CHANNELS)}
-    parts |= {"gru": nn.GRU(CHANNELS, WIDTH, 3), "fc1_gru": nn.Linear(WIDTH, WIDTH), "fc2_gru": nn.Linear(WIDTH, 2)}
+    parts |= {
+        "gru": nn.GRU(CHANNELS, WIDTH, 3),
+        "fc1_gru": nn.Linear(WIDTH, WIDTH),
+        "fc2_gru": nn.Linear(WIDTH, 2),
+    }
     for block, (before, after) in enumerate(zip(widths, widths[1:])):
         name = f"block{block}.0."
-        parts[f"{name}conv1"], parts[f"{name}conv2"] = nn.Conv1d(before, after, 3), nn.Conv1d(after, after, 3)
+        parts[f"{name}conv1"], parts[f"{name}conv2"] = (
+            nn.Conv1d(before, after, 3),
+            nn.Conv1d(after, after, 3),
+        )
         parts[f"{name}bn2"] = nn.BatchNorm1d(after)
         if block:
             parts[f"{name}bn1"] = nn.BatchNorm1d(before)
         if before != after:
             parts[f"{name}conv_downsample"] = nn.Conv1d(before, after, 1)
         parts[f"fc_attention{block}.0"] = nn.Linear(after, after)
-    state = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
+    state = {
+        f"{name}.{key}": value
+        for name, part in parts.items()
+        for key, value in part.state_dict().items()
+    }
     for key, value in state.items():
         if "bn" in key and value.is_floating_point():
             value += torch.rand_like(value)
@@ -91,7 +114,9 @@ def rawnet2_by_hand(state: dict[str, torch.Tensor], frames_DF: torch.Tensor) -> 
     maps = F.selu(normalised("first_bn", F.max_pool1d(frames_DF[None].abs(), 3)))
     for block in range(6):
         name = f"block{block}.0"
-        hidden = F.leaky_relu(normalised(f"{name}.bn2", weighted(F.conv1d, f"{name}.conv1", maps, padding=1)), 0.3)
+        hidden = F.leaky_relu(
+            normalised(f"{name}.bn2", weighted(F.conv1d, f"{name}.conv1", maps, padding=1)), 0.3
+        )
         hidden = weighted(F.conv1d, f"{name}.conv2", hidden, padding=1)
         if f"{name}.conv_downsample.weight" in state:
             maps = weighted(F.conv1d, f"{name}.conv_downsample", maps)
@@ -99,7 +124,9 @@ def rawnet2_by_hand(state: dict[str, torch.Tensor], frames_DF: torch.Tensor) -> 
         scale = weighted(F.linear, f"fc_attention{block}.0", maps.mean(2)).sigmoid()[..., None]
         maps = maps * scale + scale
     gru = nn.GRU(CHANNELS, WIDTH, 3)
-    gru.load_state_dict({key.removeprefix("gru."): value for key, value in state.items() if key.startswith("gru.")})
+    gru.load_state_dict(
+        {key.removeprefix("gru."): value for key, value in state.items() if key.startswith("gru.")}
+    )
     states, _ = gru(F.selu(normalised("bn_before_gru", maps)).permute(2, 0, 1))
     return weighted(F.linear, "fc2_gru", weighted(F.linear, "fc1_gru", states[-1]))[0].numpy()
 
@@ -109,7 +136,11 @@ class Imported:
 
     def __init__(self, folder: Path):
         self.folder, self.exp = folder, folder / "exp"
-        self.state, self.weights, self.config = official_rawnet2(), folder / "official.pth", folder / "rawnet2.yaml"
+        self.state, self.weights, self.config = (
+            official_rawnet2(),
+            folder / "official.pth",
+            folder / "rawnet2.yaml",
+        )
         torch.save(self.state, self.weights)
         config = yaml.safe_load((ROOT / "conf/rawnet2.yaml").read_text())
         parts = config["system"]["init_args"]
@@ -120,7 +151,8 @@ class Imported:
         self.rows = tiny.corpus(folder / "eval", 6)
         self.list, _ = tiny.write_lists(folder, self.rows)
         trials = [
-            Trial(row.key, row.path, row.label, "s", "-" if row.label == "bonafide" else "A01") for row in self.rows
+            Trial(row.key, row.path, row.label, "s", "-" if row.label == "bonafide" else "A01")
+            for row in self.rows
         ]
         write_data_dirs(folder / "data", {"eval": trials})
 
@@ -137,7 +169,14 @@ def test_stages_4_to_8_take_imported_weights_as_if_trained_here(imported):
     exp, posteriors = imported.exp, imported.exp / "posteriors/eval"
     config, model = str(exp / "config.yaml"), str(exp / "models/avg_model.pt")
     average_model(model, str(exp / "models"), 0, bn_data=imported.list, data_type="raw")
-    extract(config, model, imported.list, str(exp / "embeddings/eval/embedding.ark"), "raw", batch_size=4)
+    extract(
+        config,
+        model,
+        imported.list,
+        str(exp / "embeddings/eval/embedding.ark"),
+        "raw",
+        batch_size=4,
+    )
     infer(model, config, str(exp / "embeddings/eval/embedding.scp"), str(posteriors), num_classes=2)
     logits_to_llr(str(posteriors / "logits.scp"), pi_spoof=0.05)
     evaluate(cm=str(posteriors / "llr.txt"), cm_key=str(imported.folder / "data/eval/cm_key_file.txt"),
@@ -165,14 +204,19 @@ def test_the_folder_says_where_the_weights_come_from(imported):
 
 
 def test_weights_of_other_training_data_have_another_prior(imported, tmp_path, monkeypatch):
-    commands.run(monkeypatch, import_weights, *imported.words, "--exp_dir", tmp_path, "--seen", "[3,1]")
+    commands.run(
+        monkeypatch, import_weights, *imported.words, "--exp_dir", tmp_path, "--seen", "[3,1]"
+    )
     assert checkpoint.load(tmp_path / "models/best_model.pt")["class_prior"] == [0.75, 0.25]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"gru.weight_hh_l0": None}, "1 names do not fit .*: model.gru.weight_hh_l0 is missing, expected [24, 8]"),
+        (
+            {"gru.weight_hh_l0": None},
+            "1 names do not fit .*: model.gru.weight_hh_l0 is missing, expected [24, 8]",
+        ),
         ({"extra.weight": torch.zeros(2)}, "model.extra.weight is [2], expected none"),
         ({"fc2_gru.bias": torch.zeros(3)}, "head.linear.bias is [3], expected [2]"),
         ({"epoch": 7}, "not a state dict"),
@@ -191,8 +235,12 @@ def test_a_training_is_not_overwritten(imported, tmp_path, monkeypatch, capsys):
     (tmp_path / "models").mkdir()
     for name in ("last.pt", "model_3.pt"):
         (tmp_path / "models" / name).touch()
-        error = commands.refused(monkeypatch, capsys, import_weights, *imported.words, "--exp_dir", tmp_path)
+        error = commands.refused(
+            monkeypatch, capsys, import_weights, *imported.words, "--exp_dir", tmp_path
+        )
         assert "a training is there" in error
         (tmp_path / "models" / name).unlink()
-    error = commands.refused(monkeypatch, capsys, import_weights, *imported.words, "--exp_dir", "x", "--seen", "[1,0]")
+    error = commands.refused(
+        monkeypatch, capsys, import_weights, *imported.words, "--exp_dir", "x", "--seen", "[1,0]"
+    )
     assert "seen" in error

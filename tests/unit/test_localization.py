@@ -27,11 +27,22 @@ from wedefense_lite.frontends import LFCC, Fbank
 from wedefense_lite.frontends.base import Frontend
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
-from wedefense_lite.localization.decisions import at_resolution, at_splices, by_fraction, by_length, time_metrics
+from wedefense_lite.localization.decisions import (
+    at_resolution,
+    at_splices,
+    by_fraction,
+    by_length,
+    time_metrics,
+)
 from wedefense_lite.localization.decoding import Decoder, chosen
 from wedefense_lite.localization.frame_scores import matched, read_frames
 from wedefense_lite.localization.frames import Frames
-from wedefense_lite.localization.metrics import confusion, decision_rates, found_seconds, segment_eer
+from wedefense_lite.localization.metrics import (
+    confusion,
+    decision_rates,
+    found_seconds,
+    segment_eer,
+)
 from wedefense_lite.localization.tasks import Localization
 from wedefense_lite.models import ResNet
 from wedefense_lite.models.base import Frames as Identity
@@ -61,13 +72,23 @@ class Means(Frontend):
         self.dim, self.hop_seconds, self.sample_rate = 1, 0.01, RATE
 
     def forward(self, wav_BT, lengths_B):
-        whole_BF1 = wav_BT[:, : wav_BT.shape[1] // 160 * 160].unflatten(1, (-1, 160)).mean(2)[..., None]
+        whole_BF1 = (
+            wav_BT[:, : wav_BT.shape[1] // 160 * 160].unflatten(1, (-1, 160)).mean(2)[..., None]
+        )
         return whole_BF1, lengths_B // 160
 
 
 def batch_of(wav_BT: torch.Tensor, lengths=None, track_BT=None) -> Batch:
-    lengths_B = torch.full((len(wav_BT),), wav_BT.shape[1]) if lengths is None else torch.tensor(lengths)
-    return Batch([str(n) for n in range(len(wav_BT))], wav_BT, lengths_B, torch.zeros(len(wav_BT)).long(), track_BT)
+    lengths_B = (
+        torch.full((len(wav_BT),), wav_BT.shape[1]) if lengths is None else torch.tensor(lengths)
+    )
+    return Batch(
+        [str(n) for n in range(len(wav_BT))],
+        wav_BT,
+        lengths_B,
+        torch.zeros(len(wav_BT)).long(),
+        track_BT,
+    )
 
 
 # What is trained
@@ -107,7 +128,10 @@ def test_segments_are_needed():
 def test_coarser_resolutions_have_the_lowest_label():
     net, seen = GMLP(4, width=16, layers=1, coarser=2, kernel=3), []
     for head in net.heads:
-        head.loss = lambda embedding, labels: (seen.append(labels.tolist()) or embedding.sum() * 0, None)
+        head.loss = lambda embedding, labels: (
+            seen.append(labels.tolist()) or embedding.sum() * 0,
+            None,
+        )
     labels = torch.tensor([[1, 1, 1, 0, 1, 1, -1, -1, -1]])
     (finest, lengths), _ = net.embed_with_loss(torch.randn(1, 9, 4), torch.tensor([9]), labels)
     assert seen == [[1, 0, 1], [0, 1]]
@@ -143,16 +167,24 @@ def test_boundaries_are_where_the_label_changes():
     losses = []
     for places in ((2, 5), (2,), (3, 5), ()):
         net.boundary = Begins(*places)
-        losses.append(net.embed_with_loss(torch.randn(1, 10, 4), torch.tensor([10]), labels)[1].item())
+        losses.append(
+            net.embed_with_loss(torch.randn(1, 10, 4), torch.tensor([10]), labels)[1].item()
+        )
     right, wrong = F.softplus(torch.tensor([-5.0, 5.0])).tolist()
     # All six comparable frames count: two that begin a segment, and four of at most ten others.
-    assert losses == pytest.approx([0.5 * (6 * right - n * right + n * wrong) / 6 for n in (0, 1, 2, 2)], rel=1e-5)
+    assert losses == pytest.approx(
+        [0.5 * (6 * right - n * right + n * wrong) / 6 for n in (0, 1, 2, 2)], rel=1e-5
+    )
 
 
 def test_a_task_takes_its_own_kind_of_model():
-    with pytest.raises(InputError, match="Localization takes a model that is a FrameBackbone, ResNet is none"):
+    with pytest.raises(
+        InputError, match="Localization takes a model that is a FrameBackbone, ResNet is none"
+    ):
         Localization(Means(), ResNet, CrossEntropy)
-    with pytest.raises(InputError, match="Detection takes a model that is a Backbone, Frames is none"):
+    with pytest.raises(
+        InputError, match="Detection takes a model that is a Backbone, Frames is none"
+    ):
         Detection(Means(), Identity, CrossEntropy)
 
 
@@ -175,7 +207,9 @@ def test_windows_put_together_are_the_whole(samples):
     for seconds in (0.4, 60.0):
         torch.manual_seed(0)
         found.append(
-            Localization(Means(), Identity, CrossEntropy, window_seconds=seconds, overlap_seconds=0.1)
+            Localization(
+                Means(), Identity, CrossEntropy, window_seconds=seconds, overlap_seconds=0.1
+            )
             .eval()
             .logits(wav)
         )
@@ -203,7 +237,8 @@ def write_corpus(folder: Path, count: int, seed: int) -> dict[str, Segments]:
     write_rttm(folder / "segments.rttm", {key: zip(*one) for key, one in truth.items()})
     write_table(folder / "wav.scp", wavs)
     write_table(
-        folder / "utt2attack", {key: "-" if len(one.label) == 1 else f"A{len(key) % 2}" for key, one in truth.items()}
+        folder / "utt2attack",
+        {key: "-" if len(one.label) == 1 else f"A{len(key) % 2}" for key, one in truth.items()},
     )
     rows = [
         Utterance(key, wav, samples=sf.info(wav).frames, label=LABELS[min(truth[key].label)])
@@ -230,7 +265,10 @@ def write_config(folder: Path, **data) -> Path:
 def trained(tmp_path_factory):
     """A folder with a corpus, a trained system, frame scores of dev and eval, and what is spoofed in them."""
     folder = tmp_path_factory.mktemp("localization")
-    truth = {name: write_corpus(folder / name, 12, seed) for seed, name in enumerate(("train", "dev", "eval"))}
+    truth = {
+        name: write_corpus(folder / name, 12, seed)
+        for seed, name in enumerate(("train", "dev", "eval"))
+    }
     options = {}
     for option, name in {"train": "train", "val": "dev"}.items():
         values = {"data": "raw.list", "label": "utt2lab", "segments": "segments.rttm"}
@@ -243,8 +281,17 @@ def trained(tmp_path_factory):
 
 def score(folder: Path, name: str, config: str = "exp/config.yaml", output: str = "logits") -> None:
     ark = folder / "exp" / name / "logits.ark"
-    common = {"model_path": str(folder / "exp/models/best_model.pt"), "data_type": "raw", "output": output}
-    extract(str(folder / config), data_list=str(folder / name / "raw.list"), embed_ark=str(ark), **common)
+    common = {
+        "model_path": str(folder / "exp/models/best_model.pt"),
+        "data_type": "raw",
+        "output": output,
+    }
+    extract(
+        str(folder / config),
+        data_list=str(folder / name / "raw.list"),
+        embed_ark=str(ark),
+        **common,
+    )
     logits_to_llr(str(ark.with_suffix(".scp")), 0.5)
 
 
@@ -257,8 +304,15 @@ def test_training_finds_what_is_spoofed_and_dev_is_judged_by_segments(trained):
     assert history["dev_eer"].min() < 0.1 < history["train_accuracy"].min()
     # Segments begin and end at frames, so labels by overlap and by rounding are the same.
     assert segment_eer(pairs, hop, hop).value == pytest.approx(history["dev_eer"].min(), abs=1e-9)
-    spoofed = np.mean([((end - start) * (1 - label)).sum() / end[-1] for start, end, label in truth["train"].values()])
-    assert read_json(folder / "exp/env.json")["class_prior"] == pytest.approx([spoofed, 1 - spoofed])
+    spoofed = np.mean(
+        [
+            ((end - start) * (1 - label)).sum() / end[-1]
+            for start, end, label in truth["train"].values()
+        ]
+    )
+    assert read_json(folder / "exp/env.json")["class_prior"] == pytest.approx(
+        [spoofed, 1 - spoofed]
+    )
 
 
 def test_batches_of_dev_change_nothing(trained):
@@ -267,10 +321,15 @@ def test_batches_of_dev_change_nothing(trained):
     rows = with_segments(tiny_rows(folder / "dev"), options["val_segments"], RATE)
     rows = [row for row in rows for _ in range(2)]
     copies = [
-        Utterance(f"{row.key}-{n}", row.path, samples=row.samples, label=row.label, segments=row.segments)
+        Utterance(
+            f"{row.key}-{n}", row.path, samples=row.samples, label=row.label, segments=row.segments
+        )
         for n, row in enumerate(rows)
     ]
-    one, two = (validate(exp.system, EvalLoader(copies, exp.data, batch_size=size), tiny.ALONE) for size in (1, 2))
+    one, two = (
+        validate(exp.system, EvalLoader(copies, exp.data, batch_size=size), tiny.ALONE)
+        for size in (1, 2)
+    )
     assert one == pytest.approx(two)
 
 
@@ -282,7 +341,10 @@ def tiny_rows(folder: Path) -> list[Utterance]:
 
 def test_logits_are_matrices_and_become_llrs_of_frames_and_utterances(trained):
     folder, truth, _ = trained
-    logits, sidecar = read_archive(folder / "exp/eval/logits.scp"), read_sidecar(folder / "exp/eval/logits.scp")
+    logits, sidecar = (
+        read_archive(folder / "exp/eval/logits.scp"),
+        read_sidecar(folder / "exp/eval/logits.scp"),
+    )
     assert sidecar.frame_seconds == 0.02
     prior = np.log(sidecar.class_prior[1] / sidecar.class_prior[0])
     frames, _ = read_frames(folder / "exp/eval/frame_llr.txt")
@@ -309,7 +371,12 @@ def test_stages_refuse_what_frames_have_no_use_for(trained, tmp_path):
         score(folder, "dev", output="embeddings")
     for option in ("train_segments", "val_segments"):
         with pytest.raises(InputError, match="are not given"):
-            train(load_experiment(write_config(tmp_path)), tmp_path, **options | {option: None}, data_type="raw")
+            train(
+                load_experiment(write_config(tmp_path)),
+                tmp_path,
+                **options | {option: None},
+                data_type="raw",
+            )
     with pytest.raises(InputError, match="nothing else takes them"):
         train(tiny.experiment(), tmp_path, **options, data_type="raw")
 
@@ -323,12 +390,30 @@ def test_segments_are_written_and_evaluated(trained, monkeypatch, capsys, tmp_pa
     assert set(found) == set(truth["eval"])
     for key, one in found.items():
         lines = (tmp_path / f"labels/{key}.txt").read_text().splitlines()
-        spoofed = [f"{start:.4f}\t{end:.4f}\tspoof" for start, end, label in zip(*one) if label == SPOOF]
+        spoofed = [
+            f"{start:.4f}\t{end:.4f}\tspoof" for start, end, label in zip(*one) if label == SPOOF
+        ]
         assert lines == spoofed
-        shown = [(part["start"], part["end"], part["label"]) for part in read_json(tmp_path / "segments.json")[key]]
-        assert shown == [(pytest.approx(start), pytest.approx(end), LABELS[label]) for start, end, label in zip(*one)]
-    write_lines(tmp_path / "splices.txt", [f"{key} 0.5" for key, one in truth["eval"].items() if len(one.label) == 1])
-    words = "--frame_scores", scores, "--rttm", folder / "eval/segments.rttm", "--json", tmp_path / "r.json"
+        shown = [
+            (part["start"], part["end"], part["label"])
+            for part in read_json(tmp_path / "segments.json")[key]
+        ]
+        assert shown == [
+            (pytest.approx(start), pytest.approx(end), LABELS[label])
+            for start, end, label in zip(*one)
+        ]
+    write_lines(
+        tmp_path / "splices.txt",
+        [f"{key} 0.5" for key, one in truth["eval"].items() if len(one.label) == 1],
+    )
+    words = (
+        "--frame_scores",
+        scores,
+        "--rttm",
+        folder / "eval/segments.rttm",
+        "--json",
+        tmp_path / "r.json",
+    )
     decided = "--segments", tmp_path / "segments.rttm", "--splices", tmp_path / "splices.txt"
     run(monkeypatch, evaluate_localization, *words, *decided, "--meta", folder / "eval/utt2attack")
     results = read_json(tmp_path / "r.json")
@@ -339,12 +424,30 @@ def test_segments_are_written_and_evaluated(trained, monkeypatch, capsys, tmp_pa
     assert "--splices needs --segments" in refused(
         monkeypatch, capsys, evaluate_localization, *words, "--splices", tmp_path / "splices.txt"
     )
-    words = "--frame_scores", scores, "--rttm", folder / "eval/segments.rttm", *decided[:2], "--count", 2
+    words = (
+        "--frame_scores",
+        scores,
+        "--rttm",
+        folder / "eval/segments.rttm",
+        *decided[:2],
+        "--count",
+        2,
+    )
     run(
-        monkeypatch, draw_localization, "--wav_scp", folder / "eval/wav.scp", *words, "--out_dir", tmp_path / "pictures"
+        monkeypatch,
+        draw_localization,
+        "--wav_scp",
+        folder / "eval/wav.scp",
+        *words,
+        "--out_dir",
+        tmp_path / "pictures",
     )
     pictures = sorted((tmp_path / "pictures").iterdir())
-    assert len(pictures) == 2 and "<svg" in pictures[0].read_text() and "decided" in pictures[0].read_text()
+    assert (
+        len(pictures) == 2
+        and "<svg" in pictures[0].read_text()
+        and "decided" in pictures[0].read_text()
+    )
 
 
 # Decisions by hand
@@ -365,7 +468,11 @@ def test_the_decoder_is_the_best_on_dev():
     llr = np.array([2.0] * 10 + [-2] * 5 + [2] * 5 + [-3] + [2] * 9)
     truth = parts((0, 0.2, 1), (0.2, 0.3, 0), (0.3, 0.6, 1))
     decoder, f1 = chosen([(Frames(np.arange(31) * 0.02, llr), truth)], 0.02)
-    assert f1 == pytest.approx(1) and decoder.threshold == -2 and max(decoder.smooth, decoder.shortest) >= 3
+    assert (
+        f1 == pytest.approx(1)
+        and decoder.threshold == -2
+        and max(decoder.smooth, decoder.shortest) >= 3
+    )
     assert decoder.segments(Frames(np.arange(31) * 0.02, llr)).label.tolist() == [1, 0, 1]
 
 
@@ -389,7 +496,10 @@ def test_decisions_by_share_length_and_resolution():
     pairs = [(DECIDED, TRUTH), (parts((0, 9, 1), (9, 10, 0)), real)]
     shares = by_fraction(pairs)
     assert list(shares) == ["none", "25 to 50 %"]
-    assert shares["none"]["false_seconds_an_hour"] == pytest.approx(360) and shares["none"]["recall"] is None
+    assert (
+        shares["none"]["false_seconds_an_hour"] == pytest.approx(360)
+        and shares["none"]["recall"] is None
+    )
     lengths = by_length(pairs)
     assert lengths == {
         "0.5 to 1 s": {"segments": 1, "recall": 0.0, "half_found": 0.0},
@@ -403,4 +513,7 @@ def test_decisions_by_share_length_and_resolution():
 
 def test_false_alarms_at_joints_are_compared_with_places_between_them():
     decided = {"a": parts((0, 1.95, 1), (1.95, 2.05, 0), (2.05, 10, 1)), "b": parts((0, 4, 1))}
-    assert at_splices(decided, {"a": [2.0, 6.0], "b": [2.0]}) == {"at_splices": 1 / 3, "between": 0.0}
+    assert at_splices(decided, {"a": [2.0, 6.0], "b": [2.0]}) == {
+        "at_splices": 1 / 3,
+        "between": 0.0,
+    }

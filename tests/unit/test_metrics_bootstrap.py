@@ -10,7 +10,9 @@ from wedefense_lite.metrics.summary import Options, Trials, resampler, split, st
 
 def draws(resampler: Resampler, count: int = 200) -> np.ndarray:
     """Counts of all trials, class after class, in many samples."""
-    return np.stack([np.concatenate(resampler.weights(np.random.default_rng(seed))) for seed in range(count)])
+    return np.stack(
+        [np.concatenate(resampler.weights(np.random.default_rng(seed))) for seed in range(count)]
+    )
 
 
 def test_trials_are_drawn_within_their_class():
@@ -46,7 +48,9 @@ def trials(seed: int, count: int = 100) -> Trials:
 def test_the_same_seed_gives_the_same_samples():
     given = trials(0)
     measure = statistic(given, Options())
-    first, again, other = (replicates(measure, resampler(given), 20, seed)["eer"] for seed in (1, 1, 2))
+    first, again, other = (
+        replicates(measure, resampler(given), 20, seed)["eer"] for seed in (1, 1, 2)
+    )
     assert first.tolist() == again.tolist() != other.tolist()
 
 

@@ -64,7 +64,9 @@ def test_sets_of_680774_trials_equal_the_reference(name):
 @present
 def test_each_attack_against_all_bona_fide_equals_the_reference():
     bonafide, spoof, attacks = cm_scores("cm_AIR_ocsoftmax")
-    for attack, expected in EXPECTED["cm_AIR_ocsoftmax"]["metrics"]["per_attack_eer_official"].items():
+    for attack, expected in EXPECTED["cm_AIR_ocsoftmax"]["metrics"][
+        "per_attack_eer_official"
+    ].items():
         scores = SortedScores(-bonafide, -spoof[attacks == attack])
         assert scores.eer(merge_ties=False).value == pytest.approx(expected, abs=1e-12), attack
 
@@ -124,7 +126,9 @@ def test_two_cost_models_have_two_thresholds_and_two_actual_costs():
     assert scores.act_dcf(strict) == 1
 
 
-@pytest.mark.parametrize("text", ["asvspoof", "asvspoof2019:p=1", "asvspoof2019:p_spoof=2", "asvspoof2019:c_miss=x"])
+@pytest.mark.parametrize(
+    "text", ["asvspoof", "asvspoof2019:p=1", "asvspoof2019:p_spoof=2", "asvspoof2019:c_miss=x"]
+)
 def test_a_cost_model_that_is_none_is_refused(text):
     with pytest.raises(ValueError):
         cost_model(text)
@@ -181,7 +185,10 @@ def test_the_order_of_trials_never_matters(bonafide, spoof, random):
 @given(few, few, st.lists(st.floats(0.01, 10), min_size=13, max_size=13))
 def test_an_increasing_map_of_the_scores_changes_no_rank_metric(bonafide, spoof, steps):
     grow = np.cumsum(steps)
-    before, after = (SortedScores(bonafide, spoof), SortedScores(grow[np.add(bonafide, 6)], grow[np.add(spoof, 6)]))
+    before, after = (
+        SortedScores(bonafide, spoof),
+        SortedScores(grow[np.add(bonafide, 6)], grow[np.add(spoof, 6)]),
+    )
     for metric in ("eer_rocch", "min_cllr", "auc"):
         assert getattr(before, metric)() == getattr(after, metric)(), metric
     for merge in (True, False):
@@ -191,7 +198,10 @@ def test_an_increasing_map_of_the_scores_changes_no_rank_metric(bonafide, spoof,
 
 @given(few, few)
 def test_swapping_labels_and_sign_gives_the_same_eer(bonafide, spoof):
-    scores, swapped = SortedScores(bonafide, spoof), SortedScores(-np.array(spoof), -np.array(bonafide))
+    scores, swapped = (
+        SortedScores(bonafide, spoof),
+        SortedScores(-np.array(spoof), -np.array(bonafide)),
+    )
     assert scores.eer_rocch() == pytest.approx(swapped.eer_rocch(), abs=1e-12)
     assert scores.auc() == pytest.approx(swapped.auc(), abs=1e-12)
     # Where two thresholds are equally good, "the first from below" is another one seen from above.
@@ -202,11 +212,16 @@ def test_swapping_labels_and_sign_gives_the_same_eer(bonafide, spoof):
 
 @given(few, few, st.data())
 def test_a_weight_is_that_many_trials(bonafide, spoof, data):
-    counts = [data.draw(st.lists(st.integers(0, 3), min_size=len(c), max_size=len(c))) for c in (bonafide, spoof)]
+    counts = [
+        data.draw(st.lists(st.integers(0, 3), min_size=len(c), max_size=len(c)))
+        for c in (bonafide, spoof)
+    ]
     assume(all(map(sum, counts)))
     weighted = SortedScores(bonafide, spoof).weighted(*counts)
     repeated = SortedScores(np.repeat(bonafide, counts[0]), np.repeat(spoof, counts[1]))
     for metric in ("eer_rocch", "act_dcf", "cllr", "min_cllr", "auc"):
-        assert getattr(weighted, metric)() == pytest.approx(getattr(repeated, metric)(), abs=1e-12), metric
+        assert getattr(weighted, metric)() == pytest.approx(
+            getattr(repeated, metric)(), abs=1e-12
+        ), metric
     assert weighted.eer().value == pytest.approx(repeated.eer().value, abs=1e-15)
     assert weighted.min_dcf().value == pytest.approx(repeated.min_dcf().value, abs=1e-12)

@@ -29,7 +29,10 @@ def reference_set() -> list[tuple[Frames, Segments]]:
         scores.setdefault(name, []).append(float(score))
     ends = {name: float(end) for name, end in lines("range_reco2dur.txt")}
     return [
-        (Frames(np.append(np.arange(len(found)) * HOP, ends[name]), np.array(found)), segments(*parts[name]))
+        (
+            Frames(np.append(np.arange(len(found)) * HOP, ends[name]), np.array(found)),
+            segments(*parts[name]),
+        )
         for name, found in scores.items()
     ]
 
@@ -48,13 +51,17 @@ def test_range_eer_is_exact_and_ends_where_the_official_program_does_not():
     eer = range_eer(utterances)
     assert time.process_time() - start < 2  # the official search was killed after 240 s
     assert eer.value == pytest.approx(expected["range_eer_exact_argmin"], abs=1e-9)
-    assert eer.value == pytest.approx(expected["range_eer_official_PartialSpoof"]["value"], abs=2e-5)
+    assert eer.value == pytest.approx(
+        expected["range_eer_official_PartialSpoof"]["value"], abs=2e-5
+    )
     assert eer.threshold == pytest.approx(expected["threshold"])
 
 
 def test_a_segment_has_the_lowest_score_and_is_spoof_if_any_frame_is():
     frames = Frames(np.arange(6) * HOP, np.array([5.0, 4.0, 3.0, 2.0, 1.0]))
-    scores, labels = segment_scores(frames, segments((0, 0.06, 1), (0.06, 0.08, 0), (0.08, 0.1, 1)), HOP, 0.04)
+    scores, labels = segment_scores(
+        frames, segments((0, 0.06, 1), (0.06, 0.08, 0), (0.08, 0.1, 1)), HOP, 0.04
+    )
     assert scores.tolist() == [4, 2, 1]
     assert labels.tolist() == [1, 0, 1]
 
@@ -83,7 +90,11 @@ def test_a_reference_of_one_class_is_refused():
 )
 def test_range_eer_equals_counting_milliseconds(scores, parts):
     ends = np.cumsum([length for length, _ in parts])
-    rows = [((end - length) / 1000, end / 1000, kind) for end, (length, kind) in zip(ends, parts) if kind is not None]
+    rows = [
+        ((end - length) / 1000, end / 1000, kind)
+        for end, (length, kind) in zip(ends, parts)
+        if kind is not None
+    ]
     frames = Frames(np.arange(len(scores) + 1) * HOP, np.array(scores, dtype=float))
     kinds = np.full(len(scores) * 20 + 1000, -1)
     for start, end, kind in rows:

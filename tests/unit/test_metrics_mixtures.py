@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refvectors import EXPECTED, load, present
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+)
 
 from wedefense_lite.labels import NO_LABEL
 from wedefense_lite.metrics.classification import decision_metrics
@@ -22,7 +27,9 @@ from wedefense_lite.mixtures.metrics import (
 
 def reference_set() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = load("mixed_speaker.json")
-    return tuple(np.array([r[k] for r in rows]) for k in ("stream_score", "label_src", "sisdr_stream_by_src"))
+    return tuple(
+        np.array([r[k] for r in rows]) for k in ("stream_score", "label_src", "sisdr_stream_by_src")
+    )
 
 
 @present
@@ -35,9 +42,15 @@ def test_reference_values():
     assert found["n_permuted"] == expected["n_permuted_by_sisdr"]
     for name in ("accuracy", "precision", "recall", "f1", "macro_f1", "balanced_accuracy"):
         assert found[name] == pytest.approx(expected[name], abs=1e-12), name
-    assert found["source_accuracy"] == pytest.approx(expected["source_accuracy_sisdr_assignment"], abs=1e-12)
-    assert found["source_eer"] == pytest.approx(expected["source_eer_sisdr_assignment_official"], abs=1e-12)
-    assert found["any_spoof_eer"] == pytest.approx(expected["mixture_any_spoof_eer_min_score"], abs=1e-12)
+    assert found["source_accuracy"] == pytest.approx(
+        expected["source_accuracy_sisdr_assignment"], abs=1e-12
+    )
+    assert found["source_eer"] == pytest.approx(
+        expected["source_eer_sisdr_assignment_official"], abs=1e-12
+    )
+    assert found["any_spoof_eer"] == pytest.approx(
+        expected["mixture_any_spoof_eer_min_score"], abs=1e-12
+    )
 
 
 @present
@@ -46,7 +59,10 @@ def test_the_oracle_looks_better_than_the_truth():
     oracle = mixture_metrics(scores, labels, assign_by_oracle(scores, labels))
     expected = EXPECTED["mixed_speaker"]["metrics"]["source_accuracy_oracle_label_PIT"]
     assert oracle["source_accuracy"] == pytest.approx(expected, abs=1e-12)
-    assert oracle["source_accuracy"] > mixture_metrics(scores, labels, assign_by_sisdr(sisdr))["source_accuracy"]
+    assert (
+        oracle["source_accuracy"]
+        > mixture_metrics(scores, labels, assign_by_sisdr(sisdr))["source_accuracy"]
+    )
 
 
 def test_assignment_maximises_the_sum_and_not_each_stream():
@@ -73,8 +89,12 @@ def test_decisions_equal_scikit_learn():
     precision, recall, f1, _ = precision_recall_fscore_support(true, predicted)
     for name, value in {"precision": precision, "recall": recall, "f1": f1}.items():
         assert ours[name] == pytest.approx(value.tolist(), abs=1e-12)
-    assert ours["weighted_f1"] == pytest.approx(f1_score(true, predicted, average="weighted"), abs=1e-12)
-    assert ours["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(true, predicted), abs=1e-12)
+    assert ours["weighted_f1"] == pytest.approx(
+        f1_score(true, predicted, average="weighted"), abs=1e-12
+    )
+    assert ours["balanced_accuracy"] == pytest.approx(
+        balanced_accuracy_score(true, predicted), abs=1e-12
+    )
     assert ours["accuracy"] == pytest.approx(np.mean(true == predicted))
 
 
@@ -110,7 +130,10 @@ def test_a_score_of_the_mixture_replaces_that_of_its_lowest_stream():
     assert mixture_metrics(scores, labels, None, any_spoof=[5, -5])["any_spoof_eer"] == 1
 
 
-@given(st.lists(st.integers(1, 50), min_size=3, max_size=3), st.lists(st.integers(1, 50), min_size=4, max_size=4))
+@given(
+    st.lists(st.integers(1, 50), min_size=3, max_size=3),
+    st.lists(st.integers(1, 50), min_size=4, max_size=4),
+)
 def test_chance_is_the_macro_f1_of_the_expected_guesses(two, three):
     rows = [[0] * (2 - n) + [1] * n + [NO_LABEL] for n in range(3) for _ in range(two[n])]
     rows += [[0] * (3 - n) + [1] * n for n in range(4) for _ in range(three[n])]
@@ -135,7 +158,10 @@ def test_the_best_threshold_by_hand():
 def some_mixtures(draw):
     """Labels and scores, ties included, of mixtures of one to three talkers."""
     rows = draw(
-        st.lists(st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=1, max_size=3), min_size=1)
+        st.lists(
+            st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=1, max_size=3),
+            min_size=1,
+        )
     )
     labels, scores = np.full((len(rows), 3), NO_LABEL), np.full((len(rows), 3), np.nan)
     for row, talkers in enumerate(rows):
@@ -147,7 +173,9 @@ def some_mixtures(draw):
 def test_no_threshold_is_better_than_the_best(drawn):
     labels, scores = drawn
     threshold, f1 = best_threshold(scores, labels)
-    assert mixture_metrics(scores, labels, None, threshold)["macro_f1"] == pytest.approx(f1, abs=1e-12)
+    assert mixture_metrics(scores, labels, None, threshold)["macro_f1"] == pytest.approx(
+        f1, abs=1e-12
+    )
     every = [mixture_metrics(scores, labels, None, one)["macro_f1"] for one in np.arange(-3.5, 4)]
     assert f1 == pytest.approx(max(every), abs=1e-12)
 

@@ -8,17 +8,30 @@ from refvectors import EXPECTED, NASTY, big_scores, cm_scores, lines, present, s
 
 from wedefense_lite.metrics.costs import PRESETS, cost_model
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.tandem import AsvRates, concurrent_teer, measured_rates, min_adcf, min_tdcf, tandem_costs
+from wedefense_lite.metrics.tandem import (
+    AsvRates,
+    concurrent_teer,
+    measured_rates,
+    min_adcf,
+    min_tdcf,
+    tandem_costs,
+)
 
 COST = PRESETS["asvspoof2021"]
-SHIM = cost_model("asvspoof5_track2:p_nontarget=0.05,c_fa_spoof=20")  # the defaults of the a-DCF paper
+SHIM = cost_model(
+    "asvspoof5_track2:p_nontarget=0.05,c_fa_spoof=20"
+)  # the defaults of the a-DCF paper
 # ASVspoof 5 track 2 uses these rates of its own ASV system, whatever ASV scores are submitted.
 ASVSPOOF5_ASV = AsvRates(0.01880141010575793, 0.01881016557566423, 0.4607082907604729)
 
 
 def assert_tdcf(scores: SortedScores, asv: AsvRates, expected: dict) -> None:
-    assert min_tdcf(scores, asv, COST)["min_tdcf_2019"] == pytest.approx(expected["min_tDCF_2019_legacy"], abs=1e-12)
-    assert min_tdcf(scores, asv, COST)["min_tdcf_2021"] == pytest.approx(expected["min_tDCF_2021"], abs=1e-12)
+    assert min_tdcf(scores, asv, COST)["min_tdcf_2019"] == pytest.approx(
+        expected["min_tDCF_2019_legacy"], abs=1e-12
+    )
+    assert min_tdcf(scores, asv, COST)["min_tdcf_2021"] == pytest.approx(
+        expected["min_tDCF_2021"], abs=1e-12
+    )
     for ours, name in zip(tandem_costs(asv, COST), ("C0", "C1", "C2")):
         assert ours == pytest.approx(expected.get(name, ours), abs=1e-12)
     if "min_tDCF_asvspoof5_fixedASV" in expected:
@@ -76,7 +89,9 @@ def test_verification_with_spoofs_equals_the_reference():
     asv, cm, classes = sasv_scores()
     rows = [classes == name for name in ("target", "nontarget", "spoof")]
     target, nontarget, spoof = (asv[row] for row in rows)
-    assert SortedScores(target, nontarget).eer().value == pytest.approx(expected["sv_eer"], abs=1e-12)
+    assert SortedScores(target, nontarget).eer().value == pytest.approx(
+        expected["sv_eer"], abs=1e-12
+    )
     assert SortedScores(target, spoof).eer().value == pytest.approx(expected["spf_eer"], abs=1e-12)
     for name, scores in {"sum": asv + cm, "asv_only": asv, "cm_only": cm}.items():
         split = [scores[row] for row in rows]
@@ -90,7 +105,9 @@ def test_verification_with_spoofs_equals_the_reference():
     assert measured == given_rates(expected["asv_rates"])
     scores = SortedScores(cm[~rows[2]], cm[rows[2]])
     assert_tdcf(scores, measured, expected["tdcf"])
-    assert scores.eer(merge_ties=False).value == pytest.approx(expected["cm"]["eer_plain_official"], abs=1e-12)
+    assert scores.eer(merge_ties=False).value == pytest.approx(
+        expected["cm"]["eer_plain_official"], abs=1e-12
+    )
     assert scores.cllr() == pytest.approx(expected["cm"]["cllr_pyllr"], abs=1e-9)
     teer = concurrent_teer(cm[~rows[2]], cm[rows[2]], target, nontarget, spoof)
     assert 100 * teer == pytest.approx(expected["teer_percent_official_accelerated"], abs=1e-12)
@@ -164,4 +181,6 @@ def test_teer_equals_a_loop_over_pairs_of_thresholds(bonafide, fake, target, non
         assume(best is None or abs(apart - best[0]) > 1e-9)
         best = min(best or (np.inf, 0), (apart, spf * cm_fa))
     assume(best is not None)
-    assert concurrent_teer(bonafide, fake, target, nontarget, spoof) == pytest.approx(best[1], abs=1e-12)
+    assert concurrent_teer(bonafide, fake, target, nontarget, spoof) == pytest.approx(
+        best[1], abs=1e-12
+    )

@@ -39,7 +39,16 @@ def syllables(seconds: float = 2.0, seed: int = 0) -> np.ndarray:
 def sources() -> list[Source]:
     """Two voices a language, two hundred utterances each."""
     return [
-        Source(f"{language}{voice}/{n}", name, f"{language}{voice}", language, f"text {n}", "p", "l", ())
+        Source(
+            f"{language}{voice}/{n}",
+            name,
+            f"{language}{voice}",
+            language,
+            f"text {n}",
+            "p",
+            "l",
+            (),
+        )
         for name in SETS
         for language in LANGUAGES[name][:2]
         for voice in "ab"
@@ -51,7 +60,11 @@ class TestPlan:
     def test_counts_attacks_and_names(self, sources):
         plan = make_plan(sources, DEFAULT)
         by_set = {name: [item for item in plan if item.set == name] for name in SETS}
-        assert {name: len(items) for name, items in by_set.items()} == {"train": 500, "dev": 250, "eval": 400}
+        assert {name: len(items) for name, items in by_set.items()} == {
+            "train": 500,
+            "dev": 250,
+            "eval": 400,
+        }
         for name in SETS:
             assert sum(item.attack == "-" for item in by_set[name]) == COUNTS[name][0]
         known = {"-", "A01", "A02", "A03", "A04", "A05"}
@@ -78,14 +91,18 @@ class TestPlan:
         for item in make_plan(sources, DEFAULT):
             if item.attack in ("A02", "A08"):
                 said[item.set].add(item.source.name)
-        assert not (said["train"] & said["dev"] | said["train"] & said["eval"] | said["dev"] & said["eval"])
+        assert not (
+            said["train"] & said["dev"] | said["train"] & said["eval"] | said["dev"] & said["eval"]
+        )
 
     def test_the_neural_tier_changes_nothing_of_the_default_tier(self, sources):
         default, neural = make_plan(sources, DEFAULT), make_plan(sources, ATTACKS)
         assert set(default) < set(neural)
         assert {item.attack for item in set(neural) - set(default)} == {"A06", "A10", "A11"}
 
-    def test_the_seed_decides_and_the_order_of_the_sources_does_not_matter_to_its_repeat(self, sources):
+    def test_the_seed_decides_and_the_order_of_the_sources_does_not_matter_to_its_repeat(
+        self, sources
+    ):
         assert make_plan(sources, DEFAULT, seed=1) == make_plan(sources, DEFAULT, seed=1)
         assert make_plan(sources, DEFAULT, seed=1) != make_plan(sources, DEFAULT, seed=2)
 
@@ -112,7 +129,9 @@ class TestNeutralise:
         )
 
     def test_silence_is_cut_at_the_ends_and_short_inside(self):
-        wave = np.concatenate([np.zeros(RATE), syllables(1), np.zeros(RATE), syllables(1), np.zeros(RATE)])
+        wave = np.concatenate(
+            [np.zeros(RATE), syllables(1), np.zeros(RATE), syllables(1), np.zeros(RATE)]
+        )
         assert len(trim(wave)) == pytest.approx(3 * RATE, abs=RATE * 0.1)
         short = shorten_pauses(trim(wave))
         assert len(short) < 2.3 * RATE
@@ -186,13 +205,19 @@ class TestShortcuts:
             statistics(tmp_path / "gone.flac")
 
 
-@pytest.mark.skipif(not (EGS / "downloads/debian/packages.txt").exists(), reason="the packages are not downloaded")
+@pytest.mark.skipif(
+    not (EGS / "downloads/debian/packages.txt").exists(), reason="the packages are not downloaded"
+)
 def test_a_corpus_is_the_same_at_any_number_of_processes_and_is_built_once(tmp_path, capfd):
     corpora = [tmp_path / "one", tmp_path / "two"]
     for nj, corpus in enumerate(corpora, 1):
         make_corpus(out_dir=str(corpus), download_dir=str(EGS / "downloads"), scale=0.02, nj=nj)
     one, two = (
-        {path.relative_to(corpus): path.read_bytes() for path in corpus.rglob("*") if path.is_file()}
+        {
+            path.relative_to(corpus): path.read_bytes()
+            for path in corpus.rglob("*")
+            if path.is_file()
+        }
         for corpus in corpora
     )
     assert one == two

@@ -19,7 +19,15 @@ from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.bin.simulate_mixtures import simulate_mixtures
 from wedefense_lite.files import InputError, read_table, write_table
 from wedefense_lite.mixtures.plan import Mixture, Talker, read_plan, write_plan
-from wedefense_lite.mixtures.planner import HEARD, PRESETS, Planner, Recipe, Source, overlap_share, placed
+from wedefense_lite.mixtures.planner import (
+    HEARD,
+    PRESETS,
+    Planner,
+    Recipe,
+    Source,
+    overlap_share,
+    placed,
+)
 from wedefense_lite.mixtures.rendering import active_power, rendered
 
 PUBLISHED = PRESETS["two_talker_published"]
@@ -55,7 +63,14 @@ def simulate(monkeypatch, tmp_path):
 def sources(count=40):
     """Four utterances a speaker, alternately bona fide and spoofed, of 2 to 6 s."""
     return [
-        Source(f"u{n}", "", ("bonafide", "spoof")[n % 2], 2 + n % 5, f"s{n // 4}", f"A{n % 4}" if n % 2 else None)
+        Source(
+            f"u{n}",
+            "",
+            ("bonafide", "spoof")[n % 2],
+            2 + n % 5,
+            f"s{n // 4}",
+            f"A{n % 4}" if n % 2 else None,
+        )
         for n in range(count)
     ]
 
@@ -79,8 +94,12 @@ def test_the_published_preset_samples_as_published():
     gains = [talker.gain for mixture in plan for talker in mixture.talkers]
     assert kstest(gains, "uniform", args=(0.7, 0.6)).pvalue > 0.001
     for mixture in plan:
-        assert mixture.seconds == round(min(one.offset + seconds[one.source] for one in mixture.talkers), 4)
-        assert mixture.label == "".join(sorted(one.label[0].upper() for one in mixture.talkers))[::-1]
+        assert mixture.seconds == round(
+            min(one.offset + seconds[one.source] for one in mixture.talkers), 4
+        )
+        assert (
+            mixture.label == "".join(sorted(one.label[0].upper() for one in mixture.talkers))[::-1]
+        )
         assert mixture.talkers[0].source != mixture.talkers[1].source
     spoof_first = [one.talkers[0].label == "spoof" for one in plan if one.label == "SB"]
     assert abs(np.mean(spoof_first) - 0.5) < 0.02
@@ -115,23 +134,42 @@ def test_overlap_is_the_one_asked_for_or_the_largest_there_is(tenths, wanted, le
     offsets, seconds, share = placed(lasting, length, [0.0] * len(lasting), wanted)
     _, _, together = placed(lasting, length, [0.0] * len(lasting))
     assert min(offsets) == 0 and 0 <= share <= 1
-    assert share == pytest.approx(wanted, abs=0.01) or share == pytest.approx(together) or len(tenths) > 2
+    assert (
+        share == pytest.approx(wanted, abs=0.01)
+        or share == pytest.approx(together)
+        or len(tenths) > 2
+    )
     assert seconds <= max(offset + one for offset, one in zip(offsets, lasting)) + 1e-4
 
 
 def test_a_conversation_has_two_to_five_different_speakers_who_overlap_in_part():
     plan = planned(PRESETS["conversation"], 400)
     assert {len(mixture.talkers) for mixture in plan} == {2, 3, 4, 5}
-    assert all(len({one.speaker for one in mixture.talkers}) == len(mixture.talkers) for mixture in plan)
+    assert all(
+        len({one.speaker for one in mixture.talkers}) == len(mixture.talkers) for mixture in plan
+    )
     assert max(mixture.overlap for mixture in plan) < 0.61
-    assert {mixture.label for mixture in plan if len(mixture.talkers) == 3} == {"SSS", "SSB", "SBB", "BBB"}
+    assert {mixture.label for mixture in plan if len(mixture.talkers) == 3} == {
+        "SSS",
+        "SSB",
+        "SBB",
+        "BBB",
+    }
 
 
 def test_attacks_are_balanced_on_request():
-    rare = [Source(f"u{n}", "", "spoof", 3.0, f"s{n}", "A02" if n == 0 else "A01") for n in range(50)]
+    rare = [
+        Source(f"u{n}", "", "spoof", 3.0, f"s{n}", "A02" if n == 0 else "A01") for n in range(50)
+    ]
     few, even = (
-        sum(one.attack == "A02" for mixture in planned(recipe, 400, rare) for one in mixture.talkers) / 800
-        for recipe in (Recipe(shares=[1, 0, 0], balanced_attacks=even).over(PUBLISHED) for even in (False, True))
+        sum(
+            one.attack == "A02" for mixture in planned(recipe, 400, rare) for one in mixture.talkers
+        )
+        / 800
+        for recipe in (
+            Recipe(shares=[1, 0, 0], balanced_attacks=even).over(PUBLISHED)
+            for even in (False, True)
+        )
     )
     assert few < 0.06  # 1 in 50
     assert 0.25 < even < 0.42  # 1 in 3, for A02 has one utterance, which is not mixed with itself
@@ -148,12 +186,15 @@ def test_a_room_is_of_one_mixture_and_each_talker_has_a_place_in_it():
 
 def test_sex_is_said_where_it_is_known():
     people = [
-        Source(f"u{n}", "", "spoof", 3.0, f"s{n}", None, gender) for n, gender in enumerate(["f", "f", "m", None])
+        Source(f"u{n}", "", "spoof", 3.0, f"s{n}", None, gender)
+        for n, gender in enumerate(["f", "f", "m", None])
     ]
     genders = {one.key: one.gender for one in people}
     for mixture in planned(replace(PUBLISHED, shares=[1, 0, 0]), 40, people):
         found = {genders[talker.source] for talker in mixture.talkers}
-        assert mixture.sex == (None if None in found else "same" if len(found) == 1 else "different")
+        assert mixture.sex == (
+            None if None in found else "same" if len(found) == 1 else "different"
+        )
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):
@@ -172,7 +213,9 @@ def test_without_out_dir_only_the_plan_is_written(simulate, corpus, tmp_path):
     words = "--data_dir", corpus, "--num_mixtures", 8
     simulate(*words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.metadata.tsv", "plan.tsv"]
-    plan, metadata = ((tmp_path / name).read_text().splitlines() for name in ("plan.tsv", "plan.metadata.tsv"))
+    plan, metadata = (
+        (tmp_path / name).read_text().splitlines() for name in ("plan.tsv", "plan.metadata.tsv")
+    )
     assert plan[0].split("\t") == (
         "mixture label seconds source_1 label_1 speaker_1 attack_1 offset_1 gain_1 "
         "source_2 label_2 speaker_2 attack_2 offset_2 gain_2 overlap level_difference sex"
@@ -193,7 +236,9 @@ def test_utterances_of_other_plans_are_not_used_again(simulate, corpus, tmp_path
     used = {talker.source for talker in read_plan("plan.tsv")[0].talkers}
     (tmp_path / "plan.tsv").rename("other.tsv")
     simulate("--data_dir", corpus, "--num_mixtures", 40, "--exclude", "other.tsv")
-    assert used.isdisjoint(talker.source for mixture in read_plan("plan.tsv") for talker in mixture.talkers)
+    assert used.isdisjoint(
+        talker.source for mixture in read_plan("plan.tsv") for talker in mixture.talkers
+    )
 
 
 # Audio
@@ -205,7 +250,10 @@ def two_sources(folder, wavs, **changes):
     for number, wav in enumerate(wavs):
         sf.write(folder / f"{number}.wav", np.asarray(wav, dtype=np.float64), 1000, subtype="FLOAT")
         files["source", f"u{number}"] = Utterance(f"u{number}", str(folder / f"{number}.wav"))
-    talkers = [Talker("u0", "spoof", "-", "-", 0.0, 1.0), Talker("u1", "bonafide", "-", "-", 0.002, 0.5)]
+    talkers = [
+        Talker("u0", "spoof", "-", "-", 0.0, 1.0),
+        Talker("u1", "bonafide", "-", "-", 0.002, 0.5),
+    ]
     return replace(Mixture("m", "SB", 0.005, talkers, 0.0), **changes), files
 
 
@@ -214,7 +262,10 @@ def test_samples_are_those_worked_out_by_hand(tmp_path):
     wav, stems = rendered(mixture, files, 1000)
     # The sum is .2 .2 .4 .3 .0, and .9 of full scale (32767) at its peak.
     full = 0.9 * 32767 / 0.4
-    assert stems.tolist() == [[round(0.2 * full)] * 5, [0, 0, round(0.2 * full), round(0.1 * full), -round(0.2 * full)]]
+    assert stems.tolist() == [
+        [round(0.2 * full)] * 5,
+        [0, 0, round(0.2 * full), round(0.1 * full), -round(0.2 * full)],
+    ]
     assert wav.tolist() == stems.sum(axis=0).tolist()
     assert wav.dtype == stems.dtype == np.int16
 
@@ -243,7 +294,9 @@ def test_noise_is_at_its_ratio_from_its_offset_and_repeated(tmp_path):
     mixture, files = two_sources(tmp_path, [[0.2, -0.2, 0.2, -0.2, 0.2], [0.4, 0.2, -0.4]])
     sf.write(tmp_path / "n.wav", np.array([0.9, 0.1, -0.3]), 1000, subtype="FLOAT")
     noisy = replace(mixture, noise="n", snr=6.0, noise_offset=0.001)
-    wav, stems = rendered(noisy, files | {("noise", "n"): Utterance("n", str(tmp_path / "n.wav"))}, 1000)
+    wav, stems = rendered(
+        noisy, files | {("noise", "n"): Utterance("n", str(tmp_path / "n.wav"))}, 1000
+    )
     noise, talk = wav.astype(float) - stems.sum(axis=0), stems.sum(axis=0).astype(float)
     assert noise / noise[0] == pytest.approx([1, -3, 1, -3, 1], rel=1e-3)
     assert 10 * np.log10(np.sum(talk**2) / np.sum(noise**2)) == pytest.approx(6, abs=0.01)
@@ -255,7 +308,9 @@ def test_a_room_is_convolved_and_levels_are_set(tmp_path):
     first, other = mixture.talkers
     talkers = [first._replace(rir="r"), other._replace(gain=0.0)]
     wav, _ = rendered(
-        replace(mixture, talkers=talkers), files | {("rir", "r"): Utterance("r", str(tmp_path / "r.wav"))}, 1000
+        replace(mixture, talkers=talkers),
+        files | {("rir", "r"): Utterance("r", str(tmp_path / "r.wav"))},
+        1000,
     )
     assert wav / wav[0] == pytest.approx([1, 0.5, 0, 0, 0], abs=1e-3)
 
@@ -266,21 +321,49 @@ def rendered_corpus(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rendered")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        words = "--data_dir", corpus, "--plan", "plan.tsv", "--num_mixtures", 120, "--level_db", -30, -20
-        run(patch, simulate_mixtures, *words, "--different_speakers", "true", "--out_dir", "mix", "--nj", 1)
+        words = (
+            "--data_dir",
+            corpus,
+            "--plan",
+            "plan.tsv",
+            "--num_mixtures",
+            120,
+            "--level_db",
+            -30,
+            -20,
+        )
+        run(
+            patch,
+            simulate_mixtures,
+            *words,
+            "--different_speakers",
+            "true",
+            "--out_dir",
+            "mix",
+            "--nj",
+            1,
+        )
     return folder
 
 
 def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def samples(folder, name):
-    rows = read_index(str(folder / name / "shard.list"), "shard", read_table(folder / name / "utt2lab"))
+    rows = read_index(
+        str(folder / name / "shard.list"), "shard", read_table(folder / name / "utt2lab")
+    )
     return {row.key: read(row, RATE).astype(int) for row in rows}
 
 
-def test_stems_add_up_to_the_mixture_and_are_silent_outside_of_their_time(rendered_corpus, monkeypatch):
+def test_stems_add_up_to_the_mixture_and_are_silent_outside_of_their_time(
+    rendered_corpus, monkeypatch
+):
     monkeypatch.chdir(rendered_corpus)
     whole, stems = (samples(rendered_corpus, name) for name in ("mix", "mix/stems"))
     plan = read_plan("mix/plan.tsv")
@@ -290,7 +373,10 @@ def test_stems_add_up_to_the_mixture_and_are_silent_outside_of_their_time(render
         assert np.array_equal(sum(own), whole[mixture.mixture])
         assert len(own[0]) == round(mixture.seconds * RATE)
         for talker, stem in zip(mixture.talkers, own):
-            assert not stem[: round(talker.offset * RATE)].any() and stem[round(talker.offset * RATE) :].any()
+            assert (
+                not stem[: round(talker.offset * RATE)].any()
+                and stem[round(talker.offset * RATE) :].any()
+            )
         levels = [talker.level + 20 * np.log10(talker.gain) for talker in mixture.talkers]
         assert mixture.level_difference == pytest.approx(abs(levels[0] - levels[1]), abs=0.05)
 
@@ -300,21 +386,41 @@ def test_both_folders_are_data_directories(rendered_corpus, monkeypatch):
     check_data_dirs(["mix", "mix/stems"])
     talker = read_plan("plan.tsv")[4].talkers[1]
     tables = {
-        name: next(v for k, v in read_table(f"mix/stems/{name}").items() if k.endswith("_0000005-2"))
+        name: next(
+            v for k, v in read_table(f"mix/stems/{name}").items() if k.endswith("_0000005-2")
+        )
         for name in ("utt2lab", "utt2spk", "utt2attack")
     }
-    assert tables == {"utt2lab": talker.label, "utt2spk": talker.speaker, "utt2attack": talker.attack or "-"}
+    assert tables == {
+        "utt2lab": talker.label,
+        "utt2spk": talker.speaker,
+        "utt2attack": talker.attack or "-",
+    }
     for mixture in read_plan("plan.tsv"):
         label = "bonafide" if mixture.label == "BB" else "spoof"
         assert read_table("mix/utt2lab")[mixture.mixture] == label
     assert not any((rendered_corpus / "mix" / name).exists() for name in ("wav.scp", "utt2spk"))
 
 
-def test_a_plan_rendered_again_by_any_number_of_processes_has_the_same_bytes(rendered_corpus, monkeypatch, corpus):
+def test_a_plan_rendered_again_by_any_number_of_processes_has_the_same_bytes(
+    rendered_corpus, monkeypatch, corpus
+):
     monkeypatch.chdir(rendered_corpus)
     before = contents(rendered_corpus / "mix")
     plan = (rendered_corpus / "plan.tsv").read_bytes()
-    again = "--data_dir", corpus, "--plan", "plan.tsv", "--render_only", "--seed", 9, "--out_dir", "mix", "--nj", 2
+    again = (
+        "--data_dir",
+        corpus,
+        "--plan",
+        "plan.tsv",
+        "--render_only",
+        "--seed",
+        9,
+        "--out_dir",
+        "mix",
+        "--nj",
+        2,
+    )
     run(monkeypatch, simulate_mixtures, *again)
     assert (rendered_corpus / "plan.tsv").read_bytes() == plan
     assert contents(rendered_corpus / "mix") == before
@@ -346,7 +452,9 @@ def test_a_list_of_shards_must_be_that_of_the_labels(rendered_corpus, monkeypatc
 )  # fmt: skip
 def test_a_recipe_that_cannot_be(monkeypatch, capsys, tmp_path, corpus, words, message):
     plan = tmp_path / "plan.tsv"
-    said = refused(monkeypatch, capsys, simulate_mixtures, "--data_dir", corpus, "--plan", plan, *words.split())
+    said = refused(
+        monkeypatch, capsys, simulate_mixtures, "--data_dir", corpus, "--plan", plan, *words.split()
+    )
     assert message in said
     assert not plan.exists()
 
@@ -358,8 +466,12 @@ def test_a_corpus_that_lacks_what_mixtures_need(monkeypatch, capsys, tmp_path, c
 
     assert "8 utterances are there more than once: u0" in said(corpus, corpus)
     other = write_corpus(tmp_path, "other", first=50)
-    run(monkeypatch, simulate_mixtures, "--data_dir", corpus, other, "--plan", tmp_path / "both.tsv")
-    used = {talker.source for mixture in read_plan(tmp_path / "both.tsv") for talker in mixture.talkers}
+    run(
+        monkeypatch, simulate_mixtures, "--data_dir", corpus, other, "--plan", tmp_path / "both.tsv"
+    )
+    used = {
+        talker.source for mixture in read_plan(tmp_path / "both.tsv") for talker in mixture.talkers
+    }
     assert len(used) == 16
     assert "which stay as they are" in said(corpus, options=("--out_dir", corpus))
     exclude = "--exclude", tmp_path / "both.tsv"
@@ -368,7 +480,9 @@ def test_a_corpus_that_lacks_what_mixtures_need(monkeypatch, capsys, tmp_path, c
         (tmp_path / "other" / name).unlink()
     assert "other/utt2spk: not there" in said(other, options=("--different_speakers", "true"))
     (tmp_path / "rir.scp").write_text("a /nowhere/a.wav\n")
-    assert "1 room responses, expected 2" in said(corpus, options=("--reverb_data", tmp_path / "rir.scp"))
+    assert "1 room responses, expected 2" in said(
+        corpus, options=("--reverb_data", tmp_path / "rir.scp")
+    )
 
 
 @pytest.mark.parametrize(
@@ -387,8 +501,20 @@ def test_a_plan_that_cannot_be_rendered(monkeypatch, capsys, tmp_path, corpus, o
     monkeypatch.chdir(tmp_path)
     words = "--data_dir", corpus, "--plan", "plan.tsv", "--num_mixtures", 2, "--shares", 1, 0, 0
     run(monkeypatch, simulate_mixtures, *words)
-    (tmp_path / "plan.tsv").write_text(re.sub(old, new, (tmp_path / "plan.tsv").read_text(), count=1))
-    said = refused(monkeypatch, capsys, simulate_mixtures, *words, "--render_only", "--out_dir", "mix", "--nj", 1)
+    (tmp_path / "plan.tsv").write_text(
+        re.sub(old, new, (tmp_path / "plan.tsv").read_text(), count=1)
+    )
+    said = refused(
+        monkeypatch,
+        capsys,
+        simulate_mixtures,
+        *words,
+        "--render_only",
+        "--out_dir",
+        "mix",
+        "--nj",
+        1,
+    )
     assert re.search(message, said)
     assert not (tmp_path / "mix").exists()
 
@@ -396,7 +522,18 @@ def test_a_plan_that_cannot_be_rendered(monkeypatch, capsys, tmp_path, corpus, o
 def test_a_source_of_another_rate_or_label_leaves_what_was_there(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     corpus = write_corpus(tmp_path)
-    words = "--data_dir", corpus, "--plan", "plan.tsv", "--num_mixtures", 12, "--out_dir", "mix", "--nj", 1
+    words = (
+        "--data_dir",
+        corpus,
+        "--plan",
+        "plan.tsv",
+        "--num_mixtures",
+        12,
+        "--out_dir",
+        "mix",
+        "--nj",
+        1,
+    )
     run(monkeypatch, simulate_mixtures, *words)
     before = contents(tmp_path / "mix")
     label = "u1 is spoof, but bonafide in its data directory"
@@ -416,11 +553,21 @@ def test_a_source_of_another_rate_or_label_leaves_what_was_there(monkeypatch, ca
 
 def test_mixtures_of_another_plan_have_other_ids(monkeypatch, tmp_path, corpus):
     monkeypatch.chdir(tmp_path)
-    for name, more in {"one": (), "again": (), "seed": ("--seed", 2), "gain": ("--gain", 1, 1)}.items():
+    for name, more in {
+        "one": (),
+        "again": (),
+        "seed": ("--seed", 2),
+        "gain": ("--gain", 1, 1),
+    }.items():
         words = "--data_dir", corpus, "--plan", f"{name}.tsv", "--num_mixtures", 3, *more
         run(monkeypatch, simulate_mixtures, *words)
-    ids = {name: {one.mixture for one in read_plan(f"{name}.tsv")} for name in ("one", "again", "seed", "gain")}
-    assert ids["one"] == ids["again"] and not ids["one"] & ids["seed"] and not ids["one"] & ids["gain"]
+    ids = {
+        name: {one.mixture for one in read_plan(f"{name}.tsv")}
+        for name in ("one", "again", "seed", "gain")
+    }
+    assert (
+        ids["one"] == ids["again"] and not ids["one"] & ids["seed"] and not ids["one"] & ids["gain"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -431,16 +578,21 @@ def test_mixtures_of_another_plan_have_other_ids(monkeypatch, tmp_path, corpus):
         (("--preset", "conversation", "--delay", 1), "--delay needs a preset without overlap"),
     ],
 )
-def test_options_that_would_change_nothing_are_refused(monkeypatch, capsys, tmp_path, corpus, options, said):
+def test_options_that_would_change_nothing_are_refused(
+    monkeypatch, capsys, tmp_path, corpus, options, said
+):
     monkeypatch.chdir(tmp_path)
-    assert said in refused(monkeypatch, capsys, simulate_mixtures, "--data_dir", corpus, "--plan", "p.tsv", *options)
+    assert said in refused(
+        monkeypatch, capsys, simulate_mixtures, "--data_dir", corpus, "--plan", "p.tsv", *options
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_too_short_a_share_of_a_mixture_is_drawn_again():
     """A talker who begins when the other is done would make an SB of one talker."""
     short, long = (
-        [Source(f"u{seconds}{label}", "", label, seconds) for label in ("spoof", "bonafide")] for seconds in (0.5, 5.0)
+        [Source(f"u{seconds}{label}", "", label, seconds) for label in ("spoof", "bonafide")]
+        for seconds in (0.5, 5.0)
     )
     plan = planned(replace(PUBLISHED, shares=[0, 1, 0]), 50, short + long)
     assert all(one.seconds - max(talker.offset for talker in one.talkers) >= HEARD for one in plan)

@@ -38,7 +38,9 @@ def test_statistics_leave_padding_out():
     pooled = statistics_pooling(maps, lengths)
     assert pooled.shape == (3, 16)
     for row, length, found in zip(maps, lengths, pooled):
-        torch.testing.assert_close(found, statistics_pooling(row[None, ..., :length], length[None])[0])
+        torch.testing.assert_close(
+            found, statistics_pooling(row[None, ..., :length], length[None])[0]
+        )
     assert pooled.isfinite().all()
 
 

@@ -36,7 +36,9 @@ def test_a_sinc_filter_is_a_difference_of_windowed_low_passes(filters, kernel):
     number, top = 7, 2595 * math.log10(1 + 8000 / 700)
     low, high = (700 * (10 ** (top * edge / filters / 2595) - 1) for edge in (number, number + 1))
     time = np.arange(kernel) - kernel // 2
-    band = 2 * high / RATE * np.sinc(2 * high / RATE * time) - 2 * low / RATE * np.sinc(2 * low / RATE * time)
+    band = 2 * high / RATE * np.sinc(2 * high / RATE * time) - 2 * low / RATE * np.sinc(
+        2 * low / RATE * time
+    )
     window = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(kernel) / (kernel - 1))
     found = Sinc(filters, kernel).filters_D1K
     assert found.shape == (filters, 1, kernel)
@@ -45,7 +47,9 @@ def test_a_sinc_filter_is_a_difference_of_windowed_low_passes(filters, kernel):
 
 def test_a_tone_comes_out_of_the_filter_that_it_lies_in():
     sinc = Sinc(20, 1025)
-    frames, lengths = sinc(torch.sin(2 * torch.pi * 1100 / RATE * torch.arange(RATE))[None], torch.tensor([RATE]))
+    frames, lengths = sinc(
+        torch.sin(2 * torch.pi * 1100 / RATE * torch.arange(RATE))[None], torch.tensor([RATE])
+    )
     assert frames.shape == (1, RATE - 1024, 20) and lengths.tolist() == [RATE - 1024]
     power = frames[0].square().mean(0)
     # 1100 Hz are 1064 mel, and each of the 20 filters is 142 mel wide.
@@ -116,16 +120,23 @@ def test_systems_have_their_published_sizes(model, published, unused):
 
 @pytest.mark.parametrize(
     ("frontend", "model", "options"),
-    [(Sinc(9, 65), AASIST, {"channels": 4, "node_dim": 8}), (Sinc(4, 65), RawNet2, {"channels": 6, "embed_dim": 8})],
+    [
+        (Sinc(9, 65), AASIST, {"channels": 4, "node_dim": 8}),
+        (Sinc(4, 65), RawNet2, {"channels": 6, "embed_dim": 8}),
+    ],
 )
 def test_models_of_samples_take_2187_frames_and_name_what_is_shorter(frontend, model, options):
     def batch(frames: int) -> Batch:
         samples = frames + 64
-        return Batch(["one", "two"], noise(2, samples), torch.full((2,), samples), torch.tensor([0, 1]))
+        return Batch(
+            ["one", "two"], noise(2, samples), torch.full((2,), samples), torch.tensor([0, 1])
+        )
 
     task = system(frontend, model, **options)
     assert task.embed(batch(2187)).isfinite().all()
-    with pytest.raises(InputError, match=rf"one, two: 2186 frames, but {model.__name__} needs at least 2187"):
+    with pytest.raises(
+        InputError, match=rf"one, two: 2186 frames, but {model.__name__} needs at least 2187"
+    ):
         task.embed(batch(2186))
 
 
@@ -163,7 +174,11 @@ def plain_attention(kinds: int = 1, temperature: float = 1.0) -> Attention:
     """One value a node, score weights 1, 2 and 3 for the kinds; what is attended times 10, itself times 1."""
     attention = Attention(1, 1, temperature, kinds)
     with torch.no_grad():
-        for layer, weight in [("att_proj", 1.0), ("proj_with_att", 10.0), ("proj_without_att", 1.0)]:
+        for layer, weight in [
+            ("att_proj", 1.0),
+            ("proj_with_att", 10.0),
+            ("proj_without_att", 1.0),
+        ]:
             getattr(attention, layer).weight.fill_(weight)
             getattr(attention, layer).bias.zero_()
         for kind, weight in enumerate(attention.att_weights):
@@ -191,11 +206,17 @@ def test_each_kind_of_pair_has_scores_of_its_own():
 
 def test_a_mixed_layer_tells_the_two_kinds_apart():
     layer = MixedLayer(4, 4).eval()
-    first, second, master = noise(2, 12).reshape(2, 3, 4), noise(2, 20).reshape(2, 5, 4), noise(1, 4)[None]
+    first, second, master = (
+        noise(2, 12).reshape(2, 3, 4),
+        noise(2, 20).reshape(2, 5, 4),
+        noise(1, 4)[None],
+    )
     found = layer(first, second, master)
     assert [tuple(part.shape) for part in found] == [(2, 3, 4), (2, 5, 4), (2, 1, 4)]
     seen = []
-    layer.attention.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[2].tolist()))
+    layer.attention.register_forward_hook(
+        lambda _module, inputs, _output: seen.append(inputs[2].tolist())
+    )
     layer(first[:, :1], second[:, :2], master)
     assert seen == [[[0, 1, 1], [1, 2, 2], [1, 2, 2]]]
 

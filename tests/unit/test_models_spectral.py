@@ -83,7 +83,10 @@ def test_efficientnet_a0_is_b0_scaled():
 
     b0 = [(1, 1, 16, 3, 1), (2, 6, 24, 3, 2), (2, 6, 40, 5, 2), (3, 6, 80, 3, 2)]
     b0 += [(3, 6, 112, 5, 1), (4, 6, 192, 5, 2), (1, 6, 320, 3, 1)]
-    scaled = [(math.ceil(0.2 * repeats), expansion, width(out), *rest) for repeats, expansion, out, *rest in b0]
+    scaled = [
+        (math.ceil(0.2 * repeats), expansion, width(out), *rest)
+        for repeats, expansion, out, *rest in b0
+    ]
     assert scaled == [(1, *block) for block in A0]
     assert (width(32), width(1280)) == (STEM, TOP)
 
@@ -91,7 +94,11 @@ def test_efficientnet_a0_is_b0_scaled():
 @pytest.mark.parametrize("frames", [1, 2, 31, 33])
 @pytest.mark.parametrize("model", [SERes2Net(9, channels=4), EfficientNetA0(9)])
 def test_lengths_shrink_as_the_maps_do(model, frames):
-    layers = model.layers if isinstance(model, EfficientNetA0) else nn.Sequential(model.stem, model.stages)
+    layers = (
+        model.layers
+        if isinstance(model, EfficientNetA0)
+        else nn.Sequential(model.stem, model.stages)
+    )
     shape = layers.eval()(as_maps(torch.rand(1, frames, 9))).shape
     assert (shape[2], shape[3]) == (halved(9, model.halvings), halved(frames, model.halvings))
 
@@ -105,7 +112,9 @@ def test_maps_are_pooled_over_valid_frames():
     for model in (res2net, efficientnet):
         found = model(frames, lengths)
         torch.testing.assert_close(found[1], model(frames[1:, :32], lengths[1:])[0])
-        torch.testing.assert_close(found[:, 0], torch.stack([frames[0].mean(), frames[1, :32].mean()]))
+        torch.testing.assert_close(
+            found[:, 0], torch.stack([frames[0].mean(), frames[1, :32].mean()])
+        )
 
 
 # Blocks
@@ -114,7 +123,10 @@ def test_maps_are_pooled_over_valid_frames():
 def test_gates_by_hand_for_maps_and_for_frames():
     gates = SqueezeExcitation(2, 1)
     with torch.no_grad():
-        for layer, weight, bias in [(gates.layers[0], [[1.0, 2.0]], [1.0]), (gates.layers[2], [[0.5], [-1.0]], [0, 1])]:
+        for layer, weight, bias in [
+            (gates.layers[0], [[1.0, 2.0]], [1.0]),
+            (gates.layers[2], [[0.5], [-1.0]], [0, 1]),
+        ]:
             layer.weight.copy_(torch.tensor(weight))
             layer.bias.copy_(torch.tensor(bias))
     frames = torch.tensor([[[1.0, 3.0], [0.0, -1.0]]])  # means 2 and -0.5, hidden 2 - 1 + 1 = 2
@@ -188,7 +200,9 @@ def test_lstm_has_a_shortcut_around_it_and_a_mean_over_time_after_it():
     model, frames = leakless(), torch.randn(2, 48, 32)
     for parameter in model.lstm.parameters():
         nn.init.zeros_(parameter)
-    torch.testing.assert_close(model(frames, torch.tensor([48, 48])), frames.unflatten(2, (2, 16)).mean((1, 3)))
+    torch.testing.assert_close(
+        model(frames, torch.tensor([48, 48])), frames.unflatten(2, (2, 16)).mean((1, 3))
+    )
 
 
 def test_lcnn_lstm_takes_few_frames_and_refuses_few_features():
@@ -209,7 +223,11 @@ def neutral(model: EABN) -> EABN:
 
 
 def test_mask_is_added_to_one():
-    model, frames, lengths = neutral(EABN(8, small_trunk)), torch.randn(2, 20, 8), torch.tensor([20, 20])
+    model, frames, lengths = (
+        neutral(EABN(8, small_trunk)),
+        torch.randn(2, 20, 8),
+        torch.tensor([20, 20]),
+    )
     torch.testing.assert_close(model(frames, lengths), model.trunk(1.5 * frames, lengths))
     model.mask[1].bias.data.fill_(-100)
     torch.testing.assert_close(model(frames, lengths), model.trunk(frames, lengths))
@@ -222,7 +240,9 @@ def test_branch_loss_is_its_weighted_cross_entropy():
     embedding, loss = model.embed_with_loss(frames, lengths, labels)
     torch.testing.assert_close(embedding, model(frames, lengths))
     assert loss.item() == pytest.approx(0.1 * math.log(2))
-    model.classifier.linear.bias.data[1] = math.log(3)  # bona fide has 3/4: -log is log 4 and log 4/3
+    model.classifier.linear.bias.data[1] = math.log(
+        3
+    )  # bona fide has 3/4: -log is log 4 and log 4/3
     loss = model.embed_with_loss(frames, lengths, labels)[1]
     assert loss.item() == pytest.approx(0.1 * (0.1 * math.log(4) + 0.9 * math.log(4 / 3)))
 
@@ -230,10 +250,14 @@ def test_branch_loss_is_its_weighted_cross_entropy():
 def test_branch_pools_valid_frames():
     model, frames = EABN(8, small_trunk).eval(), torch.randn(1, 20, 8)
     maps = model.branch(as_maps(frames))
-    expected, _ = model.classifier.loss(mean_over_time(maps.mean(2), torch.tensor([7])), torch.tensor([1]))
+    expected, _ = model.classifier.loss(
+        mean_over_time(maps.mean(2), torch.tensor([7])), torch.tensor([1])
+    )
     found = model.embed_with_loss(frames, torch.tensor([7]), torch.tensor([1]))[1]
     torch.testing.assert_close(found, 0.1 * expected)
-    torch.testing.assert_close(mean_over_time(maps.mean(2), torch.tensor([7])), maps[..., :7].mean((2, 3)))
+    torch.testing.assert_close(
+        mean_over_time(maps.mean(2), torch.tensor([7])), maps[..., :7].mean((2, 3))
+    )
 
 
 def batch() -> Batch:
@@ -242,9 +266,14 @@ def batch() -> Batch:
 
 def test_training_adds_the_models_loss_to_the_heads():
     torch.manual_seed(0)
-    task, given = Detection(Fbank(8), lambda dim: EABN(dim, small_trunk), CrossEntropy).eval(), batch()
+    task, given = (
+        Detection(Fbank(8), lambda dim: EABN(dim, small_trunk), CrossEntropy).eval(),
+        batch(),
+    )
     loss, logits, _ = task(given)
-    added = task.model.embed_with_loss(*task.frontend(given.wav_BT, given.lengths_B), given.labels_B)[1]
+    added = task.model.embed_with_loss(
+        *task.frontend(given.wav_BT, given.lengths_B), given.labels_B
+    )[1]
     head_loss, head_logits = task.head.loss(task.embed(given), given.labels_B)
     torch.testing.assert_close((loss, logits), (head_loss + added, head_logits))
     loss.backward()

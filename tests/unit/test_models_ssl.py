@@ -60,7 +60,9 @@ def test_back_ends_have_their_published_sizes(model, with_head, published, unuse
     official AASIST has batch norms besides that reach no output, of 32, 32, 64, 64 and 64 channels."""
     with torch.device("meta"):
         model = model()
-    count = sum(parameter.numel() for parameter in model.parameters()) + with_head * 2 * (model.embed_dim + 1)
+    count = sum(parameter.numel() for parameter in model.parameters()) + with_head * 2 * (
+        model.embed_dim + 1
+    )
     assert count == published - unused
 
 
@@ -75,12 +77,16 @@ def test_layers_count_by_the_softmax_of_their_weights():
 
 @pytest.mark.parametrize("cls", [WeightedSum, MHFA, SLS, UtteranceGMLP])
 def test_features_of_other_layers_are_refused(cls):
-    with pytest.raises(InputError, match="num_layers is 25, but a frame has 9984 features, no multiple of it"):
+    with pytest.raises(
+        InputError, match="num_layers is 25, but a frame has 9984 features, no multiple of it"
+    ):
         cls(13 * 768)
 
 
 def test_features_that_make_no_groups_of_groups_are_refused():
-    with pytest.raises(InputError, match="a frame has 80 features, expected a multiple of 64: scale is 8"):
+    with pytest.raises(
+        InputError, match="a frame has 80 features, expected a multiple of 64: scale is 8"
+    ):
         Nes2NetX(80)
     with pytest.raises(InputError, match="12 channels, expected a multiple of the scale, 8"):
         Spectra(80, channels=12)
@@ -118,7 +124,11 @@ def test_mhfa_by_hand():
 
 def test_sls_is_the_official_one_where_that_works():
     """201 frames: the sum of gated layers, maxima over 3 x 3, flattened frame by frame."""
-    model, frames, lengths = SLS(2 * 10, 2, embed_dim=4).eval(), random(2, 201, 20), torch.tensor([201, 201])
+    model, frames, lengths = (
+        SLS(2 * 10, 2, embed_dim=4).eval(),
+        random(2, 201, 20),
+        torch.tensor([201, 201]),
+    )
     seen = []
     model.embed.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     found = model(frames, lengths)
@@ -143,7 +153,9 @@ def test_a_stack_by_hand():
         branch[0].weight.data[:, :, 1] = 1.0
     expected = torch.tensor([[[2.0, 4.0], [8 / 3, 3.0], [15 / 4, 9 / 4], [3.0, 6.0]]])
     torch.testing.assert_close(stack(frames), expected)
-    stack.branches[0][0].weight.data[:, :, 1] = 2.0  # what is in the stack is convolved at each further group, too
+    stack.branches[0][0].weight.data[:, :, 1] = (
+        2.0  # what is in the stack is convolved at each further group, too
+    )
     expected = torch.tensor([[[4.0, 8.0], [4.0, 17 / 3], [19 / 4, 17 / 4], [3.0, 6.0]]])
     torch.testing.assert_close(stack(frames), expected)
 
@@ -189,7 +201,9 @@ def test_blocks_of_spectra_see_the_sum_of_all_before(monkeypatch):
     model.first.register_forward_hook(lambda _, __, frames: seen.append(frames))
     model.join.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     model(random(1, 4, 5), torch.tensor([4]))
-    torch.testing.assert_close(seen[1], torch.cat([factor * seen[0] for factor in (2, 6, 18, 54)], 1))
+    torch.testing.assert_close(
+        seen[1], torch.cat([factor * seen[0] for factor in (2, 6, 18, 54)], 1)
+    )
 
 
 @pytest.mark.parametrize("seconds", [1, 10])
@@ -210,4 +224,6 @@ def test_padding_changes_nothing(build):
     model, frames = build().eval(), random(2, 30, LAYERS * HIDDEN)
     frames[1, 20:] = 0
     alone = model(frames[1:, :20], torch.tensor([20]))
-    torch.testing.assert_close(model(frames, torch.tensor([30, 20]))[1:], alone, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        model(frames, torch.tensor([30, 20]))[1:], alone, rtol=1e-5, atol=1e-5
+    )

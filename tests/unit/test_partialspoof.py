@@ -36,18 +36,31 @@ def publish(corpus, labels=LABELS, coarse=("101", "111"), vad=True):
             [f"LA_0079 {keys['CON_1']} - CON spoof", f"LA_0098 {keys['LA_1']} - - bonafide"],
         )
         (corpus / "segment_labels").mkdir(exist_ok=True)
-        fine = {keys[utterance]: np.array(list(row), dtype="<U21") for utterance, (_, row) in labels.items()}
+        fine = {
+            keys[utterance]: np.array(list(row), dtype="<U21")
+            for utterance, (_, row) in labels.items()
+        }
         np.save(corpus / f"segment_labels/{name}_seglab_0.01.npy", fine)
         rows = dict(zip(keys.values(), map(list, coarse)))
         np.save(corpus / f"segment_labels/{name}_seglab_0.02.npy", rows)
         if vad:
-            write_lines(corpus / f"vad/{name}/{keys['CON_1']}.vad", ["0 0.02 1", "0.02 0.041 0", "0.041 0.055 2"])
+            write_lines(
+                corpus / f"vad/{name}/{keys['CON_1']}.vad",
+                ["0 0.02 1", "0.02 0.041 0", "0.041 0.055 2"],
+            )
             write_lines(corpus / f"vad/{name}/{keys['LA_1']}.vad", ["0.00000 0.05000 1"])
     return corpus
 
 
 def prepare(monkeypatch, tmp_path, expect_counts="false"):
-    words = ("--corpus_dir", tmp_path / "DB", "--data_dir", tmp_path / "data", "--expect_counts", expect_counts)
+    words = (
+        "--corpus_dir",
+        tmp_path / "DB",
+        "--data_dir",
+        tmp_path / "data",
+        "--expect_counts",
+        expect_counts,
+    )
     run(monkeypatch, prepare_data, *words)
     return tmp_path / "data"
 
@@ -80,8 +93,13 @@ def test_publications_that_agree_differ_in_nothing(monkeypatch, tmp_path):
 
 
 def test_what_other_publications_say_differently_is_listed_by_name(monkeypatch, tmp_path):
-    corpus = publish(tmp_path / "DB", {"CON_1": (880, "111111"), "LA_1": (800, "11101")}, coarse=("111", "11"))
-    write_lines(corpus / "dev/con_data/rttm_2cls_0sil", ["SPEAKER LA_1_dev 1 0.0 0.05 <NA> <NA> bonafide <NA> <NA>"])
+    corpus = publish(
+        tmp_path / "DB", {"CON_1": (880, "111111"), "LA_1": (800, "11101")}, coarse=("111", "11")
+    )
+    write_lines(
+        corpus / "dev/con_data/rttm_2cls_0sil",
+        ["SPEAKER LA_1_dev 1 0.0 0.05 <NA> <NA> bonafide <NA> <NA>"],
+    )
     (corpus / "vad/dev/LA_1_dev.vad").unlink()
     assert differences(prepare(monkeypatch, tmp_path)) == [
         "CON_1_dev protocol: spoof, but 0 frames are spoof",
@@ -106,14 +124,23 @@ def test_a_list_may_end_a_frame_before_or_after_the_audio(monkeypatch, tmp_path,
 @pytest.mark.parametrize("row", ["1001", "11001111"])
 def test_a_list_of_another_length_is_named(monkeypatch, capsys, tmp_path, row):
     publish(tmp_path / "DB", {**LABELS, "CON_1": (960, row)}, vad=False)
-    words = ("--corpus_dir", tmp_path / "DB", "--data_dir", tmp_path / "data", "--expect_counts", "false")
+    words = (
+        "--corpus_dir",
+        tmp_path / "DB",
+        "--data_dir",
+        tmp_path / "data",
+        "--expect_counts",
+        "false",
+    )
     said = refused(monkeypatch, capsys, prepare_data, *words)
     assert "train_seglab_0.01.npy: 1 lists of another length than the audio" in said
     assert f"CON_1_train has {len(row)} labels for 0.0600 s" in said
     assert not (tmp_path / "data").exists()
 
 
-def test_numbers_utterances_and_classes_that_are_not_as_published_are_refused(monkeypatch, capsys, tmp_path):
+def test_numbers_utterances_and_classes_that_are_not_as_published_are_refused(
+    monkeypatch, capsys, tmp_path
+):
     corpus = publish(tmp_path / "DB")
     words = ("--corpus_dir", corpus, "--data_dir", tmp_path / "data")
     assert "'bonafide': 2580, 'spoof': 22800" in refused(monkeypatch, capsys, prepare_data, *words)
@@ -144,9 +171,17 @@ def built(tmp_path_factory):
     """The mini corpus of two speakers in each set, one of whom is never spoofed, and where it is."""
     folder = tmp_path_factory.mktemp("mini")
     for name, ending in (("train", "train.trn"), ("dev", "dev.trl"), ("eval", "eval.trl")):
-        lines = [f"{speaker} LA_{speaker}{n} - - bonafide" for speaker in ("one", "two") for n in range(3)]
-        lines += [f"one LA_one{n} - A0{n} spoof" for n in (3, 4)] + ["espeak LA_espeak5 - A01 spoof"]
-        write_lines(folder / f"in/LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.{ending}.txt", lines)
+        lines = [
+            f"{speaker} LA_{speaker}{n} - - bonafide"
+            for speaker in ("one", "two")
+            for n in range(3)
+        ]
+        lines += [f"one LA_one{n} - A0{n} spoof" for n in (3, 4)] + [
+            "espeak LA_espeak5 - A01 spoof"
+        ]
+        write_lines(
+            folder / f"in/LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.{ending}.txt", lines
+        )
         flacs = folder / f"in/LA/ASVspoof2019_LA_{name}/flac"
         flacs.mkdir(parents=True)
         for line in lines:
@@ -166,15 +201,23 @@ def test_the_mini_corpus_is_read_like_the_published_one(built, tmp_path):
     for name, count in (("train", 16), ("dev", 8), ("eval", 12)):
         tables = check_data_dir(tmp_path / name)
         kinds = [key.split("_")[0] for key in tables["utt2lab"]]
-        assert [kinds.count(kind) for kind in ("CON", "CTL", "LA")] == [count / 2, count / 4, count / 4]
+        assert [kinds.count(kind) for kind in ("CON", "CTL", "LA")] == [
+            count / 2,
+            count / 4,
+            count / 4,
+        ]
         assert set(tables["utt2spk"].values()) == {"one"}
         assert set(tables["utt2attack"].values()) == {"A03", "A04", "-"}
         assert not (tmp_path / name / "label_differences.txt").read_text()
-        assert (tmp_path / name / "splices.txt").read_text() == (built / "out" / name / "splices.txt").read_text()
+        assert (tmp_path / name / "splices.txt").read_text() == (
+            built / "out" / name / "splices.txt"
+        ).read_text()
         segments = read_rttm(tmp_path / name / "segments.rttm")
         for key, (start, end, label) in segments.items():
             spoofed = (end - start)[label == 0]
-            assert (len(spoofed) > 0) == (tables["utt2lab"][key] == "spoof") == key.startswith("CON")
+            assert (
+                (len(spoofed) > 0) == (tables["utt2lab"][key] == "spoof") == key.startswith("CON")
+            )
             if len(spoofed):
                 assert 0.1 < spoofed.sum() / end[-1] < 0.7
                 assert spoofed.min() > 0.15 and spoofed.max() < 1.2
@@ -184,7 +227,9 @@ def test_every_resolution_is_spoof_where_any_of_it_is(built):
     for path in (built / "out/segment_labels").glob("*.npy"):
         size = round(float(path.stem.rpartition("_")[2]) * 100)
         lists = np.load(path, allow_pickle=True).item()
-        fine = np.load(path.with_name(f"{path.stem.partition('_')[0]}_seglab_0.01.npy"), allow_pickle=True).item()
+        fine = np.load(
+            path.with_name(f"{path.stem.partition('_')[0]}_seglab_0.01.npy"), allow_pickle=True
+        ).item()
         for key, labels in lists.items():
             assert len(labels) == math.ceil(len(fine[key]) / size)
             for place, label in enumerate(labels):
@@ -221,8 +266,12 @@ def test_a_splice_is_where_the_track_says_and_leaves_the_rest_alone(monkeypatch,
     carrier, donor = voice(1, 3).astype(np.float32), (4 * voice(6, 3)).astype(np.float32)
     sf.write(tmp_path / "donor.wav", donor, RATE, subtype="FLOAT")
     parts = [(8000, 16000), (24000, 32000)]
-    wav, track, joints = mini.splice(np.random.default_rng(3), carrier, parts, [str(tmp_path / "donor.wav")], 0)
-    assert [int(track[first:last].any()) for first, last in zip([0, *joints], [*joints, len(wav)])] == [1, 0, 1, 0, 1]
+    wav, track, joints = mini.splice(
+        np.random.default_rng(3), carrier, parts, [str(tmp_path / "donor.wav")], 0
+    )
+    assert [
+        int(track[first:last].any()) for first, last in zip([0, *joints], [*joints, len(wav)])
+    ] == [1, 0, 1, 0, 1]
     assert (np.diff(track) != 0).sum() == 4 and len(track) == len(wav)
     begin = mini.rise(carrier, 8000)
     assert joints[0] == begin and abs(joints[1] - 16000) < 500
@@ -237,10 +286,16 @@ def test_a_splice_is_where_the_track_says_and_leaves_the_rest_alone(monkeypatch,
         assert 0.4 < around[0] / around[1] < 2.5  # though the donor is four times as loud
 
 
-def test_a_corpus_without_two_kinds_of_speech_of_a_speaker_is_refused(built, tmp_path, capsys, monkeypatch):
+def test_a_corpus_without_two_kinds_of_speech_of_a_speaker_is_refused(
+    built, tmp_path, capsys, monkeypatch
+):
     folder = tmp_path / "LA/ASVspoof2019_LA_cm_protocols"
-    write_lines(folder / "ASVspoof2019.LA.cm.train.trn.txt", ["a LA_1 - - bonafide", "b LA_2 - A01 spoof"])
+    write_lines(
+        folder / "ASVspoof2019.LA.cm.train.trn.txt", ["a LA_1 - - bonafide", "b LA_2 - A01 spoof"]
+    )
     write_lines(tmp_path / "stamp.txt", ["as built"])
-    said = refused(monkeypatch, capsys, make_mini, "--mini_dir", tmp_path, "--out_dir", tmp_path / "out")
+    said = refused(
+        monkeypatch, capsys, make_mini, "--mini_dir", tmp_path, "--out_dir", tmp_path / "out"
+    )
     assert "LA_1.flac: no speaker of its set is heard both bona fide and spoofed" in said
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,11 @@ from corpora import RATE, tone
 
 from wedefense_lite.files import read_table
 
-MUSAN = ("noise/free-sound/noise-free-sound-0000", "music/fma/music-fma-0001", "speech/us-gov/speech-us-gov-0002")
+MUSAN = (
+    "noise/free-sound/noise-free-sound-0000",
+    "music/fma/music-fma-0001",
+    "speech/us-gov/speech-us-gov-0002",
+)
 ROOMS = ("smallroom", "mediumroom", "largeroom")
 REAL = "RVB2014_type1_rir_largeroom1_far_angla"
 
@@ -45,7 +49,9 @@ def rirs(tmp_path):
     real.mkdir()
     sf.write(real / f"{REAL}.wav", np.stack([tone(2, 800), tone(3, 800)], axis=1), RATE)
     sf.write(real / "RVB2014_type1_noise_largeroom1_1.wav", tone(4, 800), RATE)
-    (real / "rir_list").write_text(f"--rir-id 1 --room-id 1 RIRS_NOISES/real_rirs_isotropic_noises/{REAL}.wav\n")
+    (real / "rir_list").write_text(
+        f"--rir-id 1 --room-id 1 RIRS_NOISES/real_rirs_isotropic_noises/{REAL}.wav\n"
+    )
     return tmp_path
 
 
@@ -64,7 +70,8 @@ def test_responses_by_kind_with_one_channel_each(rirs, caplog):
     caplog.set_level("INFO")
     assert prepare(rirs, "rirs", "RIRS_NOISES", "data/rirs") == (0, "")
     simulated = {
-        f"{room}-Room001-00001": f"RIRS_NOISES/simulated_rirs/{room}/Room001/Room001-00001.wav" for room in ROOMS
+        f"{room}-Room001-00001": f"RIRS_NOISES/simulated_rirs/{room}/Room001/Room001-00001.wav"
+        for room in ROOMS
     }
     real = {f"real-{REAL}": f"data/rirs/mono/real-{REAL}.wav"}
     assert table(rirs, "data/rirs/simulated") == simulated
@@ -76,7 +83,9 @@ def test_responses_by_kind_with_one_channel_each(rirs, caplog):
 
 
 def test_ids_hold_no_dots(musan):
-    (musan / "musan/noise/free-sound/noise-free-sound-0000.wav").rename(musan / "musan/noise/free-sound/a.b.wav")
+    (musan / "musan/noise/free-sound/noise-free-sound-0000.wav").rename(
+        musan / "musan/noise/free-sound/a.b.wav"
+    )
     assert prepare(musan, "musan", "musan", "data")[0] == 0
     assert list(table(musan, "data/noise")) == ["noise-a_b"]
 
@@ -85,9 +94,18 @@ def test_ids_hold_no_dots(musan):
     ("change", "message"),
     [
         (lambda top: (top / "music/fma/music-fma-0001.wav").unlink(), "musan: no music/**/*.wav"),
-        (lambda top: (top / "music/fma/music-fma-0001.wav").write_text("x"), "music-fma-0001.wav: "),
-        (lambda top: sf.write(top / "noise/a.wav", tone(0, 100), 8000), "sample rate 8000 Hz, expected 16000 Hz"),
-        (lambda top: sf.write(top / "noise/noise-free-sound-0000.wav", tone(0, 9), RATE), "are there more than once"),
+        (
+            lambda top: (top / "music/fma/music-fma-0001.wav").write_text("x"),
+            "music-fma-0001.wav: ",
+        ),
+        (
+            lambda top: sf.write(top / "noise/a.wav", tone(0, 100), 8000),
+            "sample rate 8000 Hz, expected 16000 Hz",
+        ),
+        (
+            lambda top: sf.write(top / "noise/noise-free-sound-0000.wav", tone(0, 9), RATE),
+            "are there more than once",
+        ),
     ],
 )
 def test_what_can_not_be_used_is_named_and_nothing_is_written(musan, change, message):

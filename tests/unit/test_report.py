@@ -62,7 +62,9 @@ def write_history(path, rng):
         loss = max(0.65 * np.exp(-epoch / 9) + rng.normal(0, 0.015), 0.02)
         eer = 0.08 + 0.3 * np.exp(-epoch / 8) + 2e-4 * epoch**1.5 + rng.normal(0, 0.008)
         dev = f"{loss + 0.05 + 0.006 * epoch:.4f},{eer:.4f}" if epoch % 3 else ","
-        rows.append(f"{epoch},{40 * epoch},{1e-3 * 0.93**epoch:.3e},{loss:.4f},{1 - loss / 2:.4f},{dev}")
+        rows.append(
+            f"{epoch},{40 * epoch},{1e-3 * 0.93**epoch:.3e},{loss:.4f},{1 - loss / 2:.4f},{dev}"
+        )
     write_lines(path, rows)
 
 
@@ -113,11 +115,15 @@ class TestPage:
             assert f"95 % interval {100 * low:.2f}–{100 * high:.2f} %" in text
 
     def test_has_a_row_for_every_attack_in_order(self, folders, page):
-        rows = re.findall(r"<tr><td>(A\d\d)</td><td>(\d+)</td><td class=\"bar\">.*?</i>([\d.]+) %", page)
+        rows = re.findall(
+            r"<tr><td>(A\d\d)</td><td>(\d+)</td><td class=\"bar\">.*?</i>([\d.]+) %", page
+        )
         expected = []
         for name in SETS:
             by = json.loads((folders[0] / f"results_{name}.json").read_text())["by"]
-            expected += [(a, str(by[a]["n_spoof"]), f"{100 * by[a]['eer']:.2f}") for a in sorted(by)]
+            expected += [
+                (a, str(by[a]["n_spoof"]), f"{100 * by[a]['eer']:.2f}") for a in sorted(by)
+            ]
         assert rows == expected and len(rows) == 13
 
     def test_lists_the_worst_scored_utterances_first(self, folders, page):
@@ -141,11 +147,15 @@ class TestPage:
         )
         parser.feed(page)
         assert len(links) == 4
-        assert all(tag == "img" and value.startswith("data:image/svg+xml;base64,") for tag, value in links)
+        assert all(
+            tag == "img" and value.startswith("data:image/svg+xml;base64,") for tag, value in links
+        )
         assert not re.search(r"url\(|@import|http", page)
 
     def test_pictures_are_whole_and_ask_for_nothing(self, page):
-        embedded = [base64.b64decode(code).decode() for code in re.findall(r"base64,([^\"]+)", page)]
+        embedded = [
+            base64.b64decode(code).decode() for code in re.findall(r"base64,([^\"]+)", page)
+        ]
         assert len(embedded) == 4
         assert all(picture.rstrip().endswith("</svg>") for picture in embedded)
         assert not any(re.search(r'href="(?!#)', picture) for picture in embedded)

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from wedefense_lite.audio.segments import read_rttm, write_rttm
 from wedefense_lite.files import InputError, read_columns
 from wedefense_lite.localization.frame_scores import read_frames
-from wedefense_lite.scoring.scores import number, read_asv_scores, read_condition, read_trials, write_scores
+from wedefense_lite.scoring.scores import (
+    number,
+    read_asv_scores,
+    read_condition,
+    read_trials,
+    write_scores,
+)
 
 names = st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=True)
@@ -26,7 +32,10 @@ def test_scores_come_back_bit_by_bit(scores):
         assert list(found.items()) == [(name, [score]) for name, score in scores.items()]
 
 
-@given(st.dictionaries(names, st.tuples(numbers, st.booleans()), min_size=2), st.randoms(use_true_random=False))
+@given(
+    st.dictionaries(names, st.tuples(numbers, st.booleans()), min_size=2),
+    st.randoms(use_true_random=False),
+)
 def test_the_order_of_rows_never_matters(trials, random):
     if len({bonafide for _, bonafide in trials.values()}) < 2:
         return
@@ -34,7 +43,10 @@ def test_the_order_of_rows_never_matters(trials, random):
         scores, key = Path(folder) / "llr.txt", Path(folder) / "key.txt"
         shuffled = random.sample(list(trials), len(trials))
         write_scores(scores, shuffled, (trials[name][0] for name in shuffled))
-        rows = (f"{name} {'bonafide' if bonafide else 'spoof'}\n" for name, (_, bonafide) in trials.items())
+        rows = (
+            f"{name} {'bonafide' if bonafide else 'spoof'}\n"
+            for name, (_, bonafide) in trials.items()
+        )
         key.write_text("filename cm-label\n" + "".join(rows))
         found, labels, values = read_trials(scores, key)
         assert found == list(trials)
@@ -70,8 +82,12 @@ def test_two_columns_without_a_header_are_the_condition_asked_for(tmp_path):
 
 def test_asv_scores_by_class(tmp_path):
     path = tmp_path / "asv.txt"
-    path.write_text("bonafide target 2.5\nA07 spoof 1\nbonafide nontarget -3\nA08 spoof 2\nbonafide target 4\n")
-    trials, spoofs = ({key: value.tolist() for key, value in scores.items()} for scores in read_asv_scores(path))
+    path.write_text(
+        "bonafide target 2.5\nA07 spoof 1\nbonafide nontarget -3\nA08 spoof 2\nbonafide target 4\n"
+    )
+    trials, spoofs = (
+        {key: value.tolist() for key, value in scores.items()} for scores in read_asv_scores(path)
+    )
     assert trials == {"target": [2.5, 4.0], "nontarget": [-3.0], "spoof": [1.0, 2.0]}
     assert spoofs == {"A07": [1.0], "A08": [2.0]}
 
@@ -103,7 +119,10 @@ def test_frames_are_in_the_order_of_time_however_their_lines_stand(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a 0 0.02 1\na 0.05 0.02 1\n", "frames.txt:2: a has a frame at 0.05 s, expected frames of 0.02 s"),
+        (
+            "a 0 0.02 1\na 0.05 0.02 1\n",
+            "frames.txt:2: a has a frame at 0.05 s, expected frames of 0.02 s",
+        ),
         ("a 0 0.02 1\na 0 0.02 1\n", "frames.txt:2: a has a frame at 0 s"),
         ("a 0 0.02 1\na 0.02 0.01 1\na 0.03 0.02 1\n", "frames.txt:3: a has a frame at 0.03 s"),
         ("a 0 0.02 1\na 0.02 0.04 1\n", "frames.txt:2: a has a frame at 0.02 s"),
@@ -120,7 +139,10 @@ def test_frames_that_can_not_be_are_refused(tmp_path, text, words):
 
 
 def rttm(*rows: tuple[float, float, str]) -> str:
-    return "".join(f"SPEAKER a 1 {start} {length} <NA> <NA> {label} <NA> <NA>\n" for start, length, label in rows)
+    return "".join(
+        f"SPEAKER a 1 {start} {length} <NA> <NA> {label} <NA> <NA>\n"
+        for start, length, label in rows
+    )
 
 
 def test_the_label_of_a_segment_is_in_field_8_whichever_comes_first(tmp_path):

@@ -112,7 +112,9 @@ def test_pav_reaches_the_least_cllr():
     rng = np.random.default_rng(2)
     bonafide, spoof = rng.normal(1, 1, 300).round(1), rng.normal(0, 1, 500).round(1)
     llr = pav_llr(bonafide, spoof)
-    assert SortedScores(*llr).cllr() == pytest.approx(SortedScores(bonafide, spoof).min_cllr(), abs=1e-12)
+    assert SortedScores(*llr).cllr() == pytest.approx(
+        SortedScores(bonafide, spoof).min_cllr(), abs=1e-12
+    )
 
 
 BALANCED = Sidecar(class_prior=(0.5, 0.5))
@@ -123,7 +125,9 @@ def write_set(folder, name, logits, labels, sidecar=BALANCED):
     with kaldiio.WriteHelper(f"ark,scp:{folder}/logits.ark,{folder}/logits.scp") as archive:
         for index, row in enumerate(logits):
             archive(f"{name}{index:04d}", np.asarray(row, dtype=np.float32))
-    (folder / "utt2lab").write_text("".join(f"{name}{i:04d} {label}\n" for i, label in enumerate(labels)))
+    (folder / "utt2lab").write_text(
+        "".join(f"{name}{i:04d} {label}\n" for i, label in enumerate(labels))
+    )
     write_sidecar(folder / "logits.scp", sidecar)
     return folder / "logits.scp"
 
@@ -137,7 +141,9 @@ def sets(tmp_path):
         score = rng.normal(size=90) * 2 + 3 * (labels == "bonafide")
         write_set(tmp_path / name, name, np.stack([-score, score], axis=1), labels)
     (tmp_path / "lab2num_utts").write_text("bonafide 10\nspoof 90\n")
-    (tmp_path / "train_utt2lab").write_text("".join(f"t{i} {'spoof' if i >= 10 else 'bonafide'}\n" for i in range(100)))
+    (tmp_path / "train_utt2lab").write_text(
+        "".join(f"t{i} {'spoof' if i >= 10 else 'bonafide'}\n" for i in range(100))
+    )
     return tmp_path
 
 
@@ -165,7 +171,9 @@ def test_pi_spoof_weights_the_calibration(monkeypatch, sets):
     assert np.abs(found[0.05] - found[0.5]).max() > 0.01
 
 
-def test_pi_spoof_changes_nothing_without_calibration_and_the_log_says_so(monkeypatch, caplog, sets):
+def test_pi_spoof_changes_nothing_without_calibration_and_the_log_says_so(
+    monkeypatch, caplog, sets
+):
     caplog.set_level(logging.INFO)
     found = {}
     for pi in (0.05, 0.5):
@@ -175,7 +183,9 @@ def test_pi_spoof_changes_nothing_without_calibration_and_the_log_says_so(monkey
     assert (found[0.05] == found[0.5]).all()
 
 
-def test_the_prior_comes_from_the_sidecar_and_the_log_names_the_difference(monkeypatch, caplog, sets):
+def test_the_prior_comes_from_the_sidecar_and_the_log_names_the_difference(
+    monkeypatch, caplog, sets
+):
     run(monkeypatch, logits_to_llr, *options(sets, "--pi_spoof", 0.05))
     balanced = llrs(sets / "eval")
     assert "not the 0.9000, 0.1000 of the training counts" in caplog.text
@@ -188,17 +198,23 @@ def test_the_prior_comes_from_the_sidecar_and_the_log_names_the_difference(monke
 def test_a_head_without_posterior_gets_no_prior_and_asks_for_calibration(monkeypatch, caplog, sets):
     write_sidecar(sets / "eval/logits.scp", Sidecar(class_prior=(0.9, 0.1), has_posterior=False))
     run(monkeypatch, logits_to_llr, *options(sets, "--pi_spoof", 0.05))
-    logits = np.stack([row for _, row in sorted(kaldiio.load_scp(str(sets / "eval/logits.scp")).items())])
+    logits = np.stack(
+        [row for _, row in sorted(kaldiio.load_scp(str(sets / "eval/logits.scp")).items())]
+    )
     assert llrs(sets / "eval") == pytest.approx(logits[:, 1] - logits[:, 0], abs=1e-6)
     assert "affine calibration is needed" in caplog.text
 
 
-def test_other_names_of_the_bona_fide_class_are_named_and_give_finite_llrs(monkeypatch, capsys, sets):
+def test_other_names_of_the_bona_fide_class_are_named_and_give_finite_llrs(
+    monkeypatch, capsys, sets
+):
     sidecar = Sidecar(labels=("tts", "vc", "genuine"), class_prior=(0.6, 0.3, 0.1))
     logits = [[0.0, 1.0, 2.0], [3.0, 1.0, 0.0]]
     scp = write_set(sets / "more", "more", logits, ["genuine", "tts"], sidecar)
     words = "--logits_scp_path", scp, "--pi_spoof", 0.05
-    assert "classes are tts, vc, genuine, expected bonafide" in refused(monkeypatch, capsys, logits_to_llr, *words)
+    assert "classes are tts, vc, genuine, expected bonafide" in refused(
+        monkeypatch, capsys, logits_to_llr, *words
+    )
     run(monkeypatch, logits_to_llr, *words, "--bonafide_labels", "genuine")
     expected = np.array([2 - np.logaddexp(0, 1), -np.logaddexp(3, 1)]) + np.log(9)
     assert llrs(sets / "more") == pytest.approx(expected, abs=1e-6)
@@ -207,7 +223,9 @@ def test_other_names_of_the_bona_fide_class_are_named_and_give_finite_llrs(monke
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_logits_that_are_not_finite_are_refused_by_name(monkeypatch, capsys, sets, value):
     scp = write_set(sets / "bad", "bad", [[0.0, 1.0], [value, 0.0]], ["spoof", "bonafide"])
-    message = refused(monkeypatch, capsys, logits_to_llr, "--logits_scp_path", scp, "--pi_spoof", 0.05)
+    message = refused(
+        monkeypatch, capsys, logits_to_llr, "--logits_scp_path", scp, "--pi_spoof", 0.05
+    )
     assert "bad0001" in message and str(value) in message
     assert not (sets / "bad/llr.txt").exists()
 
@@ -238,7 +256,9 @@ def test_a_sidecar_that_contradicts_is_refused(monkeypatch, capsys, sets, change
 def test_a_calibration_set_of_another_model_is_refused(monkeypatch, capsys, sets):
     write_sidecar(sets / "dev/logits.scp", Sidecar(class_prior=(0.5, 0.5), config_hash="other"))
     words = options(sets, "--pi_spoof", 0.05, *calibrated(sets))
-    assert "config_hash is 'other', expected ''" in refused(monkeypatch, capsys, logits_to_llr, *words)
+    assert "config_hash is 'other', expected ''" in refused(
+        monkeypatch, capsys, logits_to_llr, *words
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,13 +268,19 @@ def test_a_calibration_set_of_another_model_is_refused(monkeypatch, capsys, sets
         ("lab2num_utts", "bonafide ten\nspoof 90\n", "lab2num_utts:1: bonafide: invalid literal"),
         ("dev/utt2lab", "dev0000 spoof\n", "dev0001 is not in"),
         ("dev/utt2lab", "dev0000 fake\n", "label 'fake'"),
-        ("eval/logits.scp", "eval0000 missing.ark:9\n", "eval0000 is in missing.ark, which does not exist"),
+        (
+            "eval/logits.scp",
+            "eval0000 missing.ark:9\n",
+            "eval0000 is in missing.ark, which does not exist",
+        ),
         ("eval/logits.scp", "", "empty"),
     ],
 )
 def test_files_that_disagree_are_refused(monkeypatch, capsys, sets, file, text, words):
     (sets / file).write_text(text)
-    message = refused(monkeypatch, capsys, logits_to_llr, *options(sets, "--pi_spoof", 0.05, *calibrated(sets)))
+    message = refused(
+        monkeypatch, capsys, logits_to_llr, *options(sets, "--pi_spoof", 0.05, *calibrated(sets))
+    )
     assert words in message and str(sets / file) in message
 
 

@@ -64,26 +64,37 @@ def test_si_sdr_is_between_minus_80_and_80_db():
 @settings(max_examples=30, deadline=None)
 @given(SEEDS, st.floats(0.01, 100), st.booleans(), st.floats(-10, 10))
 def test_si_sdr_knows_no_scale_sign_or_offset(seed, scale, negative, offset):
-    streams_BKT, stems_BKT = noise(2, 3, 64, seed=seed).double(), noise(2, 3, 64, seed=seed + 1).double()
+    streams_BKT, stems_BKT = (
+        noise(2, 3, 64, seed=seed).double(),
+        noise(2, 3, 64, seed=seed + 1).double(),
+    )
     changed_BKT = streams_BKT * (-scale if negative else scale) + offset
     expected = pairwise_si_sdr(streams_BKT, stems_BKT)
     torch.testing.assert_close(pairwise_si_sdr(changed_BKT, stems_BKT), expected, atol=1e-3, rtol=0)
     torch.testing.assert_close(
-        pairwise_si_sdr(streams_BKT, changed_BKT).diagonal(0, 1, 2), torch.full((2, 3), 80.0), atol=1e-3, rtol=0
+        pairwise_si_sdr(streams_BKT, changed_BKT).diagonal(0, 1, 2),
+        torch.full((2, 3), 80.0),
+        atol=1e-3,
+        rtol=0,
     )
 
 
 def test_samples_of_16_bits_are_compared_as_they_are():
     """Their squares do not fit in 16 bits."""
     wavs_BKT = (noise(1, 2, 500) * 9000).clamp(-32768, 32767).to(torch.int16)
-    torch.testing.assert_close(pairwise_si_sdr(wavs_BKT, wavs_BKT), pairwise_si_sdr(wavs_BKT / 32768, wavs_BKT / 32768))
+    torch.testing.assert_close(
+        pairwise_si_sdr(wavs_BKT, wavs_BKT), pairwise_si_sdr(wavs_BKT / 32768, wavs_BKT / 32768)
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(SEEDS, st.integers(1, 5))
 def test_streams_are_assigned_one_to_one_with_the_highest_sum(seed, talkers):
     score_KS = noise(talkers, talkers, seed=seed)
-    best = max(itertools.permutations(range(talkers)), key=lambda order: score_KS[range(talkers), list(order)].sum())
+    best = max(
+        itertools.permutations(range(talkers)),
+        key=lambda order: score_KS[range(talkers), list(order)].sum(),
+    )
     assert best_sources(score_KS[None]).tolist() == [list(best)]
 
 
@@ -98,18 +109,26 @@ def bounded(share: float) -> float:
 def test_the_loss_is_that_of_the_best_assignment():
     stems_BKT = torch.tensor([[[1.0, -1, 1, -1], [1, 1, -1, -1]]])
     first_BT, second_BT = stems_BKT.unbind(1)
-    streams_BKT = torch.stack([first_BT + 2 * second_BT, 3 * first_BT - second_BT], 1)  # 80 % and 90 %, swapped
+    streams_BKT = torch.stack(
+        [first_BT + 2 * second_BT, 3 * first_BT - second_BT], 1
+    )  # 80 % and 90 %, swapped
     expected = -(bounded(0.8) + bounded(0.9)) / 2
     loss = pit_si_sdr_loss(streams_BKT, stems_BKT, torch.tensor([4]))
     assert loss.item() == pytest.approx(expected, abs=1e-5)
-    assert pit_si_sdr_loss(streams_BKT.flip(1), stems_BKT, torch.tensor([4])).item() == pytest.approx(loss.item())
+    assert pit_si_sdr_loss(
+        streams_BKT.flip(1), stems_BKT, torch.tensor([4])
+    ).item() == pytest.approx(loss.item())
 
 
 def test_the_loss_is_within_30_db():
     stems_BKT = noise(1, 2, 50)
-    assert pit_si_sdr_loss(stems_BKT, stems_BKT, torch.tensor([50])).item() == pytest.approx(-30, abs=0.01)
+    assert pit_si_sdr_loss(stems_BKT, stems_BKT, torch.tensor([50])).item() == pytest.approx(
+        -30, abs=0.01
+    )
     silence_BKT = torch.zeros_like(stems_BKT)
-    assert pit_si_sdr_loss(silence_BKT, stems_BKT, torch.tensor([50])).item() == pytest.approx(30, abs=0.01)
+    assert pit_si_sdr_loss(silence_BKT, stems_BKT, torch.tensor([50])).item() == pytest.approx(
+        30, abs=0.01
+    )
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
@@ -132,10 +151,17 @@ def test_a_silent_stem_is_left_out_of_the_mean():
 @settings(max_examples=20, deadline=None)
 @given(SEEDS, st.floats(-1, 1), st.floats(-1, 1))
 def test_padding_counts_for_nothing(seed, offset, padding):
-    streams_BKT, stems_BKT = noise(2, 2, 50, seed=seed) + offset, noise(2, 2, 50, seed=seed + 1) + offset
+    streams_BKT, stems_BKT = (
+        noise(2, 2, 50, seed=seed) + offset,
+        noise(2, 2, 50, seed=seed + 1) + offset,
+    )
     lengths_B = torch.tensor([50, 30])
     parts = [
-        pit_si_sdr_loss(streams_BKT[n : n + 1, :, :length], stems_BKT[n : n + 1, :, :length], torch.tensor([length]))
+        pit_si_sdr_loss(
+            streams_BKT[n : n + 1, :, :length],
+            stems_BKT[n : n + 1, :, :length],
+            torch.tensor([length]),
+        )
         for n, length in enumerate(lengths_B.tolist())
     ]
     streams_BKT[1, :, 30:], stems_BKT[1, :, 30:] = padding, 0
@@ -147,7 +173,10 @@ def test_padding_counts_for_nothing(seed, offset, padding):
 @pytest.mark.parametrize("stem", [0.0, 1.0])
 def test_gradients_are_finite_whatever_is_silent(stream, stem):
     stems_BKT = stem * noise(1, 2, 50)
-    for streams_BKT in (stream * noise(1, 2, 50), stream * noise(1, 2, 50, seed=1)):  # right, and wrong
+    for streams_BKT in (
+        stream * noise(1, 2, 50),
+        stream * noise(1, 2, 50, seed=1),
+    ):  # right, and wrong
         streams_BKT.requires_grad_()
         loss = pit_si_sdr_loss(streams_BKT, stems_BKT, torch.tensor([50]))
         loss.backward()
@@ -162,7 +191,12 @@ def test_a_separator_that_diverged_has_a_loss_that_says_so():
 # Conv-TasNet
 
 BLOCK = ["conv_layers.0.bias", "conv_layers.0.weight", "conv_layers.1.weight", "conv_layers.2.bias"]
-BLOCK += ["conv_layers.2.weight", "conv_layers.3.bias", "conv_layers.3.weight", "conv_layers.4.weight"]
+BLOCK += [
+    "conv_layers.2.weight",
+    "conv_layers.3.bias",
+    "conv_layers.3.weight",
+    "conv_layers.4.weight",
+]
 BLOCK += ["conv_layers.5.bias", "conv_layers.5.weight", "skip_out.bias", "skip_out.weight"]
 OUTSIDE = ["input_conv.bias", "input_conv.weight", "input_norm.bias", "input_norm.weight"]
 OUTSIDE += ["output_conv.bias", "output_conv.weight", "output_prelu.weight"]
@@ -173,7 +207,9 @@ def test_conv_tasnet_has_the_published_size_and_the_names_of_torchaudio():
     blocks = [f"conv_layers.{number}.{name}" for number in range(2) for name in BLOCK]
     last_has_no_residual = [f"conv_layers.0.res_out.{name}" for name in ("bias", "weight")]
     masks = [f"mask_generator.{name}" for name in OUTSIDE + blocks + last_has_no_residual]
-    assert sorted(ConvTasNet(**TINY).state_dict()) == sorted([*masks, "encoder.weight", "decoder.weight"])
+    assert sorted(ConvTasNet(**TINY).state_dict()) == sorted(
+        [*masks, "encoder.weight", "decoder.weight"]
+    )
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
@@ -183,7 +219,12 @@ def test_conv_tasnet_gives_what_torchaudios_gives(activation, talkers, kernel):
         from torchaudio.models import ConvTasNet as Theirs
     except (ImportError, OSError, RuntimeError) as error:
         pytest.skip(f"torchaudio can't be imported: {error}")
-    sizes = {"enc_num_feats": 32, "msk_num_feats": 16, "msk_num_hidden_feats": 32, "msk_num_layers": 3}
+    sizes = {
+        "enc_num_feats": 32,
+        "msk_num_feats": 16,
+        "msk_num_hidden_feats": 32,
+        "msk_num_layers": 3,
+    }
     theirs = Theirs(talkers, kernel, **sizes, msk_num_stacks=2, msk_activate=activation).eval()
     ours = ConvTasNet(talkers, 8000, kernel, 32, 16, 32, 3, 2, activation).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
@@ -226,8 +267,12 @@ def test_talkers_stay_in_their_streams_from_chunk_to_chunk(samples, seed):
     wav_T, separator = noise(samples, seed=seed).numpy(), Restless()
     found_KT = long_audio.separate(separator, wav_T, 100, chunk_seconds=2, overlap_seconds=0.5)
     order = slice(None, None, -1)  # of the first chunk
-    np.testing.assert_allclose(found_KT, np.stack([wav_T.clip(max=0), wav_T.clip(min=0)])[order], atol=1e-6)
-    assert max(separator.calls) <= 200 and len(separator.calls) == max(1, 1 + -(-(samples - 200) // 150))
+    np.testing.assert_allclose(
+        found_KT, np.stack([wav_T.clip(max=0), wav_T.clip(min=0)])[order], atol=1e-6
+    )
+    assert max(separator.calls) <= 200 and len(separator.calls) == max(
+        1, 1 + -(-(samples - 200) // 150)
+    )
 
 
 def test_three_talkers_stay_in_their_streams():
@@ -240,7 +285,9 @@ def test_three_talkers_stay_in_their_streams():
         return wavs_KT[:, first : first + wav_BT.shape[1]].roll(first // 150, 0)[None]
 
     separator.forward = turned
-    found_KT = long_audio.separate(separator, wavs_KT.sum(0).numpy(), 100, chunk_seconds=2, overlap_seconds=0.5)
+    found_KT = long_audio.separate(
+        separator, wavs_KT.sum(0).numpy(), 100, chunk_seconds=2, overlap_seconds=0.5
+    )
     np.testing.assert_allclose(found_KT, wavs_KT, atol=1e-6)
 
 
@@ -249,7 +296,9 @@ def test_chunks_fade_into_each_other():
     separator, wav_T = Restless(), 2 + np.sin(np.arange(350, dtype=np.float32))
     gains = iter([1.0, 2.0])
     separator.forward = lambda wav_BT: next(gains) * torch.stack([wav_BT, -wav_BT.square()], 1)
-    gain_T = long_audio.separate(separator, wav_T, 100, chunk_seconds=2, overlap_seconds=0.5)[0] / wav_T
+    gain_T = (
+        long_audio.separate(separator, wav_T, 100, chunk_seconds=2, overlap_seconds=0.5)[0] / wav_T
+    )
     np.testing.assert_allclose(gain_T[:150], 1, atol=1e-5)
     np.testing.assert_allclose(gain_T[150:200], np.linspace(1, 2, 50), atol=1e-5)
     np.testing.assert_allclose(gain_T[200:], 2, atol=1e-5)
@@ -259,7 +308,11 @@ def test_chunks_fade_into_each_other():
 @pytest.mark.parametrize("samples", [1, 4410, 4411])
 def test_streams_have_the_rate_and_the_length_of_the_recording(rate, samples):
     found_KT = long_audio.separate(Restless(8000), noise(samples).numpy() + 0.1, rate, 0.2, 0.05)
-    assert found_KT.shape == (2, samples) and found_KT.dtype == np.float32 and np.isfinite(found_KT).all()
+    assert (
+        found_KT.shape == (2, samples)
+        and found_KT.dtype == np.float32
+        and np.isfinite(found_KT).all()
+    )
 
 
 def test_a_tone_that_the_separator_can_hear_survives_its_rate():
@@ -298,7 +351,11 @@ class Swapped(Separator):
         return self.gain * torch.stack([wav_BT * late_T, wav_BT * ~late_T], 1)
 
 
-LABELS_OF = {"mixa": ("spoof", "bonafide"), "mixb": ("bonafide", "bonafide"), "mixc": ("spoof", "spoof")}
+LABELS_OF = {
+    "mixa": ("spoof", "bonafide"),
+    "mixb": ("bonafide", "bonafide"),
+    "mixc": ("spoof", "spoof"),
+}
 
 
 def write_mixtures(folder: Path, rate: int = RATE, level: int = 8000) -> Path:
@@ -306,7 +363,9 @@ def write_mixtures(folder: Path, rate: int = RATE, level: int = 8000) -> Path:
     rows, stems, tables = [], [], {name: {} for name in ("utt2lab", "utt2spk", "utt2attack")}
     for number, (mixture, labels) in enumerate(LABELS_OF.items()):
         half = level * (-1) ** np.arange(SAMPLES // 2) * (mixture != "mixb")
-        wavs = [np.pad(half, pad).astype(np.int16) for pad in ((0, SAMPLES // 2), (SAMPLES // 2, 0))]
+        wavs = [
+            np.pad(half, pad).astype(np.int16) for pad in ((0, SAMPLES // 2), (SAMPLES // 2, 0))
+        ]
         rows.append(encoded(mixture, sum(wavs), rate, min(labels, key=["spoof", "bonafide"].index)))
         for k, (label, wav) in enumerate(zip(labels, wavs), 1):
             stems.append(encoded(stem := f"{mixture}-{k}", wav, rate, label))
@@ -342,33 +401,66 @@ def trained(folder: Path, **sizes) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
-def test_streams_have_the_label_speaker_and_attack_of_the_talker_they_are_of(mixtures, monkeypatch, caplog):
+def test_streams_have_the_label_speaker_and_attack_of_the_talker_they_are_of(
+    mixtures, monkeypatch, caplog
+):
     caplog.set_level("INFO")
-    run(monkeypatch, separate, "--mixtures_dir", mixtures, "--out_dir", "out", "--mixtures_per_shard", 2)
+    run(
+        monkeypatch,
+        separate,
+        "--mixtures_dir",
+        mixtures,
+        "--out_dir",
+        "out",
+        "--mixtures_per_shard",
+        2,
+    )
     tables = check_data_dir("out")
     # Talker 2 first; of silence, in the order that is there.
     assert list(tables["utt2spk"].items()) == [
         ("mixa-1", "s2"), ("mixa-2", "s1"), ("mixb-1", "s3"), ("mixb-2", "s4"), ("mixc-1", "s6"), ("mixc-2", "s5")
     ]  # fmt: skip
-    assert list(tables["utt2lab"].values()) == ["bonafide", "spoof", "bonafide", "bonafide", "spoof", "spoof"]
+    assert list(tables["utt2lab"].values()) == [
+        "bonafide",
+        "spoof",
+        "bonafide",
+        "bonafide",
+        "spoof",
+        "spoof",
+    ]
     assert list(tables["utt2attack"].values()) == ["-", "A01", "-", "-", "A02", "A01"]
-    streams, stems = (read_index(f"{where}/shard.list", "shard") for where in ("out", "mixtures/stems"))
+    streams, stems = (
+        read_index(f"{where}/shard.list", "shard") for where in ("out", "mixtures/stems")
+    )
     heard, meant = ({row.key: read(row, RATE) for row in rows} for rows in (streams, stems))
-    for stream, stem in (("mixa-1", "mixa-2"), ("mixa-2", "mixa-1"), ("mixb-1", "mixb-1"), ("mixc-1", "mixc-2")):
+    for stream, stem in (
+        ("mixa-1", "mixa-2"),
+        ("mixa-2", "mixa-1"),
+        ("mixb-1", "mixb-1"),
+        ("mixc-1", "mixc-2"),
+    ):
         np.testing.assert_array_equal(heard[stream], meant[stem])
     assert {row.key: row.label for row in streams} == tables["utt2lab"]
     assert len(Path("out/shard.list").read_text().splitlines()) == 2
-    assert "out: 3 mixtures, mean SI-SDR improvement 53.33 dB" in caplog.text  # 80, 0 of silence, and 80
+    assert (
+        "out: 3 mixtures, mean SI-SDR improvement 53.33 dB" in caplog.text
+    )  # 80, 0 of silence, and 80
 
 
 def test_si_sdr_of_streams_and_mixtures_is_written_down(mixtures, monkeypatch):
     """A stem is half of the energy of the mixture, so 0 dB; right streams are at the ceiling, others at the floor."""
     run(monkeypatch, separate, "--mixtures_dir", mixtures, "--out_dir", "out")
     rows = [line.split("\t") for line in Path("out/separation.tsv").read_text().splitlines()]
-    assert rows[0] == "mixture stream source sisdr_1 sisdr_2 sisdr_mixture_1 sisdr_mixture_2".split()
+    assert (
+        rows[0] == "mixture stream source sisdr_1 sisdr_2 sisdr_mixture_1 sisdr_mixture_2".split()
+    )
     assert rows[1:] == [
         ["mixa", "1", "2", "-80.0000", "80.0000", "0.0000", "0.0000"],
         ["mixa", "2", "1", "80.0000", "-80.0000", "0.0000", "0.0000"],
@@ -383,23 +475,32 @@ def test_streams_of_three_talkers_are_given_to_theirs(tmp_path, monkeypatch):
     """Stream 1 is of talker 2, 2 of 3 and 3 of 1: an order that is its own inverse would not tell."""
     monkeypatch.chdir(tmp_path)
     third = 8000 * (-1) ** np.arange(SAMPLES // 3)
-    wavs_KT = np.stack([np.pad(third, (k * len(third), (2 - k) * len(third))) for k in range(3)]).astype(np.int16)
+    wavs_KT = np.stack(
+        [np.pad(third, (k * len(third), (2 - k) * len(third))) for k in range(3)]
+    ).astype(np.int16)
     labels = {"mix-1": "bonafide", "mix-2": "spoof", "mix-3": "bonafide"}
     stems = [encoded(key, wav, RATE, label) for (key, label), wav in zip(labels.items(), wavs_KT)]
     mixture = encoded("mix", wavs_KT.sum(0, dtype=np.int16), RATE, "spoof")
     for where, rows in (("mix", [mixture]), ("mix/stems", stems)):
         pack(rows, Path(where, "shards"), Path(where, "shard.list"))
-    write_tables(Path("mix/stems"), {"utt2lab": labels, "utt2spk": {"mix-1": "s1", "mix-2": "s2", "mix-3": "s3"}})
+    write_tables(
+        Path("mix/stems"),
+        {"utt2lab": labels, "utt2spk": {"mix-1": "s1", "mix-2": "s2", "mix-3": "s3"}},
+    )
     separator = Swapped()
     separator.talkers = 3
-    separator.forward = lambda wav_BT: torch.from_numpy(np.roll(wavs_KT, -1, 0) / np.float32(32768))[None]
+    separator.forward = lambda wav_BT: torch.from_numpy(
+        np.roll(wavs_KT, -1, 0) / np.float32(32768)
+    )[None]
     monkeypatch.setattr(command, "_separator", lambda *options: separator)
     run(monkeypatch, separate, "--mixtures_dir", "mix", "--out_dir", "out")
     tables = check_data_dir("out")
     assert tables["utt2spk"] == {"mix-1": "s2", "mix-2": "s3", "mix-3": "s1"}
     assert tables["utt2lab"] == {"mix-1": "spoof", "mix-2": "bonafide", "mix-3": "bonafide"}
     rows = [line.split("\t") for line in Path("out/separation.tsv").read_text().splitlines()[1:]]
-    assert [row[2] for row in rows] == ["2", "3", "1"] and all(row[2 + int(row[2])] == "80.0000" for row in rows)
+    assert [row[2] for row in rows] == ["2", "3", "1"] and all(
+        row[2 + int(row[2])] == "80.0000" for row in rows
+    )
 
 
 @pytest.mark.parametrize(("gain", "peak"), [(3.0, 8000 * 3), (6.0, 0.9 * 32767)])
@@ -418,10 +519,17 @@ def test_two_processes_write_what_one_writes(tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    both = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
     both = os.environ | both | {"OMP_NUM_THREADS": "1"}
     typed = [sys.executable, command.__file__, "--out_dir", "both/out", *words]
-    ranks = [subprocess.Popen(typed, env=both | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+    ranks = [
+        subprocess.Popen(typed, env=both | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"
+    ]
     try:
         assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
     finally:
@@ -430,12 +538,25 @@ def test_two_processes_write_what_one_writes(tmp_path, monkeypatch):
     alone, both = contents(tmp_path / "alone/out"), contents(tmp_path / "both/out")
     for found in (alone, both):
         lines = found.pop("shard.list").decode().splitlines()
-        assert [Path(line).name for line in lines] == [f"shards_{number:09d}.tar" for number in range(3)]
-    assert both == alone and {"utt2lab", "separation.tsv", "shards/shards_000000002.tar"} <= set(alone)
+        assert [Path(line).name for line in lines] == [
+            f"shards_{number:09d}.tar" for number in range(3)
+        ]
+    assert both == alone and {"utt2lab", "separation.tsv", "shards/shards_000000002.tar"} <= set(
+        alone
+    )
 
 
 def test_mixtures_without_stems_are_separated_too(mixtures, monkeypatch):
-    run(monkeypatch, separate, "--mixtures_dir", mixtures, "--out_dir", "known", "--mixtures_per_shard", 2)
+    run(
+        monkeypatch,
+        separate,
+        "--mixtures_dir",
+        mixtures,
+        "--out_dir",
+        "known",
+        "--mixtures_per_shard",
+        2,
+    )
     shutil.rmtree("mixtures/stems")
     run(
         monkeypatch,
@@ -456,15 +577,30 @@ def test_mixtures_without_stems_are_separated_too(mixtures, monkeypatch):
         np.testing.assert_array_equal(read(one, RATE), read(other, RATE))
 
 
-def test_the_published_weights_at_8_khz_are_taken_and_the_lost_band_is_told(tmp_path, monkeypatch, caplog):
+def test_the_published_weights_at_8_khz_are_taken_and_the_lost_band_is_told(
+    tmp_path, monkeypatch, caplog
+):
     """Small ones here, which have to be of the published kind otherwise: at 8 kHz and with masks by ReLU."""
     monkeypatch.chdir(tmp_path)
     write_mixtures(tmp_path / "mixtures")
     made = []
-    monkeypatch.setattr(command, "ConvTasNet", lambda **kind: made.append(kind) or ConvTasNet(**kind, **TINY))
+    monkeypatch.setattr(
+        command, "ConvTasNet", lambda **kind: made.append(kind) or ConvTasNet(**kind, **TINY)
+    )
     checkpoint.save("weights.pt", ConvTasNet(**TINY).state_dict())
-    run(monkeypatch, separate, "--mixtures_dir", "mixtures", "--out_dir", "out", "--libri2mix", "weights.pt")
-    assert "a separator at 8000 Hz: streams lack 4000 to 8000 Hz, which detectors use" in caplog.text
+    run(
+        monkeypatch,
+        separate,
+        "--mixtures_dir",
+        "mixtures",
+        "--out_dir",
+        "out",
+        "--libri2mix",
+        "weights.pt",
+    )
+    assert (
+        "a separator at 8000 Hz: streams lack 4000 to 8000 Hz, which detectors use" in caplog.text
+    )
     assert made == [{"sample_rate": 8000, "activation": "relu"}]
     assert all(row.samples == SAMPLES for row in read_index("out/shard.list", "shard"))
 
@@ -474,7 +610,9 @@ def test_what_can_not_be_separated_is_named_and_what_was_there_stays(mixtures, m
     before = contents(Path("out"))
 
     def said(folder: Path | str, *more: str) -> str:
-        return refused(monkeypatch, capsys, separate, "--mixtures_dir", folder, "--out_dir", "out", *more)
+        return refused(
+            monkeypatch, capsys, separate, "--mixtures_dir", folder, "--out_dir", "out", *more
+        )
 
     with monkeypatch.context() as patch:
         patch.setattr(Swapped, "talkers", 3)
@@ -483,8 +621,12 @@ def test_what_can_not_be_separated_is_named_and_what_was_there_stays(mixtures, m
         patch.setattr(Swapped, "gain", float("nan"))
         assert "mixa: the separator gives samples that are not finite" in said(mixtures)
     write_mixtures(Path("slow"), rate=8000)
-    assert "mixa: slow/shards/shards_000000000.tar: sample rate 8000 Hz, expected 16000 Hz" in said("slow")
-    assert "chunks of 1 s can't overlap by 1 s" in said(mixtures, "--chunk_seconds", "1", "--overlap_seconds", "1")
+    assert "mixa: slow/shards/shards_000000000.tar: sample rate 8000 Hz, expected 16000 Hz" in said(
+        "slow"
+    )
+    assert "chunks of 1 s can't overlap by 1 s" in said(
+        mixtures, "--chunk_seconds", "1", "--overlap_seconds", "1"
+    )
     stems = [row for row in read_index("mixtures/stems/shard.list", "shard") if row.key != "mixc-2"]
     pack(stems, mixtures / "stems/shards", mixtures / "stems/shard.list")
     assert "1 utterances are not in both lists: mixc-2" in said(mixtures)
@@ -504,21 +646,36 @@ def test_a_shard_has_a_mixture_or_more(mixtures, monkeypatch, capsys, count):
     words = ("--mixtures_dir", mixtures, "--out_dir", "out")
     run(monkeypatch, separate, *words)
     before = contents(Path("out"))
-    assert "mixtures_per_shard" in refused(monkeypatch, capsys, separate, *words, f"--mixtures_per_shard={count}")
+    assert "mixtures_per_shard" in refused(
+        monkeypatch, capsys, separate, *words, f"--mixtures_per_shard={count}"
+    )
     assert contents(Path("out")) == before
 
 
 def test_one_separator_is_needed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words, exp = ("--mixtures_dir", write_mixtures(tmp_path / "mixtures"), "--out_dir", "out"), trained(tmp_path)
-    for options in ([], exp[:2], exp[2:], [*exp, "--sepformer", "x"], ["--libri2mix", "x", "--model_path", "y"]):
-        assert "one separator is needed: " in refused(monkeypatch, capsys, separate, *words, *options)
+    words, exp = (
+        ("--mixtures_dir", write_mixtures(tmp_path / "mixtures"), "--out_dir", "out"),
+        trained(tmp_path),
+    )
+    for options in (
+        [],
+        exp[:2],
+        exp[2:],
+        [*exp, "--sepformer", "x"],
+        ["--libri2mix", "x", "--model_path", "y"],
+    ):
+        assert "one separator is needed: " in refused(
+            monkeypatch, capsys, separate, *words, *options
+        )
     missing = refused(monkeypatch, capsys, separate, *words, "--libri2mix", "none.pt")
     assert "none.pt: not there; " in missing and "conv_tasnet_base_libri2mix.pt" in missing
     other = refused(monkeypatch, capsys, separate, *words, "--libri2mix", "model.pt")
     assert "model.pt: weights of another model" in other
     detector = Path(__file__).parents[2] / "conf/resnet18_small.yaml"
-    wrong = refused(monkeypatch, capsys, separate, *words, "--config", detector, "--model_path", "model.pt")
+    wrong = refused(
+        monkeypatch, capsys, separate, *words, "--config", detector, "--model_path", "model.pt"
+    )
     assert "its system is a Detection without a separator" in wrong
     assert not Path("out").exists()
 
@@ -574,9 +731,13 @@ def test_a_sepformer_is_read_from_its_folder(sepformer_folder):
     folder, modules = sepformer_folder
     separator, wav_BT = SepFormer(str(folder)).eval(), noise(2, 1600)
     features_BNF = modules["encoder"](wav_BT)
-    expected = [modules["decoder"](mask * features_BNF) for mask in modules["masknet"](features_BNF)]
+    expected = [
+        modules["decoder"](mask * features_BNF) for mask in modules["masknet"](features_BNF)
+    ]
     torch.testing.assert_close(separator(wav_BT), torch.stack(expected, 1))
-    assert (separator.sample_rate, separator.talkers) == (8000, 2) and separator(noise(1, 1603)).shape == (1, 2, 1603)
+    assert (separator.sample_rate, separator.talkers) == (8000, 2) and separator(
+        noise(1, 1603)
+    ).shape == (1, 2, 1603)
     assert separator.to("meta")(torch.zeros(1, 160, device="meta")).device.type == "meta"
 
 
@@ -591,7 +752,11 @@ def test_a_folder_without_a_sepformer_is_named(sepformer_folder):
     ("old", "new", "said"),
     [
         ("num_spks: 2", "", "no attribute 'num_spks'"),
-        ("dual_path.Encoder", "dual_path.Nothing", "no such class as speechbrain.lobes.models.dual_path.Nothing"),
+        (
+            "dual_path.Encoder",
+            "dual_path.Nothing",
+            "no such class as speechbrain.lobes.models.dual_path.Nothing",
+        ),
         ("kernel_size: 16, out", "kernel: 16, out", "Invalid argument to class"),
         ("modules: {", "modules: {{", "while parsing"),
     ],
@@ -603,7 +768,9 @@ def test_hyperparameters_that_are_no_sepformers_are_refused(sepformer_folder, ol
         SepFormer(str(folder))
 
 
-@pytest.mark.parametrize("error", [ModuleNotFoundError("no torchaudio"), OSError("symbol"), RuntimeError("CUDA 13.0")])
+@pytest.mark.parametrize(
+    "error", [ModuleNotFoundError("no torchaudio"), OSError("symbol"), RuntimeError("CUDA 13.0")]
+)
 def test_where_speechbrain_can_not_be_imported_it_is_said_how_to_get_it(monkeypatch, error):
     class Broken:
         def find_spec(self, name, path=None, target=None):
@@ -613,5 +780,7 @@ def test_where_speechbrain_can_not_be_imported_it_is_said_how_to_get_it(monkeypa
     for name in [name for name in sys.modules if name.startswith("speechbrain")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    with pytest.raises(InputError, match=rf"pip install 'wedefense_lite\[separation\]', .*: {error}"):
+    with pytest.raises(
+        InputError, match=rf"pip install 'wedefense_lite\[separation\]', .*: {error}"
+    ):
         SepFormer("folder")

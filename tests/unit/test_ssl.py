@@ -84,13 +84,20 @@ def test_states_are_exactly_those_of_transformers(name, models):
         with torch.no_grad():
             expected = model(wav, attention_mask=attention, output_hidden_states=True)
         states = torch.stack(expected.hidden_states, 2)
-        for layers, wanted in {"all": states, 2: states[:, :, -2:], "last": expected.last_hidden_state}.items():
+        for layers, wanted in {
+            "all": states,
+            2: states[:, :, -2:],
+            "last": expected.last_hidden_state,
+        }.items():
             frontend = pretrained(name, layers=layers, normalize=False)
             found, frames = frontend(wav, lengths)
             assert frames.tolist() == model._get_feat_extract_output_lengths(lengths).tolist()
             found = found.unflatten(2, (frontend.num_layers, -1)) if layers != "last" else found
             for row, count in enumerate(frames):
-                assert torch.equal(found[row, :count], wanted[row, :count]) and not found[row, count:].any()
+                assert (
+                    torch.equal(found[row, :count], wanted[row, :count])
+                    and not found[row, count:].any()
+                )
     assert torch.equal(expected.last_hidden_state, states[:, :, -1]) is (name not in MASKED)
 
 
@@ -109,15 +116,22 @@ def test_without_transformers_torchaudio_gives_the_same(name, monkeypatch):
     torchaudio_is_there(monkeypatch)
     options = {"layers": "all", "mask": True, "dropout": 0.0}
     one = pretrained(name, **options)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda library: library == "torchaudio" or None)
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda library: library == "torchaudio" or None
+    )
     other = pretrained(name, **options, checkpointing=True)
-    assert isinstance(one.encoder, TransformersEncoder) and isinstance(other.encoder, TorchaudioEncoder)
+    assert isinstance(one.encoder, TransformersEncoder) and isinstance(
+        other.encoder, TorchaudioEncoder
+    )
     one.load_state_dict(other.state_dict())  # checkpoints have the same names
     for wav, lengths in ((WAV, WHOLE), (PADDED, SHORT)):
         torch.testing.assert_close(other(wav, lengths), one(wav, lengths), rtol=1e-5, atol=1e-5)
     for frontend in (one, other):
         frontend.train()(PADDED, SHORT)[0].square().sum().backward()
-    lowest = [frontend.network.feature_extractor.conv_layers[0].conv.weight.grad for frontend in (one, other)]
+    lowest = [
+        frontend.network.feature_extractor.conv_layers[0].conv.weight.grad
+        for frontend in (one, other)
+    ]
     torch.testing.assert_close(*lowest, rtol=1e-3, atol=1e-3)
 
 
@@ -141,7 +155,9 @@ def test_families_get_masks_and_unit_variance_as_in_pretraining(name):
         library = encoders.import_transformers()
         extractor = library.Wav2Vec2FeatureExtractor(do_normalize=True)
         for row, length in enumerate(SHORT):
-            expected = extractor(PADDED[row, :length].numpy(), sampling_rate=16000, return_tensors="pt").input_values
+            expected = extractor(
+                PADDED[row, :length].numpy(), sampling_rate=16000, return_tensors="pt"
+            ).input_values
             torch.testing.assert_close(wav[row, :length], expected[0], rtol=1e-5, atol=1e-5)
             assert not wav[row, length:].any() and mask[row].sum() == length
     else:
@@ -165,18 +181,30 @@ def test_families_get_masks_and_unit_variance_as_in_pretraining(name):
 def test_gradients_are_where_they_should_be_and_nowhere_else(name, options, trained):
     """Every parameter that is trained has one, as training on several processes needs."""
     frontend = random(name, **options)
-    parts = {"extractor": frontend.network.feature_extractor, "projection": frontend.network.feature_projection}
-    parts |= {"position": frontend.network.encoder.pos_conv_embed, "norm": frontend.network.encoder.layer_norm}
+    parts = {
+        "extractor": frontend.network.feature_extractor,
+        "projection": frontend.network.feature_projection,
+    }
+    parts |= {
+        "position": frontend.network.encoder.pos_conv_embed,
+        "norm": frontend.network.encoder.layer_norm,
+    }
     parts |= {str(number): layer for number, layer in enumerate(frontend.network.encoder.layers)}
     kept = []
-    frontend.network.feature_extractor.register_forward_hook(lambda module, given, made: kept.append(made))
+    frontend.network.feature_extractor.register_forward_hook(
+        lambda module, given, made: kept.append(made)
+    )
     found, _ = frontend.train()(PADDED, SHORT)
-    assert found.requires_grad is bool(trained) and kept[0].requires_grad is ("extractor" in trained)
+    assert found.requires_grad is bool(trained) and kept[0].requires_grad is (
+        "extractor" in trained
+    )
     if trained:
         found.square().sum().backward()
     for part, module in parts.items():
         for parameter in module.parameters():
-            assert parameter.requires_grad is (parameter.grad is not None) is (part in trained.split()), part
+            assert (
+                parameter.requires_grad is (parameter.grad is not None) is (part in trained.split())
+            ), part
 
 
 def test_a_frozen_encoder_stays_in_evaluation_mode():
@@ -193,9 +221,16 @@ def test_learning_rates_fall_from_layer_to_layer(tmp_path):
     exp.system = Detection(random(rate_factor=0.1, layer_decay=0.5), tiny.MeanFrame, CrossEntropy)
     optimizer = tiny.trainer(exp, tmp_path, tiny.corpus(tmp_path / "train", 4)).optimizer
     rate_of = {value: group["lr"] for group in optimizer.param_groups for value in group["params"]}
-    network, names = exp.system.frontend.network, {value: name for name, value in exp.system.named_parameters()}
+    network, names = (
+        exp.system.frontend.network,
+        {value: name for name, value in exp.system.named_parameters()},
+    )
     assert sum(map(len, (group["params"] for group in optimizer.param_groups))) == len(names)
-    expected = {network.encoder.layer_norm: 0.2, network.feature_extractor: 0.025, exp.system.head: 2.0}
+    expected = {
+        network.encoder.layer_norm: 0.2,
+        network.feature_extractor: 0.025,
+        exp.system.head: 2.0,
+    }
     expected |= dict(zip(network.encoder.layers, (0.05, 0.1, 0.2)))
     for module, rate in expected.items():
         assert all(rate_of[value] == pytest.approx(rate) for value in module.parameters())
@@ -227,7 +262,9 @@ def test_checkpointing_keeps_less_and_changes_nothing(name):
         with torch.autograd.graph.saved_tensors_hooks(partial(counted, kept), lambda value: value):
             output, _ = frontend(PADDED, SHORT)
         output.square().sum().backward()
-        found.append((output, frontend.network.feature_projection.projection.weight.grad, kept.total()))
+        found.append(
+            (output, frontend.network.feature_projection.projection.weight.grad, kept.total())
+        )
     torch.testing.assert_close(found[0][:2], found[1][:2], rtol=1e-3, atol=1e-4)
     assert found[1][2] < 0.5 * found[0][2]
     batches = []
@@ -236,7 +273,10 @@ def test_checkpointing_keeps_less_and_changes_nothing(name):
     )
     frontend(WAV, WHOLE)
     assert batches == [2], "nothing is computed one by one where nothing is computed again"
-    for part in ("encoder.layers.2", "feature_extractor"):  # a moving average of the weights is a copy
+    for part in (
+        "encoder.layers.2",
+        "feature_extractor",
+    ):  # a moving average of the weights is a copy
         average = copy.deepcopy(frontend.eval())
         for parameter in average.network.get_submodule(part).parameters():
             nn.init.constant_(parameter, 0.1)
@@ -271,15 +311,22 @@ def test_weights_of_pretraining_have_prefixes_old_names_and_more(models, tmp_pat
         state[f"encoder.pos_conv_embed.conv.{old}"] = state.pop(
             f"encoder.pos_conv_embed.conv.parametrizations.weight.{new}"
         )
-    state = {f"wav2vec2.{name}": value for name, value in state.items()} | {"quantizer.codevectors": torch.ones(2)}
+    state = {f"wav2vec2.{name}": value for name, value in state.items()} | {
+        "quantizer.codevectors": torch.ones(2)
+    }
     folder = tmp_path / "tiny/old"
     folder.mkdir(parents=True)
     shutil.copy(models / "tiny/xls-r/config.json", folder)
     torch.save(state, folder / "pytorch_model.bin")
     monkeypatch.setenv("WEDEFENSE_MODELS", str(tmp_path))
     found = pretrained("tiny/old").state_dict()
-    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
-    for broken, said in (({}, "another model than tiny/old: .*Missing key"), (b"version https://git-lfs", "damaged")):
+    assert found.keys() == expected.keys() and all(
+        torch.equal(found[name], expected[name]) for name in found
+    )
+    for broken, said in (
+        ({}, "another model than tiny/old: .*Missing key"),
+        (b"version https://git-lfs", "damaged"),
+    ):
         (folder / "pytorch_model.bin").unlink()
         if isinstance(broken, bytes):
             (folder / "pytorch_model.bin").write_bytes(broken)
@@ -293,9 +340,14 @@ def test_what_cannot_be_is_said_in_one_line(models):
     where = rf"nobody/nothing: no config.json .*: put it at {models}/nobody/nothing/config.json"
     with pytest.raises(InputError, match=where):
         SSL("nobody/nothing")
-    with pytest.raises(InputError, match="tiny/xls-r: a path, expected a name, .*: WEDEFENSE_MODELS=.*/tiny and xls-r"):
+    with pytest.raises(
+        InputError,
+        match="tiny/xls-r: a path, expected a name, .*: WEDEFENSE_MODELS=.*/tiny and xls-r",
+    ):
         SSL(str(models / "tiny/xls-r"))
-    with pytest.raises(InputError, match="microsoft/wavlm-x: no model.safetensors or pytorch_model.bin"):
+    with pytest.raises(
+        InputError, match="microsoft/wavlm-x: no model.safetensors or pytorch_model.bin"
+    ):
         SSL("microsoft/wavlm-x", SHAPE).load_pretrained()
     with pytest.raises(InputError, match="a/b: whisper, expected wav2vec2 or hubert or wavlm"):
         SSL("a/b", SHAPE | {"model_type": "whisper"})
@@ -303,12 +355,17 @@ def test_what_cannot_be_is_said_in_one_line(models):
         with pytest.raises(InputError, match=f"a/b: {option} is {asked}, expected at most {most}"):
             SSL("a/b", SHAPE, **{option: asked})
     with pytest.raises(
-        InputError, match=r"wav2vec2-xls-r-300n: no config.json \(.*; or is it .*wav2vec2-xls-r-300m\?\)"
+        InputError,
+        match=r"wav2vec2-xls-r-300n: no config.json \(.*; or is it .*wav2vec2-xls-r-300m\?\)",
     ):
         SSL("facebook/wav2vec2-xls-r-300n")
-    with pytest.raises(InputError, match="WeightedSum: num_layers is 2, expected 4, as in its frames"):
+    with pytest.raises(
+        InputError, match="WeightedSum: num_layers is 2, expected 4, as in its frames"
+    ):
         Detection(random(layers="all"), partial(WeightedSum, num_layers=2), CrossEntropy)
-    with pytest.raises(InputError, match="a/b: architecture has depth, expected some of model_type, hidden_size"):
+    with pytest.raises(
+        InputError, match="a/b: architecture has depth, expected some of model_type, hidden_size"
+    ):
         SSL("a/b", SHAPE | {"depth": 3})
     with pytest.raises(ValueError, match="399 samples are too short"):
         random()(WAV[:, :399], torch.tensor([399, 399]))
@@ -323,22 +380,31 @@ def test_sizes_that_are_given_are_changes_of_the_models():
 def test_an_old_transformers_is_refused(monkeypatch):
     """Its encoders of stable layer norm give the last state with the final norm."""
     monkeypatch.setattr("transformers.__version__", "4.57.1")
-    with pytest.raises(InputError, match=r"transformers is 4.57.1, expected 5.23 or newer: pip install"):
+    with pytest.raises(
+        InputError, match=r"transformers is 4.57.1, expected 5.23 or newer: pip install"
+    ):
         random()
 
 
-@pytest.mark.parametrize("name", ["hidden_act", "layer_norm_eps", "add_adapter", "feat_proj_layer_norm"])
+@pytest.mark.parametrize(
+    "name", ["hidden_act", "layer_norm_eps", "add_adapter", "feat_proj_layer_norm"]
+)
 def test_parts_of_an_encoder_that_are_not_known_are_refused(name, models, tmp_path, monkeypatch):
     """They would be another model, with weights that may fit."""
     config = read_json(models / "tiny/xls-r/config.json")
     value = {"hidden_act": "relu", "layer_norm_eps": 1e-6}.get(name, not encoders.FIXED[name])
     write_json(tmp_path / "tiny/other/config.json", config | {name: value})
     monkeypatch.setenv("WEDEFENSE_MODELS", str(tmp_path))
-    with pytest.raises(InputError, match=f"tiny/other/config.json: {name} is {value}, expected {encoders.FIXED[name]}"):
+    with pytest.raises(
+        InputError,
+        match=f"tiny/other/config.json: {name} is {value}, expected {encoders.FIXED[name]}",
+    ):
         SSL("tiny/other")
 
 
-def test_an_experiment_holds_the_architecture_and_its_checkpoint_the_weights(tmp_path, models, monkeypatch):
+def test_an_experiment_holds_the_architecture_and_its_checkpoint_the_weights(
+    tmp_path, models, monkeypatch
+):
     """A model that isn't known here is found when training starts; no later stage looks for it."""
     from wedefense_lite.bin import train as stage
 
@@ -355,7 +421,9 @@ def test_an_experiment_holds_the_architecture_and_its_checkpoint_the_weights(tmp
     monkeypatch.setenv("WEDEFENSE_MODELS", str(models))
     expected, found = pretrained("tiny/wavlm-large").state_dict(), exp.system.frontend.state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    exp.system.frontend.load_pretrained = lambda: pytest.fail("a training that goes on has its weights")
+    exp.system.frontend.load_pretrained = lambda: pytest.fail(
+        "a training that goes on has its weights"
+    )
     stage.train(exp, tmp_path / "exp", listed, labels, data_type="raw")
 
 
@@ -410,13 +478,22 @@ def test_models_come_from_the_hub_once_and_offline_makes_no_connection(hub, tmp_
     system = {"frontend": {"class_path": "SSL", "init_args": {"model": "tiny/wavlm"}}}
     options = f"--offline --config {tiny.write_config(tmp_path, system)} --exp_dir {tmp_path / 'exp'}".split()
     root = Path(encoders.__file__).parents[2]
-    own = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache"), "WEDEFENSE_MODELS": "", "PYTHONPATH": str(root)}
+    own = {
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(tmp_path / "cache"),
+        "WEDEFENSE_MODELS": "",
+        "PYTHONPATH": str(root),
+    }
     command = [sys.executable, "-c", FETCH, *options, "--train_data", "x", "--train_label", "x"]
-    process = subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=os.environ | own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     online = [process.stdout.readline() for _ in range(2)]
     asked = Counter(Hub.asked)
     offline, errors = process.communicate()
-    count = len(encoders.read_weights(Path(os.environ["WEDEFENSE_MODELS"], "tiny/xls-r/model.safetensors")))
+    count = len(
+        encoders.read_weights(Path(os.environ["WEDEFENSE_MODELS"], "tiny/xls-r/model.safetensors"))
+    )
     assert online == [f"16 {count}\n", "offline\n"] and offline == online[0], errors
     fetched = {path.rsplit("/", 1)[1] for kind, path in asked if kind == "GET"}
     assert {"config.json", "model.safetensors"} <= fetched
@@ -430,22 +507,46 @@ def test_a_download_that_breaks_off_is_said_in_one_line(hub, tmp_path, monkeypat
     code = "from wedefense_lite import cli; from wedefense_lite.frontends import SSL\n"
     code += "with cli.one_line_errors('x'): SSL('tiny/xls-r')"
     root = Path(encoders.__file__).parents[2]
-    own = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "WEDEFENSE_MODELS": "", "PYTHONPATH": str(root)}
+    own = {
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(tmp_path),
+        "WEDEFENSE_MODELS": "",
+        "PYTHONPATH": str(root),
+    }
     own |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | own, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.returncode == 2 and "x: error: tiny/xls-r: no config.json (" in done.stderr.splitlines()[-1], (
-        done.stderr
-    )
+    assert (
+        done.returncode == 2
+        and "x: error: tiny/xls-r: no config.json (" in done.stderr.splitlines()[-1]
+    ), done.stderr
 
 
 def test_offline_imports_make_no_connection(hub, tmp_path):
     root = Path(encoders.__file__).parents[2]
     words = "--offline --from transformers --weights tiny/wavlm --seen [1,1]".split()
-    words += ["--config", str(root / "conf/wavlm_classifier.yaml"), "--exp_dir", str(tmp_path / "exp")]
-    own = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache"), "WEDEFENSE_MODELS": "", "PYTHONPATH": str(root)}
+    words += [
+        "--config",
+        str(root / "conf/wavlm_classifier.yaml"),
+        "--exp_dir",
+        str(tmp_path / "exp"),
+    ]
+    own = {
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(tmp_path / "cache"),
+        "WEDEFENSE_MODELS": "",
+        "PYTHONPATH": str(root),
+    }
     command = [sys.executable, str(root / "wedefense_lite/bin/import_weights.py"), *words]
-    done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "tiny/wavlm: no audio classifier of transformers" in done.stderr, done.stderr
+    done = subprocess.run(
+        command, env=os.environ | own, capture_output=True, text=True, check=False
+    )
+    assert (
+        done.returncode == 2 and "tiny/wavlm: no audio classifier of transformers" in done.stderr
+    ), done.stderr
     assert not Hub.asked

@@ -50,11 +50,15 @@ BACK_ENDS = [
 def batch(count: int = 4, samples: int = 4800) -> Batch:
     wav = torch.randn(count, samples, generator=torch.Generator().manual_seed(0)) * 0.1
     labels = torch.tensor([0, 1] * (count // 2))
-    track = torch.cat((labels[:, None].repeat(1, samples // 2), 1 - labels[:, None].repeat(1, samples // 2)), 1)
+    track = torch.cat(
+        (labels[:, None].repeat(1, samples // 2), 1 - labels[:, None].repeat(1, samples // 2)), 1
+    )
     talkers = torch.stack((labels, 1 - labels), 1)
     stems = torch.stack((0.9 * wav, 0.1 * wav.roll(7)), 1)
     lengths = torch.full((count,), samples)
-    return Batch([str(number) for number in range(count)], wav, lengths, labels, track, talkers, stems)
+    return Batch(
+        [str(number) for number in range(count)], wav, lengths, labels, track, talkers, stems
+    )
 
 
 def two_steps(task: Task) -> list[float]:
@@ -70,12 +74,16 @@ def two_steps(task: Task) -> list[float]:
 
 @pytest.mark.parametrize("trained", ["all", "none"])
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("layers", "model"), BACK_ENDS, ids=[model.func.__name__ for _, model in BACK_ENDS])
+@pytest.mark.parametrize(
+    ("layers", "model"), BACK_ENDS, ids=[model.func.__name__ for _, model in BACK_ENDS]
+)
 def test_every_back_end_trains_on_every_family(layers, model, family, trained):
     """Behind SpecAugment, which once cut the gradient to the encoder."""
     torch.manual_seed(0)
     encoder = SSL("tiny", tiny.ENCODER | FAMILIES[family], layers, trained, dropout=0.0)
-    task = Detection(encoder, model, CrossEntropy, SpecAugment(p=1.0, max_frames=3, max_bins=3)).train()
+    task = Detection(
+        encoder, model, CrossEntropy, SpecAugment(p=1.0, max_frames=3, max_bins=3)
+    ).train()
     before = {name: value.clone() for name, value in task.state_dict().items()}
     assert torch.tensor(two_steps(task)).isfinite().all()
     for name, parameter in task.named_parameters():
@@ -85,7 +93,9 @@ def test_every_back_end_trains_on_every_family(layers, model, family, trained):
         elif parameter.requires_grad:
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     fine_tuned = [value.grad for value in encoder.parameters() if value.requires_grad]
-    assert bool(fine_tuned) is (trained == "all") and all(grad.any() for grad in fine_tuned if grad.dim() > 1)
+    assert bool(fine_tuned) is (trained == "all") and all(
+        grad.any() for grad in fine_tuned if grad.dim() > 1
+    )
     task.eval()
     wavs = batch()
     with torch.no_grad():
@@ -101,17 +111,27 @@ def test_the_same_encoders_serve_frames_and_talkers(task, family, trained):
     pooled = partial(MHFA, num_layers=3, heads=2, compressed_dim=4, embed_dim=8)
     gated = partial(GMLP, width=16, layers=1, coarser=2, kernel=5)
     windows = {"window_seconds": 1.0, "overlap_seconds": 0.2}
-    encoder = SSL("tiny", tiny.ENCODER | FAMILIES[family], "last" if task == "frames" else "all", trained, dropout=0.0)
+    encoder = SSL(
+        "tiny",
+        tiny.ENCODER | FAMILIES[family],
+        "last" if task == "frames" else "all",
+        trained,
+        dropout=0.0,
+    )
     separator = ConvTasNet(2, features=8, bottleneck=4, hidden=8, layers=1, stacks=1)
     system = {
         "frames": lambda: Localization(encoder, gated, CrossEntropy, **windows),
         "separated": lambda: SeparatedTalkers(encoder, pooled, CrossEntropy, separator=separator),
-        "joint": lambda: SeparatedTalkers(encoder, pooled, CrossEntropy, separator=separator, joint=True),
+        "joint": lambda: SeparatedTalkers(
+            encoder, pooled, CrossEntropy, separator=separator, joint=True
+        ),
         "direct": lambda: DirectTalkers(encoder, pooled, CrossEntropy),
     }[task]().train()
     assert torch.tensor(two_steps(system)).isfinite().all()
     fine_tuned = [value.grad for value in encoder.parameters() if value.requires_grad]
-    assert bool(fine_tuned) is (trained == "all") and all(grad.any() for grad in fine_tuned if grad.dim() > 1)
+    assert bool(fine_tuned) is (trained == "all") and all(
+        grad.any() for grad in fine_tuned if grad.dim() > 1
+    )
     wavs = batch(2, 24000)  # of frames, more than a window
     with torch.no_grad():
         found = system.eval().logits(wavs)
@@ -161,6 +181,9 @@ def test_configurations_have_the_published_sizes(name, back_end, published):
     """Without weights; AASIST less 512 parameters in layers that the official code never uses."""
     with torch.device("meta"):
         task = load_experiment(CONF / f"{name}.yaml").system
-    parameters = {part: sum(value.numel() for value in getattr(task, part).parameters()) for part in task._modules}
+    parameters = {
+        part: sum(value.numel() for value in getattr(task, part).parameters())
+        for part in task._modules
+    }
     assert parameters["model"] + parameters["head"] == back_end
     assert sum(parameters.values()) == published

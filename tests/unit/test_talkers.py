@@ -48,23 +48,38 @@ class Halves(Separator):
 def mixtures(tmp_path):
     """Four mixtures of a talker who speaks first and one who speaks then, and their stems; spoof is a high tone."""
     rng, rows, stems = np.random.default_rng(0), [], []
-    for number, labels in enumerate((("spoof", "bonafide"), ("bonafide", "spoof"), ("bonafide",) * 2, ("spoof",) * 2)):
+    for number, labels in enumerate(
+        (("spoof", "bonafide"), ("bonafide", "spoof"), ("bonafide",) * 2, ("spoof",) * 2)
+    ):
         parts = np.zeros((2, SAMPLES))
         for k, label in enumerate(labels):
-            tone = np.sin(2 * np.pi * (3000 if label == "spoof" else 300) * np.arange(SAMPLES // 2) / RATE)
+            tone = np.sin(
+                2 * np.pi * (3000 if label == "spoof" else 300) * np.arange(SAMPLES // 2) / RATE
+            )
             noisy = 0.2 * tone + 0.01 * rng.standard_normal(SAMPLES // 2)
             parts[k, k * SAMPLES // 2 : (k + 1) * SAMPLES // 2] = noisy
-        for name, wav in ((f"mix{number}", parts.sum(0)), *((f"mix{number}-{k + 1}", parts[k]) for k in range(2))):
+        for name, wav in (
+            (f"mix{number}", parts.sum(0)),
+            *((f"mix{number}-{k + 1}", parts[k]) for k in range(2)),
+        ):
             sf.write(tmp_path / f"{name}.wav", wav, RATE)
         label = "bonafide" if set(labels) == {"bonafide"} else "spoof"
-        rows.append(Utterance(f"mix{number}", str(tmp_path / f"mix{number}.wav"), samples=SAMPLES, label=label))
+        rows.append(
+            Utterance(
+                f"mix{number}", str(tmp_path / f"mix{number}.wav"), samples=SAMPLES, label=label
+            )
+        )
         for k in (2, 1):
             stem = f"mix{number}-{k}"
-            stems.append(Utterance(stem, str(tmp_path / f"{stem}.wav"), samples=SAMPLES, label=labels[k - 1]))
+            stems.append(
+                Utterance(stem, str(tmp_path / f"{stem}.wav"), samples=SAMPLES, label=labels[k - 1])
+            )
     return rows, stems
 
 
-def batch_of(mixtures, audio: bool = True, config: DataConfig | None = None, seed: tuple | None = None) -> Batch:
+def batch_of(
+    mixtures, audio: bool = True, config: DataConfig | None = None, seed: tuple | None = None
+) -> Batch:
     rows = with_talkers(*mixtures, "stems.list", audio)
     return read_batch([(row, seed) for row in rows], config or DataConfig()).to("cpu")
 
@@ -74,7 +89,10 @@ def test_a_mixture_comes_with_its_talkers_in_their_order(mixtures):
     assert batch.talker_labels_BK.tolist() == [[0, 1], [1, 0], [1, 1], [0, 0]]
     torch.testing.assert_close(batch.stems_BKT.sum(1), batch.wav_BT, atol=2e-4, rtol=0)
     without = batch_of(mixtures, audio=False)
-    assert without.stems_BKT is None and without.talker_labels_BK.tolist() == batch.talker_labels_BK.tolist()
+    assert (
+        without.stems_BKT is None
+        and without.talker_labels_BK.tolist() == batch.talker_labels_BK.tolist()
+    )
 
 
 @pytest.mark.parametrize("pre_emphasis", [0.0, 0.97])
@@ -85,7 +103,10 @@ def test_stems_are_cropped_and_filled_up_with_their_mixture(mixtures, seconds, p
     batch = batch_of(mixtures, config=config, seed=(1, 2, 3))
     assert batch.stems_BKT.shape == (4, 2, seconds * RATE)
     torch.testing.assert_close(batch.stems_BKT.sum(1), batch.wav_BT, atol=2e-4, rtol=0)
-    assert batch.lengths_B.tolist() == [min(seconds * RATE, SAMPLES) if pad == "zero" else seconds * RATE] * 4
+    assert (
+        batch.lengths_B.tolist()
+        == [min(seconds * RATE, SAMPLES) if pad == "zero" else seconds * RATE] * 4
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +118,10 @@ def test_stems_are_cropped_and_filled_up_with_their_mixture(mixtures, seconds, p
             "stems of 1 mixtures that are not in the list: other",
         ),
         (lambda stems: [replace(stems[0], label=None), *stems[1:]], "mix0-2 has no label"),
-        (lambda stems: [replace(stems[0], samples=9), *stems[1:]], "mix0-2 has 9 samples, its mixture 3200"),
+        (
+            lambda stems: [replace(stems[0], samples=9), *stems[1:]],
+            "mix0-2 has 9 samples, its mixture 3200",
+        ),
     ],
 )
 def test_stems_that_do_not_fit_are_named(mixtures, change, said):
@@ -114,7 +138,9 @@ def test_a_stem_that_ends_before_its_mixture_is_named(mixtures, tmp_path, sample
     short = [replace(stem, path=str(tmp_path / "short.wav"), samples=0) for stem in stems]
     rows = [replace(row, talkers=tuple(short[2 * n : 2 * n + 2])) for n, row in enumerate(rows)]
     for seed in range(3):
-        with pytest.raises(InputError, match=rf"short.wav: {samples} samples, its mixture has \d+ or more"):
+        with pytest.raises(
+            InputError, match=rf"short.wav: {samples} samples, its mixture has \d+ or more"
+        ):
             read_batch([(row, (seed, 1, 1)) for row in rows], DataConfig(crop_seconds=0.1))
 
 
@@ -139,7 +165,9 @@ def test_a_separator_learns_from_stems(mixtures):
     assert logits_NC.shape == (0, 2) and labels_N.shape == (0,)
     loader = EvalLoader(with_talkers(*mixtures, "stems.list", audio=True), DataConfig())
     found = validate(task, loader, tiny.ALONE)
-    assert found.keys() == {"dev_loss"} and found["dev_loss"] == pytest.approx(task(batch)[0].item(), abs=0.2)
+    assert found.keys() == {"dev_loss"} and found["dev_loss"] == pytest.approx(
+        task(batch)[0].item(), abs=0.2
+    )
 
 
 class Given(Head):
@@ -171,7 +199,12 @@ class Fixed(tiny.MeanFrame):
 
 def two_talkers(*labels: int) -> Batch:
     return Batch(
-        ["mix"], torch.zeros(1, 800), torch.tensor([800]), torch.tensor([min(labels)]), None, torch.tensor([labels])
+        ["mix"],
+        torch.zeros(1, 800),
+        torch.tensor([800]),
+        torch.tensor([min(labels)]),
+        None,
+        torch.tensor([labels]),
     )
 
 
@@ -189,13 +222,18 @@ def test_the_direct_loss_takes_the_assignment_that_fits_best(labels):
 
 def test_separated_talkers_have_the_labels_of_the_stems_that_they_are(mixtures):
     """Given a gain of 0, stream 1 is talker 2. Logits can't change that, and the lowest score is the mixture's."""
-    batch, task = batch_of(mixtures), SeparatedTalkers(Fbank(8), tiny.MeanFrame, Given, separator=Halves())
+    batch, task = (
+        batch_of(mixtures),
+        SeparatedTalkers(Fbank(8), tiny.MeanFrame, Given, separator=Halves()),
+    )
     task.separator.gain.data.zero_()
     given = torch.tensor([[[0.0, 3.0], [1.0, 0.0]]]).expand(4, -1, -1)
     task.model = Fixed(task.model.embed_dim, given.flatten(0, 1))
     loss, logits_BC, labels_B = task(batch)
     by_source = batch.talker_labels_BK.flip(1)
-    assert loss.item() == pytest.approx(F.cross_entropy(given.flatten(0, 1), by_source.flatten()).item())
+    assert loss.item() == pytest.approx(
+        F.cross_entropy(given.flatten(0, 1), by_source.flatten()).item()
+    )
     assert logits_BC.tolist() == [[1, 0]] * 4 and labels_B.tolist() == [0, 0, 1, 0]
 
 
@@ -207,7 +245,10 @@ def test_a_separator_is_frozen_or_trained_with_the_detector(mixtures, joint):
     loss.backward()
     assert task.model.scale.grad.abs().sum() > 0 and task.separator.training == joint
     assert (task.separator.gain.grad is not None) == joint
-    assert any(task.separator.gain is p for group in task.parameter_groups() for p in group["params"]) == joint
+    assert (
+        any(task.separator.gain is p for group in task.parameter_groups() for p in group["params"])
+        == joint
+    )
     alone = SeparatedTalkers(*PARTS, separator=Halves(), joint=True, separation_weight=0.0)
     alone.load_state_dict(task.state_dict())
     weight = task.separation_weight if joint else 0.0
@@ -215,7 +256,9 @@ def test_a_separator_is_frozen_or_trained_with_the_detector(mixtures, joint):
     assert loss.item() == pytest.approx((alone(batch_of(mixtures))[0] + weight * separation).item())
 
 
-@pytest.mark.parametrize("task", [DirectTalkers(*PARTS), SeparatedTalkers(*PARTS, separator=Halves())])
+@pytest.mark.parametrize(
+    "task", [DirectTalkers(*PARTS), SeparatedTalkers(*PARTS, separator=Halves())]
+)
 def test_a_mixture_is_judged_as_if_it_were_alone(mixtures, task):
     batch = batch_of(mixtures)
     whole = task.eval().logits(batch)
@@ -231,9 +274,14 @@ def test_rows_are_named_by_their_talkers():
 
 
 def test_what_a_system_can_not_take_apart_is_refused(mixtures):
-    with pytest.raises(InputError, match="the separator works at 8000 Hz, its front end at 16000 Hz: separate first"):
+    with pytest.raises(
+        InputError,
+        match="the separator works at 8000 Hz, its front end at 16000 Hz: separate first",
+    ):
         SeparatedTalkers(*PARTS, separator=Halves(8000))
-    with pytest.raises(InputError, match=r"another number of talkers than 3: mix0 \(2\), mix1 \(2\), mix2 \(2\)"):
+    with pytest.raises(
+        InputError, match=r"another number of talkers than 3: mix0 \(2\), mix1 \(2\), mix2 \(2\)"
+    ):
         DirectTalkers(*PARTS, talkers=3)(batch_of(mixtures))
     with pytest.raises(InputError, match="mixtures need the list of their stems: --train_stems"):
         DirectTalkers(*PARTS)(batch_of(mixtures)._replace(talker_labels_BK=None))
@@ -253,7 +301,9 @@ def test_the_separator_of_another_training_is_taken_over(tmp_path):
 
 
 def test_streams_without_stems_have_the_labels_that_fit_best(mixtures):
-    task = SeparatedTalkers(Fbank(8), tiny.MeanFrame, Given, separator=Halves(), assignment="permutation")
+    task = SeparatedTalkers(
+        Fbank(8), tiny.MeanFrame, Given, separator=Halves(), assignment="permutation"
+    )
     assert not task.takes_stems
     given = torch.tensor([[[0.0, 3.0], [1.0, 0.0]]]).expand(4, -1, -1)
     task.model = Fixed(task.model.embed_dim, given.flatten(0, 1))
@@ -279,5 +329,7 @@ def test_a_loss_of_the_model_counts(mixtures):
     for task, other, added in zip(alone, more, (104, 108)):
         other.load_state_dict(task.state_dict())
         assert other(batch)[0].item() == pytest.approx(task(batch)[0].item() + added, abs=1e-3)
-    with pytest.raises(InputError, match="WithLoss has a loss of its own, which needs --system.assignment stems"):
+    with pytest.raises(
+        InputError, match="WithLoss has a loss of its own, which needs --system.assignment stems"
+    ):
         SeparatedTalkers(Fbank(8), WithLoss, CrossEntropy, assignment="permutation", **options)

@@ -33,7 +33,9 @@ def write_la(folder):
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("la")
     write_la(folder)
-    status, said = run(folder, PREPARE, "--corpus_dir", "DB", "--data_dir", "data", "--expect_counts", "false")
+    status, said = run(
+        folder, PREPARE, "--corpus_dir", "DB", "--data_dir", "data", "--expect_counts", "false"
+    )
     assert status == 0, said
     return folder
 
@@ -47,7 +49,9 @@ def contents(folder):
 
 def test_preparation_writes_what_the_protocol_lists(prepared):
     expected = {
-        "wav.scp": "".join(f"LA_D_{n} DB/LA/ASVspoof2019_LA_dev/flac/LA_D_{n}.flac\n" for n in range(6)),
+        "wav.scp": "".join(
+            f"LA_D_{n} DB/LA/ASVspoof2019_LA_dev/flac/LA_D_{n}.flac\n" for n in range(6)
+        ),
         "utt2lab": "".join(f"LA_D_{n} {'spoof' if n % 3 else 'bonafide'}\n" for n in range(6)),
         "utt2dur": "".join(f"LA_D_{n} {(1600 + n) / RATE:.4f}\n" for n in range(6)),
         "utt2spk": "".join(f"LA_D_{n} LA_{n % 2}\n" for n in range(6)),
@@ -77,7 +81,10 @@ def test_a_listed_file_that_is_missing_is_named_and_nothing_is_written(tmp_path)
         (tmp_path / f"DB/LA/ASVspoof2019_LA_eval/flac/{key}.flac").unlink()
     status, said = run(tmp_path, PREPARE, "--corpus_dir", "DB", "--expect_counts", "false")
     assert status == 2
-    assert "2 of 18 utterances can't be used: LA_E_1: DB/LA/ASVspoof2019_LA_eval/flac/LA_E_1.flac: No" in said
+    assert (
+        "2 of 18 utterances can't be used: LA_E_1: DB/LA/ASVspoof2019_LA_eval/flac/LA_E_1.flac: No"
+        in said
+    )
     assert not (tmp_path / "data").exists()
 
 
@@ -101,7 +108,10 @@ def test_a_protocol_that_contradicts_itself_is_refused(tmp_path, sets, message):
 
 
 def test_prepared_directories_are_valid_and_shared_speakers_are_reported(prepared, caplog):
-    assert run(prepared, "tools/validate_data_dir.py", "data/train", "data/dev", "data/eval") == (0, "")
+    assert run(prepared, "tools/validate_data_dir.py", "data/train", "data/dev", "data/eval") == (
+        0,
+        "",
+    )
     assert "data/train and data/dev: 2 speakers in both: LA_0, LA_1" in caplog.text
 
 
@@ -167,7 +177,12 @@ def test_an_utterance_in_two_sets_is_refused(prepared):
 
 def test_lists_are_made_by_the_commands_that_people_type(prepared, monkeypatch):
     options = ["--num_utts_per_shard", "4", "--num_threads", "8", "--prefix", "shards", "--shuffle"]
-    paths = ["data/train/wav.scp", "data/train/utt2lab", "data/train/shards", "data/train/shard.list"]
+    paths = [
+        "data/train/wav.scp",
+        "data/train/utt2lab",
+        "data/train/shards",
+        "data/train/shard.list",
+    ]
     assert run(prepared, "tools/make_shard_list.py", *options, *paths)[0] == 0
     assert len(list((prepared / "data/train/shards").glob("shards_*.tar"))) == 2
     assert run(prepared, "tools/make_raw_list.py", *paths[:2], "data/train/raw.list")[0] == 0

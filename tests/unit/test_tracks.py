@@ -31,7 +31,14 @@ def spoken(parts: list[tuple[int, int]], key: str = "utt") -> Utterance:
     wav = np.concatenate([np.full(length, label - 0.5) for length, label in parts])
     sf.write(file := io.BytesIO(), wav, RATE, format="WAV")
     rows = [((end - length) / RATE, end / RATE, label) for end, (length, label) in zip(ends, parts)]
-    return Utterance(key, "memory", samples=len(wav), label="spoof", data=file.getvalue(), segments=segments(*rows))
+    return Utterance(
+        key,
+        "memory",
+        samples=len(wav),
+        label="spoof",
+        data=file.getvalue(),
+        segments=segments(*rows),
+    )
 
 
 PARTS = st.lists(st.tuples(st.integers(300, 6000), st.integers(0, 1)), min_size=1, max_size=6)
@@ -49,7 +56,9 @@ def test_labels_are_within_a_frame_of_their_samples(utterances, crop_seconds, pa
     """Through crop, pad, repeat, speed and framing."""
     augment = [Speed(0.8, factor)] if factor else []
     config = DataConfig(crop_seconds=crop_seconds, pad=pad, augment=augment)
-    batch = read_batch([(spoken(parts), (seed, 1, place)) for place, parts in enumerate(utterances, 1)], config)
+    batch = read_batch(
+        [(spoken(parts), (seed, 1, place)) for place, parts in enumerate(utterances, 1)], config
+    )
     assert batch.track_BT.shape == batch.wav_BT.shape
     wav_BT = batch.to("cpu").wav_BT
     for label_G, wav_T, length in zip(by_overlap(batch.track_BT, FRAME), wav_BT, batch.lengths_B):
@@ -59,9 +68,13 @@ def test_labels_are_within_a_frame_of_their_samples(utterances, crop_seconds, pa
             around = wav_T[max(0, (place - 1) * FRAME) : (place + 2) * FRAME]
             assert (label == -1) == (place * FRAME >= length)
             if label == 0:
-                assert (around < -0.2).any(), f"frame {place} is labelled spoof, and no spoof is near"
+                assert (around < -0.2).any(), (
+                    f"frame {place} is labelled spoof, and no spoof is near"
+                )
             if label == 1:
-                assert (frame[: length - place * FRAME] > -0.2).any(), f"frame {place} is all spoof, labelled bona fide"
+                assert (frame[: length - place * FRAME] > -0.2).any(), (
+                    f"frame {place} is all spoof, labelled bona fide"
+                )
                 assert (around > 0.2).any()
 
 
@@ -107,7 +120,10 @@ def test_segments_that_are_not_the_audios_are_refused_by_name(tmp_path, rttm, me
 
 def test_the_prior_is_of_the_time_that_sampling_delivers():
     index = [spoken([(3000, 1), (1000, 0)]), spoken([(500, 0)]), spoken([(1500, 1)])]
-    prior = [TrainLoader(index, DataConfig(crop_seconds=seconds), seed=1).class_prior[0] for seconds in (1.0, 0.0)]
+    prior = [
+        TrainLoader(index, DataConfig(crop_seconds=seconds), seed=1).class_prior[0]
+        for seconds in (1.0, 0.0)
+    ]
     assert prior == pytest.approx([(0.25 + 1 + 0) / 3, 1500 / 6000])
     with pytest.raises(InputError, match="all bonafide"):
         TrainLoader(index[2:], DataConfig(), seed=1)

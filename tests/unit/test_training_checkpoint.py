@@ -44,10 +44,14 @@ def test_another_label_order_is_refused(tmp_path, labels):
         checkpoint.load_weights(tmp_path / "m.pt", nn.Linear(3, 2))
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut", b"\x80\x02}q\x00."])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a checkpoint", b"PK\x03\x04 cut", b"\x80\x02}q\x00."]
+)
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "m.pt").write_bytes(content)
-    with pytest.raises(InputError, match=r"m\.pt: not a readable checkpoint|m\.pt: label order") as caught:
+    with pytest.raises(
+        InputError, match=r"m\.pt: not a readable checkpoint|m\.pt: label order"
+    ) as caught:
         checkpoint.load_weights(tmp_path / "m.pt", nn.Linear(3, 2))
     assert "\n" not in str(caught.value)
 

@@ -31,7 +31,9 @@ def test_no_system_holds_a_path(path):
     def strings(value):
         if isinstance(value, dict | list):
             for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
-                yield from () if name == "model" and isinstance(inner, str) else strings(inner)  # a name on the hub
+                yield from (
+                    () if name == "model" and isinstance(inner, str) else strings(inner)
+                )  # a name on the hub
         elif isinstance(value, str):
             yield value
 
@@ -95,7 +97,8 @@ def test_mistakes_inside_components_are_refused(tmp_path, part):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("validate_interval", 0), ("save_epoch_interval", -1), ("accumulate_steps", 0)]
+    ("name", "value"),
+    [("validate_interval", 0), ("save_epoch_interval", -1), ("accumulate_steps", 0)],
 )
 def test_intervals_that_are_none_are_refused(tmp_path, name, value):
     with pytest.raises(InputError, match=name):

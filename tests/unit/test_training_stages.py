@@ -39,7 +39,11 @@ class System:
 
     def infer(self, out="out/posteriors", **options):
         options = {"config": str(self.config), "model_path": str(self.model)} | options
-        infer(embedding_scp_path=str(self.ark.with_suffix(".scp")), out_path=str(self.folder / out), **options)
+        infer(
+            embedding_scp_path=str(self.ark.with_suffix(".scp")),
+            out_path=str(self.folder / out),
+            **options,
+        )
 
     @torch.no_grad()
     def by_hand(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -90,7 +94,9 @@ def test_logits_and_posteriors_are_each_utterances_own(system):
         np.testing.assert_allclose(logits[key], row, rtol=1e-4, atol=1e-5)
         share = np.exp(row) / np.exp(row).sum()
         np.testing.assert_allclose(posteriors[key], share, rtol=1e-4, atol=1e-5)
-    assert read_json(system.folder / "out/posteriors/logits.json")["polarity"] == "higher is bonafide"
+    assert (
+        read_json(system.folder / "out/posteriors/logits.json")["polarity"] == "higher is bonafide"
+    )
 
 
 def test_another_number_of_classes_is_refused(system):
@@ -110,7 +116,13 @@ def test_another_configuration_is_refused(system, tmp_path):
     other = tiny.parsed(tmp_path, seed=5)
     (tmp_path / "config.yaml").write_text(other.text)
     with pytest.raises(InputError, match=r"model_1\.pt: not trained with .*config\.yaml"):
-        extract(str(tmp_path / "config.yaml"), str(system.model), system.list, str(tmp_path / "e.ark"), "raw")
+        extract(
+            str(tmp_path / "config.yaml"),
+            str(system.model),
+            system.list,
+            str(tmp_path / "e.ark"),
+            "raw",
+        )
 
 
 def test_an_utterance_that_is_lost_on_the_way_is_named(system, monkeypatch):
@@ -153,7 +165,9 @@ def test_more_processes_than_utterances_is_no_error(system, tmp_path):
     assert list(read_archive(tmp_path / "e.scp")) == [system.rows[0].key]
 
 
-@pytest.mark.parametrize(("asked", "processes", "expected"), [(None, "1", [3]), ("1", "1", []), ("1", "2", [1])])
+@pytest.mark.parametrize(
+    ("asked", "processes", "expected"), [(None, "1", [3]), ("1", "1", []), ("1", "2", [1])]
+)
 def test_threads_are_those_asked_for_or_all_there_are(monkeypatch, asked, processes, expected):
     """torchrun asks for one of each of several processes, which is none of the user's words."""
     found = []
@@ -188,9 +202,13 @@ def test_tutorial_flags_stand_for_keys_of_the_configuration(tmp_path, monkeypatc
     assert exp.training.optimizer([torch.zeros(1)]).defaults["lr"] == 0.5
 
 
-@pytest.mark.parametrize("words", ["--num_epoch 3", "--training.num_epoch 3", "--data.batch_size x"])
+@pytest.mark.parametrize(
+    "words", ["--num_epoch 3", "--training.num_epoch 3", "--data.batch_size x"]
+)
 def test_unknown_shortened_and_mistyped_options_are_refused(tmp_path, words, capsys):
-    command = f"--config {tiny.write_config(tmp_path)} --exp_dir e --train_data t --train_label l {words}"
+    command = (
+        f"--config {tiny.write_config(tmp_path)} --exp_dir e --train_data t --train_label l {words}"
+    )
     with pytest.raises(SystemExit) as stop:
         train_module._parser().parse_args(train_module._full_names(command.split()))
     assert stop.value.code == 2
@@ -209,14 +227,18 @@ def test_training_leaves_what_the_later_stages_and_a_reader_need(tmp_path):
 
 
 def test_a_dev_list_needs_its_labels(tmp_path):
-    with pytest.raises(InputError, match="--val_data, --val_label and --val_segments or --val_stems go together"):
+    with pytest.raises(
+        InputError, match="--val_data, --val_label and --val_segments or --val_stems go together"
+    ):
         train_module.train(None, tmp_path, "t", "l", val_data="v")
 
 
 def test_training_can_start_from_another_models_weights(system, tmp_path):
     raw, labels = tiny.write_lists(tmp_path, system.rows)
     exp = tiny.experiment(num_epochs=1, lr=0.0)
-    train_module.train(exp, tmp_path / "e", raw, labels, data_type="raw", checkpoint=str(system.model))
+    train_module.train(
+        exp, tmp_path / "e", raw, labels, data_type="raw", checkpoint=str(system.model)
+    )
     start = checkpoint.load(system.model)["model"]["head.linear.weight"]
     end = checkpoint.load(tmp_path / "e/models/model_1.pt")["model"]["head.linear.weight"]
     assert torch.equal(start, end)
@@ -294,18 +316,25 @@ def test_overwriting_removes_what_training_wrote_and_nothing_else(exp):
     alone.train("second")
     average_model(str(exp.models / "avg_model.pt"), str(exp.models), 2)
     average_model(str(alone.models / "avg_model.pt"), str(alone.models), 2)
-    found, expected = (checkpoint.load(one.models / "avg_model.pt")["model"] for one in (exp, alone))
+    found, expected = (
+        checkpoint.load(one.models / "avg_model.pt")["model"] for one in (exp, alone)
+    )
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize(
     ("name", "changes", "said"),
-    [("first", {"lr": 0.5}, "with another training.lr"), ("second", {}, "on another list than --train_data")],
+    [
+        ("first", {"lr": 0.5}, "with another training.lr"),
+        ("second", {}, "on another list than --train_data"),
+    ],
 )
 def test_overwriting_begins_anew_where_last_is_of_another_training(exp, name, changes, said):
     exp.train("first")
     former = (exp.models / "model_2.pt").read_bytes()
-    with pytest.raises(InputError, match=rf"was trained {said}.*: take another --exp_dir, or --overwrite true"):
+    with pytest.raises(
+        InputError, match=rf"was trained {said}.*: take another --exp_dir, or --overwrite true"
+    ):
         exp.train(name, **changes)
     assert (exp.models / "model_2.pt").read_bytes() == former
     exp.train(name, overwrite=True, **changes)
@@ -340,7 +369,9 @@ def test_imported_weights_are_not_trained_over(exp, system):
     checkpoint.save(best, {key: value for key, value in state.items() if key != "data_hashes"})
     with pytest.raises(InputError, match=r"holds best_model\.pt of another training"):
         exp.train("first")
-    with pytest.raises(InputError, match=r"--checkpoint .* is in the --exp_dir that --overwrite clears"):
+    with pytest.raises(
+        InputError, match=r"--checkpoint .* is in the --exp_dir that --overwrite clears"
+    ):
         exp.train("first", overwrite=True, checkpoint=str(best))
     assert best.exists()
 
@@ -367,6 +398,10 @@ def test_a_training_killed_between_its_first_model_and_last_begins_again(exp):
 def test_a_training_that_would_keep_no_model_is_refused(exp):
     raw, labels = exp.lists["first"]
     settings = tiny.experiment(num_avg=0)
-    with pytest.raises(InputError, match="--num_avg 0 keeps the best model alone, which takes a dev set"):
+    with pytest.raises(
+        InputError, match="--num_avg 0 keeps the best model alone, which takes a dev set"
+    ):
         train_module.train(settings, exp.folder, raw, labels, data_type="raw")
-    train_module.train(tiny.experiment(num_avg=0, save_epoch_interval=1), exp.folder, raw, labels, data_type="raw")
+    train_module.train(
+        tiny.experiment(num_avg=0, save_epoch_interval=1), exp.folder, raw, labels, data_type="raw"
+    )

@@ -123,7 +123,9 @@ def test_the_moving_average_is_what_is_validated_and_saved(rows, tmp_path):
 
     def follow(_row):
         for name, value in exp.system.state_dict().items():
-            expected[name] = 0.7 * expected[name] + 0.3 * value if value.is_floating_point() else value
+            expected[name] = (
+                0.7 * expected[name] + 0.3 * value if value.is_floating_point() else value
+            )
 
     trained.fit(follow)
     saved = checkpoint.load(tmp_path / "models/model_2.pt")["model"]
@@ -207,7 +209,8 @@ def test_validation_is_the_same_with_any_batch_size(rows):
     """Class weights are no weights of utterances: the mean of a batch would have them, that of one has not."""
     exp = tiny.experiment(head=partial(CrossEntropy, class_weights=(0.1, 0.9)))
     one, four = (
-        validate(exp.system, EvalLoader(rows["dev"], exp.data, batch_size=size), tiny.ALONE) for size in (1, 4)
+        validate(exp.system, EvalLoader(rows["dev"], exp.data, batch_size=size), tiny.ALONE)
+        for size in (1, 4)
     )
     assert one == pytest.approx(four, rel=1e-5)
 
@@ -216,7 +219,9 @@ def test_validation_refuses_to_miss_an_utterance(rows, monkeypatch):
     exp = tiny.experiment()
     loader = EvalLoader(rows["dev"], exp.data)
     read = EvalLoader.__iter__
-    monkeypatch.setattr(EvalLoader, "__iter__", lambda self: read(EvalLoader(rows["dev"][1:], exp.data)))
+    monkeypatch.setattr(
+        EvalLoader, "__iter__", lambda self: read(EvalLoader(rows["dev"][1:], exp.data))
+    )
     with pytest.raises(InputError, match="scored 7 utterances of 8"):
         validate(exp.system, loader, tiny.ALONE)
 
@@ -244,7 +249,9 @@ def test_every_checkpoint_says_what_prior_the_loss_saw(rows, tmp_path, weights, 
     def head(dim):
         return CrossEntropy(dim, class_weights=weights)
 
-    epochs(tiny.experiment(head=head, data={"balance_classes": balanced}, num_epochs=1), tmp_path, rows)
+    epochs(
+        tiny.experiment(head=head, data={"balance_classes": balanced}, num_epochs=1), tmp_path, rows
+    )
     for name in ("model_1.pt", "best_model.pt", "last.pt"):
         state = checkpoint.load(tmp_path / "models" / name)
         assert state["class_prior"] == pytest.approx(expected), name
@@ -253,7 +260,9 @@ def test_every_checkpoint_says_what_prior_the_loss_saw(rows, tmp_path, weights, 
 
 def test_balanced_classes_are_drawn_equally_often(rows):
     exp = tiny.experiment(data={"balance_classes": True})
-    drawn = torch.cat([batch.labels_B for batch in TrainLoader(rows["train"], exp.data, seed=1).epoch(1)])
+    drawn = torch.cat(
+        [batch.labels_B for batch in TrainLoader(rows["train"], exp.data, seed=1).epoch(1)]
+    )
     assert drawn.tolist().count(0) == drawn.tolist().count(1)
 
 
@@ -440,7 +449,11 @@ def test_finished_training_is_not_continued_but_patience_may_grow(rows, tmp_path
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"lr": 0.5}, "training.lr"), ({"seed": 2}, "training.seed"), ({"data": {"batch_size": 2}}, "data.batch_size")],
+    [
+        ({"lr": 0.5}, "training.lr"),
+        ({"seed": 2}, "training.seed"),
+        ({"data": {"batch_size": 2}}, "data.batch_size"),
+    ],
 )
 def test_another_configuration_is_not_continued(rows, tmp_path, changes, named):
     epochs(tiny.experiment(num_epochs=1), tmp_path, rows)
@@ -470,7 +483,9 @@ def segmented(rows, label: int):
     changed = []
     for row in rows:
         end = row.samples / tiny.RATE
-        halves = Segments(np.array([0.0, end / 2]), np.array([end / 2, end]), np.array([label, 1 - label]))
+        halves = Segments(
+            np.array([0.0, end / 2]), np.array([end / 2, end]), np.array([label, 1 - label])
+        )
         changed.append(replace(row, segments=halves))
     return changed
 
@@ -480,7 +495,9 @@ def mixed(rows, first: str):
     changed = []
     for row in rows:
         labels = {1: first, 2: "bonafide"}
-        stems = [replace(row, key=f"{row.key}-{number}", label=label) for number, label in labels.items()]
+        stems = [
+            replace(row, key=f"{row.key}-{number}", label=label) for number, label in labels.items()
+        ]
         changed.append(replace(row, talkers=tuple(stems)))
     return changed
 
@@ -490,11 +507,15 @@ def mixed(rows, first: str):
     [(segmented, (0, 1), "--train_segments"), (mixed, ("spoof", "bonafide"), "--train_stems")],
 )
 def test_other_segments_or_stems_are_not_continued(rows, tmp_path, change, values, option):
-    first, second = ({"train": change(rows["train"], value), "dev": rows["dev"]} for value in values)
+    first, second = (
+        {"train": change(rows["train"], value), "dev": rows["dev"]} for value in values
+    )
     epochs(tiny.experiment(num_epochs=1), tmp_path, first)
     epochs(tiny.experiment(num_epochs=1), tmp_path, first)
     for other in (second, rows):
-        with pytest.raises(InputError, match=rf"last\.pt was trained on another {option}: take another --exp_dir"):
+        with pytest.raises(
+            InputError, match=rf"last\.pt was trained on another {option}: take another --exp_dir"
+        ):
             epochs(tiny.experiment(num_epochs=1), tmp_path, other)
 
 
@@ -514,12 +535,17 @@ def test_every_checkpoint_says_what_it_was_trained_on(rows, tmp_path):
     assert set(trained.data_hashes) == {"list", "segments", "stems"}
     for name in ("model_1.pt", "best_model.pt", "last.pt"):
         state = checkpoint.load(tmp_path / "models" / name)
-        assert (state["data_hashes"], state["config_hash"]) == (trained.data_hashes, exp.config_hash), name
+        assert (state["data_hashes"], state["config_hash"]) == (
+            trained.data_hashes,
+            exp.config_hash,
+        ), name
 
 
 def test_last_holds_all_that_continuing_needs(rows, tmp_path):
     epochs(tiny.experiment(num_epochs=1, ema_decay=0.9), tmp_path, rows)
     state = checkpoint.load(tmp_path / "models/last.pt")
-    assert {"model", "optimizer", "schedule", "scaler", "ema", "epoch", "step", "best"} <= set(state)
+    assert {"model", "optimizer", "schedule", "scaler", "ema", "epoch", "step", "best"} <= set(
+        state
+    )
     assert {"bad_validations", "labels", "class_prior", "config", "torch"} <= set(state)
     assert len(state["optimizer"]["state"]) == len(list(tiny.experiment().system.parameters()))

@@ -69,11 +69,18 @@ def test_the_gradient_is_that_of_the_batches_of_both(ranks, tmp_path):
 
 def test_frame_level_training_averages_gradients_at_every_step(ranks):
     (first, second), _ = ranks
-    assert len(set(first["located"])) == 5, "two epochs of two steps, each of which changes the parameters"
+    assert len(set(first["located"])) == 5, (
+        "two epochs of two steps, each of which changes the parameters"
+    )
     assert first["located"] == second["located"]
 
 
 def test_rank_0_alone_writes(ranks):
     _, folder = ranks
-    assert tiny.files(folder / "exp/models") == ["best_model.pt", "last.pt", "model_1.pt", "model_2.pt"]
+    assert tiny.files(folder / "exp/models") == [
+        "best_model.pt",
+        "last.pt",
+        "model_1.pt",
+        "model_2.pt",
+    ]
     assert checkpoint.load(folder / "exp/models/last.pt")["epoch"] == 3

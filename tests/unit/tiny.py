@@ -34,7 +34,10 @@ CONFIG = {
         "class_path": "Detection",
         "init_args": {
             "frontend": {"class_path": "Fbank", "init_args": {"num_mels": 8}},
-            "model": {"class_path": "ResNet", "init_args": {"channels": 4, "blocks": [1, 1], "embed_dim": 6}},
+            "model": {
+                "class_path": "ResNet",
+                "init_args": {"channels": 4, "blocks": [1, 1], "embed_dim": 6},
+            },
             "head": {"class_path": "CrossEntropy"},
         },
     },
@@ -46,7 +49,12 @@ CONFIG = {
     },
 }
 # An encoder of any family, in miniature.
-ENCODER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+ENCODER = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+}
 ENCODER |= {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
 
 
@@ -62,7 +70,9 @@ class MeanFrame(Backbone):
         return self.scale * frames_BFD.abs().sum(1) / frame_lengths_B[:, None]
 
 
-def write_config(folder: Path, system: dict | None = None, data: dict | None = None, **training) -> Path:
+def write_config(
+    folder: Path, system: dict | None = None, data: dict | None = None, **training
+) -> Path:
     """The YAML of the tiny system with some settings changed."""
     config = copy.deepcopy(CONFIG)
     config["system"]["init_args"] |= system or {}
@@ -76,7 +86,10 @@ def write_config(folder: Path, system: dict | None = None, data: dict | None = N
 
 def miniature(config: Path) -> Experiment:
     """What a YAML describes, its self-supervised encoder, if it has one, of two layers of 64 features."""
-    frontend, changes = yaml.safe_load(config.read_text())["system"]["init_args"].get("frontend", {}), {}
+    frontend, changes = (
+        yaml.safe_load(config.read_text())["system"]["init_args"].get("frontend", {}),
+        {},
+    )
     if frontend.get("class_path") == "SSL":
         changes["frontend.init_args.architecture"] = ENCODER | {"hidden_size": 64}
         if frontend["init_args"]["layers"] == "all":
@@ -93,7 +106,9 @@ def experiment(model=None, head=CrossEntropy, data=None, lr=0.01, spec_augment=N
     """The same, built by hand: what a configuration takes half a second for."""
     data = {"crop_seconds": 0.2, "batch_size": 4} | (data or {})
     training = {"num_epochs": 2, "schedule": Schedule(decay="constant"), "num_avg": 2} | training
-    settings = TrainingConfig(**training, optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=0.0))
+    settings = TrainingConfig(
+        **training, optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=0.0)
+    )
     torch.manual_seed(settings.seed)
     model = model or (lambda dim: ResNet(dim, channels=4, blocks=(1, 1), embed_dim=6))
     system = Detection(Fbank(8), model, head, spec_augment)
@@ -112,7 +127,9 @@ def corpus(folder: Path, count: int = 8, seed: int = 0) -> list[Utterance]:
         wav = rng.standard_normal(samples) * 0.1
         label = LABELS[number % 3 == 0]
         if label == "spoof":
-            wav = wav * 0.1 + 0.2 * np.sin(2 * np.pi * rng.uniform(300, 3000) / RATE * np.arange(samples))
+            wav = wav * 0.1 + 0.2 * np.sin(
+                2 * np.pi * rng.uniform(300, 3000) / RATE * np.arange(samples)
+            )
         sf.write(folder / f"{key}.wav", wav, RATE)
         rows.append(Utterance(key, str(folder / f"{key}.wav"), 0, 0, samples, label))
     return rows
@@ -126,7 +143,9 @@ def write_lists(folder: Path, rows: list[Utterance]) -> tuple[str, str]:
     return str(folder / "raw.list"), str(folder / "utt2lab")
 
 
-def trainer(exp: Experiment, exp_dir: Path, train: list, dev: list | None = None, process=ALONE) -> Trainer:
+def trainer(
+    exp: Experiment, exp_dir: Path, train: list, dev: list | None = None, process=ALONE
+) -> Trainer:
     loader = TrainLoader(train, exp.data, exp.training.seed, process.rank, process.world)
     dev_loader = None if dev is None else EvalLoader(dev, exp.data, process.rank, process.world)
     return Trainer(exp, process, exp_dir, loader, dev_loader)

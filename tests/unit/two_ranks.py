@@ -20,7 +20,9 @@ from wedefense_lite.runtime import Process, end_process, start_process
 
 
 def digest(module: torch.nn.Module) -> str:
-    tensors = (value.detach().contiguous().numpy().tobytes() for value in module.state_dict().values())
+    tensors = (
+        value.detach().contiguous().numpy().tobytes() for value in module.state_dict().values()
+    )
     return hashlib.sha256(b"".join(tensors)).hexdigest()
 
 
@@ -29,7 +31,9 @@ def frame_level(exp_dir: Path, rows: list, process: Process) -> list[str]:
     exp, noted = tiny.experiment(num_epochs=2, data={"batch_size": 2}), []
     exp.system = Localization(Fbank(8), lambda dim: FrameResNet(dim, 4, (1, 1), 6), CrossEntropy)
     ends = [row.samples / tiny.RATE for row in rows]
-    halves = [Segments(np.array([0, end / 2]), np.array([end / 2, end]), np.array([1, 0])) for end in ends]
+    halves = [
+        Segments(np.array([0, end / 2]), np.array([end / 2, end]), np.array([1, 0])) for end in ends
+    ]
     rows = [replace(row, segments=segments) for row, segments in zip(rows, halves)]
     trained = tiny.trainer(exp, exp_dir, rows, None, process)
     update = trained._update
@@ -49,7 +53,9 @@ def main(folder: Path) -> None:
     own = folder / str(process.rank)
     train, dev = (tiny.corpus(own / name, 8, seed) for seed, name in enumerate(["train", "dev"]))
     saved = []
-    exp = tiny.experiment(num_epochs=9, ema_decay=0.5, early_stop_patience=1, lr=0.0, save_step_interval=1)
+    exp = tiny.experiment(
+        num_epochs=9, ema_decay=0.5, early_stop_patience=1, lr=0.0, save_step_interval=1
+    )
     trained = tiny.trainer(exp, folder / "exp", train, dev, process)
     synchronise = trained._synchronise
 
@@ -62,7 +68,12 @@ def main(folder: Path) -> None:
     large = tiny.experiment(num_epochs=1, data={"batch_size": 4}, model=tiny.MeanFrame)
     tiny.trainer(large, folder / "together", train, None, process).fit()
     located = frame_level(folder / "located", train, process)
-    found = {"located": located, "saved": saved, "epochs": len(trained.history), "dev": trained.history[-1]["dev_loss"]}
+    found = {
+        "located": located,
+        "saved": saved,
+        "epochs": len(trained.history),
+        "dev": trained.history[-1]["dev_loss"],
+    }
     found["weights"] = [value.flatten().tolist() for value in large.system.state_dict().values()]
     (folder / f"rank{process.rank}.json").write_text(json.dumps(found))
     end_process()

@@ -18,7 +18,15 @@ from typing import NamedTuple
 from wedefense_lite.audio.index import check_keys, read_index
 from wedefense_lite.audio.reading import measured
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import NO_VALUE, InputError, abbreviate, read_labels, read_table, write_lines, write_table
+from wedefense_lite.files import (
+    NO_VALUE,
+    InputError,
+    abbreviate,
+    read_labels,
+    read_table,
+    write_lines,
+    write_table,
+)
 from wedefense_lite.labels import BONAFIDE, LABELS
 
 COLUMNS = {"wav.scp": "wav", "utt2lab": "label", "utt2spk": "speaker", "utt2attack": "attack"}
@@ -93,23 +101,33 @@ def write_data_dirs(
     seconds = durations(wavs, sample_rate, num_threads)
     for name, trials in sets.items():
         rows = sorted(trials, key=lambda trial: trial.key.encode())
-        tables = {file: {row.key: getattr(row, column) for row in rows} for file, column in COLUMNS.items()}
+        tables = {
+            file: {row.key: getattr(row, column) for row in rows}
+            for file, column in COLUMNS.items()
+        }
         tables["utt2dur"] = {row.key: seconds[row.key] for row in rows}
         write_tables(Path(data_dir, name), tables)
         if rows and rows[0].meta:
             header = "\t".join(["filename", *rows[0].meta])
             lines = ("\t".join([row.key, *row.meta.values()]) for row in rows)
             write_lines(Path(data_dir, name, META_FILE), [header, *lines])
-        logging.info("wrote %s: %s", Path(data_dir, name), dict(Counter(tables["utt2lab"].values())))
+        logging.info(
+            "wrote %s: %s", Path(data_dir, name), dict(Counter(tables["utt2lab"].values()))
+        )
 
 
 def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
     """Write tables with a line an utterance, ``utt2lab`` among them, and the files that follow from these; no earlier
     ones of speakers and attacks stay."""
-    ordered = {file: {key: table[key] for key in sorted(table, key=str.encode)} for file, table in tables.items()}
+    ordered = {
+        file: {key: table[key] for key in sorted(table, key=str.encode)}
+        for file, table in tables.items()
+    }
     ordered |= _derived(ordered["utt2lab"], ordered.get("utt2spk", {}))
     write_lines(folder / KEY_FILE, map("\t".join, ordered.pop(KEY_FILE).items()))
-    for earlier in {"utt2spk", "spk2utt", "utt2attack"} - {file for file in ordered if ordered[file]}:
+    for earlier in {"utt2spk", "spk2utt", "utt2attack"} - {
+        file for file in ordered if ordered[file]
+    }:
         (folder / earlier).unlink(missing_ok=True)
     for file, table in ordered.items():
         if table:
@@ -126,7 +144,9 @@ def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
         InputError: the first thing that is wrong; names the file.
     """
     folder = Path(folder)
-    there = [name for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack") if (folder / name).exists()]
+    there = [
+        name for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack") if (folder / name).exists()
+    ]
     tables = {name: read_table(folder / name) for name in there}
     tables["utt2lab"] = labels = read_labels(folder / "utt2lab")
     if "wav.scp" not in there:
@@ -141,14 +161,20 @@ def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
         raise InputError(f"{folder / 'utt2lab'}: no utterance is {missing.pop()}")
     for key, seconds in tables.get("utt2dur", {}).items():
         if not re.fullmatch(r"(?=.*[1-9])\d*\.?\d+", seconds):
-            raise InputError(f"{folder / 'utt2dur'}: {key} lasts {seconds!r} s, expected more than 0")
+            raise InputError(
+                f"{folder / 'utt2dur'}: {key} lasts {seconds!r} s, expected more than 0"
+            )
     for key, attack in tables.get("utt2attack", {}).items():
         if (attack == NO_VALUE) != (labels[key] == LABELS[BONAFIDE]):
-            raise InputError(f"{folder / 'utt2attack'}: {key} is {labels[key]}, its attack {attack}")
+            raise InputError(
+                f"{folder / 'utt2attack'}: {key} is {labels[key]}, its attack {attack}"
+            )
     for name, expected in _derived(labels, tables.get("utt2spk", {})).items():
         if (folder / name).exists() and (found := read_table(folder / name)) != expected:
             differing = sorted(key for key, _ in found.items() ^ expected.items())
-            raise InputError(f"{folder / name}: does not follow from the other files at {differing[0]}")
+            raise InputError(
+                f"{folder / name}: does not follow from the other files at {differing[0]}"
+            )
     return tables
 
 
@@ -160,10 +186,19 @@ def check_data_dirs(folders: Sequence[str | Path]) -> None:
     """
     sets = {str(folder): check_data_dir(folder) for folder in folders}
     for name, tables in sets.items():
-        logging.info("%s: %d utterances, %s", name, len(tables["utt2lab"]), Counter(tables["utt2lab"].values()))
+        logging.info(
+            "%s: %d utterances, %s",
+            name,
+            len(tables["utt2lab"]),
+            Counter(tables["utt2lab"].values()),
+        )
     for (one, tables), (other, others) in combinations(sets.items(), 2):
         if shared := sorted(tables["utt2lab"].keys() & others["utt2lab"].keys()):
-            raise InputError(f"{one} and {other}: {len(shared)} utterances in both: {abbreviate(shared)}")
+            raise InputError(
+                f"{one} and {other}: {len(shared)} utterances in both: {abbreviate(shared)}"
+            )
         speakers, others = (set(both.get("utt2spk", {}).values()) for both in (tables, others))
         if shared := sorted(speakers & others):
-            logging.warning("%s and %s: %d speakers in both: %s", one, other, len(shared), abbreviate(shared))
+            logging.warning(
+                "%s and %s: %d speakers in both: %s", one, other, len(shared), abbreviate(shared)
+            )

@@ -13,7 +13,14 @@ from wedefense_lite.audio.reading import measured
 from wedefense_lite.audio.shards import read_shard
 from wedefense_lite.audio.stream import Stream
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import InputError, abbreviate, read_labels, read_table, read_text, write_lines
+from wedefense_lite.files import (
+    InputError,
+    abbreviate,
+    read_labels,
+    read_table,
+    read_text,
+    write_lines,
+)
 from wedefense_lite.labels import LABELS
 
 RAW_ROW = '{"key": ..., "wav": ..., "lab": "bonafide" or "spoof", "samples": ...}'
@@ -40,7 +47,9 @@ def read_index(
         index = index if all(row.samples for row in index) else measured(index)
     elif any(re.match(r"pipe:|file:|\w+://", line) for line in lines):
         if labels is None:
-            raise InputError(f"{data_list}: streamed shards need utt2lab, which says what is in them")
+            raise InputError(
+                f"{data_list}: streamed shards need utt2lab, which says what is in them"
+            )
         return Stream(lines, labels)
     else:
         with ThreadPoolExecutor() as pool:
@@ -83,20 +92,30 @@ def read_corpus(wav_scp: str, utt2lab: str, sample_rate: int, num_threads: int) 
 
 def write_raw_list(path: str | Path, rows: list[Utterance]) -> None:
     """Write a ``raw.list``: JSON lines ``{"key", "wav", "lab", "samples"}``."""
-    lines = ({"key": row.key, "wav": row.path, "lab": row.label, "samples": row.samples} for row in rows)
+    lines = (
+        {"key": row.key, "wav": row.path, "lab": row.label, "samples": row.samples} for row in rows
+    )
     write_lines(path, map(json.dumps, lines))
 
 
-def check_keys(where: str | Path, keys: Collection[str], others: Collection[str] | None = None) -> None:
+def check_keys(
+    where: str | Path, keys: Collection[str], others: Collection[str] | None = None
+) -> None:
     """Refuse ids that can't be members of a shard, ids listed twice, and other ids than ``others``.
 
     Raises:
         InputError: naming ``where`` and the first utterances.
     """
     problems = {
-        "ids hold '.', '/' or white space": [key for key in keys if not key or re.search(r"[./\s]", key)],
-        "utterances are there more than once": [key for key, count in Counter(list(keys)).items() if count > 1],
-        "utterances are not in both lists": sorted(set(keys).symmetric_difference(keys if others is None else others)),
+        "ids hold '.', '/' or white space": [
+            key for key in keys if not key or re.search(r"[./\s]", key)
+        ],
+        "utterances are there more than once": [
+            key for key, count in Counter(list(keys)).items() if count > 1
+        ],
+        "utterances are not in both lists": sorted(
+            set(keys).symmetric_difference(keys if others is None else others)
+        ),
     }
     for what, found in problems.items():
         if found:

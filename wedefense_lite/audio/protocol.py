@@ -12,7 +12,11 @@ SYNONYMS = {"genuine": "bonafide", "bona-fide": "bonafide", "fake": "spoof"}
 
 
 def make_trial(
-    where: str, row: Mapping[str, str], folder: Path, extension: str = ".flac", attack: str = "unknown"
+    where: str,
+    row: Mapping[str, str],
+    folder: Path,
+    extension: str = ".flac",
+    attack: str = "unknown",
 ) -> Trial:
     """A trial from the cells of its line.
 
@@ -31,7 +35,9 @@ def make_trial(
     key, name = cells.pop("key").removesuffix(extension), cells.pop("label")
     label = SYNONYMS.get(name, name)
     if label not in LABELS:
-        raise InputError(f"{where}: {key} has label {name!r}, expected {', '.join((*LABELS, *SYNONYMS))}")
+        raise InputError(
+            f"{where}: {key} has label {name!r}, expected {', '.join((*LABELS, *SYNONYMS))}"
+        )
     speaker = "_".join(cells.pop("speaker", "unknown").split())
     attack = cells.pop("attack", attack)
     attack = NO_VALUE if label == LABELS[BONAFIDE] else attack
@@ -53,6 +59,8 @@ def read_protocol(path: Path, columns: str, folder: Path, **how: str) -> list[Tr
     names = columns.split()
     kept = [place for place, name in enumerate(names) if name != "-"]
     return [
-        make_trial(f"{path}:{number}", {names[place]: cells[place] for place in kept}, folder, **how)
+        make_trial(
+            f"{path}:{number}", {names[place]: cells[place] for place in kept}, folder, **how
+        )
         for number, cells in read_rows(path, columns=len(names))
     ]

@@ -30,7 +30,9 @@ def file_bytes(utterance: Utterance) -> bytes:
     if utterance.data is not None:
         return utterance.data
     if utterance.path.endswith("|"):
-        done = subprocess.run(utterance.path.removesuffix("|"), shell=True, capture_output=True, check=False)
+        done = subprocess.run(
+            utterance.path.removesuffix("|"), shell=True, capture_output=True, check=False
+        )
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
             raise InputError(f"command ended with status {done.returncode}: {said or 'no message'}")
@@ -89,13 +91,19 @@ def drawn(rng: np.random.Generator) -> Start:
     return lambda spare: int(rng.integers(spare + 1))
 
 
-def read(utterance: Utterance, sample_rate: int, count: int = 0, start: Start = at_first) -> np.ndarray:
+def read(
+    utterance: Utterance, sample_rate: int, count: int = 0, start: Start = at_first
+) -> np.ndarray:
     """The samples of :func:`read_part`."""
     return read_part(utterance, sample_rate, count, start)[0]
 
 
 def read_part(
-    utterance: Utterance, sample_rate: int, count: int = 0, start: Start = at_first, before: bool = False
+    utterance: Utterance,
+    sample_rate: int,
+    count: int = 0,
+    start: Start = at_first,
+    before: bool = False,
 ) -> tuple[np.ndarray, int]:
     """Read an utterance, or only the part of it that is asked for.
 
@@ -150,7 +158,9 @@ def measured(rows: list[Utterance], sample_rate: int = 0, num_threads: int = 8) 
     with ThreadPoolExecutor(num_threads) as pool:
         found = list(progress(pool.map(measure, rows), len(rows), "headers"))
     if problems := sorted(str(one) for one in found if isinstance(one, InputError)):
-        raise InputError(f"{len(problems)} of {len(rows)} utterances can't be used: {abbreviate(problems)}")
+        raise InputError(
+            f"{len(problems)} of {len(rows)} utterances can't be used: {abbreviate(problems)}"
+        )
     return found
 
 

@@ -42,7 +42,9 @@ def read_rttm(path: str | Path) -> dict[str, Segments]:
 
 
 def write_rttm(
-    path: str | Path, segments: Mapping[str, Iterable[tuple[float, float, int]]], names: Sequence[str] = LABELS
+    path: str | Path,
+    segments: Mapping[str, Iterable[tuple[float, float, int]]],
+    names: Sequence[str] = LABELS,
 ) -> None:
     """Write what :func:`read_rttm` reads, utterances and times in order, to a tenth of a millisecond;
     segments that touch still do.

@@ -28,7 +28,13 @@ from wedefense_lite.files import InputError, atomic_path, read_json, write_lines
 from wedefense_lite.labels import LABELS
 from wedefense_lite.progress import progress
 
-EXTENSIONS = {name.lower() for name in sf.available_formats()} | {"aif", "aifc", "oga", "opus", "snd"}
+EXTENSIONS = {name.lower() for name in sf.available_formats()} | {
+    "aif",
+    "aifc",
+    "oga",
+    "opus",
+    "snd",
+}
 
 
 class _StrictInfo(tarfile.TarInfo):
@@ -55,16 +61,24 @@ def read_tar(stream: BinaryIO, name: str) -> Iterator[Utterance]:
     """
     try:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictInfo) as tar:
-            files = ((*Path(member.name).name.partition("."), member) for member in tar if member.isfile())
+            files = (
+                (*Path(member.name).name.partition("."), member)
+                for member in tar
+                if member.isfile()
+            )
             for key, group in groupby(files, lambda file: file[0]):
                 audio, label = [], None
                 for _, _, extension, member in group:
                     if extension == "lab":
                         label = tar.extractfile(member).read().decode(errors="replace").strip()
                     elif extension.lower() in EXTENSIONS:
-                        audio.append((member.offset_data, member.size, tar.extractfile(member).read()))
+                        audio.append(
+                            (member.offset_data, member.size, tar.extractfile(member).read())
+                        )
                 if label not in (None, *LABELS):
-                    raise InputError(f"{name}: {key}: label {label!r}, expected {' or '.join(LABELS)}")
+                    raise InputError(
+                        f"{name}: {key}: label {label!r}, expected {' or '.join(LABELS)}"
+                    )
                 if len(audio) > 1 or label and not audio:
                     raise InputError(f"{name}: {key}: {len(audio)} audio files, expected one")
                 for offset, size, data in audio:
@@ -101,15 +115,26 @@ def read_shard(path: str) -> list[Utterance]:
 
 
 def pack(
-    rows: list[Utterance], folder: Path, shard_list: Path, prefix="shards", num_utts_per_shard=1000, num_threads=8
+    rows: list[Utterance],
+    folder: Path,
+    shard_list: Path,
+    prefix="shards",
+    num_utts_per_shard=1000,
+    num_threads=8,
 ) -> None:
     """Pack utterances into the shards of :func:`new_shards`.
 
     Args:
         rows: labelled utterances in the order of packing.
     """
-    parts = [rows[start : start + num_utts_per_shard] for start in range(0, len(rows), num_utts_per_shard)]
-    with new_shards(folder, shard_list, len(parts), prefix) as paths, ThreadPoolExecutor(num_threads) as pool:
+    parts = [
+        rows[start : start + num_utts_per_shard]
+        for start in range(0, len(rows), num_utts_per_shard)
+    ]
+    with (
+        new_shards(folder, shard_list, len(parts), prefix) as paths,
+        ThreadPoolExecutor(num_threads) as pool,
+    ):
         list(progress(pool.map(_write, paths, parts), len(parts), "packing", unit="shard"))
 
 

@@ -71,10 +71,14 @@ class Stream(list[Utterance]):
                         known = left.pop(row.key, None)
                         if known is None or row.label not in (None, known):
                             expected = known or "nothing, or not twice"
-                            raise InputError(f"{url}: {row.key} is {row.label}, utt2lab says {expected}")
+                            raise InputError(
+                                f"{url}: {row.key} is {row.label}, utt2lab says {expected}"
+                            )
                         if by_shard or len(left) % parts == part:
                             yield row
             except OSError as error:
                 raise InputError(f"{url}: {error}") from error
         if left and (parts == 1 or not by_shard):
-            raise InputError(f"{len(left)} utterances are not in the shards: {abbreviate(list(left))}")
+            raise InputError(
+                f"{len(left)} utterances are not in the shards: {abbreviate(list(left))}"
+            )

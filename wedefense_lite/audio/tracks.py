@@ -28,10 +28,17 @@ def with_segments(index: list[Utterance], rttm: str | Path, sample_rate: int) ->
     segments = read_rttm(rttm)
     for row in index:
         if not row.samples:
-            raise InputError(f"{rttm}: the length of {row.key} is not known: segments go with lists that have an index")
-        ends, seconds = segments[row.key].end[-1] if row.key in segments else 0.0, row.samples / sample_rate
+            raise InputError(
+                f"{rttm}: the length of {row.key} is not known: segments go with lists that have an index"
+            )
+        ends, seconds = (
+            segments[row.key].end[-1] if row.key in segments else 0.0,
+            row.samples / sample_rate,
+        )
         if abs(ends - seconds) > TOLERANCE:
-            raise InputError(f"{rttm}: the segments of {row.key} end at {ends:g} s, its audio at {seconds:g} s")
+            raise InputError(
+                f"{rttm}: the segments of {row.key} end at {ends:g} s, its audio at {seconds:g} s"
+            )
     return [replace(row, segments=segments[row.key]) for row in index]
 
 

@@ -37,7 +37,9 @@ class Augment(ABC):
         """``apply`` with probability ``p``. All chance comes from ``rng``."""
         return self.apply(wav, rng) if rng.random() < self.p else wav
 
-    def with_track(self, wav: np.ndarray, track: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def with_track(
+        self, wav: np.ndarray, track: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What calling gives, and the track (a label a sample) of it: another length is another speed.
 
         To be overridden by what changes the length in another way.

@@ -42,10 +42,14 @@ class Codec(Prepared):
         try:
             import av
         except ImportError as error:
-            raise InputError("augmentation Codec needs PyAV: pip install 'wedefense_lite[augment]'") from error
+            raise InputError(
+                "augmentation Codec needs PyAV: pip install 'wedefense_lite[augment]'"
+            ) from error
         for name in self.codecs:
             if CODECS[name][0] not in av.codecs_available:
-                raise InputError(f"augmentation Codec: this PyAV has no {CODECS[name][0]}; take {name} from codecs")
+                raise InputError(
+                    f"augmentation Codec: this PyAV has no {CODECS[name][0]}; take {name} from codecs"
+                )
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         name = self.codecs[rng.integers(len(self.codecs))]
@@ -60,13 +64,17 @@ class Codec(Prepared):
         encoder.format, encoder.bit_rate = encoder.codec.audio_formats[0], 1000 * kbit_s
         for context in (encoder, decoder):
             context.sample_rate, context.layout = sample_rate, "mono"
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wav)[None], format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(wav)[None], format="fltp", layout="mono"
+        )
         frame.sample_rate, frame.pts = self.sample_rate, 0
         packets = [*encoder.encode(frame), *encoder.encode(None), None]  # it resamples as well
         if encoder.extradata:
             decoder.extradata = encoder.extradata
         back = av.AudioResampler(format="fltp", layout="mono", rate=self.sample_rate)
         decoded = [part for packet in packets for part in decoder.decode(packet)]
-        parts = [part.to_ndarray()[0] for frame in [*decoded, None] for part in back.resample(frame)]
+        parts = [
+            part.to_ndarray()[0] for frame in [*decoded, None] for part in back.resample(frame)
+        ]
         found = np.concatenate(parts)[round(delay * self.sample_rate / sample_rate) :][: len(wav)]
         return np.pad(found, (0, len(wav) - len(found)))

@@ -27,16 +27,22 @@ class FromFiles(Prepared):
     def prepare(self, wav_scp: str | None) -> None:
         """Read the list and the header of a first file of each kind; see :meth:`Prepared.prepare`."""
         if wav_scp is None:
-            raise InputError(f"{type(self).__name__} in the configuration needs --{self.option}, a wav.scp")
+            raise InputError(
+                f"{type(self).__name__} in the configuration needs --{self.option}, a wav.scp"
+            )
         rows = [Utterance(key, path) for key, path in read_table(wav_scp).items()]
         self.source = file_hash(wav_scp)
         for kind in self.files:
             self.files[kind] = [row for row in rows if row.key.startswith(kind)]
             if not self.files[kind]:
-                raise InputError(f"{wav_scp}: no ids that begin with {kind!r}, which {type(self).__name__} draws from")
+                raise InputError(
+                    f"{wav_scp}: no ids that begin with {kind!r}, which {type(self).__name__} draws from"
+                )
             reading.measured(self.files[kind][:1], self.sample_rate)
 
-    def draw(self, kind: str, samples: int, rng: np.random.Generator, anywhere: bool = True) -> np.ndarray:
+    def draw(
+        self, kind: str, samples: int, rng: np.random.Generator, anywhere: bool = True
+    ) -> np.ndarray:
         """A part of a file of a kind, float32, of that many samples at most; from anywhere or the beginning."""
         row = self.files[kind][rng.integers(len(self.files[kind]))]
         start = reading.drawn(rng) if anywhere else reading.at_first
@@ -62,7 +68,13 @@ class AdditiveNoise(FromFiles):
 
     option = "noise_data"
 
-    def __init__(self, p: ClosedUnitInterval = 0.5, noise: Snr = (0, 15), music: Snr = (5, 15), babble: Snr = (13, 20)):
+    def __init__(
+        self,
+        p: ClosedUnitInterval = 0.5,
+        noise: Snr = (0, 15),
+        music: Snr = (5, 15),
+        babble: Snr = (13, 20),
+    ):
         snr = {"noise": noise, "music": music, "speech": babble}
         self.snr_db = {kind: limits for kind, limits in snr.items() if limits is not None}
         super().__init__(p, tuple(self.snr_db))
@@ -94,7 +106,9 @@ class Reverberation(FromFiles):
         self.max_seconds = max_seconds
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return reverberant(wav, self.draw("", round(self.max_seconds * self.sample_rate), rng, anywhere=False))
+        return reverberant(
+            wav, self.draw("", round(self.max_seconds * self.sample_rate), rng, anywhere=False)
+        )
 
 
 def reverberant(wav: np.ndarray, response: np.ndarray) -> np.ndarray:

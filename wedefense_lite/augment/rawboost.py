@@ -33,7 +33,9 @@ class RawBoost(Augment):
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noises = {"1": self.convolutive, "2": self.impulsive, "3": self.stationary}
         if self.algorithm == 8:
-            return within_one(self.convolutive(wav, rng) + self.impulsive(wav, rng)).astype(np.float32)
+            return within_one(self.convolutive(wav, rng) + self.impulsive(wav, rng)).astype(
+                np.float32
+            )
         for name in SERIES[self.algorithm]:
             wav = noises[name](wav, rng)
         return wav.astype(np.float32)
@@ -43,7 +45,9 @@ class RawBoost(Augment):
         filtered = oaconvolve(wav, self.band_stops(rng), mode="same")
         for exponent in range(2, 6):
             gain = 10 ** (rng.uniform(-20, -5) / 20)
-            filtered = filtered + oaconvolve(wav**exponent, gain * self.band_stops(rng), mode="same")
+            filtered = filtered + oaconvolve(
+                wav**exponent, gain * self.band_stops(rng), mode="same"
+            )
         return within_one(filtered - filtered.mean())
 
     def impulsive(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:

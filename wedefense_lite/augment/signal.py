@@ -59,7 +59,9 @@ def stretched(wav: np.ndarray, factor: float, size: int = 512) -> np.ndarray:
     places = np.arange(0, frames_FN.shape[1] - 1, 1 / factor)
     before = places.astype(int)
     share = places - before
-    magnitudes_FN = (1 - share) * np.abs(frames_FN[:, before]) + share * np.abs(frames_FN[:, before + 1])
+    magnitudes_FN = (1 - share) * np.abs(frames_FN[:, before]) + share * np.abs(
+        frames_FN[:, before + 1]
+    )
     # Frames come out as far apart as they went in, so phases advance as they did between the neighbours.
     advance_FN = np.angle(frames_FN[:, before + 1] * frames_FN[:, before].conj())
     phases_FN = np.angle(frames_FN[:, :1]) + np.cumsum(advance_FN, axis=1) - advance_FN
@@ -97,7 +99,9 @@ class Resample(Augment):
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         rate = int(rng.choice(self.rates))
-        return resample_poly(resample_poly(wav, rate, self.sample_rate), self.sample_rate, rate)[: len(wav)]
+        return resample_poly(resample_poly(wav, rate, self.sample_rate), self.sample_rate, rate)[
+            : len(wav)
+        ]
 
 
 class SilenceTrim(Augment):
@@ -112,14 +116,21 @@ class SilenceTrim(Augment):
         rest_ms: shortest and longest rest on each side.
     """
 
-    def __init__(self, p: ClosedUnitInterval = 0.5, threshold_db: PositiveFloat = 40.0, rest_ms: Range = (0.0, 100.0)):
+    def __init__(
+        self,
+        p: ClosedUnitInterval = 0.5,
+        threshold_db: PositiveFloat = 40.0,
+        rest_ms: Range = (0.0, 100.0),
+    ):
         super().__init__(p)
         self.threshold_db, self.rest_ms = threshold_db, rest_ms
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return wav[self._kept(wav, rng)]
 
-    def with_track(self, wav: np.ndarray, track: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def with_track(
+        self, wav: np.ndarray, track: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         kept = self._kept(wav, rng) if rng.random() < self.p else slice(None)
         return wav[kept], track[kept]
 

@@ -8,7 +8,12 @@ from wedefense_lite import cli
 from wedefense_lite.files import InputError
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
-from wedefense_lite.training.averaging import check_same_training, last_epochs, mean_weights, recompute_batch_norm
+from wedefense_lite.training.averaging import (
+    check_same_training,
+    last_epochs,
+    mean_weights,
+    recompute_batch_norm,
+)
 from wedefense_lite.training.exp_dir import last_epoch
 
 
@@ -46,7 +51,10 @@ def average_model(
     num = load_experiment(config).training.num_avg if num is None else num
     trained = last_epoch(folder.absolute().parent)
     if trained is None:
-        logging.info("no metrics.csv beside %s: nothing but their hashes says which models go together", folder)
+        logging.info(
+            "no metrics.csv beside %s: nothing but their hashes says which models go together",
+            folder,
+        )
     sources = [folder / "best_model.pt"]
     if num > 0:
         sources = last_epochs(folder, num, min_epoch, max_epoch, trained)

@@ -54,7 +54,10 @@ def compare(
     whole = differences()
     of_a = metrics_a()
     of_b = metrics_b()
-    rows, results = [["", "A", "B", "A - B", "95 %", "p"]], {"cost": model.as_dict(), "bootstrap": bootstrap}
+    rows, results = (
+        [["", "A", "B", "A - B", "95 %", "p"]],
+        {"cost": model.as_dict(), "bootstrap": bootstrap},
+    )
     for name, samples in replicates(differences, resampler(trials), bootstrap).items():
         if np.isfinite([whole[name], *samples]).all():
             row = {"a": of_a[name], "b": of_b[name], "difference": whole[name]}

@@ -44,7 +44,10 @@ def diarize_spoof(
         device: where to compute.
     """
     judge = wedefense_lite.load(cli.needed("--detector", detector), device)
-    files = cli.needed("--separator_config", separator_config), cli.needed("--separator_model", separator_model)
+    files = (
+        cli.needed("--separator_config", separator_config),
+        cli.needed("--separator_model", separator_model),
+    )
     separator, rate = trained_separator(*files).to(device), judge.data.sample_rate
     wav_T, results = read_recording(recording, rate)
     results["lost_band_hz"] = lost_band(separator, rate)
@@ -56,7 +59,11 @@ def diarize_spoof(
     names = [f"talker_{number}" for number in range(1, len(talkers) + 1)]
     spoken = any(talker["segments"] for talker in talkers)
     results |= {"result": "speech" if spoken else "no speech", "talkers": dict(zip(names, talkers))}
-    parts = [(one["start"], one["end"], who) for who, talker in enumerate(talkers) for one in talker["segments"]]
+    parts = [
+        (one["start"], one["end"], who)
+        for who, talker in enumerate(talkers)
+        for one in talker["segments"]
+    ]
     write_rttm(f"{out}.rttm", {out.name: parts}, names)
     if spoken:
         from wedefense_lite.mixtures.pictures import talker_timeline  # slow to import
@@ -78,14 +85,23 @@ def read_recording(path: str, sample_rate: int) -> tuple[np.ndarray, dict]:
         reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
         raise InputError(f"{path}: {reason}, expected audio") from error
     if not len(wav_TC) or not np.isfinite(wav_TC).all():
-        raise InputError(f"{path}: {len(wav_TC)} samples, not all finite, expected one or more, all finite")
+        raise InputError(
+            f"{path}: {len(wav_TC)} samples, not all finite, expected one or more, all finite"
+        )
     if wav_TC.shape[1] > 1:
         logging.warning("%s: %d channels, the first is taken", path, wav_TC.shape[1])
-    facts = {"recording": path, "seconds": len(wav_TC) / rate, "sample_rate": rate, "channels": wav_TC.shape[1]}
+    facts = {
+        "recording": path,
+        "seconds": len(wav_TC) / rate,
+        "sample_rate": rate,
+        "channels": wav_TC.shape[1],
+    }
     return resampled(wav_TC[:, 0], rate, sample_rate), facts
 
 
-def judged(judge: Detector, stream_T: np.ndarray, spoken: list[tuple[float, float]], sample_rate: int) -> dict:
+def judged(
+    judge: Detector, stream_T: np.ndarray, spoken: list[tuple[float, float]], sample_rate: int
+) -> dict:
     """LLR and decision of a talker by all that is spoken, and LLRs of its segments; None of what is too short.
 
     Args:
@@ -93,13 +109,20 @@ def judged(judge: Detector, stream_T: np.ndarray, spoken: list[tuple[float, floa
         spoken: ``(start, end)`` of segments, seconds.
     """
     stream_T = stream_T / max(1.0, np.abs(stream_T).max())
-    wavs = [stream_T[round(start * sample_rate) : round(end * sample_rate)] for start, end in spoken]
+    wavs = [
+        stream_T[round(start * sample_rate) : round(end * sample_rate)] for start, end in spoken
+    ]
     llr, decision = _llr(judge, np.concatenate([stream_T[:0], *wavs]))
     parts = [
         {"start": start, "end": end, "llr": _llr(judge, wav)[0] if len(wavs) > 1 else llr}
         for (start, end), wav in zip(spoken, wavs)
     ]
-    return {"seconds": sum(end - start for start, end in spoken), "llr": llr, "decision": decision, "segments": parts}
+    return {
+        "seconds": sum(end - start for start, end in spoken),
+        "llr": llr,
+        "decision": decision,
+        "segments": parts,
+    }
 
 
 def _llr(judge: Detector, wav_T: np.ndarray) -> tuple[float | None, str | None]:
@@ -111,14 +134,18 @@ def _llr(judge: Detector, wav_T: np.ndarray) -> tuple[float | None, str | None]:
     except InputError as error:
         logging.info("%.2f s are not judged: %s", len(wav_T) / judge.data.sample_rate, error)
         return None, None
-    return float(judge.facts.llr(logits)[0]), LABELS[int(judge.facts.evidence(logits)[0] > judge.facts.threshold)]
+    return float(judge.facts.llr(logits)[0]), LABELS[
+        int(judge.facts.evidence(logits)[0] > judge.facts.threshold)
+    ]
 
 
 def _lines(results: dict) -> list[str]:
     """A table of talkers, and one of their segments."""
     head = f"{results['recording']}: {results['result']} in {results['seconds']:.2f} s"
     if results["lost_band_hz"]:
-        head += ", judged without {:g} to {:g} Hz, which separation lost".format(*results["lost_band_hz"])
+        head += ", judged without {:g} to {:g} Hz, which separation lost".format(
+            *results["lost_band_hz"]
+        )
     if results["result"] == "no speech":
         return [head]
 
@@ -128,7 +155,10 @@ def _lines(results: dict) -> list[str]:
     whole, parts = [["", "speech, s", "LLR", "decision"]], [["", "start, s", "end, s", "LLR"]]
     for name, one in results["talkers"].items():
         whole.append([name, f"{one['seconds']:.2f}", shown(one["llr"]), one["decision"] or "-"])
-        times = ((f"{part['start']:.2f}", f"{part['end']:.2f}", shown(part["llr"])) for part in one["segments"])
+        times = (
+            (f"{part['start']:.2f}", f"{part['end']:.2f}", shown(part["llr"]))
+            for part in one["segments"]
+        )
         parts += [[name, *cells] for cells in times]
     return [head, "", *table(whole), "", *table(parts)]
 

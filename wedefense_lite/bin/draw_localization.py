@@ -19,7 +19,13 @@ from wedefense_lite.systems.batch import as_float
 
 
 def draw_localization(
-    wav_scp: str, frame_scores: str, rttm: str, segments: str, out_dir: str, count: int = 6, sample_rate: int = 16000
+    wav_scp: str,
+    frame_scores: str,
+    rttm: str,
+    segments: str,
+    out_dir: str,
+    count: int = 6,
+    sample_rate: int = 16000,
 ) -> None:
     """Draw some partly spoofed utterances, UTT.svg each: those with the fewest and the most wrong seconds.
 

@@ -16,7 +16,12 @@ from wedefense_lite.metrics.costs import cost_model
 from wedefense_lite.metrics.summary import Options, Trials, resampler, split, statistic
 from wedefense_lite.metrics.tandem import AsvRates, measured_rates, tandem_costs
 from wedefense_lite.report.tables import publish, table
-from wedefense_lite.scoring.scores import read_asv_scores, read_condition, read_trials, read_verification
+from wedefense_lite.scoring.scores import (
+    read_asv_scores,
+    read_condition,
+    read_trials,
+    read_verification,
+)
 
 # Rates that the table prints in percent.
 PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer")
@@ -80,7 +85,9 @@ def evaluate(
     publish([*head, *table(_rows(results))], results, json, txt)
 
 
-def _options(cost: str, merge_ties: bool, asv_scores: str | None, asv_rates: tuple | None) -> Options:
+def _options(
+    cost: str, merge_ties: bool, asv_scores: str | None, asv_rates: tuple | None
+) -> Options:
     """Costs and an ASV system's error rates, which are given, or measured on all spoofs and by attack."""
     if asv_scores and asv_rates:
         raise InputError("--asv_scores and --asv_rates are both given, expected one of them")
@@ -94,11 +101,16 @@ def _options(cost: str, merge_ties: bool, asv_scores: str | None, asv_rates: tup
 
 def _with_asv(options: Options, asv_scores: str) -> Options:
     trials, spoofs = read_asv_scores(asv_scores)
-    measure = partial(measured_rates, trials["target"], trials["nontarget"], merge_ties=options.merge_ties)
+    measure = partial(
+        measured_rates, trials["target"], trials["nontarget"], merge_ties=options.merge_ties
+    )
     rates = {attack: measure(scores) for attack, scores in spoofs.items()}
     usable = {attack: asv for attack, asv in rates.items() if asv.fa_spoof > 0}
     if len(usable) < len(rates):
-        logging.warning("the ASV system accepts no spoof of %s: no t-DCF", ", ".join(rates.keys() - usable.keys()))
+        logging.warning(
+            "the ASV system accepts no spoof of %s: no t-DCF",
+            ", ".join(rates.keys() - usable.keys()),
+        )
     return options._replace(asv=measure(trials["spoof"]), asv_by=usable)
 
 
@@ -132,7 +144,9 @@ def _results(trials: Trials, options: Options, bootstrap: int, both: bool) -> di
             results["by"][value] = _measured(value, trials | parts, options.of(value), bootstrap)
     if "bonafide" in trials:
         threshold, scores = options.cost.threshold, [trials[label]["cm-score"] for label in LABELS]
-        decisions = decision_metrics(np.repeat([0, 1], [*map(len, scores)]), np.concatenate(scores) >= threshold)
+        decisions = decision_metrics(
+            np.repeat([0, 1], [*map(len, scores)]), np.concatenate(scores) >= threshold
+        )
         results["decisions"] = {"threshold": threshold, "order": LABELS} | decisions
     return results | ({"asv_rates": options.asv._asdict()} if options.asv else {})
 
@@ -146,8 +160,12 @@ def _measured(name: str, trials: Trials, options: Options, bootstrap: int) -> di
         undefined = ", ".join(metric for metric in metrics if metric not in finite)
         logging.warning("%s: infinite scores leave %s undefined", name, undefined)
     if metrics.get("eer", 0) > 0.5 or metrics.get("sasv_eer", 0) > 0.5:
-        logging.warning("%s: EER above 50 %%, the polarity may be flipped (higher is bona fide)", name)
-    result = {f"n_{kind}": len(next(iter(cells.values()))) for kind, cells in trials.items()} | finite
+        logging.warning(
+            "%s: EER above 50 %%, the polarity may be flipped (higher is bona fide)", name
+        )
+    result = {
+        f"n_{kind}": len(next(iter(cells.values()))) for kind, cells in trials.items()
+    } | finite
     if bootstrap:
         ends = intervals(measure, resampler(trials), bootstrap)
         result["ci"] = {metric: ends[metric] for metric in ends if metric in finite}

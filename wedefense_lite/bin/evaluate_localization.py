@@ -8,7 +8,13 @@ from wedefense_lite import cli
 from wedefense_lite.audio.segments import Segments, read_rttm
 from wedefense_lite.files import InputError, converted, iter_rows, number
 from wedefense_lite.labels import BONAFIDE
-from wedefense_lite.localization.decisions import at_resolution, at_splices, by_fraction, by_length, time_metrics
+from wedefense_lite.localization.decisions import (
+    at_resolution,
+    at_splices,
+    by_fraction,
+    by_length,
+    time_metrics,
+)
 from wedefense_lite.localization.frame_scores import matched, read_frames
 from wedefense_lite.localization.metrics import confusion, range_eer, segment_eer
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
@@ -55,15 +61,22 @@ def evaluate_localization(
     def eers(chosen: Sequence[int]) -> dict[str, float]:
         pairs = [utterances[index] for index in chosen]
         by_range = {"range_eer": range_eer(pairs).value}
-        return by_range | {typed: segment_eer(pairs, hop, length).value for typed, length in seconds.items()}
+        return by_range | {
+            typed: segment_eer(pairs, hop, length).value for typed, length in seconds.items()
+        }
 
     def by_name(values: dict) -> dict:
-        return {"segment_eer": {typed: values[typed] for typed in seconds}, "range_eer": values["range_eer"]}
+        return {
+            "segment_eer": {typed: values[typed] for typed in seconds},
+            "range_eer": values["range_eer"],
+        }
 
     try:
         found, ends = {"all": eers(order)}, {}
         if bootstrap:
-            ends = intervals(lambda *n: eers(np.repeat(order, np.concatenate(n))), Resampler(sizes), bootstrap)
+            ends = intervals(
+                lambda *n: eers(np.repeat(order, np.concatenate(n))), Resampler(sizes), bootstrap
+            )
         if meta:
             values = read_condition(meta, by, reference)
             is_bonafide = np.array([(parts.label == BONAFIDE).all() for _, parts in utterances])
@@ -71,7 +84,11 @@ def evaluate_localization(
                 found[value] = eers(np.flatnonzero(is_bonafide | (values == value)))
     except ValueError as error:
         raise InputError(f"{rttm}: {error}") from error
-    results = by_name(found["all"]) | {"n_utterances": len(utterances)} | ({"ci": by_name(ends)} if ends else {})
+    results = (
+        by_name(found["all"])
+        | {"n_utterances": len(utterances)}
+        | ({"ci": by_name(ends)} if ends else {})
+    )
     results["by"] = {value: by_name(one) for value, one in found.items() if value != "all"}
     if segments:
         results["decisions"] = decided_on(segments, reference, rttm, hop, seconds, splices)
@@ -86,14 +103,21 @@ def _lines(found: dict[str, dict], seconds: dict[str, float], decisions: dict) -
 
 
 def decided_on(
-    path: str, reference: dict[str, Segments], rttm: str, hop: float, seconds: dict[str, float], splices: str | None
+    path: str,
+    reference: dict[str, Segments],
+    rttm: str,
+    hop: float,
+    seconds: dict[str, float],
+    splices: str | None,
 ) -> dict:
     """Everything that is counted in decisions; seconds by the name of the resolution."""
     decided = read_rttm(path)
     pairs = list(zip(aligned(decided, path, reference, rttm), reference.values()))
     found = {
         "time": {"all": time_metrics(sum(confusion(*pair) for pair in pairs))},
-        "segments": {f"{typed} s": at_resolution(pairs, hop, length) for typed, length in seconds.items()},
+        "segments": {
+            f"{typed} s": at_resolution(pairs, hop, length) for typed, length in seconds.items()
+        },
         "spoofed share": by_fraction(pairs),
         "spoofed part": by_length(pairs),
     }

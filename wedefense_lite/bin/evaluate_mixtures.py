@@ -13,7 +13,13 @@ from wedefense_lite.metrics.costs import CostModel, cost_model
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.metrics.summary import Options, detection_metrics
 from wedefense_lite.mixtures.metrics import best_threshold, chance_macro_f1
-from wedefense_lite.mixtures.scores import Assignment, Mixtures, read_key, read_mixtures, read_streams
+from wedefense_lite.mixtures.scores import (
+    Assignment,
+    Mixtures,
+    read_key,
+    read_mixtures,
+    read_streams,
+)
 from wedefense_lite.report.tables import publish, tabulated
 from wedefense_lite.scoring.calibration import Affine, fit_affine, refuse_overlap, write_calibrated
 from wedefense_lite.scoring.sidecar import Sidecar, read_sidecar
@@ -63,14 +69,22 @@ def evaluate_mixtures(
     if bool(scores) == bool(cm):
         raise InputError("--scores and --cm: expected one of them")
     if separation and not cm or (dev_key or dev_separation) and not dev_cm:
-        raise InputError("--separation goes with --cm, --dev_key and --dev_separation go with --dev_cm")
+        raise InputError(
+            "--separation goes with --cm, --dev_key and --dev_separation go with --dev_cm"
+        )
     model, truth = cli.checked(cost_model, cost), read_key(key)
-    given = read_streams(truth, scores, assignment) if scores else read_mixtures(truth, cm, separation, assignment)
+    given = (
+        read_streams(truth, scores, assignment)
+        if scores
+        else read_mixtures(truth, cm, separation, assignment)
+    )
     if given.assignment == "oracle":
         logging.warning("oracle assignment looks at the labels: source metrics are upper bounds")
     results, affine = {}, None
     if dev_cm:
-        dev = read_mixtures(read_key(cli.needed("--dev_key", dev_key)), dev_cm, dev_separation, assignment)
+        dev = read_mixtures(
+            read_key(cli.needed("--dev_key", dev_key)), dev_cm, dev_separation, assignment
+        )
         results, affine = _fitted(dev, dev_cm, given, model, threshold)
     results = _measured(given, results.get("threshold", threshold or 0.0), bootstrap) | results
     if affine:
@@ -83,7 +97,10 @@ def evaluate_mixtures(
 
 def _measured(given: Mixtures, threshold: float, bootstrap: int) -> dict:
     """Metrics at a threshold, that of guessing beside them, and by condition."""
-    results = given.metrics(threshold) | {"n_mixtures": len(given.key.names), "assignment": given.assignment}
+    results = given.metrics(threshold) | {
+        "n_mixtures": len(given.key.names),
+        "assignment": given.assignment,
+    }
     results |= {"threshold": threshold, "chance_macro_f1": chance_macro_f1(given.key.labels_MK)}
     if given.improvement_MK is not None:
         results["sisdr_improvement"] = float(np.nanmean(given.improvement_MK))
@@ -99,7 +116,9 @@ def _fitted(
     try:
         best, _ = best_threshold(dev.scores_MK, dev.key.labels_MK)
         is_bonafide_M = dev.is_bonafide_M
-        affine = fit_affine(dev.any_spoof_M[is_bonafide_M], dev.any_spoof_M[~is_bonafide_M], cost.p_spoof)
+        affine = fit_affine(
+            dev.any_spoof_M[is_bonafide_M], dev.any_spoof_M[~is_bonafide_M], cost.p_spoof
+        )
     except ValueError as error:
         raise InputError(f"{source}: {error}") from error
     is_itself = set(dev.key.names) == set(given.key.names)
@@ -119,7 +138,9 @@ def _intervals(given: Mixtures, threshold: float, samples: int) -> dict:
 
     Mixtures with as many bona fide and spoofed talkers are drawn among themselves, so that no sample lacks a class.
     """
-    _, kind, sizes = np.unique(np.sort(given.key.labels_MK, axis=1), axis=0, return_inverse=True, return_counts=True)
+    _, kind, sizes = np.unique(
+        np.sort(given.key.labels_MK, axis=1), axis=0, return_inverse=True, return_counts=True
+    )
     order = np.argsort(kind.ravel(), kind="stable")
 
     def rates(*counts: np.ndarray) -> dict[str, float]:
@@ -135,11 +156,15 @@ def _detection(given: Mixtures, affine: Affine, cost: CostModel) -> dict:
     counts = {"n_bonafide": int(is_bonafide_M.sum()), "n_spoof": int((~is_bonafide_M).sum())}
     if not all(counts.values()):
         return counts
-    found = detection_metrics(SortedScores(llr_M[is_bonafide_M], llr_M[~is_bonafide_M]), Options(cost))
+    found = detection_metrics(
+        SortedScores(llr_M[is_bonafide_M], llr_M[~is_bonafide_M]), Options(cost)
+    )
     return counts | {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def _write(out: Path, given: Mixtures, affine: Affine | None, results: dict, cm: str | None) -> None:
+def _write(
+    out: Path, given: Mixtures, affine: Affine | None, results: dict, cm: str | None
+) -> None:
     """The picture of the confusion and, where they are calibrated, the LLRs of mixtures."""
     from wedefense_lite.report.pictures import confusion, svg  # slow to import
 
@@ -154,13 +179,23 @@ def _write(out: Path, given: Mixtures, affine: Affine | None, results: dict, cm:
 def _lines(results: dict) -> list[str]:
     """Numbers a line each, then the confusion and what is a table."""
     confusion = {
-        true: dict(zip(results["classes"], row)) for true, row in zip(results["classes"], results["confusion"])
+        true: dict(zip(results["classes"], row))
+        for true, row in zip(results["classes"], results["confusion"])
     }
     tables = {"true, by decision": confusion, "fitted on": results.get("dev"), **results["by"]}
     if "any_spoof" in results:
         tables["any spoof"] = {"calibrated": results["any_spoof"]}
-    lines = [f"{name}: {value}" for name, value in results.items() if name not in ("dev", "by", "any_spoof", "cost")]
-    return lines + [line for title, groups in tables.items() if groups for line in ("", *tabulated(title, groups))]
+    lines = [
+        f"{name}: {value}"
+        for name, value in results.items()
+        if name not in ("dev", "by", "any_spoof", "cost")
+    ]
+    return lines + [
+        line
+        for title, groups in tables.items()
+        if groups
+        for line in ("", *tabulated(title, groups))
+    ]
 
 
 if __name__ == "__main__":

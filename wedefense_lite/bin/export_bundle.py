@@ -11,7 +11,15 @@ from jsonargparse.typing import OpenUnitInterval
 from torch import Tensor
 
 from wedefense_lite import cli, report
-from wedefense_lite.files import InputError, atomic_path, read_json, read_labels, read_text, write_json, write_text
+from wedefense_lite.files import (
+    InputError,
+    atomic_path,
+    read_json,
+    read_labels,
+    read_text,
+    write_json,
+    write_text,
+)
 from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.provenance import file_hash
@@ -59,10 +67,17 @@ def export_bundle(
     experiment = load_experiment(exp / CONFIG)
     if type(experiment.system) is not Detection:
         name = type(experiment.system).__name__
-        raise InputError(f"{exp / CONFIG}: its task is {name}, expected Detection, which decides for whole utterances")
+        raise InputError(
+            f"{exp / CONFIG}: its task is {name}, expected Detection, which decides for whole utterances"
+        )
     weights, encoder = _weights(experiment.system, model, reference_encoder)
-    logits, same = exp / f"posteriors/{dev_set}/logits.scp", (file_hash(model), experiment.config_hash)
-    facts = _facts(logits, Path(calibration or logits.with_name("calibration.json")), same, decide_on)
+    logits, same = (
+        exp / f"posteriors/{dev_set}/logits.scp",
+        (file_hash(model), experiment.config_hash),
+    )
+    facts = _facts(
+        logits, Path(calibration or logits.with_name("calibration.json")), same, decide_on
+    )
     thresholds, sets = _thresholds(facts, logits, dev_label, far), {}
     for path in sorted(exp.glob("results_*.json")):
         name = path.stem.removeprefix("results_")
@@ -74,22 +89,41 @@ def export_bundle(
     values = {name: row[0] for name, row in thresholds.items()}
     hashes = {name: file_hash(out / name) for name in (CONFIG, WEIGHTS)}
     default, referenced = [*values.values()][-1], weights_hash(encoder) if encoder else ""
-    facts = replace(facts, thresholds=values, threshold=default, hashes=hashes, referenced=referenced)
-    card = Template(read_text(CARD), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
-    about = {"name": out.resolve().name, "licence": licence, "training_data": training_data, "dev_set": dev_set}
+    facts = replace(
+        facts, thresholds=values, threshold=default, hashes=hashes, referenced=referenced
+    )
+    card = Template(
+        read_text(CARD), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    about = {
+        "name": out.resolve().name,
+        "licence": licence,
+        "training_data": training_data,
+        "dev_set": dev_set,
+    }
     about |= {"experiment": experiment, "facts": facts, "sets": sets, "thresholds": thresholds}
     write_text(out / "README.md", card.render(about))
     write_json(out / FACTS, asdict(facts))
 
 
-def _weights(task: Task, model: str, reference: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _weights(
+    task: Task, model: str, reference: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights for the bundle, and those that are left out because the front end has them by its name."""
     if reference:
         task.frontend.load_pretrained()
-    named = {name: value.clone() for name, value in task.frontend.state_dict(prefix="frontend.").items() if reference}
+    named = {
+        name: value.clone()
+        for name, value in task.frontend.state_dict(prefix="frontend.").items()
+        if reference
+    }
     checkpoint.load_weights(model, task)
     weights = task.state_dict()
-    encoder = {name: weights.pop(name) for name, value in named.items() if torch.equal(value, weights[name])}
+    encoder = {
+        name: weights.pop(name)
+        for name, value in named.items()
+        if torch.equal(value, weights[name])
+    }
     sizes = [sum(value.numel() for value in part.values()) for part in (encoder, named)]
     if reference and 2 * sizes[0] <= sizes[1]:
         found = f"{sizes[0]} of {sizes[1]} numbers of its front end are those that come by name"
@@ -109,19 +143,30 @@ def _facts(logits: Path, calibrated: Path, same: tuple[str, str], decide_on: str
     _checked(calibrated.with_name("llr.txt"), same)
     stage_6, known = read_json(calibrated), asdict(_checked(logits, same))
     known |= {"model": Path(known["model"]).name, "class_prior": stage_6["training_prior"]}
-    return BundleFacts(**known, scale=stage_6["scale"][0], offset=stage_6["offset"], decide_on=decide_on)
+    return BundleFacts(
+        **known, scale=stage_6["scale"][0], offset=stage_6["offset"], decide_on=decide_on
+    )
 
 
-def _thresholds(facts: BundleFacts, logits: Path, dev_label: str, far: float | None) -> dict[str, list[float]]:
+def _thresholds(
+    facts: BundleFacts, logits: Path, dev_label: str, far: float | None
+) -> dict[str, list[float]]:
     """Thresholds by name, the default last, each with the rates of misses and false acceptances on the set."""
     labels = read_labels(dev_label)
-    scores = facts.evidence(np.stack(aligned(dict(read_archive(logits)), logits, labels, dev_label)))
+    scores = facts.evidence(
+        np.stack(aligned(dict(read_archive(logits)), logits, labels, dev_label))
+    )
     trials = by_class(np.array(list(labels.values())), scores, LABELS, dev_label)
     ordered = SortedScores(**trials)
     found = {"EER": ordered.eer().threshold}
     if far is not None:
-        found[f"FAR {far:g}"] = float(ordered.curve.threshold[np.argmax(ordered.curve.false_alarm <= far)])
-    return {name: [x, (trials["bonafide"] <= x).mean(), (trials["spoof"] > x).mean()] for name, x in found.items()}
+        found[f"FAR {far:g}"] = float(
+            ordered.curve.threshold[np.argmax(ordered.curve.false_alarm <= far)]
+        )
+    return {
+        name: [x, (trials["bonafide"] <= x).mean(), (trials["spoof"] > x).mean()]
+        for name, x in found.items()
+    }
 
 
 if __name__ == "__main__":

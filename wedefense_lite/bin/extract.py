@@ -63,12 +63,18 @@ def extract(
     if task.head is None:
         raise InputError(f"{config}: it trains no detector; bin/separate.py takes it")
     if task.frame_samples and (output != "logits" or experiment.data.eval_seconds):
-        raise InputError(f"{config}: frames of whole utterances are scored: --output logits, eval_seconds 0")
+        raise InputError(
+            f"{config}: frames of whole utterances are scored: --output logits, eval_seconds 0"
+        )
     index = read_index(data_list, data_type)
-    loader = EvalLoader(index, experiment.data, process.rank, process.world, batch_size, num_workers)
+    loader = EvalLoader(
+        index, experiment.data, process.rank, process.world, batch_size, num_workers
+    )
     task = task.to(process.device, memory_format=torch.channels_last)
     parts = [Path(embed_ark).with_suffix(f".part{rank}.ark") for rank in range(process.world)]
-    batches = run_inference(task, loader, process, task.logits if output == "logits" else task.embed, precision, output)
+    batches = run_inference(
+        task, loader, process, task.logits if output == "logits" else task.embed, precision, output
+    )
     write_archive(parts[process.rank], _rows(task, batches))
     barrier(process)
     if process.is_main:
@@ -95,11 +101,15 @@ def _rows(task: Task, batches: Iterable[tuple[Batch, Tensor]]) -> Iterator[tuple
 def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:
     """Join the parts in list order, if they hold every utterance exactly once."""
     tables = [part.with_suffix(".scp") for part in parts]
-    archives = [read_archive(table) for table in tables if table.stat().st_size]  # a rank may have none
+    archives = [
+        read_archive(table) for table in tables if table.stat().st_size
+    ]  # a rank may have none
     found = {key: archive for archive in archives for key in archive}
     if sorted(key for archive in archives for key in archive) != sorted(keys):
         missing = sorted(set(keys) - found.keys())
-        raise InputError(f"{embed_ark}: {len(missing)} of {len(keys)} utterances missing: {abbreviate(missing)}")
+        raise InputError(
+            f"{embed_ark}: {len(missing)} of {len(keys)} utterances missing: {abbreviate(missing)}"
+        )
     write_archive(embed_ark, ((key, found[key][key]) for key in keys))
     for part in parts:
         part.unlink()

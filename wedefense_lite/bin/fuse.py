@@ -32,7 +32,9 @@ def fuse(cm: str, cal_cm: str, cal_key: str, out: str, pi_spoof: float = 0.05) -
     cllr = SortedScores(affine(known[bonafide]), affine(known[~bonafide])).cllr()
     columns = [aligned(scores, file, tested[0], files[0]) for scores, file in zip(tested, files)]
     report = {"systems": files, "fitted_on": cal_cm, "pi_spoof": pi_spoof, "cllr_after": cllr}
-    write_calibrated(out, dict(zip(tested[0], np.hstack(columns))), affine, Sidecar(model=cm), report)
+    write_calibrated(
+        out, dict(zip(tested[0], np.hstack(columns))), affine, Sidecar(model=cm), report
+    )
     print(f"{affine}: Cllr {cllr:.4f} on the calibration set itself")
 
 

@@ -58,15 +58,21 @@ def import_weights(
         found, seen = renamed(kind, _state(weights)), seen or LA_2019
     experiment = load_experiment(config, options)
     if kind == "transformers" and rate != experiment.data.sample_rate:
-        raise InputError(f"{weights}: made for {rate} Hz, but {config} has {experiment.data.sample_rate} Hz")
+        raise InputError(
+            f"{weights}: made for {rate} Hz, but {config} has {experiment.data.sample_rate} Hz"
+        )
     expected = experiment.system.state_dict()
-    shapes = [{name: list(value.shape) for name, value in state.items()} for state in (found, expected)]
+    shapes = [
+        {name: list(value.shape) for name, value in state.items()} for state in (found, expected)
+    ]
     if differ := [
         f"{name} is {shapes[0].get(name, 'missing')}, expected {shapes[1].get(name, 'none')}"
         for name in sorted(found.keys() | expected.keys())
         if shapes[0].get(name) != shapes[1].get(name)
     ]:
-        raise InputError(f"{weights}: {len(differ)} names do not fit {config}: {abbreviate(differ)}")
+        raise InputError(
+            f"{weights}: {len(differ)} names do not fit {config}: {abbreviate(differ)}"
+        )
     class_prior = [count / sum(seen) for count in seen]
     state = {"model": found, "labels": list(LABELS), "class_prior": class_prior}
     state |= {"epoch": 0, "config_hash": experiment.config_hash}
@@ -78,7 +84,10 @@ def import_weights(
 
 def _state(path: str) -> Mapping[str, torch.Tensor]:
     state = checkpoint.load(path)
-    if not (isinstance(state, Mapping) and all(isinstance(value, torch.Tensor) for value in state.values())):
+    if not (
+        isinstance(state, Mapping)
+        and all(isinstance(value, torch.Tensor) for value in state.values())
+    ):
         raise InputError(f"{path}: not a state dict, expected names and tensors")
     return state
 

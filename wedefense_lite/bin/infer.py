@@ -19,7 +19,13 @@ from wedefense_lite.systems.experiment import load_experiment
 CHUNK = 4096
 
 
-def infer(model_path: str, config: str, embedding_scp_path: str, out_path: str, num_classes: int | None = None) -> None:
+def infer(
+    model_path: str,
+    config: str,
+    embedding_scp_path: str,
+    out_path: str,
+    num_classes: int | None = None,
+) -> None:
     """Apply a system's head to embeddings.
 
     Writes ``logits.{ark,scp}`` and ``posteriors.{ark,scp}``, float32 vectors ``[spoof, bonafide]``,
@@ -36,7 +42,11 @@ def infer(model_path: str, config: str, embedding_scp_path: str, out_path: str, 
     load_weights(model_path, experiment.system)
     sidecar = read_sidecar(embedding_scp_path)
     check_sidecar(
-        embedding_scp_path, sidecar, model_hash=file_hash(model_path), config_hash=experiment.config_hash, labels=LABELS
+        embedding_scp_path,
+        sidecar,
+        model_hash=file_hash(model_path),
+        config_hash=experiment.config_hash,
+        labels=LABELS,
     )
     embeddings = read_archive(embedding_scp_path)
     logits = dict(_logits(experiment.system.head.eval(), embeddings))

@@ -10,7 +10,12 @@ from wedefense_lite.files import InputError, read_labels
 from wedefense_lite.labels import LABELS
 from wedefense_lite.localization.frame_scores import write_frames
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.scoring.calibration import IDENTITY, fit_affine, refuse_overlap, write_calibrated
+from wedefense_lite.scoring.calibration import (
+    IDENTITY,
+    fit_affine,
+    refuse_overlap,
+    write_calibrated,
+)
 from wedefense_lite.scoring.llr import llr_from_logits, read_logits, training_prior, utterance_llr
 from wedefense_lite.scoring.scores import aligned, by_class
 from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar
@@ -55,8 +60,12 @@ def logits_to_llr(
 
     def scored(scp: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         names, logits, counts = read_logits(scp, len(labels), sidecar.frame_seconds is not None)
-        frames = np.split(llr_from_logits(logits, np.isin(labels, bonafide), prior), counts.cumsum()[:-1])
-        return dict(zip(names, frames)), {n: utterance_llr(one, sidecar.frame_seconds) for n, one in zip(names, frames)}
+        frames = np.split(
+            llr_from_logits(logits, np.isin(labels, bonafide), prior), counts.cumsum()[:-1]
+        )
+        return dict(zip(names, frames)), {
+            n: utterance_llr(one, sidecar.frame_seconds) for n, one in zip(names, frames)
+        }
 
     (frames, llr), affine = scored(logits_scp_path), IDENTITY
     report = {"fitted_on": cal_logits_scp_path, "pi_spoof": pi_spoof, "training_prior": prior}
@@ -74,7 +83,9 @@ def logits_to_llr(
             logging.info("Cllr %s calibration, on its own set: %.4f", moment, cllr)
             report[f"cllr_{moment}"] = cllr
     else:
-        logging.info("no calibration set (--cal_logits_scp_path): --pi_spoof %g changes nothing", pi_spoof)
+        logging.info(
+            "no calibration set (--cal_logits_scp_path): --pi_spoof %g changes nothing", pi_spoof
+        )
         if sidecar.frame_seconds:
             write_frames(out.with_name("frame_llr.txt"), frames, sidecar.frame_seconds)
     write_calibrated(out, llr, affine, sidecar, report)

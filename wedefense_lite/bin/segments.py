@@ -26,21 +26,30 @@ def segments(frame_scores: str, dev_frame_scores: str, dev_rttm: str, out_dir: s
         out_dir: folder to write to.
     """
     dev, hop = read_frames(dev_frame_scores)
-    decoder, f1 = cli.checked(chosen, matched(dev, read_rttm(dev_rttm), hop, dev_frame_scores, dev_rttm), hop)
+    decoder, f1 = cli.checked(
+        chosen, matched(dev, read_rttm(dev_rttm), hop, dev_frame_scores, dev_rttm), hop
+    )
     frames = dev if frame_scores == dev_frame_scores else read_frames(frame_scores)[0]
     found = {name: list(zip(*map(list, decoder.segments(one)))) for name, one in frames.items()}
     out = Path(out_dir)
     for name, parts in found.items():
-        spoofed = (f"{start:.4f}\t{end:.4f}\t{LABELS[SPOOF]}" for start, end, label in parts if label == SPOOF)
+        spoofed = (
+            f"{start:.4f}\t{end:.4f}\t{LABELS[SPOOF]}"
+            for start, end, label in parts
+            if label == SPOOF
+        )
         write_lines(out / "labels" / f"{name}.txt", spoofed)
     write_rttm(out / "segments.rttm", found)
     keys = "start", "end", "label"
     by_name = {
-        name: [dict(zip(keys, (*times, LABELS[kind]))) for *times, kind in found[name]] for name in sorted(found)
+        name: [dict(zip(keys, (*times, LABELS[kind]))) for *times, kind in found[name]]
+        for name in sorted(found)
     }
     write_json(out / "segments.json", by_name)
     write_json(out / "decoder.json", asdict(decoder) | {"frame_seconds": hop, "dev_f1": f1})
-    logging.info("segments of %d utterances in %s: %s, F1 on dev %.4f", len(found), out, decoder, f1)
+    logging.info(
+        "segments of %d utterances in %s: %s, F1 on dev %.4f", len(found), out, decoder, f1
+    )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ from wedefense_lite.separators.sepformer import SepFormer
 from wedefense_lite.systems.batch import as_float
 from wedefense_lite.systems.checkpoint import load, load_state
 
-LIBRI2MIX = "https://download.pytorch.org/torchaudio/models/conv_tasnet_base_libri2mix.pt, about 20 MB"
+LIBRI2MIX = (
+    "https://download.pytorch.org/torchaudio/models/conv_tasnet_base_libri2mix.pt, about 20 MB"
+)
 PEAK = 0.9  # to which a mixture's streams are brought down, all by one factor, where one would clip
 
 
@@ -82,22 +84,36 @@ def separate(
         InputError: not one separator, mixtures of another number of talkers than it gives, stems that are missing,
             reading of another sample rate, or an ``out_dir`` that holds these. What was in the folder stays.
     """
-    if Path(out_dir).resolve() in {Path(mixtures_dir).resolve(), Path(mixtures_dir, "stems").resolve()}:
-        raise InputError(f"--out_dir {out_dir}: holds the mixtures or their stems, which stay as they are")
+    if Path(out_dir).resolve() in {
+        Path(mixtures_dir).resolve(),
+        Path(mixtures_dir, "stems").resolve(),
+    }:
+        raise InputError(
+            f"--out_dir {out_dir}: holds the mixtures or their stems, which stay as they are"
+        )
     process, out = start_process(gpus), Path(out_dir)
     separator = _separator(config, model_path, libri2mix, sepformer).to(process.device).eval()
-    cut = partial(separated, separator, chunk_seconds=chunk_seconds, overlap_seconds=overlap_seconds)
+    cut = partial(
+        separated, separator, chunk_seconds=chunk_seconds, overlap_seconds=overlap_seconds
+    )
     lost_band(separator, sample_rate)
     tables = check_data_dir(Path(mixtures_dir, "stems")) if stems else {}
     index = _mixtures(mixtures_dir, separator.talkers, stems)
-    parts = [index[start : start + mixtures_per_shard] for start in range(0, len(index), mixtures_per_shard)]
+    parts = [
+        index[start : start + mixtures_per_shard]
+        for start in range(0, len(index), mixtures_per_shard)
+    ]
     with ExitStack() as stack:
         if process.is_main:
             stack.enter_context(new_shards(out / "shards", out / SHARD_LIST, len(parts)))
         barrier(process)
-        own = list(zip(hidden_shards(out / "shards", len(parts)), parts))[process.rank :: process.world]
+        own = list(zip(hidden_shards(out / "shards", len(parts)), parts))[
+            process.rank :: process.world
+        ]
         made = (_write_shard(path, part, cut, sample_rate) for path, part in own)
-        found = [row for rows in progress(made, len(own), "separating", unit="shard") for row in rows]
+        found = [
+            row for rows in progress(made, len(own), "separating", unit="shard") for row in rows
+        ]
         found = [row for rows in gather_objects(process, found) for row in rows]
     if process.is_main and stems:
         _write_tables(out, found, tables)
@@ -118,9 +134,15 @@ def _mixtures(mixtures_dir: str, talkers: int, stems: bool) -> list[Utterance]:
     return index
 
 
-def _separator(config: str | None, model_path: str | None, libri2mix: str | None, sepformer: str | None) -> Separator:
-    if sum(option is not None for option in (config, libri2mix, sepformer)) != 1 or bool(config) != bool(model_path):
-        raise InputError("one separator is needed: --config with --model_path, --libri2mix or --sepformer")
+def _separator(
+    config: str | None, model_path: str | None, libri2mix: str | None, sepformer: str | None
+) -> Separator:
+    if sum(option is not None for option in (config, libri2mix, sepformer)) != 1 or bool(
+        config
+    ) != bool(model_path):
+        raise InputError(
+            "one separator is needed: --config with --model_path, --libri2mix or --sepformer"
+        )
     if sepformer:
         return SepFormer(sepformer)
     if libri2mix:
@@ -132,12 +154,16 @@ def _separator(config: str | None, model_path: str | None, libri2mix: str | None
     return trained_separator(config, model_path)
 
 
-def _write_shard(path: Path, rows: list[Utterance], cut: Callable, sample_rate: int) -> list[Streams]:
+def _write_shard(
+    path: Path, rows: list[Utterance], cut: Callable, sample_rate: int
+) -> list[Streams]:
     """Separate the mixtures of a shard and write their streams as another."""
     done = []
     with shard_writer(path) as add:
         for row in rows:
-            streams_KT = cut(as_float(torch.from_numpy(reading.read(row, sample_rate))).numpy(), sample_rate)
+            streams_KT = cut(
+                as_float(torch.from_numpy(reading.read(row, sample_rate))).numpy(), sample_rate
+            )
             if not np.isfinite(streams_KT).all():
                 raise InputError(f"{row.key}: the separator gives samples that are not finite")
             streams_KT *= PEAK / peak if (peak := np.abs(streams_KT).max()) > 1 else 1
@@ -156,7 +182,9 @@ def _compared(row: Utterance, streams_KT: Tensor, sample_rate: int) -> Streams:
     mixture_1T = torch.from_numpy(reading.read(row, sample_rate))[None]
     sisdr_KS = pairwise_si_sdr(streams_KT[None], stems_KT[None])[0]
     mixture_S = pairwise_si_sdr(mixture_1T[None], stems_KT[None])[0, 0]
-    return Streams(row.key, best_sources(sisdr_KS[None])[0].tolist(), sisdr_KS.tolist(), mixture_S.tolist())
+    return Streams(
+        row.key, best_sources(sisdr_KS[None])[0].tolist(), sisdr_KS.tolist(), mixture_S.tolist()
+    )
 
 
 def _write_tables(out: Path, found: list[Streams], stems: dict[str, dict[str, str]]) -> None:
@@ -166,10 +194,17 @@ def _write_tables(out: Path, found: list[Streams], stems: dict[str, dict[str, st
         for one in found
         for stream, source in enumerate(one.sources, 1)
     }
-    tables = {name: {key: table[source] for key, source in sources.items()} for name, table in stems.items()}
+    tables = {
+        name: {key: table[source] for key, source in sources.items()}
+        for name, table in stems.items()
+    }
     write_tables(out, tables)
     talkers = range(1, len(found[0].sources) + 1)
-    header = "mixture stream source".split() + [f"sisdr_{k}" for k in talkers] + [f"sisdr_mixture_{k}" for k in talkers]
+    header = (
+        "mixture stream source".split()
+        + [f"sisdr_{k}" for k in talkers]
+        + [f"sisdr_mixture_{k}" for k in talkers]
+    )
     lines, gains = ["\t".join(header)], []
     for one in sorted(found, key=lambda one: one.mixture):
         for stream, (source, sisdr_S) in enumerate(zip(one.sources, one.sisdr), 1):
@@ -177,7 +212,9 @@ def _write_tables(out: Path, found: list[Streams], stems: dict[str, dict[str, st
             lines.append("\t".join([one.mixture, str(stream), str(source + 1), *numbers]))
             gains.append(sisdr_S[source] - one.sisdr_mixture[source])
     write_lines(out / "separation.tsv", lines)
-    logging.info("%s: %d mixtures, mean SI-SDR improvement %.2f dB", out, len(found), np.mean(gains))
+    logging.info(
+        "%s: %d mixtures, mean SI-SDR improvement %.2f dB", out, len(found), np.mean(gains)
+    )
 
 
 if __name__ == "__main__":

@@ -50,40 +50,64 @@ def simulate_mixtures(
         sample_rate: in Hz, of all audio.
         nj: processes that render; 0 for one on each core.
     """
-    exclude, data_dir = ([paths] if isinstance(paths, str) else paths for paths in (exclude, data_dir))
+    exclude, data_dir = (
+        [paths] if isinstance(paths, str) else paths for paths in (exclude, data_dir)
+    )
     if out_dir and Path(out_dir).resolve() in {Path(folder).resolve() for folder in data_dir}:
-        raise InputError(f"--out_dir {out_dir}: is one of the data directories, which stay as they are")
+        raise InputError(
+            f"--out_dir {out_dir}: is one of the data directories, which stay as they are"
+        )
     recipe = Recipe(**changes).over(PRESETS[preset])
     _check_options(changes, recipe, noise_data, render_only and not out_dir)
-    sources = read_sources(data_dir, Recipe() if render_only else recipe, () if render_only else exclude)
+    sources = read_sources(
+        data_dir, Recipe() if render_only else recipe, () if render_only else exclude
+    )
     tables = ((path and read_table(path) or {}).items() for path in (reverb_data, noise_data))
     rirs, noises = ([Utterance(*row) for row in table] for table in tables)
     if render_only:
         drawn = read_plan(plan)
     else:
-        seconds = {row.key: row.samples / sample_rate for row in noises and measured(noises, sample_rate)}
-        planner = Planner(sources, recipe, np.random.default_rng([seed]), [row.key for row in rirs], seconds)
+        seconds = {
+            row.key: row.samples / sample_rate for row in noises and measured(noises, sample_rate)
+        }
+        planner = Planner(
+            sources, recipe, np.random.default_rng([seed]), [row.key for row in rirs], seconds
+        )
         name = re.sub(r"[^A-Za-z0-9]", "_", Path(data_dir[0]).resolve().name)
         # Other mixtures have other ids, so that scores of one plan are never taken for those of another.
         drawn_from = recipe, seed, num_mixtures, [one.key for one in sources]
         digest = hashlib.sha256(repr(drawn_from).encode()).hexdigest()[:6]
         drawn = as_written(planner.plan(f"mix_{name}_{digest}", num_mixtures))
     if out_dir:
-        files = {("source", one.key): Utterance(one.key, one.wav, label=one.label) for one in sources}
-        files |= {(kind, row.key): row for kind, rows in (("rir", rirs), ("noise", noises)) for row in rows}
+        files = {
+            ("source", one.key): Utterance(one.key, one.wav, label=one.label) for one in sources
+        }
+        files |= {
+            (kind, row.key): row
+            for kind, rows in (("rir", rirs), ("noise", noises))
+            for row in rows
+        }
         render(drawn, files, Path(out_dir), sample_rate, nj or len(os.sched_getaffinity(0)))
     # Rendering writes the plan along, and last, so that a plan that is there is that of the audio.
-    if not render_only and not (out_dir and Path(plan).resolve() == Path(out_dir, "plan.tsv").resolve()):
+    if not render_only and not (
+        out_dir and Path(plan).resolve() == Path(out_dir, "plan.tsv").resolve()
+    ):
         write_plan(plan, drawn)
     logging.info("%d mixtures in %s", len(drawn), plan)
 
 
-def _check_options(changes: dict, recipe: Recipe, noise_data: str | None, renders_nothing: bool) -> None:
+def _check_options(
+    changes: dict, recipe: Recipe, noise_data: str | None, renders_nothing: bool
+) -> None:
     """Refuse options that would change nothing."""
     for asked, option, needs in (
         (renders_nothing, "--render_only", "--out_dir"),
         (changes.get("snr_db") and not noise_data, "--snr_db", "--noise_data"),
-        (changes.get("delay") is not None and recipe.overlap is not None, "--delay", "a preset without overlap"),
+        (
+            changes.get("delay") is not None and recipe.overlap is not None,
+            "--delay",
+            "a preset without overlap",
+        ),
     ):
         if asked:
             raise InputError(f"{option} needs {needs}")

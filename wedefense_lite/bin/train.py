@@ -78,13 +78,21 @@ def train(
     prepare(experiment.data.augment, noise_data=noise_data, reverb_data=reverb_data)
     _check_what_is_kept(experiment, val_data)
     process, data = start_process(gpus), experiment.data
-    train_index = _labelled(experiment, train_data, data_type, train_label, train_segments, train_stems)
-    train_loader = TrainLoader(train_index, data, experiment.training.seed, process.rank, process.world)
+    train_index = _labelled(
+        experiment, train_data, data_type, train_label, train_segments, train_stems
+    )
+    train_loader = TrainLoader(
+        train_index, data, experiment.training.seed, process.rank, process.world
+    )
     dev_loader = None
     if val_data is not None:
         dev_index = _labelled(experiment, val_data, data_type, val_label, val_segments, val_stems)
-        dev_loader = EvalLoader(dev_index, data, process.rank, process.world, num_workers=data.num_workers)
-    resume = continues(exp_dir, experiment, data_hashes(train_loader.index, data.augment), process, overwrite)
+        dev_loader = EvalLoader(
+            dev_index, data, process.rank, process.world, num_workers=data.num_workers
+        )
+    resume = continues(
+        exp_dir, experiment, data_hashes(train_loader.index, data.augment), process, overwrite
+    )
     removes = overwrite and not resume
     if removes:
         _keep_apart(exp_dir, checkpoint=checkpoint, separator=separator)
@@ -103,7 +111,9 @@ def _keep_apart(exp_dir: Path, **options: str | None) -> None:
     """Refuse to remove the weights that a training is to start from, which a second start would look for."""
     for option, path in options.items():
         if path is not None and (exp_dir / "models").resolve() in Path(path).resolve().parents:
-            raise InputError(f"--{option} {path} is in the --exp_dir that --overwrite clears: take another --exp_dir")
+            raise InputError(
+                f"--{option} {path} is in the --exp_dir that --overwrite clears: take another --exp_dir"
+            )
 
 
 def _check_what_is_kept(experiment: Experiment, val_data: str | None) -> None:
@@ -136,11 +146,18 @@ def _begin_with(system: Task, resume: bool, checkpoint: str | None, separator: s
     if separator is not None:
         load_part(separator, system, "separator")
     elif checkpoint is None and not getattr(system, "joint", True):
-        raise InputError("the separator is frozen, and has no weights: --separator or --checkpoint is needed")
+        raise InputError(
+            "the separator is frozen, and has no weights: --separator or --checkpoint is needed"
+        )
 
 
 def _labelled(
-    experiment: Experiment, listed: str, data_type: str, utt2lab: str, rttm: str | None, stems: str | None
+    experiment: Experiment,
+    listed: str,
+    data_type: str,
+    utt2lab: str,
+    rttm: str | None,
+    stems: str | None,
 ) -> list[Utterance]:
     """The index of a list with what the task needs to know of its utterances."""
     task = experiment.system

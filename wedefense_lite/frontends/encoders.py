@@ -25,16 +25,40 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 OLDEST, INSTALL = (5, 23), "pip install 'wedefense_lite[ssl]'"
 # The base models, in the words of the hub's config.json; and what the large ones have instead.
 BASE = (
-    {"model_type": "wav2vec2", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
-    | {"intermediate_size": 3072, "conv_dim": [512] * 7, "conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_bias": False}
-    | {"conv_stride": [5, 2, 2, 2, 2, 2, 2], "feat_extract_norm": "group", "do_stable_layer_norm": False}
+    {
+        "model_type": "wav2vec2",
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+    }
+    | {
+        "intermediate_size": 3072,
+        "conv_dim": [512] * 7,
+        "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+        "conv_bias": False,
+    }
+    | {
+        "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+        "feat_extract_norm": "group",
+        "do_stable_layer_norm": False,
+    }
     | {"num_conv_pos_embeddings": 128, "num_conv_pos_embedding_groups": 16}
     | {"num_buckets": 320, "max_bucket_distance": 800}
 )
 # What else config.json may say of the architecture; both libraries have it in one form only, or hardly.
-FIXED = {"hidden_act": "gelu", "feat_extract_activation": "gelu", "layer_norm_eps": 1e-5, "add_adapter": False}
+FIXED = {
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "layer_norm_eps": 1e-5,
+    "add_adapter": False,
+}
 FIXED |= {"adapter_attn_dim": None, "conv_pos_batch_norm": False, "feat_proj_layer_norm": True}
-LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
 LARGE |= {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 XLSR = LARGE | {"conv_bias": True}
 KNOWN = {
@@ -43,8 +67,10 @@ KNOWN = {
     "facebook/wav2vec2-large-robust": XLSR,
     "facebook/wav2vec2-large-xlsr-53": XLSR,
     "facebook/wav2vec2-xls-r-300m": XLSR,
-    "facebook/wav2vec2-xls-r-1b": XLSR | {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 48},
-    "facebook/wav2vec2-xls-r-2b": XLSR | {"hidden_size": 1920, "intermediate_size": 7680, "num_hidden_layers": 48},
+    "facebook/wav2vec2-xls-r-1b": XLSR
+    | {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 48},
+    "facebook/wav2vec2-xls-r-2b": XLSR
+    | {"hidden_size": 1920, "intermediate_size": 7680, "num_hidden_layers": 48},
     "facebook/hubert-base-ls960": {"model_type": "hubert"},
     "microsoft/wavlm-base": {"model_type": "wavlm"},
     "microsoft/wavlm-base-plus": {"model_type": "wavlm"},
@@ -90,17 +116,25 @@ class TransformersEncoder(Encoder):
     def __init__(self, shape: dict, dropout: float, checkpointing: bool):
         super().__init__()
         library = import_transformers()
-        chances = dict.fromkeys(("hidden_dropout", "attention_dropout", "feat_proj_dropout"), dropout)
+        chances = dict.fromkeys(
+            ("hidden_dropout", "attention_dropout", "feat_proj_dropout"), dropout
+        )
         # No masks as in pretraining: the vector that stands for what they hide would get no gradient.
-        chances |= dict.fromkeys(("activation_dropout", "layerdrop", "mask_time_prob", "mask_feature_prob"), 0.0)
-        self.network = library.AutoModel.from_config(library.AutoConfig.for_model(**shape, **chances))
+        chances |= dict.fromkeys(
+            ("activation_dropout", "layerdrop", "mask_time_prob", "mask_feature_prob"), 0.0
+        )
+        self.network = library.AutoModel.from_config(
+            library.AutoConfig.for_model(**shape, **chances)
+        )
         # Its way of saying that waveforms need a gradient, which frozen convolutions would keep everything for.
         self.network.feature_extractor._requires_grad = False
         if checkpointing:
             _keep_less(self.network)
 
     def forward(self, wav_BT: Tensor, mask_BT: Tensor | None) -> list[Tensor]:
-        return list(self.network(wav_BT, attention_mask=mask_BT, output_hidden_states=True).hidden_states)
+        return list(
+            self.network(wav_BT, attention_mask=mask_BT, output_hidden_states=True).hidden_states
+        )
 
 
 class TorchaudioEncoder(Encoder):
@@ -111,14 +145,31 @@ class TorchaudioEncoder(Encoder):
         try:
             models = importlib.import_module("torchaudio.models")
         except (ImportError, OSError, RuntimeError) as error:
-            raise InputError(f"no transformers, and torchaudio can't be imported: {error}") from error
+            raise InputError(
+                f"no transformers, and torchaudio can't be imported: {error}"
+            ) from error
         self.stable, self.gated = shape["do_stable_layer_norm"], shape["model_type"] == "wavlm"
         convolutions = list(zip(shape["conv_dim"], shape["conv_kernel"], shape["conv_stride"]))
-        outside = f"{shape['feat_extract_norm']}_norm", convolutions, shape["conv_bias"], shape["hidden_size"], dropout
-        names = ["num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "num_hidden_layers", "num_attention_heads"]
-        sizes = [shape[name] for name in names + ["num_buckets", "max_bucket_distance"] * self.gated]
+        outside = (
+            f"{shape['feat_extract_norm']}_norm",
+            convolutions,
+            shape["conv_bias"],
+            shape["hidden_size"],
+            dropout,
+        )
+        names = [
+            "num_conv_pos_embeddings",
+            "num_conv_pos_embedding_groups",
+            "num_hidden_layers",
+            "num_attention_heads",
+        ]
+        sizes = [
+            shape[name] for name in names + ["num_buckets", "max_bucket_distance"] * self.gated
+        ]
         inside = dropout, shape["intermediate_size"], 0.0, dropout, self.stable, 0.0, None
-        made = (models.wavlm_model if self.gated else models.wav2vec2_model)(*outside, *sizes, *inside)
+        made = (models.wavlm_model if self.gated else models.wav2vec2_model)(
+            *outside, *sizes, *inside
+        )
         self.network = nn.Module()
         self.network.feature_extractor = made.feature_extractor
         self.network.feature_projection = made.encoder.feature_projection
@@ -137,9 +188,16 @@ class TorchaudioEncoder(Encoder):
             valid_BF = valid_mask(self.frame_lengths(mask_BT.sum(1)), state_BFH.shape[1])
             state_BFH = state_BFH * valid_BF[..., None]
             attention_B1FF = valid_BF[:, None, None].expand(-1, -1, state_BFH.shape[1], -1)
-            options = {"key_padding_mask": ~valid_BF} if self.gated else {"attention_mask": attention_B1FF}
+            options = (
+                {"key_padding_mask": ~valid_BF}
+                if self.gated
+                else {"attention_mask": attention_B1FF}
+            )
         state_BFH = state_BFH + encoder.pos_conv_embed(state_BFH)
-        states, bias = [encoder.dropout(state_BFH if self.stable else encoder.layer_norm(state_BFH))], None
+        states, bias = (
+            [encoder.dropout(state_BFH if self.stable else encoder.layer_norm(state_BFH))],
+            None,
+        )
         for layer in encoder.layers:
             state_BFH, bias = layer(states[-1], position_bias=bias, **options)
             states.append(state_BFH)
@@ -182,7 +240,11 @@ def _one_by_one(module: nn.Module, forward: Callable, wav_BT: Tensor, *rest):
     if not module.training:
         return forward(wav_BT, *rest)
     found = [_recomputed(module, forward, wav_1T, *rest) for wav_1T in wav_BT.split(1)]
-    return torch.cat(found) if isinstance(found[0], Tensor) else (torch.cat([value for value, _ in found]), None)
+    return (
+        torch.cat(found)
+        if isinstance(found[0], Tensor)
+        else (torch.cat([value for value, _ in found]), None)
+    )
 
 
 def import_transformers() -> ModuleType:
@@ -200,7 +262,9 @@ def import_transformers() -> ModuleType:
     except ImportError as error:
         raise InputError(f"transformers can't be imported ({error}): {INSTALL}") from error
     if tuple(map(int, library.__version__.split(".")[:2])) < OLDEST:
-        raise InputError(f"transformers is {library.__version__}, expected {OLDEST[0]}.{OLDEST[1]} or newer: {INSTALL}")
+        raise InputError(
+            f"transformers is {library.__version__}, expected {OLDEST[0]}.{OLDEST[1]} or newer: {INSTALL}"
+        )
     return library
 
 
@@ -210,7 +274,10 @@ def build_encoder(shape: dict, dropout: float, checkpointing: bool) -> Encoder:
     Raises:
         InputError: neither is installed.
     """
-    for library, kind in {"transformers": TransformersEncoder, "torchaudio": TorchaudioEncoder}.items():
+    for library, kind in {
+        "transformers": TransformersEncoder,
+        "torchaudio": TorchaudioEncoder,
+    }.items():
         if importlib.util.find_spec(library):
             return kind(shape, dropout, checkpointing)
     raise InputError(f"SSL needs transformers or torchaudio, and neither is there: {INSTALL}")
@@ -245,7 +312,9 @@ def find_file(model: str, names: tuple[str, ...]) -> Path:
     """
     if (path := Path(model)).is_absolute() or model.startswith("."):
         meant = f"WEDEFENSE_MODELS={path.resolve().parent} and {path.resolve().name}"
-        raise InputError(f"{model}: a path, expected a name, so that the experiment can be handed on: {meant}")
+        raise InputError(
+            f"{model}: a path, expected a name, so that the experiment can be handed on: {meant}"
+        )
     root, reason = os.environ.get("WEDEFENSE_MODELS"), "huggingface_hub isn't installed"
     folder = Path(root or "FOLDER", model)
     if root and (there := [folder / name for name in names if (folder / name).is_file()]):
@@ -256,9 +325,13 @@ def find_file(model: str, names: tuple[str, ...]) -> Path:
         except Exception as error:  # its network's errors are of no common kind
             offline = os.environ.get("HF_HUB_OFFLINE") == "1"
             reason = "offline, and not in the cache" if offline else str(error).split("\n")[0]
-    near = "".join(f"; or is it {name}?" for name in get_close_matches(model, KNOWN.keys() - {model}, 1, 0.9))
+    near = "".join(
+        f"; or is it {name}?" for name in get_close_matches(model, KNOWN.keys() - {model}, 1, 0.9)
+    )
     missing = f"{model}: no {' or '.join(names)} ({reason}{near})"
-    raise InputError(f"{missing}: put it at {folder / names[0]}, and set WEDEFENSE_MODELS={root or 'FOLDER'}")
+    raise InputError(
+        f"{missing}: put it at {folder / names[0]}, and set WEDEFENSE_MODELS={root or 'FOLDER'}"
+    )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

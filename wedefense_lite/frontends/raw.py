@@ -71,5 +71,7 @@ def sinc_filters(num_filters: int, kernel_size: int, sample_rate: int) -> np.nda
     top = 2595 * np.log10(1 + sample_rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, num_filters + 1) / 2595) - 1)
     widths_E1 = 2 * edges[:, None] / sample_rate
-    low_passes_EK = widths_E1 * np.sinc(widths_E1 * (np.arange(kernel_size) - (kernel_size - 1) / 2))
+    low_passes_EK = widths_E1 * np.sinc(
+        widths_E1 * (np.arange(kernel_size) - (kernel_size - 1) / 2)
+    )
     return np.hamming(kernel_size) * np.diff(low_passes_EK, axis=0)

@@ -19,7 +19,12 @@ class SpecAugment(nn.Module):
     """
 
     def __init__(
-        self, p: float = 0.6, time_masks: int = 1, max_frames: int = 10, frequency_masks: int = 1, max_bins: int = 8
+        self,
+        p: float = 0.6,
+        time_masks: int = 1,
+        max_frames: int = 10,
+        frequency_masks: int = 1,
+        max_bins: int = 8,
     ):
         super().__init__()
         self.p = p

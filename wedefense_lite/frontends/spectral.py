@@ -27,7 +27,12 @@ class Spectral(Frontend):
     """
 
     def __init__(
-        self, dim: int, sample_rate: int = 16000, frame_ms: float = 25.0, hop_ms: float = 10.0, mean_norm: bool = True
+        self,
+        dim: int,
+        sample_rate: int = 16000,
+        frame_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        mean_norm: bool = True,
     ):
         super().__init__()
         self.dim = dim
@@ -48,7 +53,9 @@ class Spectral(Frontend):
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         shortest = int(lengths_B.min())
         if shortest < self.window_samples:
-            raise ValueError(f"{shortest} samples are too short for a frame of {self.window_samples}")
+            raise ValueError(
+                f"{shortest} samples are too short for a frame of {self.window_samples}"
+            )
         with torch.autocast(wav_BT.device.type, enabled=False):
             frames_BFD = self.features(wav_BT.float(), lengths_B)
         frame_lengths_B = self.frame_lengths(lengths_B)
@@ -101,7 +108,9 @@ def kaldi_mel_filters(num_mels: int, fft_size: int, sample_rate: int) -> Tensor:
 
     low, high = mel(torch.tensor([20.0, sample_rate / 2], dtype=torch.float64))
     edges = torch.linspace(low, high, num_mels + 2, dtype=torch.float64)
-    bins_K1 = mel(torch.arange(fft_size // 2, dtype=torch.float64) * sample_rate / fft_size)[:, None]
+    bins_K1 = mel(torch.arange(fft_size // 2, dtype=torch.float64) * sample_rate / fft_size)[
+        :, None
+    ]
     rising_KM = (bins_K1 - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling_KM = (edges[2:] - bins_K1) / (edges[2:] - edges[1:-1])
     return F.pad(torch.minimum(rising_KM, falling_KM).clamp_min(0), (0, 0, 0, 1)).float()

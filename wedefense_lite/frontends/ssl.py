@@ -78,21 +78,31 @@ class SSL(Frontend):
             self.resolved = {"architecture": architecture}
         shape = encoders.BASE | encoders.KNOWN.get(model, {}) | (architecture or {})
         if unknown := ", ".join(sorted(shape.keys() - encoders.BASE.keys())):
-            raise InputError(f"{model}: architecture has {unknown}, expected some of {', '.join(encoders.BASE)}")
+            raise InputError(
+                f"{model}: architecture has {unknown}, expected some of {', '.join(encoders.BASE)}"
+            )
         depth, self.stable = shape["num_hidden_layers"], shape["do_stable_layer_norm"]
         self.num_layers = {"last": 1, "all": depth + 1}.get(layers, layers)
         if shape["model_type"] not in encoders.FAMILIES:
-            raise InputError(f"{model}: {shape['model_type']}, expected {' or '.join(encoders.FAMILIES)}")
+            raise InputError(
+                f"{model}: {shape['model_type']}, expected {' or '.join(encoders.FAMILIES)}"
+            )
         for option, asked, most in (("layers", layers, depth + 1), ("trained", trained, depth)):
             if not isinstance(asked, str) and asked > most:
                 raise InputError(f"{model}: {option} is {asked}, expected at most {most}")
         self.model, self.layers, self.trained = model, layers, trained
-        self.rate_factor, self.layer_decay, self.gradient_factor = rate_factor, layer_decay, gradient_factor
+        self.rate_factor, self.layer_decay, self.gradient_factor = (
+            rate_factor,
+            layer_decay,
+            gradient_factor,
+        )
         self.frame_lengths = partial(encoders.frame_lengths, shape)
         self.dim, self.sample_rate = self.num_layers * shape["hidden_size"], 16000
         self.hop_seconds = prod(shape["conv_stride"]) / self.sample_rate
         usual = shape["feat_extract_norm"] == "layer"
-        self.normalize, self.mask = (usual if asked is None else asked for asked in (normalize, mask))
+        self.normalize, self.mask = (
+            usual if asked is None else asked for asked in (normalize, mask)
+        )
         self.encoder = encoders.build_encoder(shape, dropout, checkpointing)
         self._freeze(freeze_extractor)
         for layer in self.network.encoder.layers if layer_drop else ():
@@ -127,7 +137,10 @@ class SSL(Frontend):
         return super().train(mode and self.trained != "none")
 
     def rate_factors(self) -> dict[nn.Parameter, float]:
-        return {value: self.rate_factor * self.layer_decay**depth for value, depth in self._depths().items()}
+        return {
+            value: self.rate_factor * self.layer_decay**depth
+            for value, depth in self._depths().items()
+        }
 
     def load_pretrained(self) -> None:
         """Take on the weights that the model was published with.
@@ -141,7 +154,9 @@ class SSL(Frontend):
             self.network.load_state_dict(encoders.read_weights(path), strict=True)
         except RuntimeError as error:
             differ = "; ".join(line.strip() for line in str(error).splitlines()[:3])
-            raise InputError(f"{path}: weights of another model than {self.model}: {differ}") from error
+            raise InputError(
+                f"{path}: weights of another model than {self.model}: {differ}"
+            ) from error
 
     def _depths(self) -> dict[nn.Parameter, int]:
         """How many layers there are above each parameter."""
@@ -162,7 +177,9 @@ class SSL(Frontend):
             self.network.encoder.layer_norm.requires_grad_(False)
 
 
-def _pass_on(chance: float, layer: nn.Module, inputs: tuple, output: Tensor | tuple) -> Tensor | tuple:
+def _pass_on(
+    chance: float, layer: nn.Module, inputs: tuple, output: Tensor | tuple
+) -> Tensor | tuple:
     """The output of a layer, or by chance what it would be without the layer (https://arxiv.org/abs/1909.11556)."""
     if not layer.training or torch.rand(()) >= chance:
         return output

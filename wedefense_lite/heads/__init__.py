@@ -5,4 +5,14 @@ from wedefense_lite.heads.cosine import AAM, AMSoftmax, ASoftmax, OCSoftmax, P2S
 from wedefense_lite.heads.cross_entropy import CrossEntropy, Focal
 from wedefense_lite.heads.triplet import WithTriplet
 
-__all__ = ["AAM", "AMSoftmax", "ASoftmax", "CrossEntropy", "Focal", "Head", "OCSoftmax", "P2SGrad", "WithTriplet"]
+__all__ = [
+    "AAM",
+    "AMSoftmax",
+    "ASoftmax",
+    "CrossEntropy",
+    "Focal",
+    "Head",
+    "OCSoftmax",
+    "P2SGrad",
+    "WithTriplet",
+]

@@ -34,7 +34,9 @@ class Head(nn.Module, ABC):
         super().__init__()
         if class_weights is not None and not all(weight > 0 for weight in class_weights):
             raise InputError(f"class_weights are {list(class_weights)}, expected positive numbers")
-        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        weights = (
+            None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        )
         self.register_buffer("class_weights", weights, persistent=False)
 
     @abstractmethod
@@ -65,5 +67,7 @@ class Head(nn.Module, ABC):
         """Class prior that the loss saw, given the shares ``[spoof, bonafide]`` of the samples."""
         if self.class_weights is None:
             return sampled_prior
-        shares = [share * weight for share, weight in zip(sampled_prior, self.class_weights.tolist())]
+        shares = [
+            share * weight for share, weight in zip(sampled_prior, self.class_weights.tolist())
+        ]
         return [share / sum(shares) for share in shares]

@@ -32,7 +32,9 @@ class CosineHead(Head):
     def __init__(self, embed_dim: int, scale: float = 1.0, class_weights: Weights = None):
         super().__init__(class_weights)
         self.scale = scale
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.num_vectors, embed_dim)))
+        self.weight = nn.Parameter(
+            nn.init.xavier_uniform_(torch.empty(self.num_vectors, embed_dim))
+        )
 
     def cosines(self, embedding_BE: Tensor) -> Tensor:
         """``cosine_BC``; float32 under autocast too, as no matrix product is used."""
@@ -60,7 +62,14 @@ class MarginHead(CosineHead):
         steps: training batches so far; a buffer, so that a resumed training goes on with its margin.
     """
 
-    def __init__(self, embed_dim: int, margin: float, scale: float = 1.0, warmup_steps: NonNegativeInt = 0, **options):
+    def __init__(
+        self,
+        embed_dim: int,
+        margin: float,
+        scale: float = 1.0,
+        warmup_steps: NonNegativeInt = 0,
+        **options,
+    ):
         super().__init__(embed_dim, scale, **options)
         self.final_margin, self.warmup_steps = margin, warmup_steps
         self.register_buffer("steps", torch.tensor(0))
@@ -80,7 +89,9 @@ class MarginHead(CosineHead):
         asked_BC = torch.where(is_true_BC, self.harder(cosine_BC), cosine_BC)
         if self.training:
             self.steps += 1
-        return F.cross_entropy(magnitude * asked_BC, labels_B, self.class_weights), magnitude * cosine_BC
+        return F.cross_entropy(
+            magnitude * asked_BC, labels_B, self.class_weights
+        ), magnitude * cosine_BC
 
 
 class AMSoftmax(MarginHead):
@@ -97,7 +108,9 @@ class AMSoftmax(MarginHead):
         options: of :class:`MarginHead`.
     """
 
-    def __init__(self, embed_dim: int, margin: NonNegativeFloat = 0.9, scale: PositiveFloat = 20.0, **options):
+    def __init__(
+        self, embed_dim: int, margin: NonNegativeFloat = 0.9, scale: PositiveFloat = 20.0, **options
+    ):
         super().__init__(embed_dim, margin, scale, **options)
 
     def harder(self, cosine_BC: Tensor) -> Tensor:
@@ -117,7 +130,9 @@ class AAM(MarginHead):
         options: of :class:`MarginHead`.
     """
 
-    def __init__(self, embed_dim: int, margin: NonNegativeFloat = 0.2, scale: PositiveFloat = 32.0, **options):
+    def __init__(
+        self, embed_dim: int, margin: NonNegativeFloat = 0.2, scale: PositiveFloat = 32.0, **options
+    ):
         super().__init__(embed_dim, margin, scale, **options)
 
     def harder(self, cosine_BC: Tensor) -> Tensor:
@@ -151,7 +166,9 @@ class ASoftmax(MarginHead):
 
     def harder(self, cosine_BC: Tensor) -> Tensor:
         before_BC, multiple_BC = torch.ones_like(cosine_BC), cosine_BC
-        for _ in range(self.final_margin - 1):  # cos((n + 1) t) = 2 cos(t) cos(n t) - cos((n - 1) t)
+        for _ in range(
+            self.final_margin - 1
+        ):  # cos((n + 1) t) = 2 cos(t) cos(n t) - cos((n - 1) t)
             before_BC, multiple_BC = multiple_BC, 2 * cosine_BC * multiple_BC - before_BC
         angle_BC = cosine_BC.detach().clamp(-1, 1).acos()
         turns_BC = (self.final_margin * angle_BC / torch.pi).floor()
@@ -199,7 +216,9 @@ class OCSoftmax(CosineHead):
 
     num_vectors = 1
 
-    def __init__(self, embed_dim: int, m_bona: float = 0.9, m_spoof: float = 0.2, alpha: PositiveFloat = 20.0):
+    def __init__(
+        self, embed_dim: int, m_bona: float = 0.9, m_spoof: float = 0.2, alpha: PositiveFloat = 20.0
+    ):
         super().__init__(embed_dim)
         self.m_bona, self.m_spoof, self.alpha = m_bona, m_spoof, alpha
 
@@ -209,5 +228,7 @@ class OCSoftmax(CosineHead):
 
     def loss(self, embedding_BE: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
         cosine_B = self.cosines(embedding_BE).squeeze(-1)
-        missing_B = torch.where(labels_B == BONAFIDE, self.m_bona - cosine_B, cosine_B - self.m_spoof)
+        missing_B = torch.where(
+            labels_B == BONAFIDE, self.m_bona - cosine_B, cosine_B - self.m_spoof
+        )
         return F.softplus(self.alpha * missing_B).mean(), self(embedding_BE)

@@ -44,7 +44,9 @@ class Focal(CrossEntropy):
         class_weights: weights ``[spoof, bonafide]`` of the loss.
     """
 
-    def __init__(self, embed_dim: int, gamma: NonNegativeFloat = 2.0, class_weights: Weights = None):
+    def __init__(
+        self, embed_dim: int, gamma: NonNegativeFloat = 2.0, class_weights: Weights = None
+    ):
         super().__init__(embed_dim, class_weights)
         self.gamma = gamma
         self.has_posterior = gamma == 0

@@ -28,7 +28,13 @@ class WithTriplet(Head):
         margin: of the triplet term, in units of the embedding.
     """
 
-    def __init__(self, embed_dim: int, head: Builder = CrossEntropy, weight: float = 0.005, margin: float = 32.0):
+    def __init__(
+        self,
+        embed_dim: int,
+        head: Builder = CrossEntropy,
+        weight: float = 0.005,
+        margin: float = 32.0,
+    ):
         super().__init__()
         self.head = head(embed_dim)
         self.weight, self.margin = weight, margin

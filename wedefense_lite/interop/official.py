@@ -50,8 +50,12 @@ NAMES = {
     ],
 }
 # Whether a label is bona fide, by its name in small letters and without anything else.
-BONAFIDE_NAMES = dict.fromkeys(["bonafide", "real", "genuine", "human", "authentic", "original"], True)
-BONAFIDE_NAMES |= dict.fromkeys(["spoof", "spoofed", "fake", "deepfake", "synthetic", "generated"], False)
+BONAFIDE_NAMES = dict.fromkeys(
+    ["bonafide", "real", "genuine", "human", "authentic", "original"], True
+)
+BONAFIDE_NAMES |= dict.fromkeys(
+    ["spoof", "spoofed", "fake", "deepfake", "synthetic", "generated"], False
+)
 
 
 def renamed(source: str, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -89,32 +93,50 @@ def ready_classifier(name: str, bonafide: str | None = None) -> tuple[dict[str, 
     library, local = import_transformers(), Path(os.environ.get("WEDEFENSE_MODELS") or ".", name)
     source = str(local if local.is_dir() else name)
     try:
-        made, read = library.AutoModelForAudioClassification.from_pretrained(source, output_loading_info=True)
+        made, read = library.AutoModelForAudioClassification.from_pretrained(
+            source, output_loading_info=True
+        )
         extractor = library.AutoFeatureExtractor.from_pretrained(source)
     except Exception as error:  # its network's and its files' errors are of no common kind
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         files = f"expected config.json, preprocessor_config.json and model.safetensors in {local}, or a name on the hub"
-        raise InputError(f"{name}: no audio classifier of transformers ({reason}): {files}") from error
+        raise InputError(
+            f"{name}: no audio classifier of transformers ({reason}): {files}"
+        ) from error
     if not isinstance(extractor, library.Wav2Vec2FeatureExtractor):
-        raise InputError(f"{name}: a {type(extractor).__name__}, expected one that takes waveforms as they are")
+        raise InputError(
+            f"{name}: a {type(extractor).__name__}, expected one that takes waveforms as they are"
+        )
     if made.config.model_type not in FAMILIES or read["missing_keys"]:
         found = f"{made.config.model_type} without {abbreviate(sorted(read['missing_keys'])) or 'our architecture'}"
         raise InputError(f"{name}: a {found}, expected a classifier of {', '.join(FAMILIES)}")
     config, state = made.config, renamed("transformers", made.state_dict())
     rows = label_rows(config.id2label, bonafide, name)
     state |= {key: value[rows] for key, value in state.items() if key.startswith("head.")}
-    layers, count = ("all", config.num_hidden_layers + 1) if config.use_weighted_layer_sum else ("last", 1)
+    layers, count = (
+        ("all", config.num_hidden_layers + 1) if config.use_weighted_layer_sum else ("last", 1)
+    )
     state.setdefault("model.sum.weights_L", torch.zeros(1))
     encoder = {"model": _hub_name(source), "layers": layers, "normalize": extractor.do_normalize}
     encoder["architecture"] = architecture(config.to_dict(), name)
-    parts = {"frontend": encoder, "model": {"num_layers": count, "embed_dim": config.classifier_proj_size}}
-    options = {f"{part}.init_args.{key}": value for part, known in parts.items() for key, value in known.items()}
+    parts = {
+        "frontend": encoder,
+        "model": {"num_layers": count, "embed_dim": config.classifier_proj_size},
+    }
+    options = {
+        f"{part}.init_args.{key}": value
+        for part, known in parts.items()
+        for key, value in known.items()
+    }
     return state, options, extractor.sampling_rate
 
 
 def _hub_name(source: str) -> str:
     """What a model is found by later: its name on the hub, of a folder that below ``$WEDEFENSE_MODELS``, or its own."""
-    folder, root = Path(source).resolve(), Path(os.environ.get("WEDEFENSE_MODELS") or source).resolve()
+    folder, root = (
+        Path(source).resolve(),
+        Path(os.environ.get("WEDEFENSE_MODELS") or source).resolve(),
+    )
     if not folder.is_dir():
         return source
     return folder.relative_to(root).as_posix() if root in folder.parents else folder.name
@@ -126,8 +148,12 @@ def label_rows(names: Mapping[int, str], bonafide: str | None, model: str) -> li
     Raises:
         InputError: not two labels, one of them bona fide by its name or as the caller says.
     """
-    known = {name: BONAFIDE_NAMES.get(re.sub("[^a-z]", "", name.lower())) for name in names.values()}
-    found = {known[name] if bonafide is None else name == bonafide: row for row, name in names.items()}
+    known = {
+        name: BONAFIDE_NAMES.get(re.sub("[^a-z]", "", name.lower())) for name in names.values()
+    }
+    found = {
+        known[name] if bonafide is None else name == bonafide: row for row, name in names.items()
+    }
     if found.keys() != {False, True} or len(names) != 2:
         said = f"its labels are {', '.join(names.values())}, expected two: --bonafide_label says which is bona fide"
         raise InputError(f"{model}: {said}")

@@ -10,7 +10,10 @@ from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.localization.frames import Frames
 from wedefense_lite.localization.metrics import durations
 
-SMOOTHING, SHORTEST = (0.0, 0.1, 0.2, 0.3, 0.5), (0.0, 0.06, 0.1, 0.2, 0.3)  # seconds to choose from
+SMOOTHING, SHORTEST = (
+    (0.0, 0.1, 0.2, 0.3, 0.5),
+    (0.0, 0.06, 0.1, 0.2, 0.3),
+)  # seconds to choose from
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,17 @@ def chosen(utterances: list[tuple[Frames, Segments]], hop: float) -> tuple[Decod
     For each smoothing the threshold is the best there is without a shortest segment.
     """
     spoof_N, bonafide_N = (
-        np.concatenate([durations(*pair, label) for pair in utterances]) for label in (SPOOF, BONAFIDE)
+        np.concatenate([durations(*pair, label) for pair in utterances])
+        for label in (SPOOF, BONAFIDE)
     )
 
     def f1(hit: np.ndarray | float, false: np.ndarray | float) -> np.ndarray | float:
         return 2 * hit / (hit + false + spoof_N.sum())
 
     best = Decoder(1, -np.inf, 1), 0.0
-    sizes, shortest = ([round(seconds / hop) for seconds in choice] for choice in (SMOOTHING, SHORTEST))
+    sizes, shortest = (
+        [round(seconds / hop) for seconds in choice] for choice in (SMOOTHING, SHORTEST)
+    )
     for smooth in sorted({size // 2 * 2 + 1 for size in sizes}):
         llr_N = np.concatenate([smoothed(frames.score, smooth) for frames, _ in utterances])
         order = np.argsort(llr_N)
@@ -77,7 +83,9 @@ def chosen(utterances: list[tuple[Frames, Segments]], hop: float) -> tuple[Decod
         threshold = float(llr_N[order][np.where(is_last_of_equals, curve, -1).argmax()])
         for least in sorted({max(1, size) for size in shortest}):
             decoder = Decoder(smooth, threshold, least)
-            is_spoof_N = np.concatenate([decoder(frames.score) for frames, _ in utterances]) == SPOOF
+            is_spoof_N = (
+                np.concatenate([decoder(frames.score) for frames, _ in utterances]) == SPOOF
+            )
             found = float(f1(spoof_N[is_spoof_N].sum(), bonafide_N[is_spoof_N].sum()))
             best = max(best, (decoder, found), key=lambda pair: pair[1])
     return best

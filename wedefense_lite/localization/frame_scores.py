@@ -52,7 +52,11 @@ def write_frames(path: str | Path, llr: Mapping[str, np.ndarray], hop: float) ->
 
 
 def matched(
-    frames: dict[str, Frames], segments: dict[str, Segments], hop: float, source: str, reference: str
+    frames: dict[str, Frames],
+    segments: dict[str, Segments],
+    hop: float,
+    source: str,
+    reference: str,
 ) -> list[tuple[Frames, Segments]]:
     """Frames and segments of each utterance, which must cover the same time within 50 ms or two frames.
 
@@ -62,5 +66,7 @@ def matched(
     pairs = list(zip(aligned(frames, source, segments, reference), segments.values()))
     for name, ((edges, _), (_, ends, _)) in zip(segments, pairs):
         if abs(edges[-1] - ends[-1]) > max(0.05, 2 * hop) + SLACK:
-            raise InputError(f"{source}: {name} ends at {edges[-1]:g} s, at {ends[-1]:g} s in {reference}")
+            raise InputError(
+                f"{source}: {name} ends at {edges[-1]:g} s, at {ends[-1]:g} s in {reference}"
+            )
     return pairs

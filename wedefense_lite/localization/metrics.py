@@ -43,7 +43,9 @@ def range_eer(utterances: Iterable[tuple[Frames, Segments]]) -> OperatingPoint:
     return SortedScores(*given).weighted(*weights).eer()
 
 
-def segment_scores(frames: Frames, segments: Segments, hop: float, resolution: float) -> tuple[np.ndarray, np.ndarray]:
+def segment_scores(
+    frames: Frames, segments: Segments, hop: float, resolution: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels of the segments of one utterance, by PartialSpoof's rule.
 
     Frames are labelled first: boundaries are rounded to frames (half to even), and what the reference
@@ -59,7 +61,9 @@ def segment_scores(frames: Frames, segments: Segments, hop: float, resolution: f
     """
     size = round(resolution / hop)
     if size < 1 or abs(size * hop - resolution) > 1e-6 * resolution:
-        raise ValueError(f"resolution {resolution:g} s is not a whole number of frames of {hop:g} s")
+        raise ValueError(
+            f"resolution {resolution:g} s is not a whole number of frames of {hop:g} s"
+        )
     label = np.full(len(frames.score), SPOOF)
     first, last = np.rint(segments.start / hop).astype(int), np.rint(segments.end / hop).astype(int)
     for begin, end, kind in zip(first, last, segments.label):
@@ -68,7 +72,9 @@ def segment_scores(frames: Frames, segments: Segments, hop: float, resolution: f
     return np.minimum.reduceat(frames.score, starts), np.minimum.reduceat(label, starts)
 
 
-def segment_eer(utterances: Iterable[tuple[Frames, Segments]], hop: float, resolution: float) -> OperatingPoint:
+def segment_eer(
+    utterances: Iterable[tuple[Frames, Segments]], hop: float, resolution: float
+) -> OperatingPoint:
     """Equal error rate of segments of ``resolution`` seconds; see :func:`segment_scores`."""
     pairs = [segment_scores(frames, segments, hop, resolution) for frames, segments in utterances]
     scores, labels = (np.concatenate(part) for part in zip(*pairs))
@@ -101,5 +107,7 @@ def decision_rates(counts: np.ndarray) -> dict[str, float | None]:
 
 def found_seconds(decided: Segments, parts: Segments) -> np.ndarray:
     """``(S,)`` seconds of each part, whatever its label, that were decided to be spoof."""
-    frames = Frames(np.stack([parts.start, parts.end], 1).ravel(), np.zeros(2 * len(parts.start) - 1))
+    frames = Frames(
+        np.stack([parts.start, parts.end], 1).ravel(), np.zeros(2 * len(parts.start) - 1)
+    )
     return durations(frames, decided, SPOOF)[::2]

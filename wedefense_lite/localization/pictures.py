@@ -12,7 +12,9 @@ from wedefense_lite.localization.frames import Frames
 from wedefense_lite.report.pictures import BONAFIDE_COLOUR, INK, SPOOF_COLOUR, STYLE
 
 
-def timeline(wav_T: np.ndarray, sample_rate: int, frames: Frames, truth: Segments, decided: Segments) -> str:
+def timeline(
+    wav_T: np.ndarray, sample_rate: int, frames: Frames, truth: Segments, decided: Segments
+) -> str:
     """Waveform, spectrogram, segments of the reference and of the decisions, and LLRs of frames.
 
     Args:
@@ -26,14 +28,20 @@ def timeline(wav_T: np.ndarray, sample_rate: int, frames: Frames, truth: Segment
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(9, 5.4), layout="constrained")
         wave, spectrum, bars, scores = figure.subplots(4, sharex=True, height_ratios=(2, 4, 1, 3))
-        wave.plot(np.arange(len(wav_T)) / sample_rate, wav_T, color=INK, linewidth=0.4, rasterized=True)
+        wave.plot(
+            np.arange(len(wav_T)) / sample_rate, wav_T, color=INK, linewidth=0.4, rasterized=True
+        )
         wave.set(ylabel="waveform")
         quiet = np.abs(wav_T).max() * 1e-4 + 1e-9  # keeps digital silence off minus infinity
-        spectrum.specgram(wav_T + quiet, NFFT=512, Fs=sample_rate, noverlap=352, cmap="magma", rasterized=True)
+        spectrum.specgram(
+            wav_T + quiet, NFFT=512, Fs=sample_rate, noverlap=352, cmap="magma", rasterized=True
+        )
         spectrum.set(ylabel="Hz")
         for row, parts in enumerate((decided, truth)):
             colours = [(SPOOF_COLOUR, BONAFIDE_COLOUR)[label] for label in parts.label]
-            bars.barh([row] * len(parts.label), parts.end - parts.start, left=parts.start, color=colours)
+            bars.barh(
+                [row] * len(parts.label), parts.end - parts.start, left=parts.start, color=colours
+            )
         bars.set_yticks((0, 1), ("decided", "truth"))
         scores.stairs(frames.score, frames.edges, color=INK, linewidth=1, baseline=None)
         scores.set(xlabel="seconds", ylabel="LLR, nats", xlim=(0, len(wav_T) / sample_rate))

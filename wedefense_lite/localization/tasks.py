@@ -40,12 +40,20 @@ class Localization(Classification):
     takes = FrameBackbone
 
     def __init__(
-        self, *parts, window_seconds: PositiveFloat = 30.0, overlap_seconds: NonNegativeFloat = 4.0, **options
+        self,
+        *parts,
+        window_seconds: PositiveFloat = 30.0,
+        overlap_seconds: NonNegativeFloat = 4.0,
+        **options,
     ):
         super().__init__(*parts, **options)
         if overlap_seconds >= window_seconds:
-            raise InputError(f"windows of {window_seconds:g} s can't overlap by {overlap_seconds:g} s")
-        self.frame_samples = round(self.model.stride * self.frontend.hop_seconds * self.frontend.sample_rate)
+            raise InputError(
+                f"windows of {window_seconds:g} s can't overlap by {overlap_seconds:g} s"
+            )
+        self.frame_samples = round(
+            self.model.stride * self.frontend.hop_seconds * self.frontend.sample_rate
+        )
         frames_a_second = self.frontend.sample_rate / self.frame_samples
         self.window = math.ceil(window_seconds * frames_a_second)
         self.step = max(1, self.window - round(overlap_seconds * frames_a_second))
@@ -71,9 +79,13 @@ class Localization(Classification):
         frames_BFD, frame_lengths_B = self._frames(batch)
         labels_BG, size = self.targets(batch), -(-frames_BFD.shape[1] // self.model.stride)
         labels_BG = F.pad(labels_BG, (0, size - labels_BG.shape[1]), value=NO_LABEL)
-        lengths_B = torch.div(frame_lengths_B + self.model.stride - 1, self.model.stride, rounding_mode="floor")
+        lengths_B = torch.div(
+            frame_lengths_B + self.model.stride - 1, self.model.stride, rounding_mode="floor"
+        )
         labels_BG = labels_BG.where(valid_mask(lengths_B, size), NO_LABEL)
-        (embedding_BGE, _), model_loss = self.model.embed_with_loss(frames_BFD, frame_lengths_B, labels_BG)
+        (embedding_BGE, _), model_loss = self.model.embed_with_loss(
+            frames_BFD, frame_lengths_B, labels_BG
+        )
         loss, logits_NC, labels_N = masked_loss(self.head, embedding_BGE, labels_BG)
         return loss + model_loss, logits_NC, labels_N
 

@@ -31,13 +31,19 @@ class Resampler:
             unit[alone] = unit.max() + 1 + np.arange(alone.sum())
             held = np.zeros(unit.max() + 1, dtype=int)  # the classes in each unit, as bits
             np.bitwise_or.at(held, unit, 1 << np.repeat(np.arange(len(sizes)), sizes))
-            self._unit = np.argsort(np.argsort(held, kind="stable"))[unit]  # units of a stratum in a row
+            self._unit = np.argsort(np.argsort(held, kind="stable"))[
+                unit
+            ]  # units of a stratum in a row
             self._strata = np.unique(held, return_counts=True)[1]
 
     def weights(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Counts of the trials of each class in one sample."""
-        drawn = [np.bincount(rng.integers(units, size=units), minlength=units) for units in self._strata]
-        return drawn if self._unit is None else np.split(np.concatenate(drawn)[self._unit], self._ends)
+        drawn = [
+            np.bincount(rng.integers(units, size=units), minlength=units) for units in self._strata
+        ]
+        return (
+            drawn if self._unit is None else np.split(np.concatenate(drawn)[self._unit], self._ends)
+        )
 
 
 def replicates(

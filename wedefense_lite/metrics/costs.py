@@ -26,7 +26,9 @@ class CostModel:
     def __post_init__(self):
         priors = 0 < self.p_spoof < 1 and 0 <= self.p_nontarget < 1 - self.p_spoof
         if not (priors and 0 < self.c_miss < math.inf and 0 < self.c_fa_spoof < math.inf):
-            raise ValueError(f"{asdict(self)}: expected priors with targets and spoofs, and positive costs")
+            raise ValueError(
+                f"{asdict(self)}: expected priors with targets and spoofs, and positive costs"
+            )
 
     @property
     def p_target(self) -> float:
@@ -52,7 +54,9 @@ class CostModel:
         return asdict(self) | {"threshold": self.threshold}
 
     def __str__(self):
-        return ", ".join(f"{key}={value:g}" if key != "name" else value for key, value in self.as_dict().items())
+        return ", ".join(
+            f"{key}={value:g}" if key != "name" else value for key, value in self.as_dict().items()
+        )
 
 
 # The evaluations of the series share their numbers.

@@ -48,7 +48,10 @@ class SortedScores:
         self._given = _checked(bonafide, "bonafide"), _checked(spoof, "spoof")
         self.bonafide, self.spoof = map(np.sort, self._given)
         self._weights = None, None  # or the weight of each sorted trial
-        self._rejected = np.arange(self.bonafide.size + 1), np.arange(self.spoof.size + 1)  # by first n trials
+        self._rejected = (
+            np.arange(self.bonafide.size + 1),
+            np.arange(self.spoof.size + 1),
+        )  # by first n trials
 
     def weighted(self, bonafide: ArrayLike, spoof: ArrayLike) -> "SortedScores":
         """The same scores with a weight (count, duration) for each trial, without sorting again.
@@ -64,7 +67,9 @@ class SortedScores:
             raise ValueError("the number of weights differs from the number of scores")
         _ = self._points, self._orders  # shared with the copy
         other = copy.copy(self)
-        other._weights = tuple(np.ravel(w)[order] for w, order in zip((bonafide, spoof), self._orders))
+        other._weights = tuple(
+            np.ravel(w)[order] for w, order in zip((bonafide, spoof), self._orders)
+        )
         other._rejected = tuple(np.append(0, np.cumsum(weights)) for weights in other._weights)
         for name in ("curve", "hull"):
             other.__dict__.pop(name, None)
@@ -91,7 +96,9 @@ class SortedScores:
         """Miss and false alarm rate after rejecting so many of the pooled sorted trials."""
         bonafide = self._points[1][rejected]
         miss, correct = self._rejected[0][bonafide], self._rejected[1][rejected - bonafide]
-        return miss / self._rejected[0][-1], (self._rejected[1][-1] - correct) / self._rejected[1][-1]
+        return miss / self._rejected[0][-1], (self._rejected[1][-1] - correct) / self._rejected[1][
+            -1
+        ]
 
     def _threshold(self, rejected: int) -> float:
         pooled = self._points[0]
@@ -103,7 +110,9 @@ class SortedScores:
     def curve(self) -> Curve:
         """The step curve with one point a distinct score, ties merged."""
         pooled, _, ends = self._points
-        return Curve(np.concatenate([[self._threshold(0)], pooled[ends[1:] - 1]]), *self._rates(ends))
+        return Curve(
+            np.concatenate([[self._threshold(0)], pooled[ends[1:] - 1]]), *self._rates(ends)
+        )
 
     def eer(self, merge_ties: bool = True) -> OperatingPoint:
         """Equal error rate: the mean of both rates where their difference is smallest.
@@ -133,7 +142,9 @@ class SortedScores:
         """Least ``miss_weight * miss + fa_weight * false alarm`` over that of the cheaper constant."""
         cost = miss_weight * self.curve.miss + fa_weight * self.curve.false_alarm
         best = int(np.argmin(cost))
-        return OperatingPoint(float(cost[best]) / min(miss_weight, fa_weight), float(self.curve.threshold[best]))
+        return OperatingPoint(
+            float(cost[best]) / min(miss_weight, fa_weight), float(self.curve.threshold[best])
+        )
 
     def min_dcf(self, cost: CostModel = DEFAULT) -> OperatingPoint:
         """Normalised detection cost at the best threshold (ASVspoof 5 evaluation plan, Eq. 2)."""
@@ -141,7 +152,9 @@ class SortedScores:
 
     def errors_at(self, threshold: float) -> tuple[float, float]:
         """Miss and false alarm rate where scores at ``threshold`` *or above* are accepted."""
-        below = [np.searchsorted(scores, threshold, "left") for scores in (self.bonafide, self.spoof)]
+        below = [
+            np.searchsorted(scores, threshold, "left") for scores in (self.bonafide, self.spoof)
+        ]
         miss, correct = (float(sums[n] / sums[-1]) for sums, n in zip(self._rejected, below))
         return miss, 1 - correct
 
@@ -158,7 +171,9 @@ class SortedScores:
         """
         nats = 0.0
         for llr, weights in zip((self.bonafide, -self.spoof), self._weights):
-            surprise = np.log1p(np.exp(-np.abs(llr))) + np.maximum(-llr, 0)  # -log p(true class), no overflow
+            surprise = np.log1p(np.exp(-np.abs(llr))) + np.maximum(
+                -llr, 0
+            )  # -log p(true class), no overflow
             nats += np.average(surprise, weights=weights)
         return float(nats) / (2 * math.log(2))
 

@@ -8,7 +8,13 @@ import numpy as np
 from wedefense_lite.metrics.bootstrap import Resampler
 from wedefense_lite.metrics.costs import DEFAULT, CostModel
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.tandem import AsvRates, concurrent_teer, measured_rates, min_adcf, min_tdcf
+from wedefense_lite.metrics.tandem import (
+    AsvRates,
+    concurrent_teer,
+    measured_rates,
+    min_adcf,
+    min_tdcf,
+)
 
 # By class, columns of (N,): scores by their names in the ASVspoof files, conditions, ``cluster``.
 Trials = dict[str, dict[str, np.ndarray]]
@@ -39,7 +45,10 @@ def split(classes: np.ndarray, columns: dict[str, np.ndarray]) -> Trials:
     """
     order = np.argsort(next(iter(columns.values())), kind="stable")
     rows = {kind: order[classes[order] == kind] for kind in np.unique(classes).tolist()}
-    return {kind: {name: cells[chosen] for name, cells in columns.items()} for kind, chosen in rows.items()}
+    return {
+        kind: {name: cells[chosen] for name, cells in columns.items()}
+        for kind, chosen in rows.items()
+    }
 
 
 def resampler(trials: Trials) -> Resampler:
@@ -77,7 +86,10 @@ def verification_metrics(trials: Trials, options: Options) -> dict[str, float]:
     target, nontarget, spoof = (cells["sasv-score"] for cells in kinds)
     others = {"sasv_eer": np.concatenate([nontarget, spoof]), "sv_eer": nontarget, "spf_eer": spoof}
     metrics = {"min_adcf": min_adcf(target, nontarget, spoof, options.cost).value}
-    metrics |= {name: SortedScores(target, scores).eer(options.merge_ties).value for name, scores in others.items()}
+    metrics |= {
+        name: SortedScores(target, scores).eer(options.merge_ties).value
+        for name, scores in others.items()
+    }
     if "cm-score" in trials["spoof"]:
         *bonafide, fake = (cells["cm-score"] for cells in kinds)
         bonafide, verified = np.concatenate(bonafide), [cells["asv-score"] for cells in kinds]
@@ -87,7 +99,9 @@ def verification_metrics(trials: Trials, options: Options) -> dict[str, float]:
     return metrics
 
 
-def statistic(trials: Trials, options: Options, column: str = "cm-score") -> Callable[..., dict[str, float]]:
+def statistic(
+    trials: Trials, options: Options, column: str = "cm-score"
+) -> Callable[..., dict[str, float]]:
     """Metrics of trials as a function of the counts of the trials of each class; without, all once.
 
     Trials of the classes ``bonafide`` and ``spoof`` have the :func:`detection_metrics` of the scores in
@@ -95,11 +109,17 @@ def statistic(trials: Trials, options: Options, column: str = "cm-score") -> Cal
     """
     if "bonafide" in trials:
         given = SortedScores(trials["bonafide"][column], trials["spoof"][column])
-        return lambda *counts: detection_metrics(given.weighted(*counts) if counts else given, options)
+        return lambda *counts: detection_metrics(
+            given.weighted(*counts) if counts else given, options
+        )
 
     def resampled(*counts: np.ndarray) -> dict[str, float]:
         chosen = {
-            kind: {column: np.repeat(scores, count) for column, scores in cells.items() if column.endswith("score")}
+            kind: {
+                column: np.repeat(scores, count)
+                for column, scores in cells.items()
+                if column.endswith("score")
+            }
             for (kind, cells), count in zip(trials.items(), counts or [1] * len(trials))
         }
         return verification_metrics(chosen, options)

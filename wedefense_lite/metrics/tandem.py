@@ -17,7 +17,9 @@ class AsvRates(NamedTuple):
     fa_spoof: float
 
 
-def measured_rates(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, merge_ties: bool = True) -> AsvRates:
+def measured_rates(
+    target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, merge_ties: bool = True
+) -> AsvRates:
     """Error rates of an ASV system at its EER threshold (targets against nontargets).
 
     As in the official packages a score *at* the threshold is accepted, although the EER counts it as
@@ -35,7 +37,10 @@ def tandem_costs(asv: AsvRates, cost: CostModel) -> tuple[float, float, float]:
     Raises:
         ValueError: the ASV errs so much that rejecting everybody, or accepting every spoof, is free.
     """
-    c0 = cost.p_target * cost.c_miss * asv.miss + cost.p_nontarget * cost.c_fa_nontarget * asv.fa_nontarget
+    c0 = (
+        cost.p_target * cost.c_miss * asv.miss
+        + cost.p_nontarget * cost.c_fa_nontarget * asv.fa_nontarget
+    )
     c1 = cost.p_target * cost.c_miss - c0
     c2 = cost.fa_weight * asv.fa_spoof
     if min(c1, c2) <= 0:
@@ -60,7 +65,9 @@ def min_tdcf(scores: SortedScores, asv: AsvRates, cost: CostModel) -> dict[str, 
     return {"min_tdcf_2019": value, "min_tdcf_2021": (c0 + least * value) / (c0 + least)}
 
 
-def min_adcf(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, cost: CostModel) -> OperatingPoint:
+def min_adcf(
+    target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, cost: CostModel
+) -> OperatingPoint:
     """Minimum normalised architecture-agnostic DCF of one score (Shim et al., 2024, Eq. 2-4).
 
     The least cost lies just below a target's score, or above all of them, so only those are visited.
@@ -80,7 +87,11 @@ def min_adcf(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, cost: Co
 
 
 def concurrent_teer(
-    cm_bonafide: ArrayLike, cm_spoof: ArrayLike, target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike
+    cm_bonafide: ArrayLike,
+    cm_spoof: ArrayLike,
+    target: ArrayLike,
+    nontarget: ArrayLike,
+    spoof: ArrayLike,
 ) -> float:
     """Concurrent tandem equal error rate (Kinnunen et al., 2023), a fraction.
 

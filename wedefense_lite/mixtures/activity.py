@@ -9,9 +9,16 @@ from numpy.typing import ArrayLike
 
 from wedefense_lite.audio.segments import runs
 
-FRAME, BRIDGED, SHORTEST = 0.02, 0.3, 0.1  # seconds: a frame, the longest pause in a segment, the shortest segment
+FRAME, BRIDGED, SHORTEST = (
+    0.02,
+    0.3,
+    0.1,
+)  # seconds: a frame, the longest pause in a segment, the shortest segment
 FLOOR = -60.0  # dB of full scale, below which nothing is speech
-BELOW_LOUDEST, BELOW_OTHERS = 30.0, 15.0  # dB below the recording's loud frames, and below the loudest stream
+BELOW_LOUDEST, BELOW_OTHERS = (
+    30.0,
+    15.0,
+)  # dB below the recording's loud frames, and below the loudest stream
 
 
 def activity(streams_KT: ArrayLike, sample_rate: int) -> list[list[tuple[float, float]]]:
@@ -27,12 +34,16 @@ def activity(streams_KT: ArrayLike, sample_rate: int) -> list[list[tuple[float, 
     """
     streams_KT = np.asarray(streams_KT, dtype=np.float64)
     size, samples = max(1, round(FRAME * sample_rate)), streams_KT.shape[1]
-    frames_KGS = np.pad(streams_KT, ((0, 0), (0, -samples % size))).reshape(len(streams_KT), -1, size)
+    frames_KGS = np.pad(streams_KT, ((0, 0), (0, -samples % size))).reshape(
+        len(streams_KT), -1, size
+    )
     level_KG = 10 * np.log10(np.square(frames_KGS).mean(axis=2) + 1e-12)
     heard = level_KG[level_KG > FLOOR]
     if not heard.size:
         return [[] for _ in streams_KT]
-    least_G = np.maximum(max(FLOOR, np.quantile(heard, 0.95) - BELOW_LOUDEST), level_KG.max(axis=0) - BELOW_OTHERS)
+    least_G = np.maximum(
+        max(FLOOR, np.quantile(heard, 0.95) - BELOW_LOUDEST), level_KG.max(axis=0) - BELOW_OTHERS
+    )
     found = [_bridged(active_G, BRIDGED * sample_rate / size) for active_G in level_KG > least_G]
     return [
         [

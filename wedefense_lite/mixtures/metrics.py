@@ -22,7 +22,9 @@ def assign_by_sisdr(sisdr: ArrayLike) -> np.ndarray:
     Returns:
         ``(M, K)`` source indices.
     """
-    sisdr = np.nan_to_num(np.asarray(sisdr, dtype=np.float64), nan=-1e9)  # absent streams get absent sources
+    sisdr = np.nan_to_num(
+        np.asarray(sisdr, dtype=np.float64), nan=-1e9
+    )  # absent streams get absent sources
     return np.array([linear_sum_assignment(mixture, maximize=True)[1] for mixture in sisdr])
 
 
@@ -95,7 +97,10 @@ def best_threshold(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
         raise ValueError("a threshold needs finite scores")
     tried = tried[np.linspace(0, len(tried) - 1, min(1000, len(tried))).astype(int)].tolist()
     tried.append(np.nextafter(tried[-1], np.inf))
-    f1 = [decision_metrics(true, first + (scores >= one).sum(axis=1), len(names))["macro_f1"] for one in tried]
+    f1 = [
+        decision_metrics(true, first + (scores >= one).sum(axis=1), len(names))["macro_f1"]
+        for one in tried
+    ]
     best = int(np.argmax(f1))
     return float(tried[best]), f1[best]
 
@@ -128,7 +133,9 @@ def mixture_metrics(
     bonafide, present, accepted = labels == BONAFIDE, labels != NO_LABEL, scores >= threshold
     names, first = mixture_classes(labels)
     metrics = {"classes": names}
-    metrics |= decision_metrics(first + bonafide.sum(axis=1), first + accepted.sum(axis=1), len(names))
+    metrics |= decision_metrics(
+        first + bonafide.sum(axis=1), first + accepted.sum(axis=1), len(names)
+    )
     any_spoof = lowest(scores) if any_spoof is None else np.asarray(any_spoof)
     tested = {"any_spoof_eer": (any_spoof, (bonafide | ~present).all(axis=1))}
     if sources is not None:

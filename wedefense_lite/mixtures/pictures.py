@@ -23,14 +23,23 @@ def talker_timeline(wav_T: np.ndarray, sample_rate: int, talkers: Mapping[str, d
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(9, 1.8 + 0.5 * len(talkers)), layout="constrained")
         wave, bars = figure.subplots(2, sharex=True, height_ratios=(2, len(talkers)))
-        wave.plot(np.arange(len(wav_T)) / sample_rate, wav_T, color=INK, linewidth=0.4, rasterized=True)
+        wave.plot(
+            np.arange(len(wav_T)) / sample_rate, wav_T, color=INK, linewidth=0.4, rasterized=True
+        )
         wave.set(ylabel="waveform")
         for row, talker in enumerate(talkers.values()):
             for part in talker["segments"]:
                 start, end = part["start"], part["end"]
                 bars.barh(row, end - start, left=start, color=colours.get(talker["decision"], SOFT))
                 if part["llr"] is not None:
-                    bars.text((start + end) / 2, row, f"{part['llr']:.1f}", color="white", ha="center", va="center")
+                    bars.text(
+                        (start + end) / 2,
+                        row,
+                        f"{part['llr']:.1f}",
+                        color="white",
+                        ha="center",
+                        va="center",
+                    )
         bars.set_yticks(range(len(talkers)), talkers)
         bars.invert_yaxis()
         bars.set(xlabel="seconds, with the LLR of each segment", xlim=(0, len(wav_T) / sample_rate))

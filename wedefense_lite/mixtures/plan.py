@@ -56,11 +56,20 @@ def write_plan(path: str | Path, plan: list[Mixture]) -> None:
     id of its utterance."""
     most = max(len(mixture.talkers) for mixture in plan)
     rows = [{name: _text(cell) for name, cell in _cells(mixture, most)} for mixture in plan]
-    used = [name for name in rows[0] if _field(name) not in OPTIONAL or any(row[name] != NO_VALUE for row in rows)]
+    used = [
+        name
+        for name in rows[0]
+        if _field(name) not in OPTIONAL or any(row[name] != NO_VALUE for row in rows)
+    ]
     write_lines(path, ["\t".join(used), *("\t".join([row[name] for name in used]) for row in rows)])
     if most == 2:
-        files = ([one.mixture, *(cell for talker in one.talkers for cell in talker[:2]), one.label] for one in plan)
-        write_lines(Path(path).with_suffix(".metadata.tsv"), map("\t".join, [METADATA.split(), *files]))
+        files = (
+            [one.mixture, *(cell for talker in one.talkers for cell in talker[:2]), one.label]
+            for one in plan
+        )
+        write_lines(
+            Path(path).with_suffix(".metadata.tsv"), map("\t".join, [METADATA.split(), *files])
+        )
 
 
 def as_written(plan: list[Mixture]) -> list[Mixture]:
@@ -76,7 +85,9 @@ def _cells(mixture: Mixture, talkers: int) -> Iterable[tuple[str, str | float | 
         people = [*value, *[()] * (talkers - len(value))] if name == "talkers" else []
         yield from [] if people else [(name, value)]
         for place, one in enumerate(people, 1):
-            yield from ((f"{field}_{place}", cell) for field, cell in zip_longest(Talker._fields, one))
+            yield from (
+                (f"{field}_{place}", cell) for field, cell in zip_longest(Talker._fields, one)
+            )
 
 
 def _text(value: str | float | None) -> str:
@@ -104,14 +115,20 @@ def read_plan(path: str | Path) -> list[Mixture]:
         to = number if kinds[_field(name)] in (float, float | None) else str
         return lambda text: None if text == NO_VALUE else to(text)
 
-    wanted = {name: convert(name) for name in names if name in header or _field(name) not in OPTIONAL}
+    wanted = {
+        name: convert(name) for name in names if name in header or _field(name) not in OPTIONAL
+    }
     table = read_columns(path, wanted, ["mixture"])
     check_keys(path, table)
     plan = []
     for key, cells in table.items():
         row = dict.fromkeys(names) | dict(zip(wanted, cells))
-        people = [Talker(*(row[f"{field}_{place}"] for field in Talker._fields)) for place in places]
-        mixture = Mixture(key, talkers=[one for one in people if one.source], **{name: row[name] for name in own})
+        people = [
+            Talker(*(row[f"{field}_{place}"] for field in Talker._fields)) for place in places
+        ]
+        mixture = Mixture(
+            key, talkers=[one for one in people if one.source], **{name: row[name] for name in own}
+        )
         plan.append(_consistent(path, mixture))
     return plan
 
@@ -120,11 +137,16 @@ def _consistent(path: str | Path, mixture: Mixture) -> Mixture:
     """The mixture, if its label, times and gains are those of talkers."""
     labels = sorted((one.label or "" for one in mixture.talkers), reverse=True)
     name = "".join("SB"[LABELS.index(label)] if label in LABELS else "?" for label in labels)
-    numbers = [mixture.seconds, *(cell for one in mixture.talkers for cell in (one.offset, one.gain))]
+    numbers = [
+        mixture.seconds,
+        *(cell for one in mixture.talkers for cell in (one.offset, one.gain)),
+    ]
     numbers += [mixture.snr, mixture.noise_offset] if mixture.noise else []
     where = f"{path}: {mixture.mixture}"
     if len(name) < 2 or name != mixture.label or None in numbers:
-        raise InputError(f"{where}: {mixture.label} of talkers that are {labels}, or numbers are missing")
+        raise InputError(
+            f"{where}: {mixture.label} of talkers that are {labels}, or numbers are missing"
+        )
     if not all(0 <= one.offset < mixture.seconds < inf for one in mixture.talkers):
         raise InputError(f"{where}: talkers must begin in the {mixture.seconds} s that it lasts")
     return mixture

@@ -72,17 +72,26 @@ class Recipe:
             if (value := getattr(self, name)) is not None:
                 ends = np.atleast_1d(value)
                 if len(ends) not in (1, 2) or not low <= ends[0] <= ends[-1] <= high:
-                    raise InputError(f"{name} is {value}, expected values of {low} to {high} that do not fall")
+                    raise InputError(
+                        f"{name} is {value}, expected values of {low} to {high} that do not fall"
+                    )
 
     def over(self, preset: "Recipe") -> "Recipe":
         """The preset with these changes."""
-        return replace(preset, **{name: value for name, value in vars(self).items() if value is not None})
+        return replace(
+            preset, **{name: value for name, value in vars(self).items() if value is not None}
+        )
 
 
 # As in the study of mixed speakers and spoofing, which draws sources without regard to their speakers.
 PUBLISHED = Recipe(2, [0.25, 0.5, 0.25], 1.0, length="min", gain=(0.7, 1.3), snr_db=(5, 20))
 CHANGES = Recipe(
-    overlap=(0.2, 1), length="max", gain=(1, 1), level_db=(-30, -25), different_speakers=True, balanced_attacks=True
+    overlap=(0.2, 1),
+    length="max",
+    gain=(1, 1),
+    level_db=(-30, -25),
+    different_speakers=True,
+    balanced_attacks=True,
 )
 PRESETS = {
     "two_talker_published": PUBLISHED,
@@ -103,21 +112,32 @@ class Source(NamedTuple):
     gender: str | None = None
 
 
-def read_sources(data_dirs: Iterable[str], recipe: Recipe, exclude: Iterable[str] = ()) -> list[Source]:
+def read_sources(
+    data_dirs: Iterable[str], recipe: Recipe, exclude: Iterable[str] = ()
+) -> list[Source]:
     """Utterances of data directories that have ``utt2dur``, without those that talk in the plans of ``exclude``.
 
     Raises:
         InputError: a directory is not valid or lacks what the recipe needs, or an utterance is in two of them.
     """
-    used = {talker.source for plan in exclude for mixture in read_plan(plan) for talker in mixture.talkers}
-    needed = dict(zip(SOURCE_TABLES, (True, True, recipe.different_speakers, recipe.balanced_attacks)))
+    used = {
+        talker.source
+        for plan in exclude
+        for mixture in read_plan(plan)
+        for talker in mixture.talkers
+    }
+    needed = dict(
+        zip(SOURCE_TABLES, (True, True, recipe.different_speakers, recipe.balanced_attacks))
+    )
     sources = []
     for folder in data_dirs:
         tables = check_data_dir(folder)
         for name, is_needed in needed.items():
             if is_needed and name not in tables:
                 raise InputError(f"{Path(folder, name)}: not there, and these mixtures need it")
-        genders = read_table(Path(folder, "spk2gender")) if Path(folder, "spk2gender").exists() else {}
+        genders = (
+            read_table(Path(folder, "spk2gender")) if Path(folder, "spk2gender").exists() else {}
+        )
         wavs, lengths, speakers, attacks = (tables.get(name, {}) for name in needed)
         for key, label in tables["utt2lab"].items():
             about = speakers.get(key), attacks.get(key), genders.get(speakers.get(key))
@@ -130,11 +150,21 @@ def overlap_share(offsets: Sequence[float], ends: Sequence[float], seconds: floa
     """Share of ``seconds`` in which at least two of the talkers talk, each from its offset to its end."""
     steps = sorted([(offset, 1) for offset in offsets] + [(min(end, seconds), -1) for end in ends])
     talking = accumulate(step for _, step in steps)
-    return sum(after - time for (time, _), (after, _), count in zip(steps, steps[1:], talking) if count > 1) / seconds
+    return (
+        sum(
+            after - time
+            for (time, _), (after, _), count in zip(steps, steps[1:], talking)
+            if count > 1
+        )
+        / seconds
+    )
 
 
 def placed(
-    lasting: Sequence[float], length: Literal["min", "max"], delays: Sequence[float], overlap: float | None = None
+    lasting: Sequence[float],
+    length: Literal["min", "max"],
+    delays: Sequence[float],
+    overlap: float | None = None,
 ) -> tuple[list[float], float, float]:
     """When talkers begin, when their mixture ends, and its share of overlap; seconds to a tenth of a millisecond.
 
@@ -151,7 +181,11 @@ def placed(
         seconds = min(ends) if length == "min" else max(ends)
         return offsets, seconds, overlap_share(offsets, ends, seconds)
 
-    return drawn(0 if overlap is None else bisect_left(range(STEPS), overlap, key=lambda step: drawn(step)[2]))
+    return drawn(
+        0
+        if overlap is None
+        else bisect_left(range(STEPS), overlap, key=lambda step: drawn(step)[2])
+    )
 
 
 class Planner:
@@ -167,20 +201,29 @@ class Planner:
     """
 
     def __init__(
-        self, sources: Iterable[Source], recipe: Recipe, rng: np.random.Generator, rirs=(), noises: Mapping = {}
+        self,
+        sources: Iterable[Source],
+        recipe: Recipe,
+        rng: np.random.Generator,
+        rirs=(),
+        noises: Mapping = {},
     ):
         self.recipe, self.rng, self.noises = recipe, rng, list(noises.items())
         self.fewest, self.most = np.atleast_1d(recipe.talkers)[[0, -1]]
         groups: dict[str, dict] = {label: {} for label in LABELS}
         for source in sources:
-            groups[source.label].setdefault(recipe.balanced_attacks and source.attack, []).append(source)
+            groups[source.label].setdefault(recipe.balanced_attacks and source.attack, []).append(
+                source
+            )
         self.groups = {label: list(parts.values()) for label, parts in groups.items()}
         rooms: dict[str, list[str]] = {}
         for rir in rirs:
             rooms.setdefault(rir.rpartition("-")[0], []).append(rir)
         self.rooms = [room for room in rooms.values() if len(room) >= self.most] or [list(rirs)]
         if 0 < len(self.rooms[0]) < self.most:
-            raise InputError(f"{len(rirs)} room responses, expected {self.most} or more, one for each talker")
+            raise InputError(
+                f"{len(rirs)} room responses, expected {self.most} or more, one for each talker"
+            )
 
     def plan(self, name: str, count: int) -> list[Mixture]:
         """``count`` mixtures ``<name>_0000001 ...``.
@@ -193,10 +236,14 @@ class Planner:
         for several in np.unique(talkers):
             shares = self.recipe.shares or [comb(several, chosen) for chosen in range(several + 1)]
             if len(shares) != several + 1 or min(shares) < 0 or not sum(shares):
-                raise InputError(f"shares are {shares}, expected one for each of {class_names(several)}")
+                raise InputError(
+                    f"shares are {shares}, expected one for each of {class_names(several)}"
+                )
             of_them = np.flatnonzero(talkers == several)
             middles = (np.arange(len(of_them)) + 0.5) / len(of_them)
-            bonafide[of_them] = self.rng.permutation(np.searchsorted(np.cumsum(shares) / sum(shares), middles))
+            bonafide[of_them] = self.rng.permutation(
+                np.searchsorted(np.cumsum(shares) / sum(shares), middles)
+            )
         names = [class_names(several)[chosen] for several, chosen in zip(talkers, bonafide)]
         return [self.mixture(f"{name}_{place:07d}", one) for place, one in enumerate(names, 1)]
 
@@ -205,7 +252,11 @@ class Planner:
         recipe, rng, talkers = self.recipe, self.rng, len(name)
         sources, offsets, seconds, overlap = self._together(key, name)
         room, levels = self._one(self.rooms), [None] * talkers
-        rirs = [room[place] for place in rng.choice(len(room), talkers, replace=False)] if room else levels
+        rirs = (
+            [room[place] for place in rng.choice(len(room), talkers, replace=False)]
+            if room
+            else levels
+        )
         if recipe.level_db:
             levels = rng.uniform(*recipe.level_db, talkers).tolist()
         how = zip(sources, offsets, rng.uniform(*recipe.gain, talkers).tolist(), levels, rirs)
@@ -229,11 +280,17 @@ class Planner:
             sources = [self._one(self._one(self.groups[label], label)) for label in labels]
             if len({getattr(one, what) for one in sources}) == len(name):
                 lasting = [one.seconds for one in sources]
-                offsets, seconds, share = placed(lasting, self.recipe.length, delays.tolist(), overlap)
-                if all(min(seconds - offset, one) >= HEARD for offset, one in zip(offsets, lasting)):
+                offsets, seconds, share = placed(
+                    lasting, self.recipe.length, delays.tolist(), overlap
+                )
+                if all(
+                    min(seconds - offset, one) >= HEARD for offset, one in zip(offsets, lasting)
+                ):
                     return sources, offsets, seconds, share
         what = "speakers" if self.recipe.different_speakers else "utterances"
-        raise InputError(f"{key}: {TRIES} draws gave no {name} of different {what}, each heard for {HEARD} s")
+        raise InputError(
+            f"{key}: {TRIES} draws gave no {name} of different {what}, each heard for {HEARD} s"
+        )
 
     def _one(self, items: Sequence, label: str = ""):
         if not items:

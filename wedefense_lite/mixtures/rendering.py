@@ -39,7 +39,14 @@ def needed_files(mixture: Mixture) -> Iterator[tuple[str, str]]:
         yield "noise", mixture.noise
 
 
-def render(plan: list[Mixture], files: Files, out_dir: Path, sample_rate: int, nj: int, per_shard: int = 100) -> None:
+def render(
+    plan: list[Mixture],
+    files: Files,
+    out_dir: Path,
+    sample_rate: int,
+    nj: int,
+    per_shard: int = 100,
+) -> None:
     """Write a plan's mixtures as a data directory of shards, and ``stems/``, one of their talkers.
 
     A stem ``<mixture>-<k>`` (k from 1) has the mixture's length and time. 16-bit samples of stems, and of the noise
@@ -58,22 +65,37 @@ def render(plan: list[Mixture], files: Files, out_dir: Path, sample_rate: int, n
     for mixture in plan:
         for kind, name in needed_files(mixture):
             if (kind, name) not in files:
-                raise InputError(f"{mixture.mixture}: {kind} {name} is not in the data that is given")
+                raise InputError(
+                    f"{mixture.mixture}: {kind} {name} is not in the data that is given"
+                )
         for one in mixture.talkers:
             if one.label != (label := files["source", one.source].label):
-                raise InputError(f"{mixture.mixture}: {one.source} is {one.label}, but {label} in its data directory")
+                raise InputError(
+                    f"{mixture.mixture}: {one.source} is {one.label}, but {label} in its data directory"
+                )
     parts = [plan[start : start + per_shard] for start in range(0, len(plan), per_shard)]
-    named = [{need: files[need] for mixture in part for need in needed_files(mixture)} for part in parts]
+    named = [
+        {need: files[need] for mixture in part for need in needed_files(mixture)} for part in parts
+    ]
     folders = out_dir, out_dir / "stems"
     with ExitStack() as stack:
-        paths = [stack.enter_context(new_shards(one / "shards", one / SHARD_LIST, len(parts))) for one in folders]
-        apply = stack.enter_context(ProcessPoolExecutor(nj, get_context("spawn"))).map if nj > 1 else map
+        paths = [
+            stack.enter_context(new_shards(one / "shards", one / SHARD_LIST, len(parts)))
+            for one in folders
+        ]
+        apply = (
+            stack.enter_context(ProcessPoolExecutor(nj, get_context("spawn"))).map
+            if nj > 1
+            else map
+        )
         made = apply(partial(_render_shard, sample_rate), parts, named, *paths)
         done = list(chain.from_iterable(progress(made, len(parts), "rendering", unit="shard")))
     _write_tables(out_dir, done)
 
 
-def _render_shard(sample_rate: int, part: list[Mixture], files: Files, mixtures: Path, stems: Path) -> list[Mixture]:
+def _render_shard(
+    sample_rate: int, part: list[Mixture], files: Files, mixtures: Path, stems: Path
+) -> list[Mixture]:
     """Write a shard of mixtures and that of their stems; the mixtures with what was measured on them."""
     done = []
     with shard_writer(mixtures) as add_mixture, shard_writer(stems) as add_stem:
@@ -115,7 +137,9 @@ def _stem(talker: Talker, files: Files, samples: int, sample_rate: int) -> np.nd
     first = round(talker.offset * sample_rate)
     wav = _samples(files["source", talker.source], sample_rate, samples - first)
     if talker.rir:
-        wav = reverberant(wav, _samples(files["rir", talker.rir], sample_rate, round(RIR_SECONDS * sample_rate)))
+        wav = reverberant(
+            wav, _samples(files["rir", talker.rir], sample_rate, round(RIR_SECONDS * sample_rate))
+        )
     if talker.level is not None:
         wav = wav * np.sqrt(10 ** (talker.level / 10) / (active_power(wav, sample_rate) or 1))
     stem = np.zeros(samples)
@@ -147,9 +171,16 @@ def _level_difference(stems_KT: np.ndarray, sample_rate: int) -> float | None:
 def _write_tables(out_dir: Path, plan: list[Mixture]) -> None:
     """The tables of both data directories; those of the stems' speakers and attacks where all are known."""
     seconds = {mixture.mixture: f"{mixture.seconds:.4f}" for mixture in plan}
-    write_tables(out_dir, {"utt2lab": {mixture.mixture: mixture.any_spoof for mixture in plan}, "utt2dur": seconds})
+    write_tables(
+        out_dir,
+        {"utt2lab": {mixture.mixture: mixture.any_spoof for mixture in plan}, "utt2dur": seconds},
+    )
     write_plan(out_dir / "plan.tsv", plan)
-    talkers = {f"{mixture.mixture}-{place}": one for mixture in plan for place, one in enumerate(mixture.talkers, 1)}
+    talkers = {
+        f"{mixture.mixture}-{place}": one
+        for mixture in plan
+        for place, one in enumerate(mixture.talkers, 1)
+    }
     tables = {"utt2lab": {key: one.label for key, one in talkers.items()}}
     tables["utt2dur"] = {key: seconds[key.rpartition("-")[0]] for key in talkers}
     if all(one.speaker for one in talkers.values()):

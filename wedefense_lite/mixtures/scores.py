@@ -14,7 +14,13 @@ from wedefense_lite.scoring.scores import aligned, read_scores
 
 Assignment = Literal["sisdr", "identity", "oracle"]
 # The upper end of each bin, itself included.
-OVERLAPS = {"none": 0.0, "up to 25 %": 0.25, "25 to 50 %": 0.5, "50 to 75 %": 0.75, "over 75 %": math.inf}
+OVERLAPS = {
+    "none": 0.0,
+    "up to 25 %": 0.25,
+    "25 to 50 %": 0.5,
+    "50 to 75 %": 0.75,
+    "over 75 %": math.inf,
+}
 LEVELS = {"up to 3 dB": 3.0, "3 to 6 dB": 6.0, "6 to 10 dB": 10.0, "over 10 dB": math.inf}
 
 
@@ -62,7 +68,9 @@ class Mixtures(NamedTuple):
         """:func:`wedefense_lite.mixtures.metrics.mixture_metrics` of some of them, by their places."""
         sources = None if self.sources_MK is None else self.sources_MK[chosen]
         labels, any_spoof = self.key.labels_MK[chosen], self.any_spoof_M[chosen]
-        return metrics.mixture_metrics(self.scores_MK[chosen], labels, sources, threshold, any_spoof)
+        return metrics.mixture_metrics(
+            self.scores_MK[chosen], labels, sources, threshold, any_spoof
+        )
 
     def summary(self, threshold: float, chosen: Sequence[int] | slice = slice(None)) -> dict:
         """The numbers by which conditions are compared; None where a class does not occur, or sources are unknown."""
@@ -85,10 +93,13 @@ class Mixtures(NamedTuple):
         order, found = [*OVERLAPS, *LEVELS], {}
         for condition, values in self.key.conditions.items():
             known = sorted(
-                {*values.tolist()} - {NO_VALUE}, key=lambda name: (name in order and order.index(name), name)
+                {*values.tolist()} - {NO_VALUE},
+                key=lambda name: (name in order and order.index(name), name),
             )
             if len(known) > 1:
-                found[condition] = {name: self.summary(threshold, np.flatnonzero(values == name)) for name in known}
+                found[condition] = {
+                    name: self.summary(threshold, np.flatnonzero(values == name)) for name in known
+                }
         return found
 
 
@@ -109,7 +120,9 @@ def read_key(path: str) -> Key:
     cells = dict(zip(columns, map(np.array, zip(*rows.values()))))
     labels_MK = np.stack([cells[name] for name in talkers], axis=1)
     absent = labels_MK == NO_LABEL
-    for name in np.array(list(rows))[absent[:, 0] | (absent[:, :-1] & ~absent[:, 1:]).any(axis=1)][:1]:
+    for name in np.array(list(rows))[absent[:, 0] | (absent[:, :-1] & ~absent[:, 1:]).any(axis=1)][
+        :1
+    ]:
         raise InputError(
             f"{path}: {name} has talkers after an absent one, expected {NO_VALUE} in the last columns only"
         )
@@ -121,19 +134,28 @@ def _conditions(cells: dict[str, np.ndarray], labels_MK: np.ndarray) -> dict[str
     found = {"talkers": (labels_MK != NO_LABEL).sum(axis=1).astype(str)}
     for column, bins in {"overlap": OVERLAPS, "level_difference": LEVELS}.items():
         if column in cells:
-            found[column] = np.array([*bins, NO_VALUE])[np.searchsorted([*bins.values()], cells[column])]
+            found[column] = np.array([*bins, NO_VALUE])[
+                np.searchsorted([*bins.values()], cells[column])
+            ]
             found[column][np.isnan(cells[column])] = NO_VALUE
     if "sex" in cells:
         found["sex"] = cells["sex"]
     attacks = [cells.get(f"attack_{talker}") for talker in range(1, labels_MK.shape[1] + 1)]
     if all(column is not None for column in attacks):
-        spoofed = [[str(one) for one, label in zip(*row) if label == SPOOF] for row in zip(zip(*attacks), labels_MK)]
-        known = [row if len(row) < 3 and NO_VALUE not in row else [] for row in spoofed]  # of more there are too many
+        spoofed = [
+            [str(one) for one, label in zip(*row) if label == SPOOF]
+            for row in zip(zip(*attacks), labels_MK)
+        ]
+        known = [
+            row if len(row) < 3 and NO_VALUE not in row else [] for row in spoofed
+        ]  # of more there are too many
         found["attacks"] = np.array(["+".join(sorted(row)) or NO_VALUE for row in known])
     return found
 
 
-def read_mixtures(key: Key, cm: str, separation: str | None, assignment: Assignment | None) -> Mixtures:
+def read_mixtures(
+    key: Key, cm: str, separation: str | None, assignment: Assignment | None
+) -> Mixtures:
     """Scores of talkers ``<mixture>-<stream>``, streams numbered from 1.
 
     Args:
@@ -148,18 +170,28 @@ def read_mixtures(key: Key, cm: str, separation: str | None, assignment: Assignm
     rows, improvement_MK = read_scores(cm), None
     outputs = {name: rows.pop(f"{name}-0") for name in key.names if f"{name}-0" in rows}
     scores_MK, sources = _by_stream(rows, cm, key, "{}-{}")[..., 0], {"none": None}
-    any_spoof_M = np.ravel(aligned(outputs, cm, dict.fromkeys(key.names), key.path)) if outputs else lowest(scores_MK)
+    any_spoof_M = (
+        np.ravel(aligned(outputs, cm, dict.fromkeys(key.names), key.path))
+        if outputs
+        else lowest(scores_MK)
+    )
     if separation:
         talkers = range(1, key.labels_MK.shape[1] + 1)
         columns = [f"{what}_{talker}" for what in ("sisdr", "sisdr_mixture") for talker in talkers]
-        found = read_columns(separation, dict.fromkeys(columns, number_or_unknown), ["mixture", "stream"])
+        found = read_columns(
+            separation, dict.fromkeys(columns, number_or_unknown), ["mixture", "stream"]
+        )
         sisdr_MKS, before_MKS = np.split(_by_stream(found, separation, key, "{} {}"), 2, axis=2)
         sources["sisdr"] = _by_sisdr(sisdr_MKS, separation, key)
-        improvement_MK = np.take_along_axis(sisdr_MKS - before_MKS, sources["sisdr"][..., None], axis=2)[..., 0]
+        improvement_MK = np.take_along_axis(
+            sisdr_MKS - before_MKS, sources["sisdr"][..., None], axis=2
+        )[..., 0]
     assignment = assignment or [*sources][-1]
     sources |= _without_sisdr(scores_MK, key)
     if assignment not in sources:
-        raise InputError("assignment by sisdr needs SI-SDRs (--separation), and these are not given")
+        raise InputError(
+            "assignment by sisdr needs SI-SDRs (--separation), and these are not given"
+        )
     return Mixtures(key, scores_MK, any_spoof_M, sources[assignment], improvement_MK, assignment)
 
 
@@ -170,13 +202,19 @@ def read_streams(key: Key, path: str, assignment: Assignment | None) -> Mixtures
         InputError: as :func:`read_mixtures`.
     """
     columns = named(path, "sisdr_")
-    cells = read_columns(path, {"score": number} | dict.fromkeys(columns, number_or_unknown), ["mixture", "stream"])
-    values_MKC = _by_stream(cells, path, key, "{} {}", first=not any(name.endswith(" 0") for name in cells))
+    cells = read_columns(
+        path, {"score": number} | dict.fromkeys(columns, number_or_unknown), ["mixture", "stream"]
+    )
+    values_MKC = _by_stream(
+        cells, path, key, "{} {}", first=not any(name.endswith(" 0") for name in cells)
+    )
     assignment, scores_MK = assignment or ("sisdr" if columns else "identity"), values_MKC[..., 0]
     sources = _without_sisdr(scores_MK, key)
     if assignment == "sisdr":
         if len(columns) != key.labels_MK.shape[1]:
-            raise InputError(f"{path}: {len(columns)} columns sisdr_*, expected {key.labels_MK.shape[1]}")
+            raise InputError(
+                f"{path}: {len(columns)} columns sisdr_*, expected {key.labels_MK.shape[1]}"
+            )
         sources["sisdr"] = _by_sisdr(values_MKC[..., 1:], path, key)
     return Mixtures(key, scores_MK, lowest(scores_MK), sources[assignment], None, assignment)
 
@@ -197,7 +235,9 @@ def _by_sisdr(sisdr_MKS: np.ndarray, path: str, key: Key) -> np.ndarray:
     return assign_by_sisdr(np.where(pairs_MKS, sisdr_MKS, np.nan))
 
 
-def _by_stream(cells: dict[str, list], path: str, key: Key, name: str, first: int = 1) -> np.ndarray:
+def _by_stream(
+    cells: dict[str, list], path: str, key: Key, name: str, first: int = 1
+) -> np.ndarray:
     """Columns of a table by mixture and stream, ``(M, K, C)``, NaN where a mixture lacks the stream."""
     places = np.argwhere(key.labels_MK != NO_LABEL)
     wanted = {name.format(key.names[mixture], first + stream): None for mixture, stream in places}
@@ -209,7 +249,11 @@ def _by_stream(cells: dict[str, list], path: str, key: Key, name: str, first: in
 
 def named(path: str, prefix: str, *others: str) -> list[str]:
     """Columns of a table whose names start with ``prefix``, without ``others``."""
-    return [name for name in next(iter_rows(path, columns=None))[1] if name.startswith(prefix) and name not in others]
+    return [
+        name
+        for name in next(iter_rows(path, columns=None))[1]
+        if name.startswith(prefix) and name not in others
+    ]
 
 
 def number_or_unknown(text: str) -> float:

@@ -16,7 +16,11 @@ from wedefense_lite.systems.experiment import load_experiment
 
 
 def separate(
-    separator: Separator, wav_T: np.ndarray, sample_rate: int, chunk_seconds: float = 30.0, overlap_seconds: float = 4.0
+    separator: Separator,
+    wav_T: np.ndarray,
+    sample_rate: int,
+    chunk_seconds: float = 30.0,
+    overlap_seconds: float = 4.0,
 ) -> np.ndarray:
     """The talkers of a recording, ``KT`` float32, at its own rate and of its own length.
 
@@ -59,7 +63,11 @@ def lost_band(separator: Separator, sample_rate: int) -> list[float]:
     if separator.sample_rate >= sample_rate:
         return []
     band = [separator.sample_rate / 2, sample_rate / 2]
-    logging.warning("a separator at %d Hz: streams lack %g to %g Hz, which detectors use", separator.sample_rate, *band)
+    logging.warning(
+        "a separator at %d Hz: streams lack %g to %g Hz, which detectors use",
+        separator.sample_rate,
+        *band,
+    )
     return band
 
 
@@ -87,6 +95,8 @@ def trained_separator(config: str, model_path: str) -> Separator:
     """
     system = load_experiment(config).system
     if not isinstance(getattr(system, "separator", None), Separator):
-        raise InputError(f"{config}: its system is a {type(system).__name__} without a separator, expected one with it")
+        raise InputError(
+            f"{config}: its system is a {type(system).__name__} without a separator, expected one with it"
+        )
     load_weights(model_path, system)
     return system.separator.eval()

@@ -27,7 +27,9 @@ def pairwise_si_sdr(
     samples = streams_BKT.shape[2]
     lengths_B = torch.full([len(streams_BKT)], samples) if lengths_B is None else lengths_B
     lengths_B11 = lengths_B.to(streams_BKT.device)[:, None, None]
-    streams_BKT, stems_BST = (_centred(wav_BKT, lengths_B11) for wav_BKT in (streams_BKT, stems_BST))
+    streams_BKT, stems_BST = (
+        _centred(wav_BKT, lengths_B11) for wav_BKT in (streams_BKT, stems_BST)
+    )
     stem_B1S = stems_BST.square().sum(-1)[:, None]
     stream_BK1 = streams_BKT.square().sum(-1)[..., None]
     product_BKS = streams_BKT @ stems_BST.transpose(1, 2)

@@ -90,8 +90,14 @@ class SeparatedTalkers(TalkerTask):
         super().__init__(*parts, **options)
         if separator.sample_rate != self.frontend.sample_rate:
             rates = f"{separator.sample_rate} Hz, its front end at {self.frontend.sample_rate} Hz"
-            raise InputError(f"the separator works at {rates}: separate first, with bin/separate.py")
-        self.talkers, self.joint, self.separation_weight = separator.talkers, joint, separation_weight
+            raise InputError(
+                f"the separator works at {rates}: separate first, with bin/separate.py"
+            )
+        self.talkers, self.joint, self.separation_weight = (
+            separator.talkers,
+            joint,
+            separation_weight,
+        )
         self.by_stems, self.takes_stems = assignment == "stems", joint or assignment == "stems"
         own_loss = type(self.model).embed_with_loss is not Embedder.embed_with_loss
         if own_loss and not self.by_stems:
@@ -108,7 +114,9 @@ class SeparatedTalkers(TalkerTask):
     def embed(self, batch: Batch) -> Tensor:
         """``embedding_BKE``, a row for each stream."""
         streams_BKT = self._streams(batch)
-        return self.model(*self._frames(self._each(streams_BKT, batch))).unflatten(0, streams_BKT.shape[:2])
+        return self.model(*self._frames(self._each(streams_BKT, batch))).unflatten(
+            0, streams_BKT.shape[:2]
+        )
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, and for each mixture the logits of the stream that sounds most spoofed, and its label."""
@@ -116,7 +124,9 @@ class SeparatedTalkers(TalkerTask):
         streams_BKT = self._streams(batch)
         labels_BK = torch.full_like(batch.talker_labels_BK, -1)
         if self.by_stems:
-            sources_BK = best_sources(pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT, batch.lengths_B))
+            sources_BK = best_sources(
+                pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT, batch.lengths_B)
+            )
             labels_BK = batch.talker_labels_BK.gather(1, sources_BK)
         frames = self._frames(self._each(streams_BKT, batch))
         embedding_NE, model_loss = self.model.embed_with_loss(*frames, labels_BK.flatten())
@@ -125,7 +135,9 @@ class SeparatedTalkers(TalkerTask):
             labels_BK = self._fitting(embedding_BKE, batch)
         loss = masked_loss(self.head, embedding_BKE, labels_BK)[0] + model_loss
         if self.joint:
-            loss = loss + self.separation_weight * pit_si_sdr_loss(streams_BKT, batch.stems_BKT, batch.lengths_B)
+            loss = loss + self.separation_weight * pit_si_sdr_loss(
+                streams_BKT, batch.stems_BKT, batch.lengths_B
+            )
         logits_BKC = self.head(embedding_BKE.flatten(0, 1)).unflatten(0, embedding_BKE.shape[:2])
         lowest_B = (logits_BKC[..., BONAFIDE] - logits_BKC[..., SPOOF]).argmin(1)
         return loss, logits_BKC[torch.arange(len(lowest_B)), lowest_B], batch.labels_B
@@ -189,4 +201,6 @@ def _check_talkers(batch: Batch, talkers: int) -> None:
         raise InputError("mixtures need the list of their stems: --train_stems and --val_stems")
     counts = (batch.talker_labels_BK >= 0).sum(1).tolist()
     if wrong := [f"{key} ({count})" for key, count in zip(batch.keys, counts) if count != talkers]:
-        raise InputError(f"mixtures of another number of talkers than {talkers}: {abbreviate(wrong)}")
+        raise InputError(
+            f"mixtures of another number of talkers than {talkers}: {abbreviate(wrong)}"
+        )

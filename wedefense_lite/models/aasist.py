@@ -44,7 +44,9 @@ class Attention(nn.Module):
         self.att_weights = nn.ParameterList(weights)
         self.proj_with_att, self.proj_without_att = nn.Linear(in_dim, dim), nn.Linear(in_dim, dim)
 
-    def forward(self, query_BQI: Tensor, nodes_BNI: Tensor, kind_QN: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query_BQI: Tensor, nodes_BNI: Tensor, kind_QN: Tensor | None = None
+    ) -> Tensor:
         """``B Q O``; ``kind_QN`` numbers the kind of each pair, 0 where it is not given."""
         hidden_BQNO = torch.tanh(self.att_proj(query_BQI[:, :, None] * nodes_BNI[:, None]))
         score_BQNK = hidden_BQNO @ torch.cat(tuple(self.att_weights), 1)
@@ -82,7 +84,9 @@ class MixedLayer(nn.Module):
     def forward(self, first_BNI: Tensor, second_BNI: Tensor, master_B1I: Tensor) -> list[Tensor]:
         """The nodes of both kinds and the master node, ``B N O`` and ``B 1 O``."""
         counts = [first_BNI.shape[1], second_BNI.shape[1]]
-        nodes_BNI = self.drop(torch.cat((self.proj_type1(first_BNI), self.proj_type2(second_BNI)), 1))
+        nodes_BNI = self.drop(
+            torch.cat((self.proj_type1(first_BNI), self.proj_type2(second_BNI)), 1)
+        )
         is_second_N = (torch.arange(sum(counts), device=nodes_BNI.device) >= counts[0]).long()
         found_BNO = self.attention(nodes_BNI, nodes_BNI, is_second_N[:, None] + is_second_N)
         master_B1O = self.to_master(master_B1I, nodes_BNI)
@@ -161,7 +165,8 @@ class AASIST(Backbone):
         self.encoder = nn.Sequential(*(block(*pair, self.block_pool) for pair in pairwise(widths)))
         self.position = nn.Parameter(torch.randn(1, input_dim // 3, node_dim))
         self.spectral, self.temporal = (
-            nn.Sequential(GraphLayer(node_dim, node_dim), GraphPool(node_dim, ratio)) for ratio in pool_ratios[:2]
+            nn.Sequential(GraphLayer(node_dim, node_dim), GraphPool(node_dim, ratio))
+            for ratio in pool_ratios[:2]
         )
         self.branch1, self.branch2 = (Branch(node_dim, graph_dim, pool_ratios[2]) for _ in range(2))
         self.drop = nn.Dropout(0.5)
@@ -177,5 +182,7 @@ class AASIST(Backbone):
         temporal = self.temporal(frames_BCF.transpose(1, 2))
         branches = zip(self.branch1(temporal, spectral), self.branch2(temporal, spectral))
         temporal, spectral, master = (torch.maximum(first, second) for first, second in branches)
-        parts = [part for nodes in (temporal, spectral) for part in (nodes.abs().amax(1), nodes.mean(1))]
+        parts = [
+            part for nodes in (temporal, spectral) for part in (nodes.abs().amax(1), nodes.mean(1))
+        ]
         return self.drop(torch.cat([*parts, master[:, 0]], 1))

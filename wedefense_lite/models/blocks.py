@@ -5,7 +5,13 @@ from torch import Tensor, nn
 
 
 def conv_norm(
-    in_channels: int, channels: int, kernel: int = 1, stride=1, activation=nn.ReLU, groups: int = 1, **norm
+    in_channels: int,
+    channels: int,
+    kernel: int = 1,
+    stride=1,
+    activation=nn.ReLU,
+    groups: int = 1,
+    **norm,
 ) -> nn.Sequential:
     """A convolution over time and frequency that halves sizes with stride 2 (rounding up), batch norm,
     and an activation. ``norm`` are options of the batch norm."""
@@ -26,7 +32,9 @@ class SqueezeExcitation(nn.Module):
         bias: whether the layers have one.
     """
 
-    def __init__(self, channels: int, hidden: int, activation: type[nn.Module] = nn.ReLU, bias: bool = True):
+    def __init__(
+        self, channels: int, hidden: int, activation: type[nn.Module] = nn.ReLU, bias: bool = True
+    ):
         super().__init__()
         squeeze, excite = nn.Linear(channels, hidden, bias), nn.Linear(hidden, channels, bias)
         self.layers = nn.Sequential(squeeze, activation(), excite, nn.Sigmoid())

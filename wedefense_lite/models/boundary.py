@@ -13,7 +13,11 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.query_key, self.attended, self.own = nn.Linear(dim, 2 * dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.query_key, self.attended, self.own = (
+            nn.Linear(dim, 2 * dim),
+            nn.Linear(dim, dim),
+            nn.Linear(dim, dim),
+        )
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, frames_BGE: Tensor, allowed_BGG: Tensor) -> Tensor:
@@ -43,12 +47,21 @@ class BoundaryAware(FrameBackbone):
     """
 
     def __init__(
-        self, input_dim: int, encoder: Encoder = Frames, layers: int = 2, weight: float = 0.5, negatives: int = 5
+        self,
+        input_dim: int,
+        encoder: Encoder = Frames,
+        layers: int = 2,
+        weight: float = 0.5,
+        negatives: int = 5,
     ):
         super().__init__()
         self.encoder = encoder(input_dim)
         dim = self.encoder.embed_dim
-        self.stride, self.min_frames, self.embed_dim = self.encoder.stride, self.encoder.min_frames, 2 * dim
+        self.stride, self.min_frames, self.embed_dim = (
+            self.encoder.stride,
+            self.encoder.min_frames,
+            2 * dim,
+        )
         self.across = Attention(dim)
         self.within = nn.Sequential(nn.Linear(dim, dim), nn.SELU(), nn.Linear(dim, dim))
         self.boundary, self.project = nn.Linear(2 * dim, 1), nn.Linear(2 * dim, dim)
@@ -75,7 +88,9 @@ class BoundaryAware(FrameBackbone):
     def _embed(self, frames_BGE: Tensor, lengths_B: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """What :meth:`forward` gives, and logits ``boundary_BG`` of frames that begin a segment."""
         size = frames_BGE.shape[1]
-        allowed_BGG = valid_mask(lengths_B, size)[:, None] | torch.eye(size, dtype=torch.bool, device=lengths_B.device)
+        allowed_BGG = valid_mask(lengths_B, size)[:, None] | torch.eye(
+            size, dtype=torch.bool, device=lengths_B.device
+        )
         branch_BGE = torch.cat((self.across(frames_BGE, allowed_BGG), self.within(frames_BGE)), -1)
         boundary_BG = self.boundary(branch_BGE)[..., 0]
         segment_BG = (boundary_BG > 0).cumsum(1)

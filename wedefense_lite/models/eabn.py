@@ -41,7 +41,9 @@ class EABN(Backbone):
         self.trunk = trunk(input_dim)
         self.embed_dim = self.trunk.embed_dim
         blocks = [BasicBlock(narrow, wide, stride=1) for narrow, wide in zip(WIDTHS, WIDTHS[1:])]
-        self.branch = nn.Sequential(conv_norm(1, WIDTHS[0], 3), *blocks, conv_norm(WIDTHS[-1], WIDTHS[-1]))
+        self.branch = nn.Sequential(
+            conv_norm(1, WIDTHS[0], 3), *blocks, conv_norm(WIDTHS[-1], WIDTHS[-1])
+        )
         self.mask = conv_norm(WIDTHS[-1], 1, activation=nn.Sigmoid)
         self.classifier = CrossEntropy(WIDTHS[-1], class_weights)
         self.branch_weight = branch_weight
@@ -54,7 +56,9 @@ class EABN(Backbone):
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         return self.trunk(self._marked(frames_BFD)[0], frame_lengths_B)
 
-    def embed_with_loss(self, frames_BFD: Tensor, frame_lengths_B: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+    def embed_with_loss(
+        self, frames_BFD: Tensor, frame_lengths_B: Tensor, labels_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
         marked_BFD, maps_BCDF = self._marked(frames_BFD)
         pooled_BC = mean_over_time(maps_BCDF.mean(2), frame_lengths_B)
         loss, _ = self.classifier.loss(pooled_BC, labels_B)

@@ -12,7 +12,9 @@ from wedefense_lite.models.pooling import AttentiveStatistics
 
 def tdnn(in_channels: int, channels: int, kernel: int = 1, dilation: int = 1) -> nn.Sequential:
     """A convolution over time that keeps the number of frames, ReLU, then batch norm."""
-    conv = nn.Conv1d(in_channels, channels, kernel, padding=dilation * (kernel // 2), dilation=dilation)
+    conv = nn.Conv1d(
+        in_channels, channels, kernel, padding=dilation * (kernel // 2), dilation=dilation
+    )
     return nn.Sequential(conv, nn.ReLU(), nn.BatchNorm1d(channels))
 
 
@@ -34,7 +36,9 @@ class SERes2Block(nn.Module):
     def __init__(self, channels: int, groups: nn.Module, hidden: int = 128):
         super().__init__()
         gates = SqueezeExcitation(channels, hidden)
-        self.layers = nn.Sequential(tdnn(channels, channels), groups, tdnn(channels, channels), gates)
+        self.layers = nn.Sequential(
+            tdnn(channels, channels), groups, tdnn(channels, channels), gates
+        )
 
     def forward(self, frames_BCF: Tensor) -> Tensor:
         return frames_BCF + self.layers(frames_BCF)
@@ -59,12 +63,19 @@ class ECAPA(Backbone):
     """
 
     def __init__(
-        self, input_dim: int, channels: int = 512, embed_dim: int = 192, scale: int = 8, global_context: bool = True
+        self,
+        input_dim: int,
+        channels: int = 512,
+        embed_dim: int = 192,
+        scale: int = 8,
+        global_context: bool = True,
     ):
         super().__init__()
         self.embed_dim = embed_dim
         self.first = tdnn(input_dim, channels, 5)
-        self.blocks = nn.ModuleList(SERes2Block(channels, hierarchy(channels, n, scale)) for n in (2, 3, 4))
+        self.blocks = nn.ModuleList(
+            SERes2Block(channels, hierarchy(channels, n, scale)) for n in (2, 3, 4)
+        )
         self.join = nn.Conv1d(3 * channels, 3 * channels, 1)
         self.pool = AttentiveStatistics(3 * channels, global_context=global_context)
         self.embed = nn.Sequential(nn.BatchNorm1d(6 * channels), nn.Linear(6 * channels, embed_dim))

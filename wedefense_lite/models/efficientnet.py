@@ -10,12 +10,22 @@ from wedefense_lite.models.pooling import as_maps, halved, mean_over_time
 
 # Expansion, channels, kernel and stride of the blocks: EfficientNet-B0 with its depth times 0.2 and its
 # width times 0.25, rounded as EfficientNet rounds (up to whole blocks; to multiples of eight channels).
-A0 = ((1, 8, 3, 1), (6, 8, 3, 2), (6, 16, 5, 2), (6, 24, 3, 2), (6, 32, 5, 1), (6, 48, 5, 2), (6, 80, 3, 1))
+A0 = (
+    (1, 8, 3, 1),
+    (6, 8, 3, 2),
+    (6, 16, 5, 2),
+    (6, 24, 3, 2),
+    (6, 32, 5, 1),
+    (6, 48, 5, 2),
+    (6, 80, 3, 1),
+)
 STEM, TOP = 8, 320
 swish_conv = partial(conv_norm, activation=nn.SiLU, eps=1e-3, momentum=0.01)
 
 
-def inverted_bottleneck(in_channels: int, expansion: int, channels: int, kernel: int, stride: int) -> nn.Sequential:
+def inverted_bottleneck(
+    in_channels: int, expansion: int, channels: int, kernel: int, stride: int
+) -> nn.Sequential:
     """Expand, convolve each channel by itself, squeeze and excite, project (Tan and Le, ICML 2019)."""
     hidden = in_channels * expansion
     return nn.Sequential(

@@ -31,7 +31,9 @@ class GatedMLP(nn.Module):
 
     def forward(self, frames_BGE: Tensor, mask_BG1: Tensor) -> Tensor:
         kept_BGE, gating_BGE = F.gelu(self.expand(self.norm(frames_BGE))).chunk(2, -1)
-        gate_BGE = self.gate((self.gate_norm(gating_BGE) * mask_BG1).transpose(1, 2)).transpose(1, 2)
+        gate_BGE = self.gate((self.gate_norm(gating_BGE) * mask_BG1).transpose(1, 2)).transpose(
+            1, 2
+        )
         return frames_BGE + self.reduce(kept_BGE * gate_BGE)
 
 
@@ -82,9 +84,15 @@ class GMLP(FrameBackbone):
     ):
         super().__init__()
         self.encoder = encoder(input_dim)
-        self.stride, self.min_frames, self.embed_dim = self.encoder.stride, self.encoder.min_frames, width // 2
+        self.stride, self.min_frames, self.embed_dim = (
+            self.encoder.stride,
+            self.encoder.min_frames,
+            width // 2,
+        )
         widths = [width >> halvings for halvings in range(coarser + 1)]
-        self.enter = nn.ModuleList(nn.Linear(*pair) for pair in zip([self.encoder.embed_dim, *widths[1:]], widths))
+        self.enter = nn.ModuleList(
+            nn.Linear(*pair) for pair in zip([self.encoder.embed_dim, *widths[1:]], widths)
+        )
         self.branches = nn.ModuleList(Branch(dim, layers, kernel) for dim in widths)
         self.heads = nn.ModuleList(head(dim // 2) for dim in widths[1:])
 
@@ -93,11 +101,16 @@ class GMLP(FrameBackbone):
         return self.branches[0](self.enter[0](frames_BGE), lengths_B), lengths_B
 
     def embed_with_loss(self, frames_BFD: Tensor, frame_lengths_B: Tensor, labels: Tensor) -> tuple:
-        (frames_BGE, lengths_B), loss = self.encoder.embed_with_loss(frames_BFD, frame_lengths_B, labels)
+        (frames_BGE, lengths_B), loss = self.encoder.embed_with_loss(
+            frames_BFD, frame_lengths_B, labels
+        )
         frames_BGE = self.enter[0](frames_BGE)
         finest = self.branches[0](frames_BGE, lengths_B), lengths_B
         for enter, branch, head in zip(self.enter[1:], self.branches[1:], self.heads):
             frames_BGE = enter(F.max_pool2d(frames_BGE, 2, ceil_mode=True))
-            labels, lengths_B = by_overlap(labels, 2), torch.div(lengths_B + 1, 2, rounding_mode="floor")
+            labels, lengths_B = (
+                by_overlap(labels, 2),
+                torch.div(lengths_B + 1, 2, rounding_mode="floor"),
+            )
             loss = loss + masked_loss(head, branch(frames_BGE, lengths_B), labels)[0]
         return finest, loss

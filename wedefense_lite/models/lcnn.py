@@ -27,7 +27,9 @@ def mfm_conv(in_channels: int, channels: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(conv, MaxFeatureMap())
 
 
-def lcnn_layers(channels: int, affine: bool = True, ceil_mode: bool = True, time_halvings: int = 4) -> nn.Sequential:
+def lcnn_layers(
+    channels: int, affine: bool = True, ceil_mode: bool = True, time_halvings: int = 4
+) -> nn.Sequential:
     """Nine convolutions, with four poolings that halve time and frequency (STC's table 3).
 
     Args:
@@ -38,7 +40,9 @@ def lcnn_layers(channels: int, affine: bool = True, ceil_mode: bool = True, time
     """
     narrow, middle, wide = channels, channels * 3 // 2, channels * 2
     norm = partial(nn.BatchNorm2d, affine=affine)
-    pools = [nn.MaxPool2d((2, 1 + (number < time_halvings)), ceil_mode=ceil_mode) for number in range(4)]
+    pools = [
+        nn.MaxPool2d((2, 1 + (number < time_halvings)), ceil_mode=ceil_mode) for number in range(4)
+    ]
     return nn.Sequential(
         mfm_conv(1, narrow, 5),
         pools[0],
@@ -77,7 +81,9 @@ class LCNN(Backbone):
         dropout: probability before the last batch norm.
     """
 
-    def __init__(self, input_dim: int, channels: int = 32, embed_dim: int = 80, dropout: float = 0.75):
+    def __init__(
+        self, input_dim: int, channels: int = 32, embed_dim: int = 80, dropout: float = 0.75
+    ):
         super().__init__()
         self.embed_dim = embed_dim
         self.layers = lcnn_layers(channels)
@@ -118,16 +124,24 @@ class LCNNLSTM(Backbone):
     def __init__(self, input_dim: int, channels: int = 32, dropout: float = 0.7):
         super().__init__()
         if input_dim < self.shrinking:
-            raise InputError(f"LCNNLSTM got frames of {input_dim} features, expected {self.shrinking} or more")
+            raise InputError(
+                f"LCNNLSTM got frames of {input_dim} features, expected {self.shrinking} or more"
+            )
         self.embed_dim = channels * (input_dim // self.shrinking)
-        self.layers = nn.Sequential(lcnn_layers(channels, affine=False, ceil_mode=False), nn.Dropout(dropout))
-        self.lstm = nn.LSTM(self.embed_dim, self.embed_dim // 2, 2, batch_first=True, bidirectional=True)
+        self.layers = nn.Sequential(
+            lcnn_layers(channels, affine=False, ceil_mode=False), nn.Dropout(dropout)
+        )
+        self.lstm = nn.LSTM(
+            self.embed_dim, self.embed_dim // 2, 2, batch_first=True, bidirectional=True
+        )
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         filled_BFD = F.pad(frames_BFD, (0, 0, 0, max(0, self.shrinking - frames_BFD.shape[1])))
         hidden_BFE = self.layers(as_maps(filled_BFD)).flatten(1, 2).transpose(1, 2)
         lengths_B = (frame_lengths_B // self.shrinking).clamp_min(1)
-        return mean_over_time(with_recurrence(self.lstm, hidden_BFE, lengths_B).transpose(1, 2), lengths_B)
+        return mean_over_time(
+            with_recurrence(self.lstm, hidden_BFE, lengths_B).transpose(1, 2), lengths_B
+        )
 
 
 class FrameLCNN(FrameBackbone):
@@ -144,13 +158,21 @@ class FrameLCNN(FrameBackbone):
         time_halvings: poolings, of four, that halve time too: 1 for 20 ms on frames of 10 ms.
     """
 
-    def __init__(self, input_dim: int, channels: int = 32, dropout: float = 0.7, time_halvings: NonNegativeInt = 1):
+    def __init__(
+        self,
+        input_dim: int,
+        channels: int = 32,
+        dropout: float = 0.7,
+        time_halvings: NonNegativeInt = 1,
+    ):
         super().__init__()
         self.time_halvings = min(time_halvings, 4)
         self.stride, self.embed_dim = 2**self.time_halvings, channels * halved(input_dim, 4)
         layers = lcnn_layers(channels, affine=False, time_halvings=time_halvings)
         self.layers = nn.Sequential(layers, nn.Dropout(dropout))
-        self.lstm = nn.LSTM(self.embed_dim, self.embed_dim // 2, 2, batch_first=True, bidirectional=True)
+        self.lstm = nn.LSTM(
+            self.embed_dim, self.embed_dim // 2, 2, batch_first=True, bidirectional=True
+        )
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         hidden_BGE = self.layers(as_maps(frames_BFD)).flatten(1, 2).transpose(1, 2)
@@ -160,6 +182,11 @@ class FrameLCNN(FrameBackbone):
 
 def with_recurrence(lstm: nn.LSTM, hidden_BFE: Tensor, lengths_B: Tensor) -> Tensor:
     """``hidden_BFE`` plus what an LSTM, which sees valid frames only, makes of it."""
-    packed = pack_padded_sequence(hidden_BFE, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
+    packed = pack_padded_sequence(
+        hidden_BFE, lengths_B.cpu(), batch_first=True, enforce_sorted=False
+    )
     recurrent = lstm(packed)[0]
-    return hidden_BFE + pad_packed_sequence(recurrent, batch_first=True, total_length=hidden_BFE.shape[1])[0]
+    return (
+        hidden_BFE
+        + pad_packed_sequence(recurrent, batch_first=True, total_length=hidden_BFE.shape[1])[0]
+    )

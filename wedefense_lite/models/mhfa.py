@@ -41,7 +41,9 @@ class MHFA(Backbone):
         super().__init__()
         self.embed_dim, self.num_layers = embed_dim, num_layers
         sums = [LayerSum(input_dim, num_layers) for _ in range(2)]
-        self.key, self.value = (nn.Sequential(sum_, nn.Linear(sum_.dim, compressed_dim)) for sum_ in sums)
+        self.key, self.value = (
+            nn.Sequential(sum_, nn.Linear(sum_.dim, compressed_dim)) for sum_ in sums
+        )
         self.attention = nn.Linear(compressed_dim, heads)
         self.embed = nn.Linear(heads * compressed_dim, embed_dim)
 

@@ -35,9 +35,14 @@ class Nes2Net(Backbone):
     def __init__(self, input_dim: int, scale: PositiveInt = 8):
         super().__init__()
         if input_dim % scale**2:
-            raise InputError(f"a frame has {input_dim} features, expected a multiple of {scale**2}: scale is {scale}")
+            raise InputError(
+                f"a frame has {input_dim} features, expected a multiple of {scale**2}: scale is {scale}"
+            )
         self.embed_dim, width = input_dim, input_dim // scale
-        blocks = [SERes2Block(width, self.groups(width, DILATION, scale), hidden=width) for _ in range(scale - 1)]
+        blocks = [
+            SERes2Block(width, self.groups(width, DILATION, scale), hidden=width)
+            for _ in range(scale - 1)
+        ]
         nested = [nn.Sequential(block, nn.ReLU(), nn.BatchNorm1d(width)) for block in blocks]
         self.layers = nn.Sequential(Res2(nested, nn.Identity()), nn.BatchNorm1d(input_dim))
 
@@ -60,8 +65,12 @@ class Stack(nn.Module):
         super().__init__()
         width, options = channels // scale, {"padding": (dilation, 0), "dilation": (dilation, 1)}
         convs = [nn.Conv2d(width, width, (3, 1), **options) for _ in range(scale - 1)]
-        self.branches = nn.ModuleList(nn.Sequential(conv, nn.ReLU(), nn.BatchNorm2d(width)) for conv in convs)
-        self.weights = nn.ParameterList(torch.full((size,), 1 / size) for size in range(2, scale + 1))
+        self.branches = nn.ModuleList(
+            nn.Sequential(conv, nn.ReLU(), nn.BatchNorm2d(width)) for conv in convs
+        )
+        self.weights = nn.ParameterList(
+            torch.full((size,), 1 / size) for size in range(2, scale + 1)
+        )
 
     def forward(self, frames_BCF: Tensor) -> Tensor:
         *groups, last = frames_BCF.chunk(len(self.weights) + 1, 1)

@@ -58,7 +58,13 @@ class AttentiveStatistics(nn.Module):
         between: what is done between the layers of the attention; by default tanh.
     """
 
-    def __init__(self, channels: int, hidden: int = 128, global_context: bool = True, between: nn.Module | None = None):
+    def __init__(
+        self,
+        channels: int,
+        hidden: int = 128,
+        global_context: bool = True,
+        between: nn.Module | None = None,
+    ):
         super().__init__()
         self.global_context = global_context
         first = nn.Conv1d(3 * channels if global_context else channels, hidden, 1)
@@ -68,7 +74,9 @@ class AttentiveStatistics(nn.Module):
         """``stats_BS`` with S = 2 x channels, the means first; padded frames have weight 0."""
         seen = frames_BCF
         if self.global_context:
-            context_BS1 = statistics_pooling(frames_BCF[:, None], lengths_B)[..., None].to(seen.dtype)
+            context_BS1 = statistics_pooling(frames_BCF[:, None], lengths_B)[..., None].to(
+                seen.dtype
+            )
             seen = torch.cat((seen, context_BS1.expand(-1, -1, seen.shape[2])), 1)
         mask_B1F = valid_mask(lengths_B, seen.shape[2])[:, None]
         weights_BCF = self.attention(seen).float().masked_fill(~mask_B1F, -torch.inf).softmax(2)

@@ -24,7 +24,9 @@ class RawCNN(Backbone):
         super().__init__()
         self.embed_dim = 4 * channels
         self.first = nn.Sequential(
-            nn.Conv1d(input_dim, channels, 65, stride=8, padding=32), nn.BatchNorm1d(channels), nn.ReLU()
+            nn.Conv1d(input_dim, channels, 65, stride=8, padding=32),
+            nn.BatchNorm1d(channels),
+            nn.ReLU(),
         )
         self.second = nn.Sequential(
             nn.MaxPool1d(4, ceil_mode=True),

@@ -67,7 +67,9 @@ class RawNet2(Backbone):
 
     min_frames = 3**7
 
-    def __init__(self, input_dim: int, channels: int = 128, embed_dim: int = 1024, gru_layers: int = 3):
+    def __init__(
+        self, input_dim: int, channels: int = 128, embed_dim: int = 1024, gru_layers: int = 3
+    ):
         super().__init__()
         self.embed_dim = embed_dim
         widths = [input_dim] * 3 + [channels] * 4

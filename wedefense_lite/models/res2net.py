@@ -34,7 +34,9 @@ class Res2Block(nn.Module):
         self.shortcut = nn.Sequential()
         if first:
             pool = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
-            self.shortcut = nn.Sequential(pool, conv_norm(in_channels, out_channels, activation=nn.Identity))
+            self.shortcut = nn.Sequential(
+                pool, conv_norm(in_channels, out_channels, activation=nn.Identity)
+            )
 
     def forward(self, maps_BCDF: Tensor) -> Tensor:
         return F.relu(self.layers(maps_BCDF) + self.shortcut(maps_BCDF))

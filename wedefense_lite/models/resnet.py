@@ -19,17 +19,23 @@ class BasicBlock(nn.Module):
     With ``se_ratio``, squeeze-and-excitation of that ratio before the sum (Hu et al., CVPR 2018).
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int | tuple[int, int], se_ratio: int = 0):
+    def __init__(
+        self, in_channels: int, channels: int, stride: int | tuple[int, int], se_ratio: int = 0
+    ):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.gates = SqueezeExcitation(channels, max(1, channels // se_ratio)) if se_ratio else nn.Identity()
+        self.gates = (
+            SqueezeExcitation(channels, max(1, channels // se_ratio)) if se_ratio else nn.Identity()
+        )
         self.strides = (stride, stride) if isinstance(stride, int) else stride
         self.shortcut = nn.Sequential()
         if self.strides != (1, 1) or in_channels != channels:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels)
+            )
 
     def forward(self, maps_BCDF: Tensor) -> Tensor:
         hidden = F.relu(self.bn1(self.conv1(maps_BCDF)))
@@ -61,7 +67,9 @@ def stacked(
     for stage, count in enumerate(blocks):
         halving = 2 if time_halvings is None or stage <= time_halvings else (2, 1)
         for number in range(count):
-            made.append(block(in_channels, channels * 2**stage, halving if stage > 0 and number == 0 else 1))
+            made.append(
+                block(in_channels, channels * 2**stage, halving if stage > 0 and number == 0 else 1)
+            )
             in_channels = channels * 2**stage * expansion
     return nn.Sequential(*made)
 
@@ -105,7 +113,9 @@ class ResNet(Backbone):
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         maps = self.stages(F.relu(self.bn1(self.conv1(as_maps(frames_BFD)))))
-        return self.embed(self.scale(statistics_pooling(maps, halved(frame_lengths_B, self.halvings))))
+        return self.embed(
+            self.scale(statistics_pooling(maps, halved(frame_lengths_B, self.halvings)))
+        )
 
 
 class FrameResNet(FrameBackbone):
@@ -140,10 +150,21 @@ class FrameResNet(FrameBackbone):
         first = min(stem_stride, self.stride)
         self.layers = nn.Sequential(
             conv_norm(1, channels, 3, (stem_stride, first)),
-            stacked(partial(BasicBlock, se_ratio=se_ratio), channels, channels, blocks, 1, time_halvings - first // 2),
+            stacked(
+                partial(BasicBlock, se_ratio=se_ratio),
+                channels,
+                channels,
+                blocks,
+                1,
+                time_halvings - first // 2,
+            ),
         )
-        self.embed = nn.Linear(channels * 2 ** (len(blocks) - 1) * halved(input_dim, halvings), embed_dim)
+        self.embed = nn.Linear(
+            channels * 2 ** (len(blocks) - 1) * halved(input_dim, halvings), embed_dim
+        )
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         maps_BCDF = self.layers(as_maps(frames_BFD))
-        return self.embed(maps_BCDF.flatten(1, 2).transpose(1, 2)), halved(frame_lengths_B, self.time_halvings)
+        return self.embed(maps_BCDF.flatten(1, 2).transpose(1, 2)), halved(
+            frame_lengths_B, self.time_halvings
+        )

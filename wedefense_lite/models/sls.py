@@ -33,7 +33,11 @@ class SLS(Backbone):
     """
 
     def __init__(
-        self, input_dim: int, num_layers: PositiveInt = 25, embed_dim: int = 1024, pooled_frames: PositiveInt = 67
+        self,
+        input_dim: int,
+        num_layers: PositiveInt = 25,
+        embed_dim: int = 1024,
+        pooled_frames: PositiveInt = 67,
     ):
         super().__init__()
         self.num_layers, self.embed_dim, self.pooled_frames = num_layers, embed_dim, pooled_frames
@@ -49,5 +53,7 @@ class SLS(Backbone):
         maps_BFP = F.max_pool1d(F.selu(self.norm(mixed_BFH[:, None]))[:, 0], 3)
         # Each utterance by itself, as their frames are divided by their own number.
         rows = zip(maps_BFP.transpose(1, 2), frame_lengths_B.tolist())
-        pooled_BPF = torch.stack([F.adaptive_max_pool1d(row[:, :length], self.pooled_frames) for row, length in rows])
+        pooled_BPF = torch.stack(
+            [F.adaptive_max_pool1d(row[:, :length], self.pooled_frames) for row, length in rows]
+        )
         return F.selu(self.embed(pooled_BPF.transpose(1, 2).flatten(1)))

@@ -26,13 +26,17 @@ class Spectra(Backbone):
         InputError: channels that don't make ``scale`` groups.
     """
 
-    def __init__(self, input_dim: int, channels: int = 128, joined_channels: int = 1536, scale: int = 8):
+    def __init__(
+        self, input_dim: int, channels: int = 128, joined_channels: int = 1536, scale: int = 8
+    ):
         super().__init__()
         self.embed_dim = 2 * joined_channels
         first, second = nn.Linear(input_dim, channels), nn.Linear(channels, channels)
         self.project = nn.Sequential(first, nn.SELU(), nn.Dropout(0.1), second, nn.Dropout(0.1))
         self.first = tdnn(channels, channels, 5)
-        blocks = [SERes2Block(channels, hierarchy(channels, dilation, scale)) for dilation in (2, 3, 4, 5)]
+        blocks = [
+            SERes2Block(channels, hierarchy(channels, dilation, scale)) for dilation in (2, 3, 4, 5)
+        ]
         self.blocks = nn.ModuleList(blocks)
         self.join = nn.Conv1d(4 * channels, joined_channels, 1)
         between = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(256), nn.Tanh())

@@ -43,11 +43,15 @@ class SSLAASIST(AASIST):
         self.project, self.last_bn = nn.Linear(input_dim, projected_dim), nn.BatchNorm2d(node_dim)
         wide = nn.Conv2d(node_dim, 2 * node_dim, 1)
         narrow = nn.Conv2d(2 * node_dim, node_dim, 1)
-        self.attention = nn.Sequential(wide, nn.SELU(inplace=True), nn.BatchNorm2d(2 * node_dim), narrow)
+        self.attention = nn.Sequential(
+            wide, nn.SELU(inplace=True), nn.BatchNorm2d(2 * node_dim), narrow
+        )
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         maps_B1DF = F.max_pool2d(as_maps(self.project(frames_BFD)), 3)
         maps_BCDF = F.selu(self.last_bn(self.encoder(F.selu(self.first_bn(maps_B1DF)))))
         scores_BCDF = self.attention(maps_BCDF)
-        bands_BCD, moments_BCF = ((maps_BCDF * scores_BCDF.softmax(axis)).sum(axis) for axis in (3, 2))
+        bands_BCD, moments_BCF = (
+            (maps_BCDF * scores_BCDF.softmax(axis)).sum(axis) for axis in (3, 2)
+        )
         return self.joined(bands_BCD, moments_BCF)

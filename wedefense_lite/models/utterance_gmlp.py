@@ -28,7 +28,12 @@ class UtteranceGMLP(Backbone):
     """
 
     def __init__(
-        self, input_dim: int, num_layers: PositiveInt = 25, width: int = 256, blocks: int = 5, kernel: int = 63
+        self,
+        input_dim: int,
+        num_layers: PositiveInt = 25,
+        width: int = 256,
+        blocks: int = 5,
+        kernel: int = 63,
     ):
         super().__init__()
         self.sum, self.num_layers = LayerSum(input_dim, num_layers), num_layers

@@ -18,7 +18,9 @@ def layer_dim(input_dim: int, num_layers: int) -> int:
         InputError: a frame has other features than those of so many layers.
     """
     if input_dim % num_layers:
-        raise InputError(f"num_layers is {num_layers}, but a frame has {input_dim} features, no multiple of it")
+        raise InputError(
+            f"num_layers is {num_layers}, but a frame has {input_dim} features, no multiple of it"
+        )
     return input_dim // num_layers
 
 

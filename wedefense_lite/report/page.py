@@ -38,7 +38,8 @@ def warnings(run: Run) -> list[str]:
         elif actual > 1.5 * least + 0.05:
             found.append(
                 f"{one.name}: actual DCF {actual:.3f} is far above min DCF {least:.3f}. The scores are "
-                "not calibrated for this set" + (", and no detector costs 1." if actual >= 1 else ".")
+                "not calibrated for this set"
+                + (", and no detector costs 1." if actual >= 1 else ".")
             )
     return found
 
@@ -47,16 +48,23 @@ def hardest(one: ScoredSet) -> dict[str, np.ndarray]:
     """The trials of each class that scored worst, worst first."""
     order = np.argsort(one.llr, kind="stable")
     lowest, highest = order[one.bonafide[order]], order[~one.bonafide[order]][::-1]
-    return {"bona fide with the lowest scores": lowest[:HARDEST], "spoofs with the highest scores": highest[:HARDEST]}
+    return {
+        "bona fide with the lowest scores": lowest[:HARDEST],
+        "spoofs with the highest scores": highest[:HARDEST],
+    }
 
 
 def render(run: Run, drawn: dict[str, str]) -> str:
     """The page, from an experiment and its pictures (SVG text by name)."""
-    page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    page = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
     eers = [row.get("eer", 0) for one in run.ranked for row in one.results.get("by", {}).values()]
     return page.get_template("page.html").render(
         run=run,
-        pictures={name: base64.b64encode(picture.encode()).decode() for name, picture in drawn.items()},
+        pictures={
+            name: base64.b64encode(picture.encode()).decode() for name, picture in drawn.items()
+        },
         show=show,
         interval=interval,
         hardest=hardest,

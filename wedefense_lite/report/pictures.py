@@ -60,12 +60,17 @@ def det(axes, sets: list[ScoredSet]) -> None:
     for one in sets:
         curve = one.scores.curve
         best = np.searchsorted(curve.threshold, one.scores.min_dcf(one.cost).threshold)
-        points = {"s": (curve.miss[best], curve.false_alarm[best]), "X": one.scores.errors_at(one.cost.threshold)}
+        points = {
+            "s": (curve.miss[best], curve.false_alarm[best]),
+            "X": one.scores.errors_at(one.cost.threshold),
+        }
         rates = np.clip([curve.false_alarm, curve.miss], 1e-7, 1 - 1e-7)
         axes.plot(*rates, color=one.colour, label=one.name)
         for marker, point in points.items():
             y, x = np.clip(point, low, high)
-            axes.plot(x, y, marker, color=one.colour, mec="white", markersize=8, clip_on=False, zorder=3)
+            axes.plot(
+                x, y, marker, color=one.colour, mec="white", markersize=8, clip_on=False, zorder=3
+            )
     for marker, label in {"s": "min DCF", "X": "actual DCF"}.items():
         axes.plot([], [], marker, color=SOFT, label=label)
     axes.plot(DET_TICKS, DET_TICKS, color="#b8c0c9", linewidth=1, linestyle=":")
@@ -81,7 +86,9 @@ def det(axes, sets: list[ScoredSet]) -> None:
 def histograms(axes, sets: list[ScoredSet]) -> None:
     """Scores of both classes, one axes a set, with the thresholds of the EER and of Bayes."""
     llr = np.concatenate([one.llr for one in sets])
-    low, high = np.quantile(llr[np.isfinite(llr)], [0.005, 0.995]) if np.isfinite(llr).any() else (0, 0)
+    low, high = (
+        np.quantile(llr[np.isfinite(llr)], [0.005, 0.995]) if np.isfinite(llr).any() else (0, 0)
+    )
     edges = np.linspace(low - 1e-9, high + 1e-9, 41)
     panels = np.atleast_1d(axes)
     for panel, one in zip(panels, sets):
@@ -90,9 +97,19 @@ def histograms(axes, sets: list[ScoredSet]) -> None:
             ("bona fide", one.bonafide, BONAFIDE_COLOUR, "-"),
         ):
             values, share = np.clip(one.llr[mask], low, high), np.full(mask.sum(), 100 / mask.sum())
-            style = {"facecolor": (colour, 0.28), "edgecolor": colour, "linestyle": line, "linewidth": 1.4}
+            style = {
+                "facecolor": (colour, 0.28),
+                "edgecolor": colour,
+                "linestyle": line,
+                "linewidth": 1.4,
+            }
             panel.hist(values, edges, weights=share, histtype="stepfilled", label=label, **style)
-        panel.axvline(one.results.get("eer_threshold", np.nan), color=INK, linewidth=1.2, label="EER threshold")
+        panel.axvline(
+            one.results.get("eer_threshold", np.nan),
+            color=INK,
+            linewidth=1.2,
+            label="EER threshold",
+        )
         panel.axvline(one.cost.threshold, **DOTTED, label="Bayes threshold")
         panel.set_ylabel(f"{one.name}: % of class")
     panels[0].legend(ncols=2, loc="lower left", bbox_to_anchor=(-0.02, 1))
@@ -114,7 +131,9 @@ def bayes_error(scores: SortedScores, log_odds: np.ndarray) -> tuple[np.ndarray,
         actual (K,), not below minimum (K,), which is in [0, 1].
     """
     priors = list(zip(expit(log_odds), expit(-log_odds)))
-    actual = [np.dot(prior, scores.errors_at(-odds)) / min(prior) for prior, odds in zip(priors, log_odds)]
+    actual = [
+        np.dot(prior, scores.errors_at(-odds)) / min(prior) for prior, odds in zip(priors, log_odds)
+    ]
     return np.array(actual), np.array([scores.min_cost(*prior).value for prior in priors])
 
 

@@ -78,7 +78,9 @@ def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str] | None =
         name=exp_dir.resolve().name,
         config_text=read_text(exp_dir / "config.yaml"),
         env=read_json(exp_dir / "env.json"),
-        history=np.genfromtxt(history, delimiter=",", names=True, ndmin=1) if history.exists() else None,
+        history=np.genfromtxt(history, delimiter=",", names=True, ndmin=1)
+        if history.exists()
+        else None,
         sets=[
             read_set(exp_dir, Path(data_dir) / name.removesuffix(CALIBRATED), name, colour)
             for name, colour in zip(names, itertools.cycle(COLOURS))

@@ -20,7 +20,9 @@ def tabulated(title: str, groups: dict[str, dict]) -> list[str]:
         return f"{value:.3f}"
 
     columns = list(next(iter(groups.values())))
-    return table([[title, *columns], *([name, *map(shown, one.values())] for name, one in groups.items())])
+    return table(
+        [[title, *columns], *([name, *map(shown, one.values())] for name, one in groups.items())]
+    )
 
 
 def publish(lines: Iterable[str], results: dict, json: str | None, txt: str | None = None) -> None:

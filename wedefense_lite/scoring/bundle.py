@@ -101,14 +101,20 @@ class Detector:
         self.facts, experiment = read_facts(folder / FACTS), load_experiment(folder / CONFIG)
         for name in (CONFIG, WEIGHTS):
             if (found := file_hash(folder / name)) != (expected := self.facts.hashes.get(name)):
-                raise InputError(f"{folder / name}: its hash is {found}, expected {expected}: damaged, or another's")
+                raise InputError(
+                    f"{folder / name}: its hash is {found}, expected {expected}: damaged, or another's"
+                )
         self.data, self.task, self.device = experiment.data, experiment.system, torch.device(device)
         weights = safetensors.torch.load_file(folder / WEIGHTS)
         if self.facts.referenced:
             self.task.frontend.load_pretrained()
-            encoder = {name: value for name, value in self.task.state_dict().items() if name not in weights}
+            encoder = {
+                name: value for name, value in self.task.state_dict().items() if name not in weights
+            }
             if weights_hash(encoder) != self.facts.referenced:
-                raise InputError(f"{folder / CONFIG}: the encoder that it names has other weights than it had")
+                raise InputError(
+                    f"{folder / CONFIG}: the encoder that it names has other weights than it had"
+                )
             weights |= encoder
         checkpoint.load_state(self.task, weights, folder / WEIGHTS)
         self.task.eval().to(device, memory_format=torch.channels_last)
@@ -140,7 +146,9 @@ class Detector:
         row = _as_utterance(audio, self.data.sample_rate)
         batch = read_batch([(row, None)], self.data).to(self.device)
         if (level := float(batch.wav_BT.std(correction=0))) < SILENCE:
-            raise InputError(f"{row.path}: silence, a level of {level:.2g} in what is scored, expected speech")
+            raise InputError(
+                f"{row.path}: silence, a level of {level:.2g} in what is scored, expected speech"
+            )
         with precision_context(self.device):
             return function(batch)[0].float().cpu().numpy()
 
@@ -156,7 +164,13 @@ def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:
     if wav.ndim != 1 or not (wav.dtype == np.int16 or wav.dtype.kind == "f" and largest <= 1):
         found = f"samples are {wav.dtype} of shape {wav.shape}, the largest {largest:g}"
         raise InputError(f"{found}, expected one row of int16, or of floats in [-1, 1]")
-    sf.write(buffer, wav, sample_rate, format="WAV", subtype="FLOAT" if wav.dtype.kind == "f" else "PCM_16")
+    sf.write(
+        buffer,
+        wav,
+        sample_rate,
+        format="WAV",
+        subtype="FLOAT" if wav.dtype.kind == "f" else "PCM_16",
+    )
     return Utterance("samples", "samples", data=buffer.getvalue())
 
 
@@ -174,7 +188,9 @@ def read_facts(path: str | PathLike) -> BundleFacts:
 
 def packed(state: Mapping[str, Tensor]) -> bytes:
     """A state dict in the safetensors format, which takes dense tensors, none of them a part of another."""
-    dense = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+    dense = {
+        name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()
+    }
     return safetensors.torch.save(dense)
 
 

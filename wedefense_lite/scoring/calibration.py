@@ -44,7 +44,9 @@ def fit_affine(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float) -> Affine:
     Raises:
         ValueError: an empty class, scores that are not finite, or a prior out of range.
     """
-    from sklearn.linear_model import LogisticRegression  # slow to import, and most calls of stage 6 go without
+    from sklearn.linear_model import (
+        LogisticRegression,
+    )  # slow to import, and most calls of stage 6 go without
 
     bonafide, spoof = _columns(bonafide), _columns(spoof)
     if not 0 < p_spoof < 1:
@@ -60,8 +62,12 @@ def fit_affine(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float) -> Affine:
     model.fit((scores - mean) / deviation, classes, sample_weight=weights)
     scale = model.coef_[0] / deviation
     if len(scale) == 1 and scale[0] < 0:
-        logging.warning("the calibration set has higher scores for spoof: calibration turns all scores round")
-    return Affine(tuple(map(float, scale)), float(model.intercept_[0] - scale @ mean + logit(p_spoof)))
+        logging.warning(
+            "the calibration set has higher scores for spoof: calibration turns all scores round"
+        )
+    return Affine(
+        tuple(map(float, scale)), float(model.intercept_[0] - scale @ mean + logit(p_spoof))
+    )
 
 
 def pav_llr(bonafide: ArrayLike, spoof: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +85,9 @@ def pav_llr(bonafide: ArrayLike, spoof: ArrayLike) -> tuple[np.ndarray, np.ndarr
     threshold, miss, false_alarm = SortedScores(bonafide, spoof).hull
     with np.errstate(divide="ignore"):
         llr = np.log(np.diff(miss)) - np.log(-np.diff(false_alarm))
-    return tuple(llr[np.searchsorted(threshold[1:], scores, "left")] for scores in (bonafide, spoof))
+    return tuple(
+        llr[np.searchsorted(threshold[1:], scores, "left")] for scores in (bonafide, spoof)
+    )
 
 
 def refuse_overlap(fitted_on: Iterable[str], applied_to: Iterable[str], what: str) -> None:
@@ -90,11 +98,17 @@ def refuse_overlap(fitted_on: Iterable[str], applied_to: Iterable[str], what: st
     """
     both = sorted(set(fitted_on) & set(applied_to))
     if both:
-        raise InputError(f"{what}: {both[0]} is in the calibration set too ({len(both)} such), expected none")
+        raise InputError(
+            f"{what}: {both[0]} is in the calibration set too ({len(both)} such), expected none"
+        )
 
 
 def write_calibrated(
-    path: str | Path, scores: Mapping[str, ArrayLike], affine: Affine, sidecar: Sidecar, report: dict
+    path: str | Path,
+    scores: Mapping[str, ArrayLike],
+    affine: Affine,
+    sidecar: Sidecar,
+    report: dict,
 ) -> None:
     """Write the LLRs of ``scores`` by utterance, their sidecar and, beside them, ``calibration.json``."""
     write_scores(path, scores, affine(list(scores.values())))

@@ -70,10 +70,15 @@ def training_prior(
         found = Counter(read_table(train_label).values()) if train_label else counts
         if counts != found or set(counts) != set(sidecar.labels) or min(counts.values()) < 1:
             expected = f"expected positive counts of {', '.join(sidecar.labels)}"
-            raise InputError(f"{training_counts}: {counts}, {expected}" + f", as in {train_label}" * bool(train_label))
+            raise InputError(
+                f"{training_counts}: {counts}, {expected}"
+                + f", as in {train_label}" * bool(train_label)
+            )
         raw = tuple(counts[label] / sum(counts.values()) for label in sidecar.labels)
     if not sidecar.has_posterior:
-        logging.warning("this head has no posterior: no prior correction, affine calibration is needed")
+        logging.warning(
+            "this head has no posterior: no prior correction, affine calibration is needed"
+        )
         return None
     prior = sidecar.class_prior or raw
     if prior is None:
@@ -87,7 +92,9 @@ def training_prior(
     return prior
 
 
-def read_logits(scp: str | Path, classes: int, by_frame: bool) -> tuple[list[str], np.ndarray, np.ndarray]:
+def read_logits(
+    scp: str | Path, classes: int, by_frame: bool
+) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Utterances in the order of a Kaldi ``scp``, their ``(N, C)`` logits after each other, and the rows of each.
 
     Args:
@@ -101,9 +108,16 @@ def read_logits(scp: str | Path, classes: int, by_frame: bool) -> tuple[list[str
     except (OSError, ValueError) as error:
         raise InputError(f"{scp}: {error}") from error
     for name, row in rows.items():
-        if row.ndim != 1 + by_frame or row.shape[-1:] != (classes,) or not row.size or not np.isfinite(row).all():
+        if (
+            row.ndim != 1 + by_frame
+            or row.shape[-1:] != (classes,)
+            or not row.size
+            or not np.isfinite(row).all()
+        ):
             frames = " a frame" * by_frame
-            raise InputError(f"{scp}: {name} has logits {row.tolist()}, expected {classes} finite numbers{frames}")
+            raise InputError(
+                f"{scp}: {name} has logits {row.tolist()}, expected {classes} finite numbers{frames}"
+            )
     shaped = [row.reshape(-1, classes) for row in rows.values()]
     return list(rows), np.concatenate(shaped), np.array(list(map(len, shaped)))
 

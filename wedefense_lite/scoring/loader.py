@@ -29,17 +29,32 @@ class EvalLoader:
         positions: rows of this rank's block; of a stream, as many as an even split would give.
     """
 
-    def __init__(self, index: list[Utterance], config: DataConfig, rank=0, world=1, batch_size=None, num_workers=0):
+    def __init__(
+        self,
+        index: list[Utterance],
+        config: DataConfig,
+        rank=0,
+        world=1,
+        batch_size=None,
+        num_workers=0,
+    ):
         size = batch_size or (config.batch_size if config.eval_seconds else 1)
         self.positions = range(rank * len(index) // world, (rank + 1) * len(index) // world)
         self.config, self.num_workers = config, num_workers
         if isinstance(index, Stream):
-            self._plan, self._length = partial(index.batches, 1, None, rank, world), len(self.positions)
+            self._plan, self._length = (
+                partial(index.batches, 1, None, rank, world),
+                len(self.positions),
+            )
             return
         groups: dict[int, list[tuple[Utterance, Seed]]] = {}
         for row in self.positions:
-            groups.setdefault(0 if config.eval_seconds else index[row].samples, []).append((index[row], None))
-        batches = [group[n : n + size] for group in groups.values() for n in range(0, len(group), size)]
+            groups.setdefault(0 if config.eval_seconds else index[row].samples, []).append(
+                (index[row], None)
+            )
+        batches = [
+            group[n : n + size] for group in groups.values() for n in range(0, len(group), size)
+        ]
         self._plan, self._length = partial(worker_share, batches), len(batches)
 
     def __len__(self) -> int:

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from wedefense_lite.files import InputError, converted, iter_rows, number, one_of, read_columns, write_lines
+from wedefense_lite.files import (
+    InputError,
+    converted,
+    iter_rows,
+    number,
+    one_of,
+    read_columns,
+    write_lines,
+)
 from wedefense_lite.labels import LABELS
 from wedefense_lite.scoring.sidecar import read_sidecar
 
@@ -112,10 +120,14 @@ def read_asv_scores(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, 
         scores.append(converted(path, line, source, score, number))
     found = by_class(np.array(keys), np.array(scores), ASV_LABELS, path)
     attacks = np.array(sources)[np.array(keys) == "spoof"]
-    return found, {attack: found["spoof"][attacks == attack] for attack in np.unique(attacks).tolist()}
+    return found, {
+        attack: found["spoof"][attacks == attack] for attack in np.unique(attacks).tolist()
+    }
 
 
-def by_class(labels: np.ndarray, values: np.ndarray, known: Sequence[str], source: str | Path) -> dict[str, np.ndarray]:
+def by_class(
+    labels: np.ndarray, values: np.ndarray, known: Sequence[str], source: str | Path
+) -> dict[str, np.ndarray]:
     """``values`` of each class; a class without trials is an :class:`InputError`."""
     for label in known:
         if label not in labels:

@@ -47,11 +47,17 @@ class Sidecar:
         if self.polarity != POLARITY:
             raise ValueError(f"polarity is {self.polarity!r}, expected {POLARITY!r}")
         if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
-            raise ValueError(f"labels are {list(self.labels)}, expected two or more different names")
+            raise ValueError(
+                f"labels are {list(self.labels)}, expected two or more different names"
+            )
         if prior and (
-            len(prior) != len(self.labels) or min(prior) <= 0 or not math.isclose(sum(prior), 1, abs_tol=1e-6)
+            len(prior) != len(self.labels)
+            or min(prior) <= 0
+            or not math.isclose(sum(prior), 1, abs_tol=1e-6)
         ):
-            raise ValueError(f"class_prior is {list(prior)}, expected {len(self.labels)} positive parts of 1")
+            raise ValueError(
+                f"class_prior is {list(prior)}, expected {len(self.labels)} positive parts of 1"
+            )
 
 
 def sidecar_path(archive: str | Path) -> Path:
@@ -78,7 +84,11 @@ def read_sidecar(archive: str | Path, required: bool = True) -> Sidecar | None:
     if not isinstance(content, dict) or set(content) | {"frame_seconds"} != names:
         raise InputError(f"{path}: expected an object with the fields {', '.join(sorted(names))}")
     try:
-        lists = {key: tuple(content[key]) for key in ("labels", "class_prior") if content[key] is not None}
+        lists = {
+            key: tuple(content[key])
+            for key in ("labels", "class_prior")
+            if content[key] is not None
+        }
         return Sidecar(**(content | lists))
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error

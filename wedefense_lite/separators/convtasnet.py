@@ -35,13 +35,21 @@ class _Masks(nn.Module):
     """A mask for each talker over the features of the encoder."""
 
     def __init__(
-        self, features: int, bottleneck: int, hidden: int, layers: int, stacks: int, talkers: int, activation: nn.Module
+        self,
+        features: int,
+        bottleneck: int,
+        hidden: int,
+        layers: int,
+        stacks: int,
+        talkers: int,
+        activation: nn.Module,
     ):
         super().__init__()
         self.input_norm, self.input_conv = _norm(features), nn.Conv1d(features, bottleneck, 1)
         last = layers * stacks - 1
         self.conv_layers = nn.ModuleList(
-            _Block(bottleneck, hidden, 2 ** (number % layers), number == last) for number in range(last + 1)
+            _Block(bottleneck, hidden, 2 ** (number % layers), number == last)
+            for number in range(last + 1)
         )
         self.output_prelu = nn.PReLU()
         self.output_conv = nn.Conv1d(bottleneck, features * talkers, 1)
@@ -96,7 +104,12 @@ class ConvTasNet(Separator):
         if kernel % 2:
             raise InputError(f"windows of {kernel} samples, expected an even number")
         self.talkers, self.sample_rate, self.stride = talkers, sample_rate, kernel // 2
-        framing = {"kernel_size": kernel, "stride": self.stride, "padding": self.stride, "bias": False}
+        framing = {
+            "kernel_size": kernel,
+            "stride": self.stride,
+            "padding": self.stride,
+            "bias": False,
+        }
         made = nn.Sigmoid() if activation == "sigmoid" else nn.ReLU()
         self.encoder = nn.Conv1d(1, features, **framing)
         self.mask_generator = _Masks(features, bottleneck, hidden, layers, stacks, talkers, made)

@@ -28,14 +28,26 @@ class SepFormer(Separator):
         try:
             from speechbrain.inference.separation import SepformerSeparation
         except (ImportError, OSError, RuntimeError) as error:
-            wanted = "pip install 'wedefense_lite[separation]', and a torchaudio made for this PyTorch"
-            raise InputError(f"SepFormer needs SpeechBrain: {wanted}; importing it: {error}") from error
+            wanted = (
+                "pip install 'wedefense_lite[separation]', and a torchaudio made for this PyTorch"
+            )
+            raise InputError(
+                f"SepFormer needs SpeechBrain: {wanted}; importing it: {error}"
+            ) from error
         try:
             self.model = SepformerSeparation.from_hparams(source=source)
-            self.sample_rate, self.talkers = (int(getattr(self.model.hparams, name)) for name in SIZES)
-        except Exception as error:  # what a file that names classes and their arguments can raise has no end
-            raise InputError(f"{source}: no SepFormer of SpeechBrain: {cli.in_one_line(str(error))}") from error
+            self.sample_rate, self.talkers = (
+                int(getattr(self.model.hparams, name)) for name in SIZES
+            )
+        except (
+            Exception
+        ) as error:  # what a file that names classes and their arguments can raise has no end
+            raise InputError(
+                f"{source}: no SepFormer of SpeechBrain: {cli.in_one_line(str(error))}"
+            ) from error
 
     def forward(self, wav_BT: Tensor) -> Tensor:
-        self.model.device = wav_BT.device  # where it moves its input; of itself it stays where it was loaded
+        self.model.device = (
+            wav_BT.device
+        )  # where it moves its input; of itself it stays where it was loaded
         return self.model.separate_batch(wav_BT).transpose(1, 2)

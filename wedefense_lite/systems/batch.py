@@ -30,13 +30,18 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device, its waveforms float32 in [-1, 1]."""
-        moved = [tensor if tensor is None else tensor.to(device, non_blocking=True) for tensor in self[1:]]
+        moved = [
+            tensor if tensor is None else tensor.to(device, non_blocking=True)
+            for tensor in self[1:]
+        ]
         return Batch(self.keys, as_float(moved[0]), *moved[1:])
 
     def each(self) -> Iterator["Batch"]:
         """Its utterances, each as a batch."""
         for row, key in enumerate(self.keys):
-            yield Batch([key], *(tensor if tensor is None else tensor[row : row + 1] for tensor in self[1:]))
+            yield Batch(
+                [key], *(tensor if tensor is None else tensor[row : row + 1] for tensor in self[1:])
+            )
 
 
 def as_float(wav: Tensor) -> Tensor:

@@ -59,7 +59,9 @@ def load_part(path: str | Path, system: nn.Module, name: str) -> None:
         InputError: neither system may lack it, and its weights must be of the same shape.
     """
     weights = {
-        key.removeprefix(f"{name}."): value for key, value in load(path)["model"].items() if key.startswith(f"{name}.")
+        key.removeprefix(f"{name}."): value
+        for key, value in load(path)["model"].items()
+        if key.startswith(f"{name}.")
     }
     if not (weights and hasattr(system, name)):
         lacking = path if hasattr(system, name) else "the system of the configuration"
@@ -77,4 +79,6 @@ def load_state(module: nn.Module, weights: Mapping[str, Tensor], path: str | Pat
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         found = "; ".join(line.strip() for line in str(error).splitlines()[:3])
-        raise InputError(f"{path}: weights of another model than the configuration's: {found}") from error
+        raise InputError(
+            f"{path}: weights of another model than the configuration's: {found}"
+        ) from error

@@ -46,7 +46,9 @@ class DataConfig:
 
     def __post_init__(self):
         if self.eval_crop != "first" and not self.eval_seconds:
-            raise ValueError(f"eval_crop is {self.eval_crop}, but eval_seconds is 0: all of an utterance is scored")
+            raise ValueError(
+                f"eval_crop is {self.eval_crop}, but eval_seconds is 0: all of an utterance is scored"
+            )
         for augment in self.augment:
             augment.sample_rate = self.sample_rate
 

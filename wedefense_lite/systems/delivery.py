@@ -19,7 +19,9 @@ class _Reader(IterableDataset):
     A plan is called with the worker's number and the number of workers, which read in turn.
     """
 
-    def __init__(self, plan: Callable[[int, int], Iterable[list[tuple[Utterance, Seed]]]], config: DataConfig):
+    def __init__(
+        self, plan: Callable[[int, int], Iterable[list[tuple[Utterance, Seed]]]], config: DataConfig
+    ):
         self.plan, self.config = plan, config
 
     def __iter__(self) -> Iterator[Batch | InputError]:
@@ -37,8 +39,12 @@ def worker_share(batches: list, worker: int, workers: int) -> list:
 
 def read_batches(plan: Callable, config: DataConfig, num_workers: int) -> Iterator[Batch]:
     reader, pin = _Reader(plan, config), torch.cuda.is_available()
-    own = torch.Generator()  # so that making an iterator draws nothing from the global one, which resume restores
-    loader = DataLoader(reader, batch_size=None, num_workers=num_workers, pin_memory=pin, generator=own)
+    own = (
+        torch.Generator()
+    )  # so that making an iterator draws nothing from the global one, which resume restores
+    loader = DataLoader(
+        reader, batch_size=None, num_workers=num_workers, pin_memory=pin, generator=own
+    )
     for batch in loader:
         if isinstance(batch, InputError):
             # Raising it as it is would tie this frame, and so the workers, into a cycle: a slow end.

@@ -21,7 +21,13 @@ from wedefense_lite.systems.config import DataConfig, TrainingConfig
 from wedefense_lite.systems.tasks import Task
 
 # What may differ between a run and its continuation, because no finished step depends on it.
-FREE_KEYS = ("early_stop_patience", "validate_interval", "save_epoch_interval", "num_avg", "num_workers")
+FREE_KEYS = (
+    "early_stop_patience",
+    "validate_interval",
+    "save_epoch_interval",
+    "num_avg",
+    "num_workers",
+)
 SECTIONS = ("system", "data", "training")
 # A component's place in the package, which a configuration leaves out: modules move, class names stay.
 COMPONENT_MODULE = re.compile(r"\bwedefense_lite\.(?:\w+\.)+(?=[A-Z])")
@@ -50,7 +56,9 @@ class Experiment:
         """First twelve hexadecimal digits of the SHA-256 of what a continued run can't change."""
         settings = yaml.safe_load(self.text)
         for section in ("data", "training"):
-            settings[section] = {key: value for key, value in settings[section].items() if key not in FREE_KEYS}
+            settings[section] = {
+                key: value for key, value in settings[section].items() if key not in FREE_KEYS
+            }
         return hashlib.sha256(yaml.safe_dump(settings).encode()).hexdigest()[:12]
 
 
@@ -101,12 +109,16 @@ def build(arguments: Namespace) -> Experiment:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(sections.training.seed)
             objects = parser.instantiate(sections)
-    except ValueError as error:  # what a component refuses, with the layout of jsonargparse around it
+    except (
+        ValueError
+    ) as error:  # what a component refuses, with the layout of jsonargparse around it
         raise InputError(cli.in_one_line(str(error))) from error
     for name in ("frontend", "separator"):
         rate = getattr(getattr(objects.system, name, None), "sample_rate", objects.data.sample_rate)
         if rate != objects.data.sample_rate:
-            raise InputError(f"the {name} works at {rate} Hz, data.sample_rate is {objects.data.sample_rate} Hz")
+            raise InputError(
+                f"the {name} works at {rate} Hz, data.sample_rate is {objects.data.sample_rate} Hz"
+            )
     for name, value in objects.system.resolved.items():
         sections[f"system.init_args.{name}"] = value
     text = COMPONENT_MODULE.sub("", parser.dump(sections))
@@ -119,7 +131,9 @@ def _section_parser() -> cli.Parser:
     return parser
 
 
-def load_experiment(path: str | Path, changes: Mapping[str, Any] = MappingProxyType({})) -> Experiment:
+def load_experiment(
+    path: str | Path, changes: Mapping[str, Any] = MappingProxyType({})
+) -> Experiment:
     """Build what ``conf/X.yaml`` or ``exp/X/config.yaml`` describes.
 
     Args:

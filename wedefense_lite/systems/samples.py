@@ -45,10 +45,14 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
     # Augmentation that shortens gets more, so that what comes out is a crop of the length asked for.
     needed = math.ceil(count * math.prod(augment.stretch for augment in augments))
     start = reading.drawn(rng) if train else CROPS[config.eval_crop]
-    wav, first = reading.read_part(utterance, config.sample_rate, needed, start, before=config.pre_emphasis > 0)
+    wav, first = reading.read_part(
+        utterance, config.sample_rate, needed, start, before=config.pre_emphasis > 0
+    )
     before = int(0 < needed < len(wav))
     track = track_of(utterance.segments, first, len(wav), config.sample_rate)
-    stems = [_stem(stem, config.sample_rate, len(wav), first) for stem in utterance.talkers if stem.path]
+    stems = [
+        _stem(stem, config.sample_rate, len(wav), first) for stem in utterance.talkers if stem.path
+    ]
     if augments or config.pre_emphasis:
         wav = as_float(torch.from_numpy(wav)).numpy()
         for augment in augments:
@@ -57,7 +61,9 @@ def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
             wav, *stems = (_emphasised(one, config.pre_emphasis) for one in (wav, *stems))
             wav, track, *stems = (one[before:] for one in (wav, track, *stems))
         if stems and len(wav) != len(stems[0]):
-            raise InputError(f"{utterance.key}: augmentation changed its length, so its stems are no longer aligned")
+            raise InputError(
+                f"{utterance.key}: augmentation changed its length, so its stems are no longer aligned"
+            )
         if 0 < count < len(wav):
             first = int(rng.integers(len(wav) - count + 1))
             wav, track, *stems = (one[first : first + count] for one in (wav, track, *stems))
@@ -87,7 +93,9 @@ def _stem(stem: Utterance, sample_rate: int, count: int, first: int) -> np.ndarr
 
 def read_batch(drawn: list[tuple[Utterance, Seed]], config: DataConfig) -> Batch:
     """Utterances read and padded with zeros to the longest."""
-    wavs, tracks, stems, lengths = zip(*(read_sample(utterance, config, seed) for utterance, seed in drawn))
+    wavs, tracks, stems, lengths = zip(
+        *(read_sample(utterance, config, seed) for utterance, seed in drawn)
+    )
     if len({wav.dtype for wav in wavs}) > 1:
         wavs = [as_float(wav) for wav in wavs]
     rows = [utterance for utterance, _ in drawn]
@@ -99,7 +107,13 @@ def read_batch(drawn: list[tuple[Utterance, Seed]], config: DataConfig) -> Batch
         talkers = pad_sequence(talkers, batch_first=True, padding_value=NO_LABEL)
     wav = pad_sequence(wavs, batch_first=True)
     return Batch(
-        [row.key for row in rows], wav, torch.tensor(lengths), labels, track, talkers, _padded(stems, *wav.shape)
+        [row.key for row in rows],
+        wav,
+        torch.tensor(lengths),
+        labels,
+        track,
+        talkers,
+        _padded(stems, *wav.shape),
     )
 
 

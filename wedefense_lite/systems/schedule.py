@@ -29,7 +29,8 @@ class Schedule:
         left = {
             "constant": 1.0,
             "linear": 1 - done * (1 - self.final_ratio),
-            "cosine": self.final_ratio + (1 - self.final_ratio) * (1 + math.cos(math.pi * done)) / 2,
+            "cosine": self.final_ratio
+            + (1 - self.final_ratio) * (1 + math.cos(math.pi * done)) / 2,
             "exponential": self.final_ratio**done,
         }
         return left[self.decay]

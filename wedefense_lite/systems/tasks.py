@@ -87,15 +87,21 @@ class Classification(Task):
         self.model = model(frontend.dim)
         if not isinstance(self.model, self.takes):
             name = type(self.model).__name__
-            raise InputError(f"{type(self).__name__} takes a model that is a {self.takes.__name__}, {name} is none")
+            raise InputError(
+                f"{type(self).__name__} takes a model that is a {self.takes.__name__}, {name} is none"
+            )
         given, taken = (getattr(part, "num_layers", None) for part in (frontend, self.model))
         if None not in (given, taken) and given != taken:
-            raise InputError(f"{type(self.model).__name__}: num_layers is {taken}, expected {given}, as in its frames")
+            raise InputError(
+                f"{type(self.model).__name__}: num_layers is {taken}, expected {given}, as in its frames"
+            )
         self.head = head(self.model.embed_dim)
 
     @property
     def resolved(self) -> dict[str, object]:
-        return {f"frontend.init_args.{name}": value for name, value in self.frontend.resolved.items()}
+        return {
+            f"frontend.init_args.{name}": value for name, value in self.frontend.resolved.items()
+        }
 
     def load_pretrained(self) -> None:
         self.frontend.load_pretrained()

@@ -23,17 +23,24 @@ def check_same_training(sources: list[Path], states: list[dict]) -> None:
         InputError: other hashes than the last model's, or hashes in one of both only.
     """
     for path, state in zip(sources, states):
-        for name, meaning in (("config_hash", "with another configuration"), ("data_hashes", "on other data")):
+        for name, meaning in (
+            ("config_hash", "with another configuration"),
+            ("data_hashes", "on other data"),
+        ):
             hashes = state.get(name), states[-1].get(name)
             if hashes[0] == hashes[1]:
                 continue
             if None in hashes:
                 found = f"its {name} or that of {sources[-1]} is not known, the other is"
                 raise InputError(f"{path}: {found}: take models of one training")
-            raise InputError(f"{path}: trained {meaning} than {sources[-1]}: take models of one training")
+            raise InputError(
+                f"{path}: trained {meaning} than {sources[-1]}: take models of one training"
+            )
 
 
-def last_epochs(folder: Path, num: int, min_epoch: int, max_epoch: int | None, trained: int | None) -> list[Path]:
+def last_epochs(
+    folder: Path, num: int, min_epoch: int, max_epoch: int | None, trained: int | None
+) -> list[Path]:
     """The last ``num`` checkpoints ``model_N.pt`` between two epochs, in order.
 
     Args:
@@ -70,14 +77,18 @@ def mean_weights(models: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return mean
 
 
-def recompute_batch_norm(state: dict, config: str, bn_data: str, data_type: str, gpus: str | None) -> dict[str, Tensor]:
+def recompute_batch_norm(
+    state: dict, config: str, bn_data: str, data_type: str, gpus: str | None
+) -> dict[str, Tensor]:
     """Weights with batch-norm statistics averaged over one pass of unaugmented training crops."""
     experiment, process = load_experiment(config), start_process(gpus)
     if experiment.config_hash != state["config_hash"]:
         raise InputError(f"{config}: not the configuration that the models were trained with")
     task = experiment.system
     task.load_state_dict(state["model"])
-    layers = [module for module in task.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    layers = [
+        module for module in task.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
     if not layers:
         return state["model"]
     task.to(process.device, memory_format=torch.channels_last).eval()

@@ -86,7 +86,9 @@ def _changed_keys(old: dict, new: dict) -> list[str]:
     return changed
 
 
-def continues(exp_dir: Path, experiment: Experiment, hashes: dict[str, str], process: Process, overwrite: bool) -> bool:
+def continues(
+    exp_dir: Path, experiment: Experiment, hashes: dict[str, str], process: Process, overwrite: bool
+) -> bool:
     """Whether a training goes on from the ``last.pt`` of its folder; else it starts at epoch 1.
 
     Nothing is changed yet. Rank 0 looks, and all ranks get its answer.
@@ -104,7 +106,11 @@ def continues(exp_dir: Path, experiment: Experiment, hashes: dict[str, str], pro
     has_last = (exp_dir / "models/last.pt").exists()
     obstacle = ""
     if process.is_main:
-        obstacle = _other_last(exp_dir, experiment, hashes) if has_last else _leftovers(exp_dir, experiment, hashes)
+        obstacle = (
+            _other_last(exp_dir, experiment, hashes)
+            if has_last
+            else _leftovers(exp_dir, experiment, hashes)
+        )
     has_last, obstacle = broadcast_from_main(process, (has_last, obstacle))
     if obstacle and not overwrite:
         raise InputError(f"{obstacle}: {WAY_OUT}")
@@ -145,7 +151,9 @@ def _is_own_first_epoch(path: Path, experiment: Experiment, hashes: dict[str, st
         state = checkpoint.load(path, mmap=True)
     except InputError:  # damaged, so not what atomic writing left
         return False
-    is_same = state.get("config_hash") == experiment.config_hash and state.get("data_hashes") == hashes
+    is_same = (
+        state.get("config_hash") == experiment.config_hash and state.get("data_hashes") == hashes
+    )
     return is_same and state.get("epoch") == 1
 
 

@@ -45,7 +45,9 @@ class TrainLoader:
             raise InputError("balance_classes and shuffle_window need an index; a stream has none")
         if config.balance_classes and not all(counts):
             raise InputError(f"balance_classes with {dict(zip(LABELS, counts))} utterances")
-        self.class_prior = [0.5, 0.5] if config.balance_classes else [n / len(index) for n in counts]
+        self.class_prior = (
+            [0.5, 0.5] if config.balance_classes else [n / len(index) for n in counts]
+        )
         if index and index[0].segments:
             self.class_prior = self._prior_of_time(dict(zip(LABELS, counts)))
         elif index and index[0].talkers:
@@ -57,7 +59,9 @@ class TrainLoader:
         for row in self.index:
             start, end, label = row.segments
             spoofed.append(((end - start) * (label == SPOOF)).sum() / (end - start).sum())
-            weights.append(self._drawn(row, counts) * (1.0 if self.config.crop_seconds else row.samples))
+            weights.append(
+                self._drawn(row, counts) * (1.0 if self.config.crop_seconds else row.samples)
+            )
         share = float(np.average(spoofed, weights=weights))
         if not 0 < share < 1:
             raise InputError(f"the segments of the training set are all {LABELS[share < 0.5]}")
@@ -65,7 +69,9 @@ class TrainLoader:
 
     def _prior_of_talkers(self, counts: dict[str, int]) -> list[float]:
         """Shares of the classes among the talkers of the mixtures that sampling delivers."""
-        spoofed = [np.mean([talker.label == LABELS[SPOOF] for talker in row.talkers]) for row in self.index]
+        spoofed = [
+            np.mean([talker.label == LABELS[SPOOF] for talker in row.talkers]) for row in self.index
+        ]
         weights = [self._drawn(row, counts) * len(row.talkers) for row in self.index]
         share = float(np.average(spoofed, weights=weights))
         return [share, 1 - share]
@@ -84,9 +90,14 @@ class TrainLoader:
         if isinstance(self.index, Stream):
             plan = partial(self.index.batches, size, (self.seed, epoch), self.rank, self.world)
             return islice(read_batches(plan, self.config, workers), start_step, steps)
-        order = epoch_order(self.index, self.config, self.seed, epoch, total=steps * self.world * size)
+        order = epoch_order(
+            self.index, self.config, self.seed, epoch, total=steps * self.world * size
+        )
         starts = range((start_step * self.world + self.rank) * size, len(order), self.world * size)
         # Places count from 1: a seed that ends in 0 is the one without it, which the order has.
         batches = [enumerate(order[first : first + size], first + 1) for first in starts]
-        draws = [[(self.index[row], (self.seed, epoch, place)) for place, row in batch] for batch in batches]
+        draws = [
+            [(self.index[row], (self.seed, epoch, place)) for place, row in batch]
+            for batch in batches
+        ]
         return read_batches(partial(worker_share, draws), self.config, workers)

@@ -9,7 +9,9 @@ from wedefense_lite.labels import LABELS
 from wedefense_lite.systems.config import DataConfig
 
 
-def epoch_order(index: list[Utterance], config: DataConfig, seed: int, epoch: int, total: int) -> np.ndarray:
+def epoch_order(
+    index: list[Utterance], config: DataConfig, seed: int, epoch: int, total: int
+) -> np.ndarray:
     """Rows of ``index`` in the order in which an epoch draws them.
 
     Every utterance is there once; the last steps are filled up from the start of the order. With
@@ -30,6 +32,8 @@ def epoch_order(index: list[Utterance], config: DataConfig, seed: int, epoch: in
         order = order[np.argsort(window[order], kind="stable")]
     if config.balance_classes:
         labels = np.array([utterance.label for utterance in index])[order]
-        turns = [np.resize(order[labels == label], math.ceil(total / len(LABELS))) for label in LABELS]
+        turns = [
+            np.resize(order[labels == label], math.ceil(total / len(LABELS))) for label in LABELS
+        ]
         order = np.stack(turns, axis=1).ravel()
     return np.resize(order, total)

@@ -82,15 +82,24 @@ class Trainer:
             group["lr"] *= group["rate_factor"]
         updates = math.ceil(train_loader.steps_per_epoch / self.config.accumulate_steps)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda update: self.config.schedule.factor(update, updates, self.config.num_epochs)
+            self.optimizer,
+            lambda update: self.config.schedule.factor(update, updates, self.config.num_epochs),
         )
-        self.scaler = torch.amp.GradScaler(process.device.type, enabled=self.config.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(
+            process.device.type, enabled=self.config.precision == "fp16"
+        )
         # Buffers are averaged before every save instead of copied from rank 0 at every step.
-        self.wrapped = DistributedDataParallel(self.task, broadcast_buffers=False) if process.world > 1 else self.task
+        self.wrapped = (
+            DistributedDataParallel(self.task, broadcast_buffers=False)
+            if process.world > 1
+            else self.task
+        )
         self.class_prior = train_loader.class_prior
         if self.task.head is not None:
             self.class_prior = self.task.head.seen_prior(self.class_prior)
-            logging.info("class prior that the loss sees: spoof %.4f, bona fide %.4f", *self.class_prior)
+            logging.info(
+                "class prior that the loss sees: spoof %.4f, bona fide %.4f", *self.class_prior
+            )
         self.data_hashes = data_hashes(train_loader.index, train_loader.config.augment)
         self.epoch, self.step, self.updates = 1, 0, 0
         self.history: list[dict] = []
@@ -123,7 +132,10 @@ class Trainer:
         """
         while not self.finished:
             row = self._train_epoch()
-            is_due = self.epoch % self.config.validate_interval == 0 or self.epoch == self.config.num_epochs
+            is_due = (
+                self.epoch % self.config.validate_interval == 0
+                or self.epoch == self.config.num_epochs
+            )
             if self.dev_loader is not None and is_due:
                 row |= validate(self.final, self.dev_loader, self.process)
             self._end_epoch(row)
@@ -135,9 +147,13 @@ class Trainer:
         self.task.train()
         loader, first, start = self.train_loader, self.step, time.perf_counter()
         waits, unchecked = [], None
-        save_every = self.config.save_step_interval * self.config.accumulate_steps  # no gradient is pending
+        save_every = (
+            self.config.save_step_interval * self.config.accumulate_steps
+        )  # no gradient is pending
         batches = _timed(loader.epoch(self.epoch, self.step), waits)
-        for batch in progress(batches, loader.steps_per_epoch - first, f"epoch {self.epoch}", "step"):
+        for batch in progress(
+            batches, loader.steps_per_epoch - first, f"epoch {self.epoch}", "step"
+        ):
             checked, unchecked = unchecked, self._train_step(batch)
             _raise_if_not_finite(checked)  # a step late, so that a GPU need not be waited for
             if save_every and self.step % save_every == 0:
@@ -148,7 +164,9 @@ class Trainer:
         seconds = time.perf_counter() - start
         rate = (self.step - first) * loader.config.batch_size * self.process.world / seconds
         share = 100 * sum(waits) / seconds
-        logging.info("epoch %d: %.1f utt/s, %.1f %% spent waiting for data", self.epoch, rate, share)
+        logging.info(
+            "epoch %d: %.1f utt/s, %.1f %% spent waiting for data", self.epoch, rate, share
+        )
         self._synchronise()
         loss, correct, seen = sum_over_ranks(self.process, self.sums).tolist()
         last_rate = self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.updates - 1)
@@ -226,8 +244,16 @@ class Trainer:
         write_lines(self.exp_dir / "metrics.csv", [",".join(COLUMNS), *rows])
 
     def _inference_state(self) -> dict:
-        state = {"model": self.final.state_dict(), "labels": list(LABELS), "class_prior": self.class_prior}
-        return state | {"epoch": self.epoch, "config_hash": self.config_hash, "data_hashes": self.data_hashes}
+        state = {
+            "model": self.final.state_dict(),
+            "labels": list(LABELS),
+            "class_prior": self.class_prior,
+        }
+        return state | {
+            "epoch": self.epoch,
+            "config_hash": self.config_hash,
+            "data_hashes": self.data_hashes,
+        }
 
     def _parts(self) -> dict:
         """Everything with a ``state_dict`` that the next step depends on."""
@@ -245,7 +271,11 @@ class Trainer:
         state |= {name: getattr(self, name) for name in COUNTERS}
         state |= {"world": self.process.world, "sums": sums, "config": self.config_text}
         state |= {"config_hash": self.config_hash, "data_hashes": self.data_hashes}
-        state |= {"labels": list(LABELS), "class_prior": self.class_prior, "torch": str(torch.__version__)}
+        state |= {
+            "labels": list(LABELS),
+            "class_prior": self.class_prior,
+            "torch": str(torch.__version__),
+        }
         checkpoint.save(self.models / "last.pt", state)
 
     def _resume(self) -> None:
@@ -256,7 +286,9 @@ class Trainer:
             raise InputError(f"{path} was trained {differing}: take another --exp_dir")
         if state["world"] != self.process.world and state["epoch"] <= self.config.num_epochs:
             found = f"by {state['world']} processes, not {self.process.world}"
-            raise InputError(f"{path} was trained {found}: keep their number or take another --exp_dir")
+            raise InputError(
+                f"{path} was trained {found}: keep their number or take another --exp_dir"
+            )
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for name in COUNTERS:
@@ -280,7 +312,9 @@ def _timed(items: Iterator, waits: list[float]) -> Iterator:
 
 def _raise_if_not_finite(step: tuple[Tensor, str] | None) -> None:
     if step is not None and not step[0]:
-        raise FloatingPointError(f"the loss is not finite (a lower rate or --training.clip_norm may help) at {step[1]}")
+        raise FloatingPointError(
+            f"the loss is not finite (a lower rate or --training.clip_norm may help) at {step[1]}"
+        )
 
 
 @torch.no_grad()

@@ -42,6 +42,8 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
     labels_N, score_N = map(np.concatenate, zip(*scores.values()))
     results = {"dev_loss": sum(losses[key] for key in sorted(losses)) / len(losses)}
     if task.head is not None:
-        trials = SortedScores(bonafide=score_N[labels_N == BONAFIDE], spoof=score_N[labels_N == SPOOF])
+        trials = SortedScores(
+            bonafide=score_N[labels_N == BONAFIDE], spoof=score_N[labels_N == SPOOF]
+        )
         results["dev_eer"] = float(trials.eer().value)
     return results

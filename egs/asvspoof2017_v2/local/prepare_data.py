@@ -13,7 +13,12 @@ COLUMNS = "key label speaker phrase environment playback recording"
 COUNTS = {"train": Counts(1507, 1507), "dev": Counts(760, 950), "eval": Counts(1298, 12008)}
 
 
-def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, num_threads: PositiveInt = 8):
+def prepare_data(
+    corpus_dir: str,
+    data_dir: str = "data",
+    expect_counts: bool = True,
+    num_threads: PositiveInt = 8,
+):
     """Write data/{train,dev,eval}. What the corpus calls genuine is our bonafide; ids lose their ``.wav``.
 
     Args:

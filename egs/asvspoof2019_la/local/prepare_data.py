@@ -36,8 +36,12 @@ def prepare_data(
     sets, stem = {}, f"{access}/ASVspoof2019_{access}"
     for name, ending in PROTOCOLS.items():
         protocol = Path(corpus_dir, f"{stem}_cm_protocols/ASVspoof2019.{access}.cm.{ending}.txt")
-        sets[name] = read_protocol(protocol, COLUMNS[access], Path(corpus_dir, f"{stem}_{name}/flac"))
-    write_data_dirs(data_dir, sets, COUNTS[access] if expect_counts else None, num_threads=num_threads)
+        sets[name] = read_protocol(
+            protocol, COLUMNS[access], Path(corpus_dir, f"{stem}_{name}/flac")
+        )
+    write_data_dirs(
+        data_dir, sets, COUNTS[access] if expect_counts else None, num_threads=num_threads
+    )
 
 
 if __name__ == "__main__":

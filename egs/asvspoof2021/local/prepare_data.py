@@ -14,11 +14,18 @@ COLUMNS = {
     "LA": "speaker key codec transmission attack label trim phase",
     "DF": "speaker key codec source attack label trim phase vocoder - - - -",
 }
-COUNTS = {"asvspoof2021_la_eval": Counts(14816, 133360), "asvspoof2021_df_eval": Counts(14869, 519059)}
+COUNTS = {
+    "asvspoof2021_la_eval": Counts(14816, 133360),
+    "asvspoof2021_df_eval": Counts(14869, 519059),
+}
 
 
 def prepare_data(
-    corpus_dir: str, task: Literal["LA", "DF"], phase: Phase, data_dir: str = "data", expect_counts: bool = True
+    corpus_dir: str,
+    task: Literal["LA", "DF"],
+    phase: Phase,
+    data_dir: str = "data",
+    expect_counts: bool = True,
 ):
     """Write data/asvspoof2021_<task>_<phase>; columns of the keys that we have no file for are in meta.tsv.
 

@@ -13,7 +13,10 @@ COUNTS = {"asvspoof5_dev": Counts(31334, 109616), "asvspoof5_eval": Counts(13868
 
 
 def prepare_data(
-    corpus_dir: str, subset: Literal["dev", "eval"] = "eval", data_dir: str = "data", expect_counts: bool = True
+    corpus_dir: str,
+    subset: Literal["dev", "eval"] = "eval",
+    data_dir: str = "data",
+    expect_counts: bool = True,
 ):
     """Write data/asvspoof5_<subset>; codec, its setting, gender and attack tag are in meta.tsv.
 
@@ -24,8 +27,12 @@ def prepare_data(
         expect_counts: refuse a protocol that doesn't have the published numbers of utterances.
     """
     protocols = Path(corpus_dir, "ASVspoof5_protocols")
-    protocol = (protocols if protocols.is_dir() else Path(corpus_dir)) / f"ASVspoof5.{subset}.track_1.tsv"
-    sets = {f"asvspoof5_{subset}": read_protocol(protocol, COLUMNS, Path(corpus_dir, FOLDERS[subset]))}
+    protocol = (
+        protocols if protocols.is_dir() else Path(corpus_dir)
+    ) / f"ASVspoof5.{subset}.track_1.tsv"
+    sets = {
+        f"asvspoof5_{subset}": read_protocol(protocol, COLUMNS, Path(corpus_dir, FOLDERS[subset]))
+    }
     write_data_dirs(data_dir, sets, COUNTS if expect_counts else None)
 
 

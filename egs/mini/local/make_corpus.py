@@ -87,11 +87,15 @@ def attacks_of(tier: str, engines: Engines) -> list[str]:
     wanted = [attack for attack, what in ATTACKS.items() if tier == "neural" or not what.neural]
     lacking = [attack for attack in wanted if not engines.has(ATTACKS[attack].method)]
     if lacking:
-        logging.warning("left out, for their programs are not on this machine: %s", " ".join(lacking))
+        logging.warning(
+            "left out, for their programs are not on this machine: %s", " ".join(lacking)
+        )
     return [attack for attack in wanted if attack not in lacking]
 
 
-def human_speech(root: Path | None, downloads: Path, bonafide: str | None, seed: int) -> Iterator[Source]:
+def human_speech(
+    root: Path | None, downloads: Path, bonafide: str | None, seed: int
+) -> Iterator[Source]:
     """Every human utterance: your own, the Debian packages', or without apt the publisher's prompts."""
     if bonafide is not None:
         yield from own_folder(Path(bonafide), seed)
@@ -152,7 +156,9 @@ def _waves(engines: Engines, chunk: list[Item]) -> Iterator[np.ndarray]:
 
 def _code_hash() -> str:
     """A changed builder makes another corpus."""
-    modules = sorted({*Path(__file__).parent.glob("*.[py]*")} - {Path(__file__).with_name("check_shortcuts.py")})
+    modules = sorted(
+        {*Path(__file__).parent.glob("*.[py]*")} - {Path(__file__).with_name("check_shortcuts.py")}
+    )
     code = b"".join(module.read_bytes() for module in modules)
     return hashlib.sha256(code).hexdigest()[:16]
 

@@ -14,7 +14,9 @@ G722_DELAY = 22  # samples of the two QMF banks, encoder and decoder together
 HIGH_PASS = butter(6, 150, "highpass", fs=RATE, output="sos")
 LOW_PASS = butter(8, 6900, fs=RATE, output="sos")
 # The long-term spectrum that every file gets: hertz, dB. About that of speech.
-SPECTRUM = np.array([(0, -10), (100, -6), (250, 0), (500, 0), (1000, -7), (2000, -14), (4000, -20), (8000, -28)]).T
+SPECTRUM = np.array(
+    [(0, -10), (100, -6), (250, 0), (500, 0), (1000, -7), (2000, -14), (4000, -20), (8000, -28)]
+).T
 SECONDS = (2.8, 4.6)
 COLOUR_DB = 3.0
 NOISE_DB = (32, 44)
@@ -105,7 +107,9 @@ def equalise(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return oaconvolve(wave, firwin2(255, hertz / hertz[-1], 10 ** (gain / 20)), "same")
 
 
-def crop(wave: np.ndarray, rng: np.random.Generator, seconds: tuple[float, float] = SECONDS) -> np.ndarray:
+def crop(
+    wave: np.ndarray, rng: np.random.Generator, seconds: tuple[float, float] = SECONDS
+) -> np.ndarray:
     """A random part of ``wave``, of random length in ``seconds`` where it is that long."""
     length = int(rng.uniform(*seconds) * RATE)
     start = rng.integers(0, max(1, len(wave) - length))

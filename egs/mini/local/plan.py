@@ -57,7 +57,9 @@ class Item:
         return f"{ATTACKS[self.attack].method}_{self.request.language}_{self.request.voice}"
 
 
-def make_plan(sources: Iterable[Source], attacks: Collection[str], seed: int = 1, scale: float = 1.0) -> list[Item]:
+def make_plan(
+    sources: Iterable[Source], attacks: Collection[str], seed: int = 1, scale: float = 1.0
+) -> list[Item]:
     """Every utterance of the corpus; those of the neural tier are named after all others.
 
     Args:
@@ -75,7 +77,9 @@ def make_plan(sources: Iterable[Source], attacks: Collection[str], seed: int = 1
     plan = []
     for place, name in enumerate(SETS):
         bonafide, spoof = (max(4, round(count * scale)) for count in COUNTS[name])
-        items = [Item(name, "-", source) for source in _pick(by_set[name], bonafide, f"{seed}/{name}")]
+        items = [
+            Item(name, "-", source) for source in _pick(by_set[name], bonafide, f"{seed}/{name}")
+        ]
         late = []
         for attack in (a for a in attacks if name in ATTACKS[a].sets):
             what = ATTACKS[attack]
@@ -93,7 +97,9 @@ def _spoofs(name: str, attack: str, pool: list[Source], count: int, seed: int) -
         for source in _pick(pool, count, stream):
             others = ()
             if what.method == "concatenation":
-                same = [other for other in pool if other.speaker == source.speaker and other != source]
+                same = [
+                    other for other in pool if other.speaker == source.speaker and other != source
+                ]
                 others = tuple(_pick(same, min(len(same), STOCK), f"{stream}/stock"))
             yield Item(name, attack, source, others=others)
         return
@@ -104,13 +110,17 @@ def _spoofs(name: str, attack: str, pool: list[Source], count: int, seed: int) -
     voices = itertools.cycle(what.voices[name])
     for source in _pick(pool, count, stream):
         draw = seed_of(f"{seed}/{name}", attack, source.name)
-        yield Item(name, attack, source, request=Request(source.text, source.language, next(voices), draw))
+        yield Item(
+            name, attack, source, request=Request(source.text, source.language, next(voices), draw)
+        )
 
 
 def _pick(pool: list[Source], count: int, seed: str) -> list[Source]:
     """``count`` sources, voices in turn, those with sentences :data:`PROMPT_SHARE` times as often."""
     if len(pool) < count:
-        raise InputError(f"{len(pool)} human utterances for {seed}, {count} are needed (fewer: --scale)")
+        raise InputError(
+            f"{len(pool)} human utterances for {seed}, {count} are needed (fewer: --scale)"
+        )
     drawn, rank = defaultdict(int), {}
     for index in rng_for(seed).permutation(len(pool)):
         source = pool[index]

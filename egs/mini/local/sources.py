@@ -19,7 +19,9 @@ from wedefense_lite.files import InputError, read_text
 SETS = ("train", "dev", "eval")
 SPEECH = yaml.safe_load(read_text(Path(__file__).with_name("speech.yaml")))
 LANGUAGES, ASTERISK, SENTENCES = SPEECH["languages"], SPEECH["asterisk"], SPEECH["sentences"]
-PACKAGES = [f"asterisk-core-sounds-{language}{part}" for language in ASTERISK for part in ("", "-g722")]
+PACKAGES = [
+    f"asterisk-core-sounds-{language}{part}" for language in ASTERISK for part in ("", "-g722")
+]
 PACKAGES += ["klettres-data", "ktuberling-data"]
 SENTENCE_SECONDS = 1.2
 PHRASE_WORDS = 5
@@ -87,10 +89,14 @@ def words(root: Path, package: str, folder: str, seed: int) -> Iterator[Source]:
         language = home.name.split("_")[0]
         if not home.is_dir() or set_of(language) is None:
             continue
-        files = sorted(path for path in home.rglob("*") if path.suffix in AUDIO and _is_wideband(path))
+        files = sorted(
+            path for path in home.rglob("*") if path.suffix in AUDIO and _is_wideband(path)
+        )
         texts = _klettres_texts(home) if package == "klettres-data" else {}
         speaker = f"{package.removesuffix('-data')}_{home.name}"
-        for number, chosen in enumerate(_grouped(files, PHRASE_WORDS, rng_for(seed, package, home.name))):
+        for number, chosen in enumerate(
+            _grouped(files, PHRASE_WORDS, rng_for(seed, package, home.name))
+        ):
             spoken = [texts.get(str(path.relative_to(home.parent))) for path in chosen]
             text = ", ".join(spoken) if all(spoken) else None
             name = f"{package}/{home.name}/{number}"
@@ -117,15 +123,25 @@ def own_folder(folder: Path, seed: int) -> Iterator[Source]:
     Raises:
         InputError: fewer than three speakers, so that three sets can't be disjoint.
     """
-    speakers = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    speakers = (
+        sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    )
     if len(speakers) < 3:
-        raise InputError(f"{folder}: {len(speakers)} folders, expected one a speaker and at least 3 speakers")
+        raise InputError(
+            f"{folder}: {len(speakers)} folders, expected one a speaker and at least 3 speakers"
+        )
     order, number = rng_for(seed, "speakers").permutation(len(speakers)), itertools.count()
     for place, index in enumerate(order):
         share = SETS[place] if place < 3 else ("train", "train", "eval", "dev")[place % 4]
-        for file in sorted(path for path in (folder / speakers[index]).rglob("*") if path.suffix in AUDIO):
+        for file in sorted(
+            path for path in (folder / speakers[index]).rglob("*") if path.suffix in AUDIO
+        ):
             text = file.with_suffix(".txt")
-            text = read_text(text).strip() if text.exists() else SENTENCES[next(number) % len(SENTENCES)]
+            text = (
+                read_text(text).strip()
+                if text.exists()
+                else SENTENCES[next(number) % len(SENTENCES)]
+            )
             name = f"{speakers[index]}/{file.relative_to(folder / speakers[index])}"
             yield Source(name, share, speakers[index], "en", text, "own", "of its owner", (file,))
 
@@ -139,6 +155,9 @@ def load(source: Source) -> np.ndarray:
     rng = rng_for("gaps", source.name)
     pieces = []
     for file in source.files:
-        pieces += [at_level(trim(read_audio(file)), -24.0), np.zeros(rng.integers(RATE // 16, RATE // 8))]
+        pieces += [
+            at_level(trim(read_audio(file)), -24.0),
+            np.zeros(rng.integers(RATE // 16, RATE // 8)),
+        ]
     wave = crop(np.concatenate(pieces[:-1]), rng, SECONDS[1:] * 2)
     return wave if source.files[0].suffix == ".g722" else pass_g722(wave)

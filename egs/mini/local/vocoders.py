@@ -27,7 +27,9 @@ def world(wave: np.ndarray, rng: np.random.Generator, pool=()) -> np.ndarray:
     return _fit(voice, len(wave))
 
 
-def griffin_lim(wave: np.ndarray, rng: np.random.Generator, pool=(), iterations: int = 16) -> np.ndarray:
+def griffin_lim(
+    wave: np.ndarray, rng: np.random.Generator, pool=(), iterations: int = 16
+) -> np.ndarray:
     """A 40-band mel spectrogram made audible with phases found by iteration.
 
     Source: Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984.
@@ -80,7 +82,10 @@ def concatenation(wave: np.ndarray, rng: np.random.Generator, pool=()) -> np.nda
     """
     unit, hop, fade = 1600, 1280, 320
     stock = np.concatenate(pool)
-    features, target = (_unit_features(stock, 400, unit), _unit_features(np.pad(wave, (0, 2 * unit)), hop, unit))
+    features, target = (
+        _unit_features(stock, 400, unit),
+        _unit_features(np.pad(wave, (0, 2 * unit)), hop, unit),
+    )
     mean = features.mean(0)
     features, target = features - mean, target - mean
     distance = (features**2).sum(1) - 2 * target @ features.T

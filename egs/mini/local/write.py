@@ -39,7 +39,9 @@ def manifest_row(item: Item, seconds: float) -> dict:
 def write_tables(out: Path, rows: list[dict]) -> None:
     """The manifest, and for each set the protocol ``speaker utterance - attack label``."""
     rows.sort(key=lambda row: (SETS.index(row["set"]), row["utterance"]))
-    write_lines(out / "manifest.tsv", ["\t".join(rows[0]), *("\t".join(row.values()) for row in rows)])
+    write_lines(
+        out / "manifest.tsv", ["\t".join(rows[0]), *("\t".join(row.values()) for row in rows)]
+    )
     for name in SETS:
         path = out / f"LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.{PROTOCOL[name]}.txt"
         write_lines(path, (_protocol_line(row) for row in rows if row["set"] == name))

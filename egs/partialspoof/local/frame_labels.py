@@ -13,7 +13,15 @@ import numpy as np
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, SPOOF
 
-HOSTILE = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, OverflowError)
+HOSTILE = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    OverflowError,
+)
 
 
 class _Type:
@@ -53,14 +61,20 @@ ADMITTED = {
     ("numpy", "dtype"): _Type,
     ("collections", "defaultdict"): defaultdict,
     **{("builtins", kind.__name__): kind for kind in (dict, list, tuple, set)},
-    **{(f"numpy.{core}.multiarray", name): kind for core in ("core", "_core") for name, kind in NUMPY.items()},
+    **{
+        (f"numpy.{core}.multiarray", name): kind
+        for core in ("core", "_core")
+        for name, kind in NUMPY.items()
+    },
 }
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> type:
         if (module, name) not in ADMITTED:
-            raise pickle.UnpicklingError(f"{module}.{name} is named in it, which labels don't need; nothing was run")
+            raise pickle.UnpicklingError(
+                f"{module}.{name} is named in it, which labels don't need; nothing was run"
+            )
         return ADMITTED[module, name]
 
 
@@ -100,4 +114,6 @@ def read_frame_labels(path: str | Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except HOSTILE as error:
-        raise InputError(f"{path}: {error}; expected a dictionary, an utterance to a list of 0 and 1") from None
+        raise InputError(
+            f"{path}: {error}; expected a dictionary, an utterance to a list of 0 and 1"
+        ) from None

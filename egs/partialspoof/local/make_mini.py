@@ -27,12 +27,21 @@ from wedefense_lite.progress import progress
 
 RATE = 16000
 COUNTS = {"train": 400, "dev": 200, "eval": 300}
-KINDS = {"CON": 0.5, "CTL": 0.25, "LA": 0.25}  # spoofed, bona fide but spliced, untouched; and their shares
+KINDS = {
+    "CON": 0.5,
+    "CTL": 0.25,
+    "LA": 0.25,
+}  # spoofed, bona fide but spliced, untouched; and their shares
 RESOLUTIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
-FADE, WINDOW = RATE // 250, RATE // 40  # of a joint, 4 ms; in which levels are matched, 25 ms to either side
+FADE, WINDOW = (
+    RATE // 250,
+    RATE // 40,
+)  # of a joint, 4 ms; in which levels are matched, 25 ms to either side
 EDGE, APART = RATE // 10, RATE // 10  # samples before the first joint, and between parts
 NON_SPEECH = 2
-Spliced = tuple[np.ndarray, np.ndarray, list[int]]  # samples, the class of each, and the joints, as samples
+Spliced = tuple[
+    np.ndarray, np.ndarray, list[int]
+]  # samples, the class of each, and the joints, as samples
 
 
 @cache
@@ -58,11 +67,16 @@ def rise(wav: np.ndarray, near: int) -> int:
     return int(rises[np.argmin(np.abs(rises - near))])
 
 
-def fitted(carrier: np.ndarray, begin: int, end: int, donor: np.ndarray, start: int, stop: int) -> np.ndarray:
+def fitted(
+    carrier: np.ndarray, begin: int, end: int, donor: np.ndarray, start: int, stop: int
+) -> np.ndarray:
     """``donor[start:stop]`` to stand for ``carrier[begin:end]``: as loud at the joints, and faded there."""
 
     def gain(here: int, there: int) -> float:
-        levels = (np.std(wav[max(at - WINDOW, 0) : at + WINDOW]) for wav, at in ((carrier, here), (donor, there)))
+        levels = (
+            np.std(wav[max(at - WINDOW, 0) : at + WINDOW])
+            for wav, at in ((carrier, here), (donor, there))
+        )
         return float(np.clip(np.divide(*levels), 0.5, 2))
 
     part = donor[start:stop] * np.linspace(gain(begin, start), gain(end, stop), stop - start)
@@ -73,7 +87,11 @@ def fitted(carrier: np.ndarray, begin: int, end: int, donor: np.ndarray, start: 
 
 
 def splice(
-    rng: np.random.Generator, carrier: np.ndarray, parts: list[tuple[int, int]], donors: list[str], label: int
+    rng: np.random.Generator,
+    carrier: np.ndarray,
+    parts: list[tuple[int, int]],
+    donors: list[str],
+    label: int,
 ) -> Spliced:
     """The carrier with parts of it replaced by parts of donors, of class ``label``; it may change in length."""
     pieces, joints, at, length = [], [], 0, 0
@@ -97,10 +115,14 @@ def speech_lines(wav: np.ndarray, track: np.ndarray) -> str:
     hop = round(RATE * RESOLUTIONS[0])
     power = np.add.reduceat(wav.astype(float) ** 2, np.arange(0, len(wav), hop))
     kinds = np.where(np.repeat(power < power.max() / 1000, hop)[: len(wav)], NON_SPEECH, track)
-    return "".join(f"{begin / RATE:.5f} {end / RATE:.5f} {kind}\n" for begin, end, kind in runs(kinds))
+    return "".join(
+        f"{begin / RATE:.5f} {end / RATE:.5f} {kind}\n" for begin, end, kind in runs(kinds)
+    )
 
 
-def utterances(rng: np.random.Generator, trials: list[Trial], count: int) -> Iterator[tuple[str, str, str, Spliced]]:
+def utterances(
+    rng: np.random.Generator, trials: list[Trial], count: int
+) -> Iterator[tuple[str, str, str, Spliced]]:
     """``(kind, speaker, attack, audio)`` of each utterance of a set, from speech of one speaker each."""
     voices = defaultdict(lambda: defaultdict(list))
     for trial in trials:
@@ -108,7 +130,9 @@ def utterances(rng: np.random.Generator, trials: list[Trial], count: int) -> Ite
     both = [name for name, files in voices.items() if len(files) > 1 and len(files[NO_VALUE]) > 1]
     carriers = [(speaker, wav) for speaker in both for wav in voices[speaker][NO_VALUE]]
     if not carriers:
-        raise InputError(f"{trials[0].wav}: no speaker of its set is heard both bona fide and spoofed")
+        raise InputError(
+            f"{trials[0].wav}: no speaker of its set is heard both bona fide and spoofed"
+        )
     for kind, share in KINDS.items():
         order = rng.permutation(len(carriers))
         for number in range(round(count * share)):
@@ -117,7 +141,12 @@ def utterances(rng: np.random.Generator, trials: list[Trial], count: int) -> Ite
             attack = attacks[number % len(attacks)]
             donors = [file for file in voices[speaker][attack] if file != wav]
             parts = [] if kind == "LA" else draw_parts(rng, len(audio(wav)))
-            yield kind, speaker, attack, splice(rng, audio(wav), parts, donors, SPOOF if kind == "CON" else BONAFIDE)
+            yield (
+                kind,
+                speaker,
+                attack,
+                splice(rng, audio(wav), parts, donors, SPOOF if kind == "CON" else BONAFIDE),
+            )
 
 
 def make_set(folder: Path, name: str, made: Iterator[tuple[str, str, str, Spliced]]) -> None:
@@ -130,14 +159,21 @@ def make_set(folder: Path, name: str, made: Iterator[tuple[str, str, str, Splice
         protocol.append(f"{speaker} {key} - {attack} {LABELS[track.min()]}")
         splices += [f"{key} {joint / RATE:.4f}" for joint in joints if track.min() == BONAFIDE]
         for resolution, lists in labels.items():
-            lists[key] = np.minimum.reduceat(track, np.arange(0, len(track), round(resolution * RATE))).astype(str)
-    write_lines(folder / f"protocols/PartialSpoof_LA_cm_protocols/PartialSpoof.LA.cm.{name}.trl.txt", protocol)
+            lists[key] = np.minimum.reduceat(
+                track, np.arange(0, len(track), round(resolution * RATE))
+            ).astype(str)
+    write_lines(
+        folder / f"protocols/PartialSpoof_LA_cm_protocols/PartialSpoof.LA.cm.{name}.trl.txt",
+        protocol,
+    )
     write_lines(folder / name / "splices.txt", splices)
     for resolution, lists in labels.items():
         np.save(folder / f"segment_labels/{name}_seglab_{resolution:.2f}.npy", lists)
 
 
-def make_mini(mini_dir: str, out_dir: str, scale: PositiveFloat = 1.0, seed: NonNegativeInt = 1) -> None:
+def make_mini(
+    mini_dir: str, out_dir: str, scale: PositiveFloat = 1.0, seed: NonNegativeInt = 1
+) -> None:
     """Build the corpus, whole or not at all; one that was built from the same is left as it is.
 
     Args:
@@ -158,7 +194,9 @@ def make_mini(mini_dir: str, out_dir: str, scale: PositiveFloat = 1.0, seed: Non
         for folder in (f"{name}/con_wav", f"vad/{name}", "segment_labels"):
             (partial / folder).mkdir(parents=True, exist_ok=True)
         ending = "train.trn" if name == "train" else f"{name}.trl"
-        protocol = Path(mini_dir, f"LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.{ending}.txt")
+        protocol = Path(
+            mini_dir, f"LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.{ending}.txt"
+        )
         wavs = Path(mini_dir, f"LA/ASVspoof2019_LA_{name}/flac")
         trials = read_protocol(protocol, "speaker key - attack label", wavs)
         made = utterances(np.random.default_rng([seed, number]), trials, round(count * scale))

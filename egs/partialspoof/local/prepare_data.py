@@ -43,9 +43,15 @@ def check_lengths(path: Path, labels: Labels, seconds: dict[str, str]) -> None:
     if missing := sorted(seconds.keys() - labels.keys()):
         raise InputError(f"{path}: no labels of {len(missing)} utterances: {abbreviate(missing)}")
     frames = {name: float(length) / HOP for name, length in seconds.items()}
-    if wrong := [name for name, count in frames.items() if abs(len(labels[name]) - count) > 1 + SLACK]:
-        told = abbreviate([f"{name} has {len(labels[name])} labels for {seconds[name]} s" for name in wrong])
-        raise InputError(f"{path}: {len(wrong)} lists of another length than the audio, at {HOP:g} s a label: {told}")
+    if wrong := [
+        name for name, count in frames.items() if abs(len(labels[name]) - count) > 1 + SLACK
+    ]:
+        told = abbreviate(
+            [f"{name} has {len(labels[name])} labels for {seconds[name]} s" for name in wrong]
+        )
+        raise InputError(
+            f"{path}: {len(wrong)} lists of another length than the audio, at {HOP:g} s a label: {told}"
+        )
 
 
 def against_lists(folder: Path, name: str, labels: Labels) -> Differences:
@@ -57,13 +63,21 @@ def against_lists(folder: Path, name: str, labels: Labels) -> Differences:
             expected = np.minimum.reduceat(fine, np.arange(0, len(fine), size))
             if not np.array_equal(expected, found := coarse.get(utterance, fine[:0])):
                 same = np.sum(expected == found) if len(found) == len(expected) else 0
-                yield utterance, f"{path.name}: {same} of {len(found)} labels as expected, of {len(expected)}"
+                yield (
+                    utterance,
+                    f"{path.name}: {same} of {len(found)} labels as expected, of {len(expected)}",
+                )
 
 
 def frames_against(fine: np.ndarray, times: Iterable[tuple[float, float, int]]) -> int:
     """How many frames that lie whole in one of the segments ``(start, end, class)`` have another class."""
-    parts = [(math.ceil(start / HOP - SLACK), math.floor(end / HOP + SLACK), label) for start, end, label in times]
-    return sum(int((fine[max(first, 0) : max(last, 0)] != label).sum()) for first, last, label in parts)
+    parts = [
+        (math.ceil(start / HOP - SLACK), math.floor(end / HOP + SLACK), label)
+        for start, end, label in times
+    ]
+    return sum(
+        int((fine[max(first, 0) : max(last, 0)] != label).sum()) for first, last, label in parts
+    )
 
 
 def read_vad(path: Path) -> Iterator[tuple[float, float, int]]:
@@ -80,11 +94,17 @@ def differences(corpus: Path, name: str, labels: Labels, classes: dict[str, int]
     """What the other publications of a set say differently: ``(utterance, what)``."""
     for utterance, fine in labels.items():
         if fine.min() != classes[utterance]:
-            yield utterance, f"protocol: {LABELS[classes[utterance]]}, but {np.sum(fine == SPOOF)} frames are spoof"
+            yield (
+                utterance,
+                f"protocol: {LABELS[classes[utterance]]}, but {np.sum(fine == SPOOF)} frames are spoof",
+            )
     yield from against_lists(corpus / "segment_labels", name, labels)
     rttm, vads = corpus / name / "con_data/rttm_2cls_0sil", (corpus / "vad" / name).glob("*.vad")
     segments = {key: zip(*rows) for key, rows in read_rttm(rttm).items()} if rttm.exists() else {}
-    for source, times in ((rttm.name, segments), ("vad", {path.stem: read_vad(path) for path in vads})):
+    for source, times in (
+        (rttm.name, segments),
+        ("vad", {path.stem: read_vad(path) for path in vads}),
+    ):
         for utterance, fine in labels.items() if times else ():
             if utterance not in times:
                 yield utterance, f"{source}: nothing of it"
@@ -92,16 +112,23 @@ def differences(corpus: Path, name: str, labels: Labels, classes: dict[str, int]
                 yield utterance, f"{source}: {wrong} frames of {HOP:g} s differ"
 
 
-def read_set(corpus: Path, name: str, num_threads: int) -> tuple[list[Trial], dict[str, list[tuple]], list[str]]:
+def read_set(
+    corpus: Path, name: str, num_threads: int
+) -> tuple[list[Trial], dict[str, list[tuple]], list[str]]:
     """Trials of a set, their segments ``(start, end, class)``, and what differs between publications."""
     protocol = corpus / f"protocols/PartialSpoof_LA_cm_protocols/PartialSpoof.LA.cm.{name}.trl.txt"
-    trials = read_protocol(protocol, "speaker key - attack label", corpus / name / "con_wav", extension=".wav")
+    trials = read_protocol(
+        protocol, "speaker key - attack label", corpus / name / "con_wav", extension=".wav"
+    )
     path = corpus / f"segment_labels/{name}_seglab_{HOP:g}.npy"
     labels = read_frame_labels(path)
     seconds = durations({trial.key: trial.wav for trial in trials}, 16000, num_threads)
     check_lengths(path, labels, seconds)
     # A label that begins where the audio ends is of nothing.
-    labels = {key: labels[key][: math.ceil(float(length) / HOP - SLACK)] for key, length in seconds.items()}
+    labels = {
+        key: labels[key][: math.ceil(float(length) / HOP - SLACK)]
+        for key, length in seconds.items()
+    }
     segments = {
         key: [
             (first * HOP, float(seconds[key]) if last == len(fine) else last * HOP, label)
@@ -109,12 +136,17 @@ def read_set(corpus: Path, name: str, num_threads: int) -> tuple[list[Trial], di
         ]
         for key, fine in labels.items()
     }
-    found = differences(corpus, name, labels, {trial.key: label_id(trial.label) for trial in trials})
+    found = differences(
+        corpus, name, labels, {trial.key: label_id(trial.label) for trial in trials}
+    )
     return trials, segments, sorted(f"{key} {what}" for key, what in found)
 
 
 def prepare_data(
-    corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, num_threads: PositiveInt = 8
+    corpus_dir: str,
+    data_dir: str = "data",
+    expect_counts: bool = True,
+    num_threads: PositiveInt = 8,
 ) -> None:
     """Write data/{train,dev,eval}, each with segments.rttm from the labels of 10 ms.
 
@@ -135,7 +167,12 @@ def prepare_data(
         folder, splices = Path(data_dir, name), corpus / name / "splices.txt"
         write_rttm(folder / "segments.rttm", segments)
         write_lines(folder / "label_differences.txt", lines)
-        logging.info("%s: %d differences between publications: %s", name, len(lines), abbreviate(lines) or "none")
+        logging.info(
+            "%s: %d differences between publications: %s",
+            name,
+            len(lines),
+            abbreviate(lines) or "none",
+        )
         if splices.exists():
             write_text(folder / splices.name, read_text(splices))
 
