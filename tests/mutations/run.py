@@ -1,20 +1,79 @@
-"""Put each known defect back, one at a time, and see the test that is named beside it fail.
+"""Puts known defects back, one at a time, and sees the test named beside each fail.
 
-A patch in this folder begins with ``# defect: ...`` and ``# test: path::name``; the rest is a diff.
-All is done in a copy of the working tree. Arguments pick patches by a part of their names.
+The defects are the tables in this folder, a file a room of the package. An entry replaces ``text``,
+which occurs once in ``file``, by ``replacement``; then ``test`` must fail. All is done in a copy of
+the working tree.
 """
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PASSED, FAILED = 0, 1
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A defect that was mended and could come back.
+
+    Attributes:
+        name: for the command line and messages.
+        defect: what goes wrong, a sentence.
+        file: path of the code, from the repository's root.
+        text: lines that occur once in the file.
+        replacement: lines that put the defect back.
+        test: ``path::name`` of the test that must fail.
+    """
+
+    name: str
+    defect: str
+    file: str
+    text: str
+    replacement: str
+    test: str
+
+    def mutated(self, code: str) -> str:
+        """The code with the defect.
+
+        Raises:
+            ValueError: the text does not occur exactly once, or the replacement changes nothing.
+        """
+        count = code.count(self.text)
+        if count != 1:
+            raise ValueError(
+                f"{self.name}: its text occurs {count} times in {self.file}, expected once"
+            )
+        if self.replacement == self.text:
+            raise ValueError(f"{self.name}: its replacement is its text")
+        return code.replace(self.text, self.replacement)
+
+
+def read_mutations(folder: Path = Path(__file__).parent) -> list[Mutation]:
+    """Mutations of all tables of a folder, by name."""
+    mutations = []
+    for table in sorted(folder.glob("*.toml")):
+        for row in tomllib.loads(table.read_text())["mutation"]:
+            mutations.append(Mutation(**row))
+    return sorted(mutations, key=lambda mutation: mutation.name)
+
+
+def share(mutations: list[Mutation], number: int, count: int) -> list[Mutation]:
+    """Share ``number``, counted from 0, of ``count`` shares that together are all mutations."""
+    return mutations[number % count :: count]
+
+
+def commit_number() -> int:
+    """A number that the commit decides, so that runs in turn see other shares."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    commit = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return int(commit.strip(), 16)
 
 
 def copy_tree(target: Path) -> None:
@@ -29,49 +88,72 @@ def copy_tree(target: Path) -> None:
         (target.parent / "shared").symlink_to((ROOT.parent / "shared").resolve())
 
 
-def python(tree: Path, *words: str) -> subprocess.CompletedProcess:
-    """Run Python on the copy. No bytecode: a patch may keep a file's size and its second."""
+def run_python(tree: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run Python on the copy."""
+    # No bytecode: a mutation may keep a file's size and its second.
     own = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, *words]
-    return subprocess.run(command, cwd=tree, env=os.environ | own, check=False, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=tree, env=os.environ | own, check=False, capture_output=True, text=True
+    )
 
 
-def test(tree: Path, *names: str) -> subprocess.CompletedProcess:
-    return python(tree, "-m", "pytest", "-x", "-p", "no:cacheprovider", *names)
+def run_tests(tree: Path, *names: str) -> subprocess.CompletedProcess:
+    """Run tests on the copy, to the first that fails."""
+    return run_python(tree, "-m", "pytest", "-x", "-p", "no:cacheprovider", *names)
 
 
-def is_caught(tree: Path, patch: Path, name: str) -> str:
-    """Apply, test, take back; an empty string or why the defect counts as not caught."""
-    apply = ["git", "apply", "--whitespace=nowarn", str(patch)]
-    applied = subprocess.run(apply, cwd=tree, check=False, capture_output=True, text=True)
-    if applied.returncode:
-        return "does not apply: " + applied.stderr.strip().replace("\n", "; ")
-    status = test(tree, name).returncode
-    subprocess.run([*apply, "--reverse"], cwd=tree, check=True)
-    return "" if status == FAILED else f"{name} ended with status {status}"
+def problem(tree: Path, mutation: Mutation) -> str:
+    """Reason why a mutation counts as not caught; empty where it is caught."""
+    path = tree / mutation.file
+    code = path.read_text()
+    try:
+        mutated = mutation.mutated(code)
+    except ValueError as error:
+        return str(error)
+    path.write_text(mutated)
+    try:
+        status = run_tests(tree, mutation.test).returncode
+    finally:
+        path.write_text(code)
+    return "" if status == FAILED else f"{mutation.test} ended with status {status}"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("patches", nargs="*", default=[""], help="parts of names; all by default")
-    wanted = parser.parse_args().patches
-    patches = [p for p in sorted(Path(__file__).parent.glob("*.patch")) if any(part in p.name for part in wanted)]
-    tests = {p: re.search(r"^# test: (\S.*)$", p.read_text(), re.MULTILINE)[1] for p in patches}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", default=[""], help="parts of names; all by default")
+    parser.add_argument(
+        "--shares", type=int, default=1, help="run one of so many shares, which the commit decides"
+    )
+    arguments = parser.parse_args()
+    mutations = [
+        mutation
+        for mutation in read_mutations()
+        if any(part in mutation.name for part in arguments.names)
+    ]
+    if arguments.shares > 1:
+        mutations = share(mutations, commit_number(), arguments.shares)
+    if not mutations:
+        sys.exit("no mutation has such a name")
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         copy_tree(tree)
-        where = python(tree, "-c", "import wedefense_lite; print(wedefense_lite.__file__)").stdout
-        if not where.startswith(str(tree)):
-            sys.exit(f"tests would run on {where.strip()}, not on the copy")
-        whole = test(tree, *sorted(set(tests.values())))
-        if whole.returncode != PASSED:
-            sys.exit(f"{whole.stdout}\nthese tests must pass before a defect is put in")
-        problems = {}
-        for patch, name in tests.items():
-            problems[patch] = is_caught(tree, patch, name)
-            print(f"{patch.stem}: {problems[patch] and 'NOT CAUGHT, ' + problems[patch] or 'caught'}", flush=True)
-    missed = sum(map(bool, problems.values()))
-    print(f"{len(problems) - missed} of {len(problems)} caught")
+        code = "import wedefense_lite; print(wedefense_lite.__file__)"
+        imported = run_python(tree, "-c", code).stdout
+        if not imported.startswith(str(tree)):
+            sys.exit(f"tests would run on {imported.strip()}, not on the copy")
+        tests = sorted({mutation.test for mutation in mutations})
+        unchanged = run_tests(tree, *tests)
+        if unchanged.returncode != PASSED:
+            sys.exit(f"{unchanged.stdout}\nthese tests must pass before a defect is put in")
+        missed = 0
+        for mutation in mutations:
+            reason = problem(tree, mutation)
+            missed += bool(reason)
+            print(f"{mutation.name}: {f'NOT CAUGHT, {reason}' if reason else 'caught'}", flush=True)
+    print(f"{len(mutations) - missed} of {len(mutations)} caught")
     return 1 if missed else 0
 
 
