@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import kaldiio
@@ -57,6 +58,16 @@ def write_la_corpus(folder: Path) -> Path:
                 lines.append(f"LA_{letter}{number % 4:02d} {key} - {attack} {label}\n")
         (protocols / f"ASVspoof2019.LA.cm.{name}.{ending}.txt").write_text("".join(lines))
     return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Counts of skipped tests by reason, so that nothing is skipped in silence."""
+    counts = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        if isinstance(report.longrepr, tuple):
+            counts[report.longrepr[2].removeprefix("Skipped: ")] += 1
+    for reason, count in counts.most_common():
+        terminalreporter.write_line(f"skipped {count}: {reason}")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+# Files of other people, of which tests/reference/README.md tells.
+REFERENCE = ROOT.parent / "shared/refvectors"
 PASSED, FAILED = 0, 1
 
 
@@ -77,21 +79,20 @@ def commit_number() -> int:
 
 
 def copy_tree(target: Path) -> None:
-    """Copy what git tracks or would track; tests find the reference values beside the copy."""
+    """Copy what git tracks or would track."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
-    if (ROOT.parent / "shared").exists():
-        (target.parent / "shared").symlink_to((ROOT.parent / "shared").resolve())
 
 
 def run_python(tree: Path, *words: str) -> subprocess.CompletedProcess:
     """Run Python on the copy."""
     # No bytecode: a mutation may keep a file's size and its second.
     own = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    own["WEDEFENSE_REFERENCE"] = os.environ.get("WEDEFENSE_REFERENCE") or str(REFERENCE)
     command = [sys.executable, *words]
     return subprocess.run(
         command, cwd=tree, env=os.environ | own, check=False, capture_output=True, text=True

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from commands import refused, run
-from refvectors import EXPECTED, FOLDER, lines, load, present
+from refvectors import ASV, EXPECTED, FOLDER, lines, load, needs_scores
 
 from wedefense_lite.bin.compare import compare
 from wedefense_lite.bin.evaluate import evaluate
@@ -80,7 +80,6 @@ def test_the_official_example(monkeypatch, capsys, tmp_path, small):
     assert (tmp_path / "out.txt").read_text() == printed
 
 
-@present
 @pytest.mark.parametrize(("name", "case"), load("file_cases.json").items())
 def test_every_official_file_case(monkeypatch, capsys, tmp_path, small, name, case):
     (tmp_path / "llr.txt").write_text(case["scores"], newline="")
@@ -263,13 +262,13 @@ def test_intervals_hold_the_values(monkeypatch, tmp_path, medium, cluster):
             assert high - low > 0.005
 
 
-@present
+@needs_scores("cm_small_2000", ASV)
 def test_tdcf_with_measured_asv_rates_equals_the_reference(monkeypatch, tmp_path, small):
     rows = lines("cm_small_2000.txt")
     for file, column, index in (("llr.txt", "cm-score", 3), ("key.txt", "cm-label", 2)):
         text = "".join(f"{row[0]}\t{row[index]}\n" for row in rows)
         (tmp_path / file).write_text(f"filename\t{column}\n{text}")
-    asv = lines(EXPECTED["asv_LA.asv.eval"]["file"])
+    asv = lines(EXPECTED[ASV]["file"])
     (tmp_path / "asv.txt").write_text("".join(f"{' '.join(row)}\n" for row in asv))
     (tmp_path / "utt2attack").write_text("".join(f"{row[0]} {row[1]}\n" for row in rows))
     meta = "--meta", tmp_path / "utt2attack", "--by", "attack"
@@ -297,7 +296,7 @@ def test_tdcf_with_measured_asv_rates_equals_the_reference(monkeypatch, tmp_path
         ("auc", "auc_sklearn", 1e-12),
     ):
         assert found[name] == pytest.approx(expected[reference], abs=tolerance, rel=0), name
-    assert found["asv_rates"]["fa_spoof"] == EXPECTED["asv_LA.asv.eval"]["metrics"]["Pfa_spoof_asv"]
+    assert found["asv_rates"]["fa_spoof"] == EXPECTED[ASV]["metrics"]["Pfa_spoof_asv"]
     trials, spoofs = read_asv_scores(tmp_path / "asv.txt")
     for attack, values in found[
         "by"
@@ -453,7 +452,6 @@ def test_fusion_is_fitted_on_one_set_and_better_on_another(monkeypatch, capsys, 
     assert "1 systems and --cal_cm 2" in refused(monkeypatch, capsys, fuse, *words)
 
 
-@present
 def test_localization_equals_the_reference(monkeypatch, capsys, tmp_path):
     ends = {name: float(end) for name, end in lines("range_reco2dur.txt")}
     with open(tmp_path / "frames.txt", "w") as file:

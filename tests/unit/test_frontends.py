@@ -1,17 +1,16 @@
 """Front ends against other people's implementations of the same definitions, and as batches."""
 
 import inspect
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.signal
 import torch
+from refvectors import OTHERS, needs
 
 from wedefense_lite.frontends import LFCC, Fbank, LogSpectrogram, SpecAugment
 from wedefense_lite.frontends.base import valid_mask
 
-REFVECTORS = Path(__file__).parents[2] / "../shared/refvectors"
 RATE = 16000
 FRONTENDS = [Fbank, LFCC, LogSpectrogram]
 rng = np.random.default_rng(0)
@@ -70,11 +69,10 @@ def test_fbank_is_torchaudios(name):
     assert np.abs(found - expected).mean() < 1e-4
 
 
+@needs("aasist/waveforms.npz", "lcnn/nii_lfcc_lcnn_lstm_sig_toy.npz")
 def test_lfcc_is_the_nii_baselines():
-    if not REFVECTORS.exists():
-        pytest.skip(f"no reference values at {REFVECTORS}")
-    wavs = np.load(REFVECTORS / "aasist/waveforms.npz")["x"]
-    reference = np.load(REFVECTORS / "lcnn/nii_lfcc_lcnn_lstm_sig_toy.npz")
+    wavs = np.load(OTHERS / "aasist/waveforms.npz")["x"]
+    reference = np.load(OTHERS / "lcnn/nii_lfcc_lcnn_lstm_sig_toy.npz")
     frames, _ = LFCC()(torch.from_numpy(wavs), torch.full((len(wavs),), wavs.shape[1]))
     assert frames.shape == tuple(reference["lfcc_shape"])
     np.testing.assert_allclose(frames[:, :100].numpy(), reference["lfcc"], rtol=0, atol=1e-3)

@@ -10,6 +10,7 @@ import tiny
 import torch
 import torch.nn.functional as F
 import yaml
+from refvectors import OTHERS, needs
 from torch import nn
 
 from wedefense_lite.audio.data_dir import Trial, write_data_dirs
@@ -26,12 +27,12 @@ from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
 
 ROOT = Path(__file__).parents[2]
-REFVECTORS = ROOT / "../shared/refvectors/aasist"
+REFVECTORS = OTHERS / "aasist"
 FILTERS, KERNEL, CHANNELS, WIDTH = 4, 65, 6, 8
 torch.set_num_threads(1)
 
 
-@pytest.mark.skipif(not REFVECTORS.exists(), reason=f"no reference values at {REFVECTORS}")
+@needs("aasist/AASIST.pth", "aasist/AASIST-L.pth", "aasist/waveforms.npz")
 @pytest.mark.parametrize(
     ("config", "weights"), [("aasist", "AASIST.pth"), ("aasist_l", "AASIST-L.pth")]
 )

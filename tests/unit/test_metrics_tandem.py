@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from refvectors import EXPECTED, NASTY, big_scores, cm_scores, lines, present, sasv_scores
+from refvectors import (
+    ASV,
+    EXPECTED,
+    NASTY,
+    PUBLISHED,
+    SASV,
+    big_scores,
+    cm_scores,
+    lines,
+    needs_scores,
+    sasv_scores,
+)
 
 from wedefense_lite.metrics.costs import PRESETS, cost_model
 from wedefense_lite.metrics.detection import SortedScores
@@ -44,12 +55,12 @@ def given_rates(values: dict) -> AsvRates:
     return AsvRates(values["Pmiss_asv"], values["Pfa_asv"], values["Pfa_spoof_asv"])
 
 
-@present
+@needs_scores(ASV)
 def test_asv_rates_are_measured_as_officially():
-    rows = lines(EXPECTED["asv_LA.asv.eval"]["file"])
+    rows = lines(EXPECTED[ASV]["file"])
     keys, scores = np.array([row[1] for row in rows]), np.array([float(row[2]) for row in rows])
     measured = measured_rates(*(scores[keys == key] for key in ("target", "nontarget", "spoof")))
-    assert measured == given_rates(EXPECTED["asv_LA.asv.eval"]["metrics"])
+    assert measured == given_rates(EXPECTED[ASV]["metrics"])
 
 
 def test_accepted_spoofs_count_and_not_rejected_ones():
@@ -57,7 +68,6 @@ def test_accepted_spoofs_count_and_not_rejected_ones():
     assert measured_rates([2, 3, 4], [-1, 0, 1], [5, 6, 7, -9]).fa_spoof == 0.75
 
 
-@present
 @pytest.mark.parametrize("name", [n for n in NASTY if n not in ("nan_in_spoof", "all_equal")])
 def test_nasty_sets_equal_the_reference(name):
     case = NASTY[name]
@@ -65,27 +75,26 @@ def test_nasty_sets_equal_the_reference(name):
     assert_tdcf(SortedScores(case["bonafide"], case["spoof"]), asv, case["expected"])
 
 
-@present
-@pytest.mark.parametrize("name", ["cm_small_2000", "cm_AIR_ocsoftmax", "cm_nesl_baseline_LA19dev"])
+@needs_scores(*PUBLISHED)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_real_scores_equal_the_reference(name):
     bonafide, spoof, _ = cm_scores(name)
-    asv = EXPECTED[name].get("asv_rates") or EXPECTED["asv_LA.asv.eval"]["metrics"]
+    asv = EXPECTED[name].get("asv_rates") or EXPECTED[ASV]["metrics"]
     for variant, expected in EXPECTED[name]["metrics"].items():
         if variant in ("as_is", "negated"):
             sign = -1 if variant == "negated" else 1
             assert_tdcf(SortedScores(sign * bonafide, sign * spoof), given_rates(asv), expected)
 
 
-@present
 @pytest.mark.parametrize("name", ["big_smooth", "big_rounded2"])
 def test_sets_of_680774_trials_equal_the_reference(name):
-    asv = given_rates(EXPECTED["asv_LA.asv.eval"]["metrics"])
+    asv = given_rates(EXPECTED[ASV]["metrics"])
     assert_tdcf(SortedScores(*big_scores(name)), asv, EXPECTED[name]["metrics"]["as_is"])
 
 
-@present
+@needs_scores(SASV)
 def test_verification_with_spoofs_equals_the_reference():
-    expected = EXPECTED["sasv_ecapa_aasist_LA19dev"]["metrics"]
+    expected = EXPECTED[SASV]["metrics"]
     asv, cm, classes = sasv_scores()
     rows = [classes == name for name in ("target", "nontarget", "spoof")]
     target, nontarget, spoof = (asv[row] for row in rows)
