@@ -70,6 +70,28 @@ def test_lazy_and_dynamic_imports_are_read():
     assert house.imported_names(ast.parse(text)) == ["a.b.c", "d.e", "?"]
 
 
+def test_the_drawing_of_the_documentation_is_of_todays_imports():
+    """python tools/house.py --draw docs/rooms.svg draws it again."""
+    assert (ROOT / "docs/rooms.svg").read_text() == house.drawing()
+
+
+def test_a_drawing_leaves_out_what_a_chain_of_arrows_says():
+    graph = {"bin": {"systems", "audio"}, "systems": {"audio"}}
+    assert house.direct_arrows(graph) == [("bin", "systems"), ("systems", "audio")]
+
+
+def test_the_reading_counts_code_and_not_its_layout(tmp_path):
+    """One nested comprehension in three lines of code, one comment, one name of two that says nothing."""
+    text = '"""Doc."""\n\n# why\nfound = [[y for y in x] for x in z]\n\n\ndef f(row):\n    """Doc."""\n    return row\n'
+    (tmp_path / "module.py").write_text(text)
+    reading = house.Reading()
+    reading.add(tmp_path / "module.py")
+    assert (reading.lines, reading.comments) == (3, 1)
+    assert (reading.comprehensions, reading.nested) == (2, 1)
+    assert (reading.fillers, reading.names) == (1, 4)
+    assert reading.longest == (1, "module.f")
+
+
 @pytest.mark.parametrize("script", tracked("run.sh"), ids=lambda path: path.parent.name)
 def test_a_recipe_is_only_its_differences(script):
     assert len(script.read_text().splitlines()) <= 30
