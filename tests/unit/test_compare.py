@@ -117,9 +117,13 @@ def test_the_interval_of_clusters_is_that_of_a_bootstrap_paired_by_cluster(monke
 @pytest.mark.parametrize("clustered", [False, True], ids=["utterances", "clusters"])
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.95])
 def test_equally_good_systems_rarely_differ(monkeypatch, tmp_path, correlation, clustered):
-    """At most 6 of 40 pairs have p < .05 where 2 are expected."""
+    """At most 6 of 40 pairs have p < .05 where 2 are expected; drawn by rank, more than 20 have.
+
+    An EER moves in steps of a trial, so many of its differences are 0 and hide draws by rank. The AUC
+    has hardly any ties.
+    """
     rng = np.random.default_rng([int(100 * correlation), clustered])
-    count, each = 80, 4
+    count, each = 200, 4
     labels = ["bonafide"] * count + ["spoof"] * count
     speaker = np.arange(2 * count) // each
     means = np.repeat([1.0, -1.0], count)
@@ -133,7 +137,7 @@ def test_equally_good_systems_rarely_differ(monkeypatch, tmp_path, correlation, 
             by_speaker = np.sqrt(correlation) * effects[0] + np.sqrt(1 - correlation) * effects[1:]
             noise = (noise + by_speaker) / np.sqrt(2)
         write_systems(tmp_path, labels, {"a": means + noise[0], "b": means + noise[1]}, speaker)
-        rejections += (
-            compared(monkeypatch, tmp_path, clustered, bootstrap=60)["eer"]["p_value"] < 0.05
-        )
+        row = compared(monkeypatch, tmp_path, clustered, bootstrap=60)["auc"]
+        if row["p_value"] < 0.05:
+            rejections += 1
     assert rejections <= 6
