@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: setup mini test gpu_test lint recipes mutations clean
+.PHONY: setup mini test gpu_test lint recipes mutations docs clean
 
 setup: $(VENV)/.installed
 
@@ -34,6 +34,11 @@ recipes: setup
 
 mutations: setup
 	python tests/mutations/run.py
+
+docs: setup
+	$(BIN)/python -m pip install -q -e '.[docs]'
+	mkdocs build --strict
+	@echo "open build/site/index.html"
 
 clean:
 	rm -rf egs/*/data egs/*/exp egs/*/corpus

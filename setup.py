@@ -41,6 +41,8 @@ setup(
         "separation": ["speechbrain>=1.0"],
         # Text to speech with the weights inside the wheel.
         "neural": ["hibari-tts", "onnxruntime"],
+        # The site of the documentation, with pages from docstrings.
+        "docs": ["mkdocs", "mkdocstrings[python]"],
         "dev": [
             "kaldi-native-fbank",
             "pytest",
