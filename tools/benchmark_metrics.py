@@ -1,9 +1,9 @@
-"""Time our metrics on ASVspoof 5 track-1 sized sets, beside scikit-learn and a plain loop, in one run.
+"""Time our metrics on sets as large as ASVspoof 5 track 1, beside scikit-learn and a plain loop.
 
     python tools/benchmark_metrics.py [--trials 680774] [--bootstrap 1000]
 
-Prints CPU time of all threads, and for the bootstrap also the time one waits. Scores are logistic, with
-the size and the share of bona fide trials of that set.
+Prints CPU time of all threads, and for the bootstrap also the time one waits. Scores are logistic,
+with the size and the share of bona fide trials of that set.
 """
 
 import math

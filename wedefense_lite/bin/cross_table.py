@@ -56,15 +56,16 @@ def cross_table(
     json: str | None = None,
     markdown: str | None = None,
 ) -> None:
-    """Print a row an experiment: EER in percent and min DCF on each set, empty where it was not scored.
+    """Print a row an experiment: EER in percent and min DCF on each set, empty if not scored.
 
     Args:
         exp_dirs: comma list of experiments, with results_<set>.json or mixtures/<set>/results.json.
-        sets: comma list of sets, in their order; by default all sets on which one of the experiments
-            was scored. Sets of calibrated scores are left out: their EER and min DCF are the same.
+        sets: comma list of sets, in their order; by default all sets on which one of the
+            experiments was scored. Sets of calibrated scores are left out: their EER and min DCF
+            are the same.
         mixtures: results of bin/evaluate_mixtures.py instead. Oracle, separated and direct systems
-            stand beside each other by macro F1, macro F1 of chance, EERs and SI-SDR improvement, empty
-            where a number is unknown.
+            stand beside each other by macro F1, macro F1 of chance, EERs and SI-SDR improvement,
+            empty where a number is unknown.
         json: file for the numbers in full precision, the EER as a fraction.
         markdown: file for the table in Markdown.
     """

@@ -64,16 +64,17 @@ def evaluate(
         asv_scores: lines ``source key score`` of an ASV system; the t-DCF takes its error rates.
         asv_rates: these rates instead, ``[miss,fa_nontarget,fa_spoof]``. ASVspoof 5 track 2 has
             ``[0.01880141010575793,0.01881016557566423,0.4607082907604729]`` whatever is submitted.
-        meta: metadata table with a header, or lines ``utt value`` (``utt2attack``) without one, whose
-            second field is the column asked for. Two files with a comma between: the first for
-            ``by``, the second for ``cluster``.
-        by: a column of ``meta``. Each value gets a row: its spoofs against all bona fide trials. The
-            t-DCF of a row takes the ASV system's error rate on these spoofs, and is left out where
-            ``asv_scores`` has none.
+        meta: metadata table with a header, or lines ``utt value`` (``utt2attack``) without one,
+            whose second field is the column asked for. Two files with a comma between: the first
+            for ``by``, the second for ``cluster``.
+        by: a column of ``meta``. Each value gets a row: its spoofs against all bona fide trials.
+            The t-DCF of a row takes the ASV system's error rate on these spoofs, and is left out
+            where ``asv_scores`` has none.
         both: rows of ``by`` have only the bona fide trials of that value (codecs of ASVspoof 2021).
         bootstrap: number of bootstrap samples for 95 % intervals.
         cluster: a column of ``meta`` whose values are resampled instead of single trials.
-        cost: a cost model by name, with changes if any: ``asvspoof5_track1:p_spoof=0.5,c_fa_spoof=1``.
+        cost: a cost model by name, with changes if any:
+            ``asvspoof5_track1:p_spoof=0.5,c_fa_spoof=1``.
         tie: merge: equal scores share one threshold; official: a step for each of them, as in the
             ASVspoof packages.
         json: file for the results in full precision, rates as fractions.
@@ -165,7 +166,7 @@ def _read_conditions(
 def _measure_by_condition(
     trials: Trials, options: MetricOptions, bootstrap: int, both: bool
 ) -> dict[str, dict]:
-    """Results for the spoofs of each value of ``by``, against all other trials or those of the value."""
+    """Results for the spoofs of each value of ``by``, against all other trials or its own."""
     results = {}
     for value in np.unique(trials["spoof"]["by"]).tolist():
         condition = {}

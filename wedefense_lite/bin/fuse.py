@@ -14,7 +14,8 @@ def fuse(cm: str, cal_cm: str, cal_key: str, out: str, pi_spoof: float = 0.05) -
     """Fit a weight for each of several systems on one set, and write the LLRs of another.
 
     Args:
-        cm: scores ``filename cm-score`` of the set to score, one file a system, separated by commas.
+        cm: scores ``filename cm-score`` of the set to score, one file a system, separated by
+            commas.
         cal_cm: scores of the same systems, in the same order, on the held-out set.
         cal_key: labels ``filename cm-label`` of that set.
         out: ``llr.txt`` to write; its sidecar and ``calibration.json`` stand beside it.

@@ -32,9 +32,9 @@ def infer(
         model_path: the checkpoint that the embeddings were made with.
         config: exp/X/config.yaml.
         embedding_scp_path: embeddings of stage 4.
-        out_path: folder for ``logits.{ark,scp}``, which stage 6 reads, and ``posteriors.{ark,scp}``,
-            their softmax, an output for other programs: float32 vectors ``[spoof, bonafide]``, each
-            archive with a sidecar.
+        out_path: folder for ``logits.{ark,scp}``, which stage 6 reads, and
+            ``posteriors.{ark,scp}``, their softmax, an output for other programs: float32 vectors
+            ``[spoof, bonafide]``, each archive with a sidecar.
         num_classes: number of classes, which is 2.
     """
     if num_classes not in (None, len(LABELS)):

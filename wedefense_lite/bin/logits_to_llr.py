@@ -38,7 +38,8 @@ def logits_to_llr(
 
     Args:
         logits_scp_path: logits ``[spoof, bonafide]`` of the utterances to score. Frame logits give
-            ``frame_llr.txt`` too, not calibrated; an utterance's score is their lowest mean over 0.2 s.
+            ``frame_llr.txt`` too, not calibrated; an utterance's score is their lowest mean over
+            0.2 s.
         pi_spoof: target prior of spoof, which weights the calibration; without a calibration set it
             has no effect.
         training_counts: ``lab2num_utts`` of the training set: the prior that is divided out where

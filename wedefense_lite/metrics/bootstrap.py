@@ -13,17 +13,17 @@ from wedefense_lite.files import NO_VALUE
 class Resampler:
     """Draws how often each trial is in a bootstrap sample.
 
-    Whole clusters are drawn with replacement, so trials that share a speaker stay together. Clusters
-    with the same classes in them (bona fide only, both, ...) are drawn among themselves: no sample
-    lacks a class, and speakers with trials of both classes keep the two together.
+    Whole clusters are drawn with replacement, so trials that share a speaker stay together.
+    Clusters with the same classes in them (bona fide only, both, ...) are drawn among themselves:
+    no sample lacks a class, and speakers with trials of both classes keep the two together.
 
-    A *unit* is what is drawn: a cluster, or a trial on its own. A *stratum* holds the units that are
-    drawn among themselves.
+    A *unit* is what is drawn: a cluster, or a trial on its own. A *stratum* holds the units that
+    are drawn among themselves.
 
     Args:
         sizes: number of trials of each class.
-        clusters: ``(N,)`` cluster of each trial, class after class; ``-``, or None for all, leaves a
-            trial on its own.
+        clusters: ``(N,)`` cluster of each trial, class after class; ``-``, or None for all, leaves
+            a trial on its own.
     """
 
     def __init__(self, sizes: Sequence[int], clusters: ArrayLike | None = None):

@@ -24,7 +24,8 @@ class CostModel:
         ValueError: a prior outside (0, 1), or a cost that is not positive.
     """
 
-    # Defaults are those of ASVspoof 2019, 2021 and 5: one bona fide trial in a hundred is a nontarget.
+    # Defaults are those of ASVspoof 2019, 2021 and 5: one bona fide trial in a hundred is a
+    # nontarget.
     name: str
     p_spoof: float = 0.05
     p_nontarget: float = 0.95 * 0.01

@@ -1,7 +1,7 @@
 """Detection metrics of two sets of scores, all from one object that sorts them once.
 
-Scores are *more bona fide* the higher they are. A miss is a bona fide trial that is rejected, a false
-alarm a spoofed trial that is accepted. Rates are fractions.
+Scores are *more bona fide* the higher they are. A miss is a bona fide trial that is rejected, a
+false alarm a spoofed trial that is accepted. Rates are fractions.
 
 Two comparisons are in use, and every function says which is its own:
 
@@ -34,7 +34,7 @@ class OperatingPoint(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """Error rates at rising thresholds, one point a distinct score, after a first that rejects none.
+    """Error rates at rising thresholds: one point that rejects none, then one a distinct score.
 
     Attributes:
         threshold: t of each point.
@@ -120,7 +120,7 @@ class ClassWeights(NamedTuple):
 
 
 class WeightedScores:
-    """Every detection metric of ranked trials with weights; :meth:`SortedScores.weighted` makes one.
+    """Every detection metric of trials with weights; :meth:`SortedScores.weighted` makes one.
 
     Args:
         ranking: scores of both classes, sorted.
@@ -149,13 +149,15 @@ class WeightedScores:
         """Miss and false alarm rate after rejecting the first ``rejected`` of the pooled trials."""
         bonafide_rejected = self._ranking.pooled.bonafide_count[rejected]
         spoof_rejected = rejected - bonafide_rejected
-        bonafide, spoof = self._bonafide_weights, self._spoof_weights
+        bonafide = self._bonafide_weights
+        spoof = self._spoof_weights
+        # A trial is missed if it is bona fide and rejected; a false alarm is a spoof that is left.
         miss = bonafide.cumulated[bonafide_rejected] / bonafide.total
         false_alarm = (spoof.total - spoof.cumulated[spoof_rejected]) / spoof.total
         return miss, false_alarm
 
     def _rate_gap(self, rejected: int) -> float:
-        """Miss rate minus false alarm rate: rises from -1 with nobody rejected to 1, and never falls."""
+        """Miss rate minus false alarm rate: -1 with none rejected, 1 with all, and never falls."""
         miss, false_alarm = self._rates(rejected)
         return miss - false_alarm
 
@@ -164,7 +166,8 @@ class WeightedScores:
         scores = self._ranking.pooled.score
         if rejected > 0:
             return float(scores[rejected - 1])
-        # Just below the lowest score; 0.001 as in the official packages, unless it is lost in rounding.
+        # Just below the lowest score; 0.001 as in the official packages, unless it is lost in
+        # rounding.
         return float(min(scores[0] - 0.001, np.nextafter(scores[0], -np.inf)))
 
     @cached_property
@@ -184,18 +187,19 @@ class WeightedScores:
         score > t, so :meth:`errors_at` gives other rates for the same t if a trial has this score.
 
         Args:
-            merge_ties: put a threshold between distinct scores only, as a detector can. The ASVspoof
-                packages (2019, 2021, 5) step through equal scores one at a time, the bona fide first,
-                and so visit points that no threshold reaches: all scores equal give 100 % there, and
-                50 % here. False reproduces them. Without ties between the classes the two are the
-                same number.
+            merge_ties: put a threshold between distinct scores only, as a detector can. The
+                ASVspoof packages (2019, 2021, 5) step through equal scores one at a time, the bona
+                fide first, and so visit points that no threshold reaches: all scores equal give
+                100 % there, and 50 % here. False reproduces them. Without ties between the classes
+                the two are the same number.
 
         Source:
-            With ``merge_ties`` the nearest point of scikit-learn's ``det_curve``; without, agrees with
-            ASVspoof 5's evaluation package, threshold included.
+            With ``merge_ties`` the nearest point of scikit-learn's ``det_curve``; without, agrees
+            with ASVspoof 5's evaluation package, threshold included.
         """
         pooled = self._ranking.pooled
         points = pooled.tie_end if merge_ties else range(pooled.score.size + 1)
+        # The gap never falls, so the point where it changes sign is found by bisection.
         crossing = bisect_left(points, 0.0, key=self._rate_gap)
         before = int(points[crossing - 1])
         after = int(points[crossing])
@@ -207,8 +211,9 @@ class WeightedScores:
     def min_cost(self, miss_weight: float, fa_weight: float) -> OperatingPoint:
         """Least weighted sum of both rates on :attr:`curve`, over the smaller weight.
 
-        The smaller weight is the cost of the better constant decision, so 1 is the cost of a detector
-        that looks at nothing. The threshold rejects score <= t; of equal costs the lowest t counts.
+        The smaller weight is the cost of the better constant decision, so 1 is the cost of a
+        detector that looks at nothing. The threshold rejects score <= t; of equal costs the lowest
+        t counts.
         """
         cost = miss_weight * self.curve.miss + fa_weight * self.curve.false_alarm
         best = int(np.argmin(cost))
@@ -225,7 +230,8 @@ class WeightedScores:
 
     def errors_at(self, threshold: float) -> tuple[float, float]:
         """Miss rate (score < threshold) and false alarm rate (score >= threshold)."""
-        bonafide, spoof = self._bonafide_weights, self._spoof_weights
+        bonafide = self._bonafide_weights
+        spoof = self._spoof_weights
         bonafide_below = np.searchsorted(self.bonafide, threshold, "left")
         spoof_below = np.searchsorted(self.spoof, threshold, "left")
         miss = float(bonafide.cumulated[bonafide_below] / bonafide.total)
@@ -272,7 +278,7 @@ class WeightedScores:
         return Curve(threshold[vertices], miss[vertices], false_alarm[vertices])
 
     def eer_rocch(self) -> float:
-        """Equal error rate on the ROC convex hull; never above 50 %, so it hides a flipped polarity.
+        """Equal error rate on the ROC convex hull: at most 50 %, so it hides a flipped polarity.
 
         Between two vertices of the hull the rates are interpolated, so no threshold belongs to it.
 
@@ -282,13 +288,15 @@ class WeightedScores:
         _, miss, false_alarm = self.hull
         gap = miss - false_alarm
         after = int(np.argmax(gap >= 0))
+        # The gap is linear between two vertices; its zero lies at this share of the way back.
         share = gap[after] / (gap[after] - gap[after - 1])
         return float(miss[after] + share * (miss[after - 1] - miss[after]))
 
     def min_cllr(self) -> float:
         """Cllr after the best increasing map of the scores, in bits.
 
-        The map is that of the pool-adjacent-violators algorithm, a block for each edge of :attr:`hull`.
+        The map is that of the pool-adjacent-violators algorithm, a block for each edge of
+        :attr:`hull`.
 
         Source:
             Bruemmer and du Preez, 2006; agrees with PYLLR.
@@ -334,7 +342,8 @@ class SortedScores(WeightedScores):
             spoof: the same of spoofed trials.
 
         Raises:
-            ValueError: the weights of a class sum to zero or less, or are not as many as the scores.
+            ValueError: the weights of a class sum to zero or less, or are not as many as the
+                scores.
         """
         ranking = self._ranking
         if np.size(bonafide) != ranking.bonafide.size or np.size(spoof) != ranking.spoof.size:

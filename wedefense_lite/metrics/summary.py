@@ -27,7 +27,8 @@ class MetricOptions:
         cost: priors and costs of DCF, t-DCF and a-DCF.
         asv: error rates of the ASV system; without them there is no t-DCF of a detector.
         merge_ties: tie rule of the EER, see :meth:`SortedScores.eer`.
-        asv_by: error rates of the ASV system on the spoofs of each attack, if ASV scores were given.
+        asv_by: error rates of the ASV system on the spoofs of each attack, if ASV scores were
+            given.
     """
 
     cost: CostModel = DEFAULT
@@ -56,8 +57,8 @@ def split(classes: np.ndarray, columns: dict[str, np.ndarray]) -> Trials:
     Returns:
         Tables of the classes in alphabetical order, the rows in the order of the first column.
     """
-    # In the order of the scores a bootstrap reads its counts as they lie in memory; in another order
-    # that reading takes most of its time.
+    # In the order of the scores a bootstrap reads its counts as they lie in memory; in another
+    # order that reading takes most of its time.
     first_column = next(iter(columns.values()))
     order = np.argsort(first_column, kind="stable")
     trials = {}
@@ -173,7 +174,7 @@ class VerificationMeasure:
         return verification_metrics(self.trials, self.options)
 
     def resampled_metrics(self, *counts: np.ndarray) -> dict[str, float]:
-        """Metrics of a sample, given how often each trial of a class is in it, class after class."""
+        """Metrics of a sample, given how often each trial is in it, an array a class."""
         sample = {}
         for (label, columns), count in zip(self.trials.items(), counts):
             scores = {name: cells for name, cells in columns.items() if name.endswith("score")}

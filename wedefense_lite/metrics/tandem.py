@@ -1,4 +1,4 @@
-"""Metrics of a spoof detector in tandem with a speaker verifier (ASV), and of one score for both."""
+"""Metrics of a spoof detector in tandem with a speaker verifier (ASV), or of one score for both."""
 
 from typing import NamedTuple
 
@@ -28,9 +28,9 @@ def measure_asv_rates(
 ) -> AsvRates:
     """Error rates of an ASV system at its EER threshold t (targets against nontargets).
 
-    As in the official packages score >= t is accepted, although the EER rejects score <= t. The rate
-    of spoofs is that of accepted ones; ASVspoof 5's ``calculate_metrics.py`` takes the rejected ones
-    where it measures instead of using its constants.
+    As in the official packages score >= t is accepted, although the EER rejects score <= t. The
+    rate of spoofs is that of accepted ones; ASVspoof 5's ``calculate_metrics.py`` takes the
+    rejected ones where it measures instead of using its constants.
 
     Args:
         target: ASV scores of target trials.
@@ -53,7 +53,8 @@ def tandem_costs(asv: AsvRates, cost: CostModel) -> tuple[float, float, float]:
         ASVspoof 2021 evaluation plan, Eq. 3-5.
 
     Raises:
-        ValueError: the ASV errs so much that rejecting everybody, or accepting every spoof, is free.
+        ValueError: the ASV errs so much that rejecting everybody, or accepting every spoof, is
+            free.
     """
     target_weight = cost.p_target * cost.c_miss
     nontarget_weight = cost.p_nontarget * cost.c_fa_nontarget
@@ -74,9 +75,9 @@ def min_tdcf(scores: WeightedScores, asv: AsvRates, cost: CostModel) -> dict[str
         cost: priors and costs.
 
     Returns:
-        ``min_tdcf_2019`` (Kinnunen et al., 2018) leaves out C0, the cost of the ASV's own errors, so
-        a perfect detector has 0; ``min_tdcf_2021`` (ASV-constrained; Kinnunen et al., 2020) has it
-        above and below, so a perfect detector has C0 / (C0 + min(C1, C2)).
+        ``min_tdcf_2019`` (Kinnunen et al., 2018) leaves out C0, the cost of the ASV's own errors,
+        so a perfect detector has 0; ``min_tdcf_2021`` (ASV-constrained; Kinnunen et al., 2020) has
+        it above and below, so a perfect detector has C0 / (C0 + min(C1, C2)).
 
     Source:
         The two papers; agrees with the packages of ASVspoof 2019, 2021 and 5.
@@ -93,8 +94,9 @@ def min_adcf(
 ) -> OperatingPoint:
     """Minimum normalised architecture-agnostic DCF of one score.
 
-    The least cost lies just below a target's score, or above all of them, so only those are visited.
-    The threshold t returned is that target's score, and unlike elsewhere score >= t is accepted.
+    The least cost lies just below a target's score, or above all of them, so only those are
+    visited. The threshold t returned is that target's score, and unlike elsewhere score >= t is
+    accepted.
 
     Source:
         Shim et al., 2024, Eq. 2-4; agrees with the authors' package and with ASVspoof 5's.
@@ -139,9 +141,9 @@ def concurrent_teer(
 ) -> float:
     """Concurrent tandem equal error rate, a fraction.
 
-    At each ASV threshold the detector's threshold is set where the tandem's miss rate and false alarm
-    rate (half nontargets, half spoofs) are closest. Of these pairs the one counts where the false
-    alarm rates of nontargets and of spoofs are closest. Both thresholds reject score <= t.
+    At each ASV threshold the detector's threshold is set where the tandem's miss rate and false
+    alarm rate (half nontargets, half spoofs) are closest. Of these pairs the one counts where the
+    false alarm rates of nontargets and of spoofs are closest. Both thresholds reject score <= t.
 
     Args:
         cm_bonafide: detector scores of target and nontarget trials.
@@ -151,8 +153,8 @@ def concurrent_teer(
         spoof: ASV scores of spoofed trials.
 
     Source:
-        Kinnunen et al., 2023. Visits all ASV thresholds; the official program visits a sample of them,
-        and calls the result percent.
+        Kinnunen et al., 2023. Visits all ASV thresholds; the official program visits a sample of
+        them, and calls the result percent.
     """
     cm = SortedScores(cm_bonafide, cm_spoof).curve
     thresholds = np.unique(np.concatenate([target, nontarget, spoof]).astype(np.float64))
@@ -171,7 +173,7 @@ def concurrent_teer(
 
 
 def _balance_tandem(cm: Curve, asv: AsvRates) -> np.ndarray:
-    """Point of the detector's curve where the tandem's two rates are closest, at each ASV threshold.
+    """Point of the detector's curve where the tandem's two rates are closest, by ASV threshold.
 
     The difference of the rates rises along the curve, so it is found by bisection.
 
@@ -179,6 +181,7 @@ def _balance_tandem(cm: Curve, asv: AsvRates) -> np.ndarray:
         cm: curve of the detector.
         asv: rates ``(N,)`` at N thresholds.
     """
+    # All thresholds are bisected at once; low has a negative difference, high a positive one.
     low = np.zeros(len(asv.miss), dtype=int)
     high = np.full(len(asv.miss), len(cm.miss) - 1)
     while (high - low > 1).any():

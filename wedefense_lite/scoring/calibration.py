@@ -32,8 +32,8 @@ IDENTITY = Affine((1.0,), 0.0)
 def fit_affine(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float) -> Affine:
     """Logistic regression of the class on the scores, each class weighted to its target prior.
 
-    Minimises the prior-weighted cross-entropy without regularisation that could be felt; the log odds
-    of the target prior are then taken off, so the result is an LLR.
+    Minimises the prior-weighted cross-entropy without regularisation that could be felt; the log
+    odds of the target prior are then taken off, so the result is an LLR.
 
     Args:
         bonafide: scores of bona fide trials, ``(N,)``, or ``(N, systems)`` with a column a system.
@@ -76,13 +76,13 @@ def fit_affine(bonafide: ArrayLike, spoof: ArrayLike, p_spoof: float) -> Affine:
     return Affine(tuple(scale.tolist()), float(offset))
 
 
-def refuse_overlap(fitted_on: Iterable[str], applied_to: Iterable[str], what: str) -> None:
+def refuse_overlap(fitted_on: Iterable[str], applied_to: Iterable[str], source: str) -> None:
     """Refuse to test a calibration on trials that it was fitted on.
 
     Args:
         fitted_on: names of the calibration set.
         applied_to: names of the tested set.
-        what: file of the tested set, for the error.
+        source: file of the tested set, for the error.
 
     Raises:
         InputError: a name is in both.
@@ -90,7 +90,7 @@ def refuse_overlap(fitted_on: Iterable[str], applied_to: Iterable[str], what: st
     both = sorted(set(fitted_on) & set(applied_to))
     if both:
         raise InputError(
-            f"{what}: {both[0]} is in the calibration set too ({len(both)} such), expected none"
+            f"{source}: {both[0]} is in the calibration set too ({len(both)} such), expected none"
         )
 
 

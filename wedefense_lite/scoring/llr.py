@@ -1,9 +1,9 @@
 """From logits to log-likelihood ratios: which prior is divided out, and how.
 
-The training prior is the class prior that the loss saw. It travels in the sidecar from the checkpoint
-to the logits, :func:`training_prior` finds it, :func:`llr_from_logits` divides it out, and
-``calibration.json`` keeps it as ``training_prior``. The target prior of a calibration (``pi_spoof``)
-is another one, and plays no role here.
+The training prior is the class prior that the loss saw. It travels in the sidecar from the
+checkpoint to the logits, :func:`training_prior` finds it, :func:`llr_from_logits` divides it out,
+and ``calibration.json`` keeps it as ``training_prior``. The target prior of a calibration
+(``pi_spoof``) is another one, and plays no role here.
 
 Letters: F frames of an utterance.
 """
@@ -25,7 +25,7 @@ POOL_SECONDS = 0.2
 
 
 def llr_from_logits(logits: ArrayLike, prior: ArrayLike | None) -> np.ndarray:
-    """log p(x | bona fide) - log p(x | spoof): the odds of the posterior without those of the prior.
+    """log p(x | bona fide) - log p(x | spoof): posterior log odds minus those of the prior.
 
     Args:
         logits: ``(..., 2)``, ``[spoof, bonafide]``.
@@ -72,13 +72,14 @@ def training_prior(
             "this head has no posterior: no prior correction, affine calibration is needed"
         )
         return None
+    # The counts know nothing of class weights and balanced sampling, so the sidecar goes first.
     prior = sidecar.class_prior or prior_of_counts
     if prior is None:
         raise InputError(f"{scp}: no class prior in the sidecar, expected --training_counts")
     if prior_of_counts and not np.allclose(prior_of_counts, prior, rtol=0.01):
         logging.warning(
-            "the loss saw the class prior %s (class weights or balanced sampling), not the %s of the "
-            "training counts: using the former",
+            "the loss saw the class prior %s (class weights or balanced sampling), "
+            "not the %s of the training counts: using the former",
             _format_prior(prior),
             _format_prior(prior_of_counts),
         )
@@ -139,8 +140,8 @@ def read_logits(scp: str | Path, by_frame: bool) -> dict[str, np.ndarray]:
 def utterance_llr(llr_F: np.ndarray, frame_seconds: float | None) -> float:
     """Score of an utterance: the lowest mean of its frames over :data:`POOL_SECONDS`.
 
-    One spoofed part makes the utterance spoofed, so the lowest frames decide. A shorter utterance has
-    the mean of all its frames.
+    One spoofed part makes the utterance spoofed, so the lowest frames decide. A shorter utterance
+    has the mean of all its frames.
 
     Args:
         llr_F: LLRs of the frames; a single one without frames, which is the score.
@@ -149,6 +150,7 @@ def utterance_llr(llr_F: np.ndarray, frame_seconds: float | None) -> float:
     size = 1
     if frame_seconds:
         size = min(len(llr_F), max(1, round(POOL_SECONDS / frame_seconds)))
+    # Means of all windows of this size by differences of the running sum.
     sums = np.cumsum(np.append(0.0, llr_F))
     means = (sums[size:] - sums[:-size]) / size
     return float(means.min())

@@ -20,7 +20,7 @@ def run_inference(
     process: Process,
     function: Callable[[Batch], Output],
     precision: Precision = "fp32",
-    what: str = "embeddings",
+    output_name: str = "embeddings",
 ) -> Iterator[tuple[Batch, Output]]:
     """Batches of this rank's share of a list, each with the output of a method of the task.
 
@@ -30,10 +30,10 @@ def run_inference(
         process: this process, for its device.
         function: method of the task, such as ``task.embed``; it runs without gradients.
         precision: number format of the computation.
-        what: name of the outputs for the progress bar.
+        output_name: name of the outputs for the progress bar.
     """
     task.eval()
-    for batch in progress(loader, len(loader), what, "batch"):
+    for batch in progress(loader, len(loader), output_name, "batch"):
         batch = batch.to(process.device)
         with torch.no_grad(), precision_context(process.device, precision):
             output = function(batch)

@@ -93,7 +93,8 @@ def read_verification(
         columns: names of the scores to read.
 
     Returns:
-        utterances; ``(N,)`` classes ``target``, ``nontarget`` or ``spoof``; ``(N,)`` scores by column.
+        utterances; ``(N,)`` classes ``target``, ``nontarget`` or ``spoof``; ``(N,)`` scores by
+        column.
 
     Raises:
         InputError: as :func:`read_trials`, or a spoof by one label alone.

@@ -1,7 +1,8 @@
 """The sidecar ``<name>.json`` beside every archive of embeddings, logits or scores.
 
 It says what the numbers mean, so that no stage has to guess: ``embedding.json`` beside
-``embedding.{ark,scp}``, ``logits.json`` beside ``logits.{ark,scp}``, ``llr.json`` beside ``llr.txt``.
+``embedding.{ark,scp}``, ``logits.json`` beside ``logits.{ark,scp}``, ``llr.json`` beside
+``llr.txt``.
 """
 
 import math
@@ -20,7 +21,8 @@ class Sidecar:
         labels: class names in the order of the logits, always :data:`wedefense_lite.labels.LABELS`.
         class_prior: prior of each class that the training loss saw (sampling and class weights
             included), summing to 1; None where unknown.
-        has_posterior: whether the head's softmax is a posterior, so that a prior can be divided out.
+        has_posterior: whether the head's softmax is a posterior, so that a prior can be divided
+            out.
         model: the checkpoint.
         config_hash: hash of the resolved configuration.
         commit: version of the code.
@@ -48,9 +50,8 @@ class Sidecar:
         if tuple(self.labels) != LABELS:
             raise ValueError(f"labels are {list(self.labels)}, expected {list(LABELS)}")
         if self.class_prior and not _is_prior(self.class_prior):
-            raise ValueError(
-                f"class_prior is {list(self.class_prior)}, expected {len(LABELS)} positive parts of 1"
-            )
+            expected = f"{len(LABELS)} positive parts of 1"
+            raise ValueError(f"class_prior is {list(self.class_prior)}, expected {expected}")
 
 
 def _is_prior(prior: tuple[float, ...]) -> bool:
