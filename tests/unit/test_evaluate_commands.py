@@ -14,7 +14,7 @@ from wedefense_lite.bin.evaluate_mixtures import evaluate_mixtures
 from wedefense_lite.bin.fuse import fuse
 from wedefense_lite.metrics.costs import cost_model
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.tandem import measured_rates, min_tdcf
+from wedefense_lite.metrics.tandem import measure_asv_rates, min_tdcf
 from wedefense_lite.scoring.scores import read_asv_scores
 from wedefense_lite.scoring.sidecar import Sidecar, read_sidecar, write_sidecar
 
@@ -305,7 +305,7 @@ def test_tdcf_with_measured_asv_rates_equals_the_reference(monkeypatch, tmp_path
             [float(row[3]) for row in rows if row[2] == "bonafide"],
             [float(row[3]) for row in rows if row[1] == attack],
         ]
-        asv = measured_rates(trials["target"], trials["nontarget"], spoofs[attack])
+        asv = measure_asv_rates(trials["target"], trials["nontarget"], spoofs[attack])
         tdcf = min_tdcf(SortedScores(*cm), asv, cost_model("asvspoof2019"))
         assert {name: values[name] for name in tdcf} == pytest.approx(tdcf, abs=1e-12)
 

@@ -5,14 +5,22 @@ import pytest
 
 from wedefense_lite.metrics.bootstrap import Resampler, interval, intervals, replicates
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.summary import Options, Trials, resampler, split, statistic
+from wedefense_lite.metrics.summary import (
+    DetectionMeasure,
+    MetricOptions,
+    Trials,
+    make_resampler,
+    split,
+)
 
 
 def draws(resampler: Resampler, count: int = 200) -> np.ndarray:
     """Counts of all trials, class after class, in many samples."""
-    return np.stack(
-        [np.concatenate(resampler.weights(np.random.default_rng(seed))) for seed in range(count)]
-    )
+    samples = []
+    for seed in range(count):
+        counts = resampler.draw(np.random.default_rng(seed))
+        samples.append(np.concatenate(counts))
+    return np.stack(samples)
 
 
 def test_trials_are_drawn_within_their_class():
@@ -39,42 +47,47 @@ def test_a_dash_is_no_cluster():
     assert (weights[:, 4] == weights[:, 5]).all()
 
 
-def trials(seed: int, count: int = 100) -> Trials:
+def make_trials(seed: int, count: int = 100) -> Trials:
+    """Scores of two unit normals, two apart."""
     classes = np.repeat(["bonafide", "spoof"], [count, count])
     scores = np.random.default_rng(seed).normal(size=2 * count) + 2 * (classes == "bonafide")
     return split(classes, {"cm-score": scores})
 
 
 def test_the_same_seed_gives_the_same_samples():
-    given = trials(0)
-    measure = statistic(given, Options())
-    first, again, other = (
-        replicates(measure, resampler(given), 20, seed)["eer"] for seed in (1, 1, 2)
-    )
+    table = make_trials(0)
+    statistic = DetectionMeasure(table, MetricOptions()).resampled_metrics
+    resampler = make_resampler(table)
+    first = replicates(statistic, resampler, 20, seed=1)["eer"]
+    again = replicates(statistic, resampler, 20, seed=1)["eer"]
+    other = replicates(statistic, resampler, 20, seed=2)["eer"]
     assert first.tolist() == again.tolist() != other.tolist()
 
 
 def test_intervals_hold_the_true_value_about_as_often_as_they_say():
     true_auc = 0.92135  # of two unit normals two apart: Phi(sqrt(2))
-    held = 0
+    hits = 0
     for seed in range(60):
-        drawn = trials(seed, count=60)
-        given = SortedScores(*(cells["cm-score"] for cells in drawn.values()))
+        table = make_trials(seed, count=60)
+        scores = SortedScores(table["bonafide"]["cm-score"], table["spoof"]["cm-score"])
 
-        def auc(*weights, given=given):
-            return {"auc": given.weighted(*weights).auc()}
+        def auc(*weights, scores=scores):
+            return {"auc": scores.weighted(*weights).auc()}
 
-        low, high = interval(replicates(auc, resampler(drawn), 100)["auc"])
-        held += low <= true_auc <= high
-    assert 50 <= held <= 60
+        low, high = interval(replicates(auc, make_resampler(table), 100)["auc"])
+        hits += low <= true_auc <= high
+    assert 50 <= hits <= 60
 
 
 def test_clusters_that_differ_widen_the_interval():
     rng = np.random.default_rng(3)
-    classes, clusters = np.tile(["bonafide", "spoof"], 200), np.repeat(np.arange(10), 40)
+    classes = np.tile(["bonafide", "spoof"], 200)
+    clusters = np.repeat(np.arange(10), 40)
     scores = rng.normal(size=400) + 3 * (classes == "bonafide") + rng.normal(size=10)[clusters] * 2
     widths = []
     for columns in ({"cm-score": scores}, {"cm-score": scores, "cluster": clusters.astype(str)}):
-        given = split(classes, columns)
-        widths.append(np.ptp(intervals(statistic(given, Options()), resampler(given), 200)["auc"]))
+        table = split(classes, columns)
+        statistic = DetectionMeasure(table, MetricOptions()).resampled_metrics
+        low, high = intervals(statistic, make_resampler(table), 200)["auc"]
+        widths.append(high - low)
     assert widths[1] > 1.5 * widths[0]

@@ -22,7 +22,7 @@ from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.metrics.tandem import (
     AsvRates,
     concurrent_teer,
-    measured_rates,
+    measure_asv_rates,
     min_adcf,
     min_tdcf,
     tandem_costs,
@@ -59,13 +59,13 @@ def given_rates(values: dict) -> AsvRates:
 def test_asv_rates_are_measured_as_officially():
     rows = lines(EXPECTED[ASV]["file"])
     keys, scores = np.array([row[1] for row in rows]), np.array([float(row[2]) for row in rows])
-    measured = measured_rates(*(scores[keys == key] for key in ("target", "nontarget", "spoof")))
+    measured = measure_asv_rates(*(scores[keys == key] for key in ("target", "nontarget", "spoof")))
     assert measured == given_rates(EXPECTED[ASV]["metrics"])
 
 
 def test_accepted_spoofs_count_and_not_rejected_ones():
     # All spoofs but one beat the threshold.
-    assert measured_rates([2, 3, 4], [-1, 0, 1], [5, 6, 7, -9]).fa_spoof == 0.75
+    assert measure_asv_rates([2, 3, 4], [-1, 0, 1], [5, 6, 7, -9]).fa_spoof == 0.75
 
 
 @pytest.mark.parametrize("name", [n for n in NASTY if n not in ("nan_in_spoof", "all_equal")])
@@ -110,7 +110,7 @@ def test_verification_with_spoofs_equals_the_reference():
         if f"sasv_eer_{name}" in expected:
             eer = SortedScores(split[0], np.concatenate(split[1:])).eer().value
             assert eer == pytest.approx(expected[f"sasv_eer_{name}"], abs=1e-12)
-    measured = measured_rates(target, nontarget, spoof)
+    measured = measure_asv_rates(target, nontarget, spoof)
     assert measured == given_rates(expected["asv_rates"])
     scores = SortedScores(cm[~rows[2]], cm[rows[2]])
     assert_tdcf(scores, measured, expected["tdcf"])

@@ -1,4 +1,4 @@
-"""Logits to LLRs: the prior, classes in groups, calibration, and what is refused."""
+"""Logits to LLRs: the prior, calibration, and what is refused."""
 
 import json
 import logging
@@ -7,53 +7,26 @@ import kaldiio
 import numpy as np
 import pytest
 from commands import refused, run
-from scipy.special import logit, logsumexp
+from scipy.special import logit
 
 from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.files import InputError
+from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.scoring.calibration import fit_affine, pav_llr
+from wedefense_lite.scoring.calibration import fit_affine
 from wedefense_lite.scoring.llr import llr_from_logits
 from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar, write_sidecar
-
-CLASSES = np.array([False, True])
 
 
 def test_the_posterior_odds_without_the_training_prior_are_the_llr():
     likelihood = np.log([[0.2, 0.7], [0.5, 0.1]])
     posterior = likelihood + np.log([0.9, 0.1])
-    llr = llr_from_logits(posterior - 5.0, CLASSES, [0.9, 0.1])
+    llr = llr_from_logits(posterior - 5.0, [0.9, 0.1])
     assert llr == pytest.approx(likelihood[:, 1] - likelihood[:, 0])
 
 
 def test_logits_of_spoof_and_bonafide_point_to_the_bonafide():
-    assert llr_from_logits([0.0, 3.0], CLASSES, [0.5, 0.5]) > 0
-
-
-def three_classes(count: int = 400_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits (posteriors are exact), classes and priors of a bona fide and two spoofed classes."""
-    rng, prior = np.random.default_rng(5), np.array([0.1, 0.6, 0.3])
-    means = np.array([[0.0, 0.0], [1.6, 0.4], [-0.5, 2.0]])
-    labels = rng.choice(3, size=count, p=prior)
-    x = means[labels] + rng.normal(size=(count, 2))
-    return np.log(prior) - ((x[:, None] - means) ** 2).sum(axis=2) / 2, labels, prior
-
-
-def test_three_classes_are_weighted_as_a_mixture():
-    logits, labels, prior = three_classes()
-    llr = llr_from_logits(logits, [True, False, False], prior)
-    scores = SortedScores(llr[labels == 0], llr[labels > 0])
-    assert scores.cllr() - scores.min_cllr() < 0.002
-    # Each class divided by its own prior, then added: both spoofed classes count fully.
-    added = logits - np.log(prior)
-    added = added[:, 0] - logsumexp(added[:, 1:], axis=1)
-    assert SortedScores(added[labels == 0], added[labels > 0]).cllr() - scores.min_cllr() > 0.01
-
-
-@pytest.mark.parametrize("bonafide", [[False, False], [True, True]])
-def test_classes_of_one_group_are_refused_and_not_minus_infinity(bonafide):
-    with pytest.raises(ValueError, match="two groups"):
-        llr_from_logits([[0.0, 1.0]], bonafide, None)
+    assert llr_from_logits([0.0, 3.0], [0.5, 0.5]) > 0
 
 
 def gaussian(count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -106,15 +79,6 @@ def test_classes_that_separate_perfectly_still_give_finite_llrs():
 def test_what_can_not_be_fitted_is_refused(bonafide, spoof, prior):
     with pytest.raises(ValueError):
         fit_affine(bonafide, spoof, prior)
-
-
-def test_pav_reaches_the_least_cllr():
-    rng = np.random.default_rng(2)
-    bonafide, spoof = rng.normal(1, 1, 300).round(1), rng.normal(0, 1, 500).round(1)
-    llr = pav_llr(bonafide, spoof)
-    assert SortedScores(*llr).cllr() == pytest.approx(
-        SortedScores(bonafide, spoof).min_cllr(), abs=1e-12
-    )
 
 
 BALANCED = Sidecar(class_prior=(0.5, 0.5))
@@ -205,19 +169,11 @@ def test_a_head_without_posterior_gets_no_prior_and_asks_for_calibration(monkeyp
     assert "affine calibration is needed" in caplog.text
 
 
-def test_other_names_of_the_bona_fide_class_are_named_and_give_finite_llrs(
-    monkeypatch, capsys, sets
-):
-    sidecar = Sidecar(labels=("tts", "vc", "genuine"), class_prior=(0.6, 0.3, 0.1))
-    logits = [[0.0, 1.0, 2.0], [3.0, 1.0, 0.0]]
-    scp = write_set(sets / "more", "more", logits, ["genuine", "tts"], sidecar)
+def test_logits_of_three_classes_are_refused_by_their_shape(monkeypatch, capsys, sets):
+    scp = write_set(sets / "bad", "bad", [[0.0, 1.0, 2.0]], ["spoof"])
     words = "--logits_scp_path", scp, "--pi_spoof", 0.05
-    assert "classes are tts, vc, genuine, expected bonafide" in refused(
-        monkeypatch, capsys, logits_to_llr, *words
-    )
-    run(monkeypatch, logits_to_llr, *words, "--bonafide_labels", "genuine")
-    expected = np.array([2 - np.logaddexp(0, 1), -np.logaddexp(3, 1)]) + np.log(9)
-    assert llrs(sets / "more") == pytest.approx(expected, abs=1e-6)
+    message = refused(monkeypatch, capsys, logits_to_llr, *words)
+    assert "bad0000 has logits of shape (3,), expected (2,)" in message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -242,8 +198,11 @@ def test_fitting_and_testing_on_the_same_trials_is_refused(monkeypatch, capsys, 
         ({"polarity": "higher is spoof"}, "polarity is 'higher is spoof'"),
         ({"class_prior": [0.5, 0.6]}, "class_prior is [0.5, 0.6], expected 2 positive parts of 1"),
         ({"class_prior": [1.0]}, "class_prior is [1.0], expected 2 positive parts of 1"),
-        ({"labels": ["spoof", "spoof"]}, "expected two or more different names"),
-        ({"labels": ["tts", "bonafide"]}, "expected positive counts of tts, bonafide"),
+        (
+            {"labels": ["bonafide", "spoof"]},
+            "labels are ['bonafide', 'spoof'], expected ['spoof', 'bonafide']",
+        ),
+        ({"labels": ["tts", "vc", "bonafide"]}, "labels are ['tts', 'vc', 'bonafide'], expected"),
         ({"extra": 1}, "expected an object with the fields"),
     ],
 )
@@ -296,12 +255,12 @@ def test_logits_without_prior_or_counts_are_refused(monkeypatch, capsys, sets):
 
 
 def test_a_sidecar_comes_back_as_it_was(tmp_path):
-    sidecar = Sidecar(("a", "b"), (0.25, 0.75), False, "m.pt", "c0ffee", "abc")
+    sidecar = Sidecar(LABELS, (0.25, 0.75), False, model="m.pt", commit="c0ffee", model_hash="abc")
     write_sidecar(tmp_path / "logits.ark", sidecar)
     assert read_sidecar(tmp_path / "logits.scp") == sidecar
-    check_sidecar(tmp_path / "logits.scp", sidecar, labels=("a", "b"))
-    with pytest.raises(InputError, match=r"logits.json: labels is \('a', 'b'\)"):
-        check_sidecar(tmp_path / "logits.scp", sidecar, labels=("b", "a"))
+    check_sidecar(tmp_path / "logits.scp", sidecar, model_hash="abc")
+    with pytest.raises(InputError, match="logits.json: commit is 'c0ffee', expected 'tea'"):
+        check_sidecar(tmp_path / "logits.scp", sidecar, commit="tea")
     with pytest.raises(InputError, match="No such file"):
         read_sidecar(tmp_path / "none.scp")
     assert read_sidecar(tmp_path / "none.scp", required=False) is None

@@ -6,7 +6,12 @@ from wedefense_lite import cli
 from wedefense_lite.files import InputError
 from wedefense_lite.metrics.bootstrap import interval, replicates
 from wedefense_lite.metrics.costs import cost_model
-from wedefense_lite.metrics.summary import Options, resampler, split, statistic
+from wedefense_lite.metrics.summary import (
+    DetectionMeasure,
+    MetricOptions,
+    make_resampler,
+    split,
+)
 from wedefense_lite.report.tables import publish, table
 from wedefense_lite.scoring.scores import read_condition, read_trials
 
@@ -33,45 +38,62 @@ def compare(
         cost: a cost model by name.
         json: file for the results in full precision.
     """
-    key, model = cli.needed("--cm_key", cm_key), cli.checked(cost_model, cost)
+    key = cli.needed("--cm_key", cm_key)
+    model = cli.checked(cost_model, cost)
     if bootstrap < 1:
         raise InputError(f"--bootstrap is {bootstrap}, expected 1 or more")
-    # Both files in the order of the key: one table, so that a draw takes the same utterances from both.
+    # Both files in the order of the key: one table, so that a draw takes the same utterances from
+    # both.
     names, classes, scores_a = read_trials(a, key)
     _, _, scores_b = read_trials(b, key)
     columns = {"a": scores_a, "b": scores_b}
     if cluster:
         columns["cluster"] = read_condition(cli.needed("--meta", meta), cluster, names)
     trials = split(classes, columns)
-    metrics_a = statistic(trials, Options(model), "a")
-    metrics_b = statistic(trials, Options(model), "b")
+    system_a = DetectionMeasure(trials, MetricOptions(model), "a")
+    system_b = DetectionMeasure(trials, MetricOptions(model), "b")
 
-    def differences(*counts: np.ndarray) -> dict[str, float]:
-        of_a = metrics_a(*counts)
-        of_b = metrics_b(*counts)
-        return {name: of_a[name] - of_b[name] for name in of_a if name != "eer_threshold"}
+    def sample_differences(*counts: np.ndarray) -> dict[str, float]:
+        return _differences(
+            system_a.resampled_metrics(*counts), system_b.resampled_metrics(*counts)
+        )
 
-    whole = differences()
-    of_a = metrics_a()
-    of_b = metrics_b()
-    rows, results = (
-        [["", "A", "B", "A - B", "95 %", "p"]],
-        {"cost": model.as_dict(), "bootstrap": bootstrap},
-    )
-    for name, samples in replicates(differences, resampler(trials), bootstrap).items():
-        if np.isfinite([whole[name], *samples]).all():
-            row = {"a": of_a[name], "b": of_b[name], "difference": whole[name]}
-            low, high = interval(samples)
-            results[name] = row | {"ci": (low, high), "p_value": _p_value(samples)}
-            cells = [f"{value:.5f}" for value in row.values()]
-            rows.append([name, *cells, f"{low:.5f}..{high:.5f}", f"{results[name]['p_value']:.4f}"])
+    samples = replicates(sample_differences, make_resampler(trials), bootstrap)
+    metrics_a = system_a.metrics()
+    metrics_b = system_b.metrics()
+    rows = [["", "A", "B", "A - B", "95 %", "p"]]
+    results = {"cost": model.as_dict(), "bootstrap": bootstrap}
+    for name, difference in _differences(metrics_a, metrics_b).items():
+        if not np.isfinite([difference, *samples[name]]).all():
+            continue
+        low, high = interval(samples[name])
+        result = {
+            "a": metrics_a[name],
+            "b": metrics_b[name],
+            "difference": difference,
+            "ci": (low, high),
+            "p_value": _p_value(samples[name]),
+        }
+        results[name] = result
+        values = [f"{result[column]:.5f}" for column in ("a", "b", "difference")]
+        rows.append([name, *values, f"{low:.5f}..{high:.5f}", f"{result['p_value']:.4f}"])
     publish([f"cost model: {model}", *table(rows)], results, json)
+
+
+def _differences(metrics_a: dict[str, float], metrics_b: dict[str, float]) -> dict[str, float]:
+    """A minus B of every metric; a threshold is no metric."""
+    return {
+        name: metrics_a[name] - metrics_b[name] for name in metrics_a if name != "eer_threshold"
+    }
 
 
 def _p_value(differences: np.ndarray) -> float:
     """Twice the smaller share of samples on either side of zero, never below 2 / (samples + 1)."""
-    beyond = min(np.sum(differences <= 0), np.sum(differences >= 0)) + 1
-    return float(min(1.0, 2 * beyond / (len(differences) + 1)))
+    below = np.sum(differences <= 0)
+    above = np.sum(differences >= 0)
+    # The observed difference counts as a sample of its own, so that p is never 0.
+    smaller_count = min(below, above) + 1
+    return float(min(1.0, 2 * smaller_count / (len(differences) + 1)))
 
 
 if __name__ == "__main__":

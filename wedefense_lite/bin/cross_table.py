@@ -1,5 +1,6 @@
-"""Systems by corpora: the main numbers of several experiments on one screen, as model cards print them."""
+"""Systems by corpora: the main numbers of several experiments in one table."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from wedefense_lite import cli
@@ -7,22 +8,45 @@ from wedefense_lite.files import InputError, read_json, write_lines
 from wedefense_lite.metrics.costs import CostModel
 from wedefense_lite.report.tables import publish, table
 
-METRICS = {
-    "eer": ("EER %", lambda rate: f"{100 * rate:.2f}"),
-    "min_dcf": ("min DCF", "{:.4f}".format),
-}
-MIXTURES = {
-    "macro_f1": ("macro F1", "{:.3f}".format),
-    "chance_macro_f1": ("chance", "{:.3f}".format),
-}
-MIXTURES |= {
-    f"{what}_eer": (f"{what.replace('_', '-')} EER %", METRICS["eer"][1])
-    for what in ("any_spoof", "source")
-}
-MIXTURES |= {
-    "assignment": ("sources by", str),
-    "sisdr_improvement": ("SI-SDRi dB", "{:.2f}".format),
-}
+
+@dataclass(frozen=True)
+class Column:
+    """A number of a set's results.
+
+    Attributes:
+        key: its name in the results.
+        title: its name in the table.
+        decimals: digits after the point; None for a text.
+        is_percent: whether a fraction is printed in percent.
+    """
+
+    key: str
+    title: str
+    decimals: int | None
+    is_percent: bool = False
+
+    def format(self, value: float | str) -> str:
+        if self.decimals is None:
+            return str(value)
+        number = 100 * value if self.is_percent else value
+        return f"{number:.{self.decimals}f}"
+
+
+DETECTION_COLUMNS = (
+    Column("eer", "EER %", 2, is_percent=True),
+    Column("min_dcf", "min DCF", 4),
+)
+MIXTURE_COLUMNS = (
+    Column("macro_f1", "macro F1", 3),
+    Column("chance_macro_f1", "chance", 3),
+    Column("any_spoof_eer", "any-spoof EER %", 2, is_percent=True),
+    Column("source_eer", "source EER %", 2, is_percent=True),
+    Column("assignment", "sources by", None),
+    Column("sisdr_improvement", "SI-SDRi dB", 2),
+)
+# Entries by which results of stage 7 are told from other JSON files of the same name.
+DETECTION_KEYS = {"eer", "min_dcf", "cost", "tie"}
+MIXTURE_KEYS = {"macro_f1", "n_mixtures", "assignment"}
 
 
 def cross_table(
@@ -32,14 +56,16 @@ def cross_table(
     json: str | None = None,
     markdown: str | None = None,
 ) -> None:
-    """Print a row of each experiment: EER in percent and min DCF on each set, empty where it was not scored.
+    """Print a row an experiment: EER in percent and min DCF on each set, empty if not scored.
 
     Args:
-        exp_dirs: comma list of experiments, which hold results_<set>.json, or mixtures/<set>/results.json.
-        sets: comma list of sets, in their order; by default all that one of the experiments was scored
-            on, without those of calibrated scores, whose EER and min DCF are the same.
-        mixtures: results of bin/evaluate_mixtures.py instead: oracle, separated and direct systems beside each
-            other by macro F1, that of chance, EERs, and SI-SDR improvement, empty where one is not known.
+        exp_dirs: comma list of experiments, with results_<set>.json or mixtures/<set>/results.json.
+        sets: comma list of sets, in their order; by default all sets on which one of the
+            experiments was scored. Sets of calibrated scores are left out: their EER and min DCF
+            are the same.
+        mixtures: results of bin/evaluate_mixtures.py instead. Oracle, separated and direct systems
+            stand beside each other by macro F1, macro F1 of chance, EERs and SI-SDR improvement,
+            empty where a number is unknown.
         json: file for the numbers in full precision, the EER as a fraction.
         markdown: file for the table in Markdown.
     """
@@ -47,85 +73,129 @@ def cross_table(
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
-    results = {name: _results(folder, mixtures) for name, folder in zip(names, folders)}
-    wanted = (
-        sets.split(",") if sets else sorted({one for found in results.values() for one in found})
-    )
-    cost, metrics = _same(results, wanted), MIXTURES if mixtures else METRICS
-    systems = {
-        name: {
-            one: {key: found[one][key] for key in metrics if key in found[one]}
-            for one in wanted
-            if one in found
-        }
-        for name, found in results.items()
-    }
-    heads = ["", *(f"{one} {metric}" for one in wanted for metric, _ in metrics.values())]
-    rows = [heads, *([name, *_cells(found, wanted, metrics)] for name, found in systems.items())]
-    model = CostModel(**{key: cost[key] for key in cost if key != "threshold"}) if cost else None
-    line = [f"cost model of min DCF: {model}"] if cost else []
-    publish([*line, *table(rows)], ({"cost": cost} if cost else {}) | {"systems": systems}, json)
+    results = {}
+    for name, folder in zip(names, folders):
+        results[name] = _read_mixtures(folder) if mixtures else _read_detection(folder)
+    all_sets = set().union(*results.values())
+    set_names = sets.split(",") if sets else sorted(all_sets)
+    columns = MIXTURE_COLUMNS if mixtures else DETECTION_COLUMNS
+    cost = _check_same(results, set_names)
+    systems = {name: _select(by_set, set_names, columns) for name, by_set in results.items()}
+    titles = [f"{set_name} {column.title}" for set_name in set_names for column in columns]
+    rows = [[name, *_cells(by_set, set_names, columns)] for name, by_set in systems.items()]
+    content = {"systems": systems}
+    cost_lines = []
+    if cost:
+        content = {"cost": cost} | content
+        numbers = {name: value for name, value in cost.items() if name != "threshold"}
+        cost_lines = [f"cost model of min DCF: {CostModel(**numbers)}"]
+    publish([*cost_lines, *table([["", *titles], *rows])], content, json)
     if markdown:
-        rows = [["system", *heads[1:]], ["---", *["---:"] * (len(heads) - 1)], *rows[1:]]
-        write_lines(
-            markdown, [*(f"| {' | '.join(row)} |" for row in rows), *(["", *line] if line else [])]
+        _write_markdown(markdown, titles, rows, cost_lines)
+
+
+def _read_detection(folder: Path) -> dict[str, dict]:
+    """Results of detection in an experiment, by set."""
+    results = {}
+    for path in sorted(folder.glob("results_*.json")):
+        if path.stem.endswith("_calibrated"):
+            continue
+        result = read_json(path)
+        if result.keys() >= DETECTION_KEYS:
+            results[path.stem.removeprefix("results_")] = result
+    if not results:
+        raise InputError(f"{folder}: no results_*.json of detection, expected those of stage 7")
+    return results
+
+
+def _read_mixtures(folder: Path) -> dict[str, dict]:
+    """Results of mixtures in an experiment, by set."""
+    results = {}
+    for path in sorted(folder.glob("mixtures/*/results.json")):
+        result = read_json(path)
+        if result.keys() >= MIXTURE_KEYS:
+            results[path.parent.name] = result
+    if not results:
+        raise InputError(
+            f"{folder}: no mixtures/*/results.json of mixtures, expected those of stage 7"
         )
+    return results
 
 
-def _results(folder: Path, mixtures: bool) -> dict[str, dict]:
-    """Results of detection, or of mixtures, in an experiment, by set."""
-    if mixtures:
-        found = {
-            path.parent.name: read_json(path)
-            for path in sorted(folder.glob("mixtures/*/results.json"))
-        }
-    else:
-        files = [
-            path
-            for path in sorted(folder.glob("results_*.json"))
-            if not path.stem.endswith("_calibrated")
-        ]
-        found = {path.stem.removeprefix("results_"): read_json(path) for path in files}
-    needed = {"macro_f1", "n_mixtures", "assignment"} if mixtures else {*METRICS, "cost", "tie"}
-    found = {one: result for one, result in found.items() if needed <= result.keys()}
-    if not found:
-        what = "mixtures" if mixtures else "detection"
-        files = "mixtures/*/results.json" if mixtures else "results_*.json"
-        raise InputError(f"{folder}: no {files} of {what}, expected those of stage 7")
-    return found
+def _check_same(results: dict[str, dict], set_names: list[str]) -> dict | None:
+    """Refuse numbers that can't stand in one column.
 
+    Cost model, treatment of ties and the trials of each set must be the same in all results; of
+    mixtures the trials, since their numbers need no cost model.
 
-def _same(results: dict[str, dict], sets: list[str]) -> dict | None:
-    """The cost model, if it, the treatment of ties and the trials of each set are the same in all results.
-
-    Of mixtures these are the trials; their numbers need no cost model.
+    Returns:
+        The cost model; None for mixtures.
     """
-    first: dict[str, tuple] = {}
-    for name, found in results.items():
-        for one in (one for one in sets if one in found):
-            result = found[one]
-            if "n_mixtures" in result:
-                same = {
-                    one: f"{[sum(row) for row in result['confusion']]} mixtures of {', '.join(result['classes'])}"
-                }
-            else:
-                trials = f"{result['n_bonafide']} bona fide and {result['n_spoof']} spoofed trials"
-                cost = {name: value for name, value in result["cost"].items() if name != "name"}
-                same = {"cost": cost, "tie": result["tie"], one: trials}
-            for what, value in same.items():
-                known, where = first.setdefault(what, (value, f"{name} on {one}"))
-                if value != known:
-                    raise InputError(f"{name} on {one}: {what} {value}, but {known} in {where}")
-    if not first:
-        raise InputError(f"no results on {', '.join(sets)}")
-    return None if "n_mixtures" in result else result["cost"]
+    first_values: dict[str, tuple] = {}
+    cost = None
+    for name, by_set in results.items():
+        for set_name in set_names:
+            if set_name not in by_set:
+                continue
+            result = by_set[set_name]
+            values = _comparable_values(set_name, result)
+            cost = result["cost"] if "cost" in values else None
+            for entry, value in values.items():
+                first_value, first_place = first_values.setdefault(
+                    entry, (value, f"{name} on {set_name}")
+                )
+                if value != first_value:
+                    raise InputError(
+                        f"{name} on {set_name}: {entry} {value}, but {first_value} in {first_place}"
+                    )
+    if not first_values:
+        raise InputError(f"no results on {', '.join(set_names)}")
+    return cost
 
 
-def _cells(found: dict[str, dict], sets: list[str], metrics: dict) -> list[str]:
-    places = [
-        (found.get(one, {}), metric, show) for one in sets for metric, (_, show) in metrics.items()
-    ]
-    return [show(result[metric]) if metric in result else "" for result, metric, show in places]
+def _comparable_values(set_name: str, result: dict) -> dict:
+    """Entries that all results of a table share; the trials are an entry with the set's name."""
+    if "n_mixtures" in result:
+        counts = [sum(row) for row in result["confusion"]]
+        return {set_name: f"{counts} mixtures of {', '.join(result['classes'])}"}
+    # Two names may stand for the same numbers.
+    cost = {name: value for name, value in result["cost"].items() if name != "name"}
+    trials = f"{result['n_bonafide']} bona fide and {result['n_spoof']} spoofed trials"
+    return {"cost": cost, "tie": result["tie"], set_name: trials}
+
+
+def _select(
+    by_set: dict[str, dict], set_names: list[str], columns: tuple[Column, ...]
+) -> dict[str, dict]:
+    """The columns of a system's results, on the sets that it was scored on."""
+    selected = {}
+    for set_name in set_names:
+        if set_name in by_set:
+            result = by_set[set_name]
+            keys = [column.key for column in columns if column.key in result]
+            selected[set_name] = {key: result[key] for key in keys}
+    return selected
+
+
+def _cells(by_set: dict[str, dict], set_names: list[str], columns: tuple[Column, ...]) -> list[str]:
+    """A system's row: a cell a set and column, empty where the number is unknown."""
+    cells = []
+    for set_name in set_names:
+        result = by_set.get(set_name, {})
+        for column in columns:
+            has_value = column.key in result
+            cells.append(column.format(result[column.key]) if has_value else "")
+    return cells
+
+
+def _write_markdown(path: str, titles: list[str], rows: list[list[str]], footer: list[str]) -> None:
+    alignment = ["---", *("---:" for _ in titles)]
+    lines = []
+    for row in (["system", *titles], alignment, *rows):
+        lines.append(f"| {' | '.join(row)} |")
+    if footer:
+        lines += ["", *footer]
+    write_lines(path, lines)
 
 
 if __name__ == "__main__":

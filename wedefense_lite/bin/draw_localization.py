@@ -14,7 +14,7 @@ from wedefense_lite.files import read_table, write_text
 from wedefense_lite.localization.frame_scores import matched, read_frames
 from wedefense_lite.localization.metrics import confusion
 from wedefense_lite.localization.pictures import timeline
-from wedefense_lite.scoring.scores import aligned
+from wedefense_lite.scoring.scores import align
 from wedefense_lite.systems.batch import as_float
 
 
@@ -40,8 +40,8 @@ def draw_localization(
     """
     (frames, hop), reference = read_frames(frame_scores), read_rttm(rttm)
     pairs = matched(frames, reference, hop, frame_scores, rttm)
-    decisions = aligned(read_rttm(segments), segments, reference, rttm)
-    wavs = aligned(read_table(wav_scp), wav_scp, reference, rttm)
+    decisions = align(read_rttm(segments), segments, reference, rttm)
+    wavs = align(read_table(wav_scp), wav_scp, reference, rttm)
     rows = [row for row in zip(reference, wavs, pairs, decisions) if len(set(row[2][1].label)) == 2]
     rows.sort(key=lambda row: np.fliplr(confusion(row[3], row[2][1])).trace())
     shown = rows if len(rows) <= count else [*rows[: count // 2], *rows[count // 2 - count :]]

@@ -2,19 +2,26 @@
 
 import logging
 import math
-from functools import partial
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError
-from wedefense_lite.labels import LABELS
+from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.metrics.bootstrap import intervals
 from wedefense_lite.metrics.classification import decision_metrics
-from wedefense_lite.metrics.costs import cost_model
-from wedefense_lite.metrics.summary import Options, Trials, resampler, split, statistic
-from wedefense_lite.metrics.tandem import AsvRates, measured_rates, tandem_costs
+from wedefense_lite.metrics.costs import CostModel, cost_model
+from wedefense_lite.metrics.summary import (
+    MetricOptions,
+    Trials,
+    count_trials,
+    make_measure,
+    make_resampler,
+    split,
+)
+from wedefense_lite.metrics.tandem import AsvRates, measure_asv_rates, tandem_costs
 from wedefense_lite.report.tables import publish, table
 from wedefense_lite.scoring.scores import (
     read_asv_scores,
@@ -48,113 +55,147 @@ def evaluate(
     """Print the metrics of scores (higher is bona fide) as a table.
 
     Args:
-        m: t1, detection; t2_tandem, detector and speaker verifier; t2_single, one score for both.
+        m: t1: detection; t2_tandem: detector and speaker verifier; t2_single: one score for both.
         cm: t1: scores with the header ``filename cm-score``.
         cm_key: t1: labels with the header ``filename cm-label``.
-        sasv: t2: scores with the header ``spk filename cm-score asv-score sasv-score``, the last only
-            for t2_single.
+        sasv: t2: scores with the header ``spk filename cm-score asv-score sasv-score``; t2_single
+            reads the last column only.
         sasv_key: t2: labels with the header ``spk filename cm-label asv-label``.
-        asv_scores: lines ``source key score`` of an ASV system, whose error rates the t-DCF takes.
-        asv_rates: these rates, ``[miss,fa_nontarget,fa_spoof]``. ASVspoof 5 track 2 has
+        asv_scores: lines ``source key score`` of an ASV system; the t-DCF takes its error rates.
+        asv_rates: these rates instead, ``[miss,fa_nontarget,fa_spoof]``. ASVspoof 5 track 2 has
             ``[0.01880141010575793,0.01881016557566423,0.4607082907604729]`` whatever is submitted.
-        meta: metadata table with a header, or lines ``utt value`` (``utt2attack``) without one, which
-            then are the column asked for; two with a comma between, for ``by`` and for ``cluster``.
-        by: a column of ``meta``: a row of results for the spoofs of each value against all bona fide. Its
-            t-DCF takes the ASV system's error on the spoofs of that value, and is left out where
-            ``asv_scores`` has none.
-        both: rows of ``by`` have only the bona fide trials of that value, as ASVspoof 2021 has codecs.
+        meta: metadata table with a header, or lines ``utt value`` (``utt2attack``) without one,
+            whose second field is the column asked for. Two files with a comma between: the first
+            for ``by``, the second for ``cluster``.
+        by: a column of ``meta``. Each value gets a row: its spoofs against all bona fide trials.
+            The t-DCF of a row takes the ASV system's error rate on these spoofs, and is left out
+            where ``asv_scores`` has none.
+        both: rows of ``by`` have only the bona fide trials of that value (codecs of ASVspoof 2021).
         bootstrap: number of bootstrap samples for 95 % intervals.
         cluster: a column of ``meta`` whose values are resampled instead of single trials.
-        cost: a cost model by name, with changes if any: ``asvspoof5_track1:p_spoof=0.5,c_fa_spoof=1``.
-        tie: merge treats equal scores as one threshold; official steps through them as ASVspoof does.
+        cost: a cost model by name, with changes if any:
+            ``asvspoof5_track1:p_spoof=0.5,c_fa_spoof=1``.
+        tie: merge: equal scores share one threshold; official: a step for each of them, as in the
+            ASVspoof packages.
         json: file for the results in full precision, rates as fractions.
-        txt: file for the same table as is printed.
+        txt: file for the printed table.
     """
-    options = _options(cost, tie == "merge", asv_scores, asv_rates)
+    options = MetricOptions(cli.checked(cost_model, cost), merge_ties=tie == "merge")
+    options = _add_asv_rates(options, asv_scores, asv_rates)
     if m == "t1":
         names, classes, scores = read_trials(cli.needed("--cm", cm), cli.needed("--cm_key", cm_key))
         columns = {"cm-score": scores}
     else:
-        wanted = ["sasv-score"] if m == "t2_single" else ["sasv-score", "cm-score", "asv-score"]
-        files = cli.needed("--sasv", sasv), cli.needed("--sasv_key", sasv_key)
-        names, classes, columns = read_verification(*files, wanted)
-    columns |= _conditions(names, meta, by, cluster)
-    results = _results(split(classes, columns), options, bootstrap, both)
+        score_columns = ["sasv-score"]
+        if m == "t2_tandem":
+            score_columns += ["cm-score", "asv-score"]
+        names, classes, columns = read_verification(
+            cli.needed("--sasv", sasv), cli.needed("--sasv_key", sasv_key), score_columns
+        )
+    columns |= _read_conditions(names, meta, by, cluster)
+    trials = split(classes, columns)
+    results = _measure("pooled", trials, options, bootstrap)
+    if by:
+        results["by"] = _measure_by_condition(trials, options, bootstrap, both)
+    if m == "t1":
+        results["decisions"] = _count_decisions(trials, options.cost)
+    if options.asv:
+        results["asv_rates"] = options.asv._asdict()
     results |= {"cost": options.cost.as_dict(), "tie": tie}
-    head = [f"cost model: {options.cost}", *([f"ASV: {options.asv}"] if options.asv else [])]
-    publish([*head, *table(_rows(results))], results, json, txt)
+    lines = [f"cost model: {options.cost}"]
+    if options.asv:
+        lines.append(f"ASV: {options.asv}")
+    lines += table(_table_rows(results))
+    publish(lines, results, json, txt)
 
 
-def _options(
-    cost: str, merge_ties: bool, asv_scores: str | None, asv_rates: tuple | None
-) -> Options:
-    """Costs and an ASV system's error rates, which are given, or measured on all spoofs and by attack."""
+def _add_asv_rates(
+    options: MetricOptions, asv_scores: str | None, asv_rates: tuple[float, float, float] | None
+) -> MetricOptions:
+    """Options with the error rates of an ASV system, typed or measured, if there is one."""
     if asv_scores and asv_rates:
         raise InputError("--asv_scores and --asv_rates are both given, expected one of them")
-    asv = AsvRates(*asv_rates) if asv_rates else None
-    options = Options(cli.checked(cost_model, cost), asv, merge_ties)
-    options = _with_asv(options, asv_scores) if asv_scores else options
+    if asv_rates:
+        options = replace(options, asv=AsvRates(*asv_rates))
+    elif asv_scores:
+        options = _measure_asv(options, asv_scores)
     if options.asv:
         cli.checked(tandem_costs, options.asv, options.cost)
     return options
 
 
-def _with_asv(options: Options, asv_scores: str) -> Options:
+def _measure_asv(options: MetricOptions, asv_scores: str) -> MetricOptions:
+    """Options with the rates of ASV scores: on all spoofs, and on the spoofs of each attack."""
     trials, spoofs = read_asv_scores(asv_scores)
-    measure = partial(
-        measured_rates, trials["target"], trials["nontarget"], merge_ties=options.merge_ties
-    )
-    rates = {attack: measure(scores) for attack, scores in spoofs.items()}
-    usable = {attack: asv for attack, asv in rates.items() if asv.fa_spoof > 0}
-    if len(usable) < len(rates):
+    target = trials["target"]
+    nontarget = trials["nontarget"]
+    rates_by_attack = {}
+    attacks_without_tdcf = []
+    for attack, scores in spoofs.items():
+        rates = measure_asv_rates(target, nontarget, scores, options.merge_ties)
+        if rates.fa_spoof > 0:
+            rates_by_attack[attack] = rates
+        else:
+            attacks_without_tdcf.append(attack)
+    if attacks_without_tdcf:
         logging.warning(
-            "the ASV system accepts no spoof of %s: no t-DCF",
-            ", ".join(rates.keys() - usable.keys()),
+            "the ASV system accepts no spoof of %s: no t-DCF", ", ".join(attacks_without_tdcf)
         )
-    return options._replace(asv=measure(trials["spoof"]), asv_by=usable)
+    pooled_rates = measure_asv_rates(target, nontarget, trials["spoof"], options.merge_ties)
+    return replace(options, asv=pooled_rates, asv_by=rates_by_attack)
 
 
-def _conditions(names: list[str], meta: str | None, by: str | None, cluster: str | None) -> dict:
+def _read_conditions(
+    names: list[str], meta: str | None, by: str | None, cluster: str | None
+) -> dict[str, np.ndarray]:
     """The columns of ``meta`` that the options ask for, as ``by`` and ``cluster``."""
     if not (by or cluster):
         return {}
-    tables, columns = cli.needed("--meta", meta).split(","), {}
+    tables = cli.needed("--meta", meta).split(",")
+    columns = {}
     if by:
         columns["by"] = read_condition(tables[0], by, names)
     if cluster:
         columns["cluster"] = read_condition(tables[-1], cluster, names)
+    # A table without a header gives its one column under every name.
     if by and cluster and by != cluster and (columns["by"] == columns["cluster"]).all():
         raise InputError(f"{meta}: {by} and {cluster} are the same column, expected two")
     return columns
 
 
-def _results(trials: Trials, options: Options, bootstrap: int, both: bool) -> dict:
-    """Pooled results; under ``by`` those of the spoofs of each value with all other trials, or its own."""
-    results, spoof = _measured("pooled", trials, options, bootstrap), trials["spoof"]
-    if "by" in spoof:
-        results["by"] = {}
-        for value in np.unique(spoof["by"]).tolist():
-            parts = {
-                kind: {column: rows[cells["by"] == value] for column, rows in cells.items()}
-                for kind, cells in trials.items()
-                if both or kind == "spoof"
-            }
-            if empty := [kind for kind, part in parts.items() if not len(part["by"])]:
-                raise InputError(f"--both: no {empty[0]} trial is {value}")
-            results["by"][value] = _measured(value, trials | parts, options.of(value), bootstrap)
-    if "bonafide" in trials:
-        threshold, scores = options.cost.threshold, [trials[label]["cm-score"] for label in LABELS]
-        decisions = decision_metrics(
-            np.repeat([0, 1], [*map(len, scores)]), np.concatenate(scores) >= threshold
-        )
-        results["decisions"] = {"threshold": threshold, "order": LABELS} | decisions
-    return results | ({"asv_rates": options.asv._asdict()} if options.asv else {})
+def _measure_by_condition(
+    trials: Trials, options: MetricOptions, bootstrap: int, both: bool
+) -> dict[str, dict]:
+    """Results for the spoofs of each value of ``by``, against all other trials or its own."""
+    results = {}
+    for value in np.unique(trials["spoof"]["by"]).tolist():
+        condition = {}
+        for label, columns in trials.items():
+            condition[label] = columns
+            if both or label == "spoof":
+                rows = columns["by"] == value
+                if not rows.any():
+                    raise InputError(f"--both: no {label} trial is {value}")
+                condition[label] = {name: cells[rows] for name, cells in columns.items()}
+        results[value] = _measure(value, condition, options.for_condition(value), bootstrap)
+    return results
 
 
-def _measured(name: str, trials: Trials, options: Options, bootstrap: int) -> dict:
+def _count_decisions(trials: Trials, cost: CostModel) -> dict:
+    """Confusion and what follows from it, with score >= Bayes threshold decided to be bona fide."""
+    spoof = trials["spoof"]["cm-score"]
+    bonafide = trials["bonafide"]["cm-score"]
+    true = np.repeat([SPOOF, BONAFIDE], [len(spoof), len(bonafide)])
+    # The class index of bona fide is 1, that of spoof 0.
+    predicted = np.concatenate([spoof, bonafide]) >= cost.threshold
+    decisions = decision_metrics(true, predicted)
+    return {"threshold": cost.threshold, "order": LABELS} | decisions
+
+
+def _measure(name: str, trials: Trials, options: MetricOptions, bootstrap: int) -> dict:
     """Counts, metrics and intervals; a metric that is not finite is left out."""
-    measure = statistic(trials, options)
-    metrics = cli.checked(measure)
+    measure = make_measure(trials, options)
+    metrics = cli.checked(measure.metrics)
     finite = {metric: value for metric, value in metrics.items() if math.isfinite(value)}
     if len(finite) < len(metrics):
         undefined = ", ".join(metric for metric in metrics if metric not in finite)
@@ -163,31 +204,40 @@ def _measured(name: str, trials: Trials, options: Options, bootstrap: int) -> di
         logging.warning(
             "%s: EER above 50 %%, the polarity may be flipped (higher is bona fide)", name
         )
-    result = {
-        f"n_{kind}": len(next(iter(cells.values()))) for kind, cells in trials.items()
-    } | finite
+    result = {f"n_{label}": count for label, count in count_trials(trials).items()}
+    result |= finite
     if bootstrap:
-        ends = intervals(measure, resampler(trials), bootstrap)
+        ends = intervals(measure.resampled_metrics, make_resampler(trials), bootstrap)
         result["ci"] = {metric: ends[metric] for metric in ends if metric in finite}
     return result
 
 
-def _rows(results: dict) -> list[list[str]]:
-    """Cells of pooled metrics, their intervals if any, then those of each condition; rates in percent."""
+def _table_rows(results: dict) -> list[list[str]]:
+    """Cells of pooled metrics, of their intervals if any, then the same of each condition."""
     keys = [key for key, value in results.items() if isinstance(value, int | float)]
-    rows = [["", *(f"{key} %" if key in PERCENT else key for key in keys)]]
+    titles = [f"{key} %" if key in PERCENT else key for key in keys]
+    rows = [["", *titles]]
     for name, result in {"pooled": results, **results.get("by", {})}.items():
-        rows.append([name, *(_cell(key, result[key]) if key in result else "" for key in keys)])
+        rows.append([name, *(_cell(key, result.get(key)) for key in keys)])
         if "ci" in result:
-            ends = [[_cell(key, end) for end in result["ci"].get(key, ())] for key in keys]
-            rows.append(["  95 %", *map("..".join, ends)])
+            rows.append(["  95 %", *(_interval_cell(key, result["ci"].get(key)) for key in keys)])
     return rows
 
 
-def _cell(key: str, value: float) -> str:
+def _cell(key: str, value: float | None) -> str:
+    """A count as it is, a rate in percent, another number with four decimals, nothing for None."""
+    if value is None:
+        return ""
     if isinstance(value, int):
         return str(value)
     return f"{100 * value:.3f}" if key in PERCENT else f"{value:.4f}"
+
+
+def _interval_cell(key: str, ends: tuple[float, float] | None) -> str:
+    if ends is None:
+        return ""
+    low, high = ends
+    return f"{_cell(key, low)}..{_cell(key, high)}"
 
 
 if __name__ == "__main__":

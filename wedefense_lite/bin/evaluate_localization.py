@@ -19,7 +19,7 @@ from wedefense_lite.localization.frame_scores import matched, read_frames
 from wedefense_lite.localization.metrics import confusion, range_eer, segment_eer
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.report.tables import publish, table, tabulated
-from wedefense_lite.scoring.scores import aligned, read_condition
+from wedefense_lite.scoring.scores import align, read_condition
 
 
 def evaluate_localization(
@@ -112,7 +112,7 @@ def decided_on(
 ) -> dict:
     """Everything that is counted in decisions; seconds by the name of the resolution."""
     decided = read_rttm(path)
-    pairs = list(zip(aligned(decided, path, reference, rttm), reference.values()))
+    pairs = list(zip(align(decided, path, reference, rttm), reference.values()))
     found = {
         "time": {"all": time_metrics(sum(confusion(*pair) for pair in pairs))},
         "segments": {

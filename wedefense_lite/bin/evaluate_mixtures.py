@@ -11,7 +11,7 @@ from wedefense_lite.files import InputError, write_text
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.costs import CostModel, cost_model
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.summary import Options, detection_metrics
+from wedefense_lite.metrics.summary import MetricOptions, detection_metrics
 from wedefense_lite.mixtures.metrics import best_threshold, chance_macro_f1
 from wedefense_lite.mixtures.scores import (
     Assignment,
@@ -157,7 +157,7 @@ def _detection(given: Mixtures, affine: Affine, cost: CostModel) -> dict:
     if not all(counts.values()):
         return counts
     found = detection_metrics(
-        SortedScores(llr_M[is_bonafide_M], llr_M[~is_bonafide_M]), Options(cost)
+        SortedScores(llr_M[is_bonafide_M], llr_M[~is_bonafide_M]), MetricOptions(cost)
     )
     return counts | {name: value for name, value in found.items() if math.isfinite(value)}
 

@@ -25,7 +25,7 @@ from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.provenance import file_hash
 from wedefense_lite.scoring.archives import read_archive
 from wedefense_lite.scoring.bundle import CONFIG, FACTS, WEIGHTS, BundleFacts, packed, weights_hash
-from wedefense_lite.scoring.scores import aligned, by_class
+from wedefense_lite.scoring.scores import align, by_class
 from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
@@ -153,9 +153,7 @@ def _thresholds(
 ) -> dict[str, list[float]]:
     """Thresholds by name, the default last, each with the rates of misses and false acceptances on the set."""
     labels = read_labels(dev_label)
-    scores = facts.evidence(
-        np.stack(aligned(dict(read_archive(logits)), logits, labels, dev_label))
-    )
+    scores = facts.evidence(np.stack(align(dict(read_archive(logits)), logits, labels, dev_label)))
     trials = by_class(np.array(list(labels.values())), scores, LABELS, dev_label)
     ordered = SortedScores(**trials)
     found = {"EER": ordered.eer().threshold}

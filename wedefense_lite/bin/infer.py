@@ -16,7 +16,7 @@ from wedefense_lite.scoring.sidecar import check_sidecar, read_sidecar, write_si
 from wedefense_lite.systems.checkpoint import load_weights
 from wedefense_lite.systems.experiment import load_experiment
 
-CHUNK = 4096
+CHUNK = 4096  # embeddings that go through the head at once, which bounds the memory
 
 
 def infer(
@@ -26,18 +26,21 @@ def infer(
     out_path: str,
     num_classes: int | None = None,
 ) -> None:
-    """Apply a system's head to embeddings.
-
-    Writes ``logits.{ark,scp}`` and ``posteriors.{ark,scp}``, float32 vectors ``[spoof, bonafide]``,
-    each with a sidecar.
+    """Apply a system's head to embeddings, and write logits and posteriors.
 
     Args:
         model_path: the checkpoint that the embeddings were made with.
         config: exp/X/config.yaml.
         embedding_scp_path: embeddings of stage 4.
-        out_path: folder to write to.
-        num_classes: the number of logits expected, checked against the head's.
+        out_path: folder for ``logits.{ark,scp}``, which stage 6 reads, and
+            ``posteriors.{ark,scp}``, their softmax, an output for other programs: float32 vectors
+            ``[spoof, bonafide]``, each archive with a sidecar.
+        num_classes: number of classes, which is 2.
     """
+    if num_classes not in (None, len(LABELS)):
+        raise InputError(
+            f"--num_classes {num_classes}, but the head of {config} gives {len(LABELS)}"
+        )
     experiment = load_experiment(config)
     load_weights(model_path, experiment.system)
     sidecar = read_sidecar(embedding_scp_path)
@@ -46,13 +49,9 @@ def infer(
         sidecar,
         model_hash=file_hash(model_path),
         config_hash=experiment.config_hash,
-        labels=LABELS,
     )
     embeddings = read_archive(embedding_scp_path)
     logits = dict(_logits(experiment.system.head.eval(), embeddings))
-    found = len(next(iter(logits.values())))
-    if num_classes not in (None, found):
-        raise InputError(f"--num_classes {num_classes}, but the head of {config} gives {found}")
     posteriors = {key: torch.from_numpy(row).softmax(0).numpy() for key, row in logits.items()}
     for name, rows in {"logits": logits, "posteriors": posteriors}.items():
         ark = Path(out_path) / f"{name}.ark"
@@ -62,6 +61,7 @@ def infer(
 
 @torch.no_grad()
 def _logits(head: Head, embeddings: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Key and logits of each embedding, in the order of the archive."""
     keys = list(embeddings)
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]

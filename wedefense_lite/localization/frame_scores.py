@@ -9,7 +9,7 @@ import numpy as np
 from wedefense_lite.audio.segments import SLACK, Segments
 from wedefense_lite.files import InputError, converted, iter_rows, number, write_lines
 from wedefense_lite.localization.frames import Frames
-from wedefense_lite.scoring.scores import aligned
+from wedefense_lite.scoring.scores import align
 
 
 def read_frames(path: str | Path) -> tuple[dict[str, Frames], float]:
@@ -63,7 +63,7 @@ def matched(
     Raises:
         InputError: an utterance is in one of them only, or ends elsewhere.
     """
-    pairs = list(zip(aligned(frames, source, segments, reference), segments.values()))
+    pairs = list(zip(align(frames, source, segments, reference), segments.values()))
     for name, ((edges, _), (_, ends, _)) in zip(segments, pairs):
         if abs(edges[-1] - ends[-1]) > max(0.05, 2 * hop) + SLACK:
             raise InputError(

@@ -13,37 +13,57 @@ from wedefense_lite.files import NO_VALUE
 class Resampler:
     """Draws how often each trial is in a bootstrap sample.
 
-    Whole clusters are drawn with replacement, so trials that share a speaker stay together. Clusters
-    with the same classes in them (bona fide only, both, ...) are drawn among themselves: no sample
-    lacks a class, and speakers with trials of both classes keep the two together.
+    Whole clusters are drawn with replacement, so trials that share a speaker stay together.
+    Clusters with the same classes in them (bona fide only, both, ...) are drawn among themselves:
+    no sample lacks a class, and speakers with trials of both classes keep the two together.
+
+    A *unit* is what is drawn: a cluster, or a trial on its own. A *stratum* holds the units that
+    are drawn among themselves.
 
     Args:
         sizes: number of trials of each class.
-        clusters: ``(N,)`` cluster of each trial, class after class; ``-``, or None for all, leaves a
-            trial on its own.
+        clusters: ``(N,)`` cluster of each trial, class after class; ``-``, or None for all, leaves
+            a trial on its own.
     """
 
     def __init__(self, sizes: Sequence[int], clusters: ArrayLike | None = None):
-        self._ends = np.cumsum(sizes)[:-1]
-        self._strata, self._unit = sizes, None  # units drawn among themselves, unit of each trial
+        self._class_ends = np.cumsum(sizes)[:-1]
+        # Without clusters a class is a stratum and a trial a unit, in the order of the trials.
+        self._stratum_sizes = sizes
+        self._position_of_trial = None
         if clusters is not None:
-            alone, unit = np.equal(clusters, NO_VALUE), np.unique(clusters, return_inverse=True)[1]
-            unit[alone] = unit.max() + 1 + np.arange(alone.sum())
-            held = np.zeros(unit.max() + 1, dtype=int)  # the classes in each unit, as bits
-            np.bitwise_or.at(held, unit, 1 << np.repeat(np.arange(len(sizes)), sizes))
-            self._unit = np.argsort(np.argsort(held, kind="stable"))[
-                unit
-            ]  # units of a stratum in a row
-            self._strata = np.unique(held, return_counts=True)[1]
+            unit_of_trial = _number_units(clusters)
+            class_of_trial = np.repeat(np.arange(len(sizes)), sizes)
+            # The classes of a unit's trials name its stratum: bit c stands for class c.
+            stratum_of_unit = np.zeros(unit_of_trial.max() + 1, dtype=int)
+            np.bitwise_or.at(stratum_of_unit, unit_of_trial, 1 << class_of_trial)
+            self._stratum_sizes = np.unique(stratum_of_unit, return_counts=True)[1]
+            # Counts are drawn stratum after stratum, so units are put in that order.
+            units_in_order = np.argsort(stratum_of_unit, kind="stable")
+            position_of_unit = np.empty_like(units_in_order)
+            position_of_unit[units_in_order] = np.arange(len(units_in_order))
+            self._position_of_trial = position_of_unit[unit_of_trial]
 
-    def weights(self, rng: np.random.Generator) -> list[np.ndarray]:
+    def draw(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Counts of the trials of each class in one sample."""
-        drawn = [
-            np.bincount(rng.integers(units, size=units), minlength=units) for units in self._strata
-        ]
-        return (
-            drawn if self._unit is None else np.split(np.concatenate(drawn)[self._unit], self._ends)
-        )
+        counts = []
+        for size in self._stratum_sizes:
+            units = rng.integers(size, size=size)
+            counts.append(np.bincount(units, minlength=size))
+        if self._position_of_trial is None:
+            return counts
+        count_of_trial = np.concatenate(counts)[self._position_of_trial]
+        return np.split(count_of_trial, self._class_ends)
+
+
+def _number_units(clusters: ArrayLike) -> np.ndarray:
+    """``(N,)`` number of the unit of each trial; a trial without a cluster is a unit of its own."""
+    is_alone = np.equal(clusters, NO_VALUE)
+    _, unit_of_trial = np.unique(clusters, return_inverse=True)
+    first_alone = unit_of_trial.max() + 1
+    unit_of_trial[is_alone] = first_alone + np.arange(is_alone.sum())
+    # "-" keeps its number as a unit without trials, in a stratum of its own that no trial looks at.
+    return unit_of_trial
 
 
 def replicates(
@@ -54,14 +74,18 @@ def replicates(
     Args:
         statistic: metrics of a sample, given the counts of the trials of each class, an argument a
             class. It runs in threads, since sorting and summing let other threads run.
+        resampler: draws the counts.
+        count: number of samples.
+        seed: sample n has a generator of its own, seeded by ``(seed, n)``.
     """
 
-    def one(index: int) -> dict[str, float]:
-        return statistic(*resampler.weights(np.random.default_rng([seed, index])))
+    def measure_sample(number: int) -> dict[str, float]:
+        rng = np.random.default_rng([seed, number])
+        return statistic(*resampler.draw(rng))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        values = list(pool.map(one, range(count)))
-    return {name: np.array([value[name] for value in values]) for name in values[0]}
+        samples = list(pool.map(measure_sample, range(count)))
+    return {name: np.array([sample[name] for sample in samples]) for name in samples[0]}
 
 
 def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
@@ -74,5 +98,8 @@ def intervals(
     statistic: Callable[..., dict[str, float]], resampler: Resampler, count: int
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of all metrics that are finite in every sample; see :func:`replicates`."""
-    samples = replicates(statistic, resampler, count)
-    return {name: interval(values) for name, values in samples.items() if np.isfinite(values).all()}
+    ends = {}
+    for name, values in replicates(statistic, resampler, count).items():
+        if np.isfinite(values).all():
+            ends[name] = interval(values)
+    return ends

@@ -6,16 +6,26 @@ from dataclasses import asdict, dataclass, fields, replace
 
 @dataclass(frozen=True)
 class CostModel:
-    """Priors of the three kinds of trials and the costs of their errors.
+    """Priors of the three classes of trials and the costs of their errors.
 
     A trial is a target, a nontarget (bona fide, another speaker) or a spoof; for detection alone
     target and nontarget are both bona fide. The same numbers serve the DCF (``c_miss``,
     ``c_fa_spoof``), the t-DCF of 2019 and of 2021, and the a-DCF.
 
+    Attributes:
+        name: printed beside the results.
+        p_spoof: prior of spoofs.
+        p_nontarget: prior of nontargets; what both leave of 1 is the prior of targets.
+        c_miss: cost of rejecting a target, or a bona fide trial.
+        c_fa_nontarget: cost of accepting a nontarget.
+        c_fa_spoof: cost of accepting a spoof.
+
     Raises:
         ValueError: a prior outside (0, 1), or a cost that is not positive.
     """
 
+    # Defaults are those of ASVspoof 2019, 2021 and 5: one bona fide trial in a hundred is a
+    # nontarget.
     name: str
     p_spoof: float = 0.05
     p_nontarget: float = 0.95 * 0.01
@@ -24,8 +34,9 @@ class CostModel:
     c_fa_spoof: float = 10.0
 
     def __post_init__(self):
-        priors = 0 < self.p_spoof < 1 and 0 <= self.p_nontarget < 1 - self.p_spoof
-        if not (priors and 0 < self.c_miss < math.inf and 0 < self.c_fa_spoof < math.inf):
+        has_priors = 0 < self.p_spoof < 1 and 0 <= self.p_nontarget < 1 - self.p_spoof
+        has_costs = 0 < self.c_miss < math.inf and 0 < self.c_fa_spoof < math.inf
+        if not (has_priors and has_costs):
             raise ValueError(
                 f"{asdict(self)}: expected priors with targets and spoofs, and positive costs"
             )
@@ -54,9 +65,9 @@ class CostModel:
         return asdict(self) | {"threshold": self.threshold}
 
     def __str__(self):
-        return ", ".join(
-            f"{key}={value:g}" if key != "name" else value for key, value in self.as_dict().items()
-        )
+        numbers = self.as_dict()
+        name = numbers.pop("name")
+        return ", ".join([name, *(f"{field}={value:g}" for field, value in numbers.items())])
 
 
 # The evaluations of the series share their numbers.
@@ -74,8 +85,13 @@ def cost_model(text: str) -> CostModel:
     name, _, changes = text.partition(":")
     if name not in PRESETS:
         raise ValueError(f"no cost model {name!r}, expected one of {', '.join(PRESETS)}")
-    values = dict(item.partition("=")[::2] for item in changes.split(",") if item)
-    numbers = [field.name for field in fields(CostModel)[1:]]
-    if not set(values) <= set(numbers):
-        raise ValueError(f"cost model {text!r}: expected field=value of {', '.join(numbers)}")
-    return replace(PRESETS[name], name=text, **{key: float(value) for key, value in values.items()})
+    numbers = [field.name for field in fields(CostModel) if field.name != "name"]
+    values = {}
+    for change in changes.split(","):
+        if not change:
+            continue
+        field, _, value = change.partition("=")
+        if field not in numbers:
+            raise ValueError(f"cost model {text!r}: expected field=value of {', '.join(numbers)}")
+        values[field] = float(value)
+    return replace(PRESETS[name], name=text, **values)

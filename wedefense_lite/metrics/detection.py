@@ -1,10 +1,18 @@
 """Detection metrics of two sets of scores, all from one object that sorts them once.
 
-Scores are *more bona fide* the higher they are; a miss is a bona fide trial rejected, a false alarm a
-spoofed trial accepted. Rates are fractions.
+Scores are *more bona fide* the higher they are. A miss is a bona fide trial that is rejected, a
+false alarm a spoofed trial that is accepted. Rates are fractions.
+
+Two comparisons are in use, and every function says which is its own:
+
+- A :class:`Curve` and an :class:`OperatingPoint` reject at their threshold t: the miss rate is the
+  share of bona fide trials with score <= t, the false alarm rate that of spoofed trials with
+  score > t. EER, minimum DCF and minimum t-DCF are read from this curve.
+- A threshold that is given accepts: the miss rate is the share of bona fide trials with score < t,
+  the false alarm rate that of spoofed trials with score >= t. See :meth:`WeightedScores.errors_at`
+  and :meth:`WeightedScores.act_dcf`.
 """
 
-import copy
 import math
 from bisect import bisect_left
 from functools import cached_property
@@ -19,22 +27,298 @@ from wedefense_lite.metrics.costs import DEFAULT, CostModel
 
 
 class OperatingPoint(NamedTuple):
-    """A metric at its threshold: scores up to that, itself included, are rejected."""
+    """Value of a metric, and its threshold t: score <= t is rejected, score > t is accepted."""
 
     value: float
     threshold: float
 
 
 class Curve(NamedTuple):
-    """Error rates after rejecting all scores up to each threshold; the first point rejects none."""
+    """Error rates at rising thresholds: one point that rejects none, then one a distinct score.
+
+    Attributes:
+        threshold: t of each point.
+        miss: share of bona fide trials with score <= t, rising from 0 to 1.
+        false_alarm: share of spoofed trials with score > t, falling from 1 to 0.
+    """
 
     threshold: np.ndarray
     miss: np.ndarray
     false_alarm: np.ndarray
 
 
-class SortedScores:
-    """Scores of bona fide and spoofed trials, sorted, with every metric of them.
+class PooledTrials(NamedTuple):
+    """Trials of both classes in one rising order; in a tie the bona fide ones come first.
+
+    Attributes:
+        score: ``(N,)`` scores.
+        bonafide_count: ``(N+1,)`` number of bona fide trials among the first n.
+        tie_end: ends of the groups of equal scores, as numbers of trials, after a leading 0.
+    """
+
+    score: np.ndarray
+    bonafide_count: np.ndarray
+    tie_end: np.ndarray
+
+
+class Ranking:
+    """Scores of both classes in rising order: all that the weights of trials don't change.
+
+    Args:
+        bonafide: ``(N,)`` scores of bona fide trials, not NaN.
+        spoof: the same of spoofed trials.
+
+    Attributes:
+        bonafide: scores of bona fide trials, sorted.
+        spoof: scores of spoofed trials, sorted.
+    """
+
+    def __init__(self, bonafide: np.ndarray, spoof: np.ndarray):
+        self._unsorted_bonafide = bonafide
+        self._unsorted_spoof = spoof
+        self.bonafide = np.sort(bonafide)
+        self.spoof = np.sort(spoof)
+
+    # Only weights need the order, and np.argsort takes several times as long as np.sort.
+    @cached_property
+    def bonafide_order(self) -> np.ndarray:
+        """Positions of the sorted bona fide trials in the array that was given."""
+        return np.argsort(self._unsorted_bonafide, kind="stable")
+
+    @cached_property
+    def spoof_order(self) -> np.ndarray:
+        """Positions of the sorted spoofed trials in the array that was given."""
+        return np.argsort(self._unsorted_spoof, kind="stable")
+
+    @cached_property
+    def pooled(self) -> PooledTrials:
+        """Both classes in one order."""
+        scores = np.concatenate([self.bonafide, self.spoof])
+        # A stable sort of two sorted runs is a merge, and puts the bona fide first in a tie.
+        order = np.argsort(scores, kind="stable")
+        scores = scores[order]
+        bonafide_count = np.concatenate([[0], np.cumsum(order < self.bonafide.size)])
+        inner_ends = np.flatnonzero(scores[1:] != scores[:-1]) + 1
+        tie_end = np.concatenate([[0], inner_ends, [scores.size]])
+        return PooledTrials(scores, bonafide_count, tie_end)
+
+
+class ClassWeights(NamedTuple):
+    """Weights of the sorted trials of one class.
+
+    Attributes:
+        trial: ``(N,)`` weight of each trial; None where each counts once.
+        cumulated: ``(N+1,)`` weight of the first n trials together.
+    """
+
+    trial: np.ndarray | None
+    cumulated: np.ndarray
+
+    @property
+    def total(self) -> float:
+        return self.cumulated[-1]
+
+
+class WeightedScores:
+    """Every detection metric of trials with weights; :meth:`SortedScores.weighted` makes one.
+
+    Args:
+        ranking: scores of both classes, sorted.
+        bonafide_weights: of the bona fide trials in the order of the ranking.
+        spoof_weights: the same of spoofed trials.
+    """
+
+    def __init__(
+        self, ranking: Ranking, bonafide_weights: ClassWeights, spoof_weights: ClassWeights
+    ):
+        self._ranking = ranking
+        self._bonafide_weights = bonafide_weights
+        self._spoof_weights = spoof_weights
+
+    @property
+    def bonafide(self) -> np.ndarray:
+        """Scores of bona fide trials, sorted."""
+        return self._ranking.bonafide
+
+    @property
+    def spoof(self) -> np.ndarray:
+        """Scores of spoofed trials, sorted."""
+        return self._ranking.spoof
+
+    def _rates(self, rejected):
+        """Miss and false alarm rate after rejecting the first ``rejected`` of the pooled trials."""
+        bonafide_rejected = self._ranking.pooled.bonafide_count[rejected]
+        spoof_rejected = rejected - bonafide_rejected
+        bonafide = self._bonafide_weights
+        spoof = self._spoof_weights
+        # A trial is missed if it is bona fide and rejected; a false alarm is a spoof that is left.
+        miss = bonafide.cumulated[bonafide_rejected] / bonafide.total
+        false_alarm = (spoof.total - spoof.cumulated[spoof_rejected]) / spoof.total
+        return miss, false_alarm
+
+    def _rate_gap(self, rejected: int) -> float:
+        """Miss rate minus false alarm rate: -1 with none rejected, 1 with all, and never falls."""
+        miss, false_alarm = self._rates(rejected)
+        return miss - false_alarm
+
+    def _threshold(self, rejected: int) -> float:
+        """Threshold at which so many of the pooled trials are rejected."""
+        scores = self._ranking.pooled.score
+        if rejected > 0:
+            return float(scores[rejected - 1])
+        # Just below the lowest score; 0.001 as in the official packages, unless it is lost in
+        # rounding.
+        return float(min(scores[0] - 0.001, np.nextafter(scores[0], -np.inf)))
+
+    @cached_property
+    def curve(self) -> Curve:
+        """The step curve with one point a distinct score, ties merged."""
+        pooled = self._ranking.pooled
+        highest_rejected = pooled.score[pooled.tie_end[1:] - 1]
+        threshold = np.concatenate([[self._threshold(0)], highest_rejected])
+        miss, false_alarm = self._rates(pooled.tie_end)
+        return Curve(threshold, miss, false_alarm)
+
+    def eer(self, merge_ties: bool = True) -> OperatingPoint:
+        """Equal error rate: the mean of both rates where their difference is smallest.
+
+        Of several such thresholds the first from below counts. No interpolation, no hull. At the
+        threshold t that is returned, the miss rate counts score <= t and the false alarm rate
+        score > t, so :meth:`errors_at` gives other rates for the same t if a trial has this score.
+
+        Args:
+            merge_ties: put a threshold between distinct scores only, as a detector can. The
+                ASVspoof packages (2019, 2021, 5) step through equal scores one at a time, the bona
+                fide first, and so visit points that no threshold reaches: all scores equal give
+                100 % there, and 50 % here. False reproduces them. Without ties between the classes
+                the two are the same number.
+
+        Source:
+            With ``merge_ties`` the nearest point of scikit-learn's ``det_curve``; without, agrees
+            with ASVspoof 5's evaluation package, threshold included.
+        """
+        pooled = self._ranking.pooled
+        points = pooled.tie_end if merge_ties else range(pooled.score.size + 1)
+        # The gap never falls, so the point where it changes sign is found by bisection.
+        crossing = bisect_left(points, 0.0, key=self._rate_gap)
+        before = int(points[crossing - 1])
+        after = int(points[crossing])
+        before_is_nearer = -self._rate_gap(before) <= self._rate_gap(after)
+        nearest = before if before_is_nearer else after
+        miss, false_alarm = self._rates(nearest)
+        return OperatingPoint(float(miss + false_alarm) / 2, self._threshold(nearest))
+
+    def min_cost(self, miss_weight: float, fa_weight: float) -> OperatingPoint:
+        """Least weighted sum of both rates on :attr:`curve`, over the smaller weight.
+
+        The smaller weight is the cost of the better constant decision, so 1 is the cost of a
+        detector that looks at nothing. The threshold rejects score <= t; of equal costs the lowest
+        t counts.
+        """
+        cost = miss_weight * self.curve.miss + fa_weight * self.curve.false_alarm
+        best = int(np.argmin(cost))
+        value = float(cost[best]) / min(miss_weight, fa_weight)
+        return OperatingPoint(value, float(self.curve.threshold[best]))
+
+    def min_dcf(self, cost: CostModel = DEFAULT) -> OperatingPoint:
+        """Normalised detection cost at the best threshold; score <= t is rejected.
+
+        Source:
+            ASVspoof 5 evaluation plan, Eq. 2; agrees with its evaluation package.
+        """
+        return self.min_cost(cost.miss_weight, cost.fa_weight)
+
+    def errors_at(self, threshold: float) -> tuple[float, float]:
+        """Miss rate (score < threshold) and false alarm rate (score >= threshold)."""
+        bonafide = self._bonafide_weights
+        spoof = self._spoof_weights
+        bonafide_below = np.searchsorted(self.bonafide, threshold, "left")
+        spoof_below = np.searchsorted(self.spoof, threshold, "left")
+        miss = float(bonafide.cumulated[bonafide_below] / bonafide.total)
+        correct_rejection = float(spoof.cumulated[spoof_below] / spoof.total)
+        return miss, 1 - correct_rejection
+
+    def act_dcf(self, cost: CostModel = DEFAULT) -> float:
+        """Normalised detection cost at the Bayes threshold t; score >= t is accepted.
+
+        Above 1 the scores are worse than a decision that looks at nothing.
+
+        Source:
+            ASVspoof 5 evaluation plan; agrees with its evaluation package.
+        """
+        miss, false_alarm = self.errors_at(cost.threshold)
+        expected_cost = cost.miss_weight * miss + cost.fa_weight * false_alarm
+        return expected_cost / min(cost.miss_weight, cost.fa_weight)
+
+    def cllr(self) -> float:
+        """Cost of the scores read as LLRs, in bits.
+
+        Infinite where an infinite score is on the wrong side, finite everywhere else.
+
+        Source:
+            Bruemmer and du Preez, 2006; agrees with PYLLR.
+        """
+        nats = 0.0
+        nats += _mean_surprise(self.bonafide, self._bonafide_weights)
+        nats += _mean_surprise(-self.spoof, self._spoof_weights)
+        return float(nats) / (2 * math.log(2))
+
+    @cached_property
+    def hull(self) -> Curve:
+        """Vertices of the ROC convex hull, by pool-adjacent-violators over the curve's steps."""
+        threshold, miss, false_alarm = self.curve
+        bonafide_step = np.diff(miss)
+        spoof_step = -np.diff(false_alarm)
+        # A trial that a bootstrap sample leaves out weighs nothing, and its step has no slope.
+        steps = np.flatnonzero((bonafide_step > 0) | (spoof_step > 0))
+        weight = (bonafide_step + spoof_step)[steps]
+        bonafide_share = bonafide_step[steps] / weight
+        blocks = isotonic_regression(bonafide_share, weights=weight).blocks
+        vertices = np.concatenate([[0], steps[blocks[1:] - 1] + 1])
+        return Curve(threshold[vertices], miss[vertices], false_alarm[vertices])
+
+    def eer_rocch(self) -> float:
+        """Equal error rate on the ROC convex hull: at most 50 %, so it hides a flipped polarity.
+
+        Between two vertices of the hull the rates are interpolated, so no threshold belongs to it.
+
+        Source:
+            BOSARIS and PYLLR, within the tolerance of their search.
+        """
+        _, miss, false_alarm = self.hull
+        gap = miss - false_alarm
+        after = int(np.argmax(gap >= 0))
+        # The gap is linear between two vertices; its zero lies at this share of the way back.
+        share = gap[after] / (gap[after] - gap[after - 1])
+        return float(miss[after] + share * (miss[after - 1] - miss[after]))
+
+    def min_cllr(self) -> float:
+        """Cllr after the best increasing map of the scores, in bits.
+
+        The map is that of the pool-adjacent-violators algorithm, a block for each edge of
+        :attr:`hull`.
+
+        Source:
+            Bruemmer and du Preez, 2006; agrees with PYLLR.
+        """
+        bonafide = np.diff(self.hull.miss)
+        spoof = -np.diff(self.hull.false_alarm)
+        both = bonafide + spoof
+        nats = rel_entr(bonafide, both) + rel_entr(spoof, both)
+        return float(-nats.sum()) / (2 * math.log(2))
+
+    def auc(self) -> float:
+        """Probability that a bona fide trial scores above a spoofed one, ties counting half.
+
+        Source:
+            Agrees with scikit-learn's ``roc_auc_score``.
+        """
+        _, miss, false_alarm = self.curve
+        return float(1 - np.dot(np.diff(miss), false_alarm[1:] + false_alarm[:-1]) / 2)
+
+
+class SortedScores(WeightedScores):
+    """Scores of bona fide and spoofed trials, sorted, with every metric of them; each counts once.
 
     Args:
         bonafide: scores of bona fide trials, any shape, at least one; infinities are allowed.
@@ -45,15 +329,12 @@ class SortedScores:
     """
 
     def __init__(self, bonafide: ArrayLike, spoof: ArrayLike):
-        self._given = _checked(bonafide, "bonafide"), _checked(spoof, "spoof")
-        self.bonafide, self.spoof = map(np.sort, self._given)
-        self._weights = None, None  # or the weight of each sorted trial
-        self._rejected = (
-            np.arange(self.bonafide.size + 1),
-            np.arange(self.spoof.size + 1),
-        )  # by first n trials
+        ranking = Ranking(_check_scores(bonafide, "bonafide"), _check_scores(spoof, "spoof"))
+        bonafide_weights = ClassWeights(None, np.arange(ranking.bonafide.size + 1))
+        spoof_weights = ClassWeights(None, np.arange(ranking.spoof.size + 1))
+        super().__init__(ranking, bonafide_weights, spoof_weights)
 
-    def weighted(self, bonafide: ArrayLike, spoof: ArrayLike) -> "SortedScores":
+    def weighted(self, bonafide: ArrayLike, spoof: ArrayLike) -> WeightedScores:
         """The same scores with a weight (count, duration) for each trial, without sorting again.
 
         Args:
@@ -61,154 +342,32 @@ class SortedScores:
             spoof: the same of spoofed trials.
 
         Raises:
-            ValueError: the weights of a class sum to zero or less, or are not as many as the scores.
+            ValueError: the weights of a class sum to zero or less, or are not as many as the
+                scores.
         """
-        if np.size(bonafide) != self.bonafide.size or np.size(spoof) != self.spoof.size:
+        ranking = self._ranking
+        if np.size(bonafide) != ranking.bonafide.size or np.size(spoof) != ranking.spoof.size:
             raise ValueError("the number of weights differs from the number of scores")
-        _ = self._points, self._orders  # shared with the copy
-        other = copy.copy(self)
-        other._weights = tuple(
-            np.ravel(w)[order] for w, order in zip((bonafide, spoof), self._orders)
-        )
-        other._rejected = tuple(np.append(0, np.cumsum(weights)) for weights in other._weights)
-        for name in ("curve", "hull"):
-            other.__dict__.pop(name, None)
-        if not all(total[-1] > 0 for total in other._rejected):
+        bonafide_weights = _class_weights(bonafide, ranking.bonafide_order)
+        spoof_weights = _class_weights(spoof, ranking.spoof_order)
+        if not (bonafide_weights.total > 0 and spoof_weights.total > 0):
             raise ValueError("the weights of a class sum to zero")
-        return other
-
-    @cached_property
-    def _orders(self) -> tuple[np.ndarray, np.ndarray]:
-        return tuple(np.argsort(scores, kind="stable") for scores in self._given)
-
-    @cached_property
-    def _points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sorted scores (N), bona fide trials among the first n (N+1), ends of tied groups (T+1)."""
-        pooled = np.concatenate([self.bonafide, self.spoof])
-        # A stable sort of two sorted runs is a merge, and puts the bona fide first in a tie.
-        order = np.argsort(pooled, kind="stable")
-        pooled = pooled[order]
-        bonafide = np.concatenate([[0], np.cumsum(order < self.bonafide.size)])
-        ends = np.flatnonzero(pooled[1:] != pooled[:-1]) + 1
-        return pooled, bonafide, np.concatenate([[0], ends, [pooled.size]])
-
-    def _rates(self, rejected):
-        """Miss and false alarm rate after rejecting so many of the pooled sorted trials."""
-        bonafide = self._points[1][rejected]
-        miss, correct = self._rejected[0][bonafide], self._rejected[1][rejected - bonafide]
-        return miss / self._rejected[0][-1], (self._rejected[1][-1] - correct) / self._rejected[1][
-            -1
-        ]
-
-    def _threshold(self, rejected: int) -> float:
-        pooled = self._points[0]
-        if rejected > 0:
-            return float(pooled[rejected - 1])
-        return float(min(pooled[0] - 0.001, np.nextafter(pooled[0], -np.inf)))
-
-    @cached_property
-    def curve(self) -> Curve:
-        """The step curve with one point a distinct score, ties merged."""
-        pooled, _, ends = self._points
-        return Curve(
-            np.concatenate([[self._threshold(0)], pooled[ends[1:] - 1]]), *self._rates(ends)
-        )
-
-    def eer(self, merge_ties: bool = True) -> OperatingPoint:
-        """Equal error rate: the mean of both rates where their difference is smallest.
-
-        Of several such thresholds the first from below counts. No interpolation, no hull.
-
-        Args:
-            merge_ties: put a threshold between distinct scores only, as a detector can. The ASVspoof
-                packages (2019, 2021, 5) step through equal scores one at a time, the bona fide first,
-                and so visit points that no threshold reaches: all scores equal give 100 % there, and
-                50 % here. False reproduces them. Without ties between the classes the two are the
-                same number.
-        """
-        pooled, _, ends = self._points
-        points = ends if merge_ties else range(pooled.size + 1)
-
-        def gap(rejected: int) -> float:
-            miss, false_alarm = self._rates(rejected)
-            return miss - false_alarm
-
-        crossing = bisect_left(points, 0.0, key=gap)  # the gap goes from -1 to 1 and never falls
-        before, after = int(points[crossing - 1]), int(points[crossing])
-        nearest = before if -gap(before) <= gap(after) else after
-        return OperatingPoint(float(sum(self._rates(nearest))) / 2, self._threshold(nearest))
-
-    def min_cost(self, miss_weight: float, fa_weight: float) -> OperatingPoint:
-        """Least ``miss_weight * miss + fa_weight * false alarm`` over that of the cheaper constant."""
-        cost = miss_weight * self.curve.miss + fa_weight * self.curve.false_alarm
-        best = int(np.argmin(cost))
-        return OperatingPoint(
-            float(cost[best]) / min(miss_weight, fa_weight), float(self.curve.threshold[best])
-        )
-
-    def min_dcf(self, cost: CostModel = DEFAULT) -> OperatingPoint:
-        """Normalised detection cost at the best threshold (ASVspoof 5 evaluation plan, Eq. 2)."""
-        return self.min_cost(cost.miss_weight, cost.fa_weight)
-
-    def errors_at(self, threshold: float) -> tuple[float, float]:
-        """Miss and false alarm rate where scores at ``threshold`` *or above* are accepted."""
-        below = [
-            np.searchsorted(scores, threshold, "left") for scores in (self.bonafide, self.spoof)
-        ]
-        miss, correct = (float(sums[n] / sums[-1]) for sums, n in zip(self._rejected, below))
-        return miss, 1 - correct
-
-    def act_dcf(self, cost: CostModel = DEFAULT) -> float:
-        """Normalised detection cost at the Bayes threshold; above 1 if no detector would do better."""
-        miss, false_alarm = self.errors_at(cost.threshold)
-        weights = cost.miss_weight, cost.fa_weight
-        return (weights[0] * miss + weights[1] * false_alarm) / min(weights)
-
-    def cllr(self) -> float:
-        """Cost of the scores read as LLRs, in bits (Bruemmer and du Preez, 2006).
-
-        Infinite where an infinite score is on the wrong side, finite everywhere else.
-        """
-        nats = 0.0
-        for llr, weights in zip((self.bonafide, -self.spoof), self._weights):
-            surprise = np.log1p(np.exp(-np.abs(llr))) + np.maximum(
-                -llr, 0
-            )  # -log p(true class), no overflow
-            nats += np.average(surprise, weights=weights)
-        return float(nats) / (2 * math.log(2))
-
-    @cached_property
-    def hull(self) -> Curve:
-        """Vertices of the ROC convex hull, by pool-adjacent-violators over the curve's steps."""
-        threshold, miss, false_alarm = self.curve
-        bonafide, spoof = np.diff(miss), -np.diff(false_alarm)
-        steps = np.flatnonzero((bonafide > 0) | (spoof > 0))  # a resampled trial may weigh nothing
-        weight = (bonafide + spoof)[steps]
-        blocks = isotonic_regression(bonafide[steps] / weight, weights=weight).blocks
-        vertices = np.concatenate([[0], steps[blocks[1:] - 1] + 1])
-        return Curve(threshold[vertices], miss[vertices], false_alarm[vertices])
-
-    def eer_rocch(self) -> float:
-        """Equal error rate on the ROC convex hull; never above 50 %, so it hides a flipped polarity."""
-        _, miss, false_alarm = self.hull
-        gap = miss - false_alarm
-        after = int(np.argmax(gap >= 0))
-        share = gap[after] / (gap[after] - gap[after - 1])
-        return float(miss[after] + share * (miss[after - 1] - miss[after]))
-
-    def min_cllr(self) -> float:
-        """Cllr after the best increasing map of the scores (pool adjacent violators), in bits."""
-        bonafide, spoof = np.diff(self.hull.miss), -np.diff(self.hull.false_alarm)
-        bits = rel_entr(bonafide, bonafide + spoof) + rel_entr(spoof, bonafide + spoof)
-        return float(-bits.sum()) / (2 * math.log(2))
-
-    def auc(self) -> float:
-        """Probability that a bona fide trial scores above a spoofed one, ties counting half."""
-        _, miss, false_alarm = self.curve
-        return float(1 - np.dot(np.diff(miss), false_alarm[1:] + false_alarm[:-1]) / 2)
+        return WeightedScores(ranking, bonafide_weights, spoof_weights)
 
 
-def _checked(scores: ArrayLike, name: str) -> np.ndarray:
+def _class_weights(weights: ArrayLike, order: np.ndarray) -> ClassWeights:
+    ranked = np.ravel(weights)[order]
+    return ClassWeights(ranked, np.append(0, np.cumsum(ranked)))
+
+
+def _mean_surprise(llr: np.ndarray, weights: ClassWeights) -> float:
+    """Mean of -log p(true class) in nats, for LLRs in favour of the true class and equal priors."""
+    # log(1 + exp(-x)) in a form that can't overflow.
+    surprise = np.log1p(np.exp(-np.abs(llr))) + np.maximum(-llr, 0)
+    return np.average(surprise, weights=weights.trial)
+
+
+def _check_scores(scores: ArrayLike, name: str) -> np.ndarray:
     scores = np.ravel(np.asarray(scores, dtype=np.float64))
     if not scores.size:
         raise ValueError(f"no {name} scores")

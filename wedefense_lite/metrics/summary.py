@@ -1,17 +1,16 @@
-"""All metrics of a set of trials at once, as functions of how often each trial counts."""
+"""All metrics of a set of trials at once, for all trials or for a bootstrap sample of them."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wedefense_lite.metrics.bootstrap import Resampler
 from wedefense_lite.metrics.costs import DEFAULT, CostModel
-from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.metrics.detection import SortedScores, WeightedScores
 from wedefense_lite.metrics.tandem import (
     AsvRates,
     concurrent_teer,
-    measured_rates,
+    measure_asv_rates,
     min_adcf,
     min_tdcf,
 )
@@ -20,10 +19,16 @@ from wedefense_lite.metrics.tandem import (
 Trials = dict[str, dict[str, np.ndarray]]
 
 
-class Options(NamedTuple):
-    """What metrics depend on besides the scores: costs, error rates of an ASV system, the tie rule.
+@dataclass(frozen=True)
+class MetricOptions:
+    """What metrics depend on besides the scores.
 
-    Where an ASV system was measured, ``asv_by`` has its error rates with the spoofs of each attack alone.
+    Attributes:
+        cost: priors and costs of DCF, t-DCF and a-DCF.
+        asv: error rates of the ASV system; without them there is no t-DCF of a detector.
+        merge_ties: tie rule of the EER, see :meth:`SortedScores.eer`.
+        asv_by: error rates of the ASV system on the spoofs of each attack, if ASV scores were
+            given.
     """
 
     cost: CostModel = DEFAULT
@@ -31,97 +36,154 @@ class Options(NamedTuple):
     merge_ties: bool = True
     asv_by: dict[str, AsvRates] | None = None
 
-    def of(self, value: str) -> "Options":
-        """The options for the spoofs of one attack, or of another condition, of which no ASV rates are known."""
-        return self if self.asv_by is None else self._replace(asv=self.asv_by.get(value))
+    def for_condition(self, value: str) -> "MetricOptions":
+        """Options for the spoofs of one attack, or of another condition without ASV rates."""
+        if self.asv_by is None:
+            return self
+        return replace(self, asv=self.asv_by.get(value))
 
 
 def split(classes: np.ndarray, columns: dict[str, np.ndarray]) -> Trials:
-    """Columns of each class, the classes in alphabetical order, each in the order of its first column.
+    """One table of trials, a row each, as one table a class.
 
-    So a bootstrap reads its draws as they lie in memory, which takes most of its time otherwise. Row n
-    of every column is the same trial: scores of several systems belong into one table, since tables of
+    The scores of several systems belong into one table: row n of every column is then the same
+    trial, before and after, so that a bootstrap draws the same trials of all systems. Tables of
     their own would be in different orders.
+
+    Args:
+        classes: ``(N,)`` class of each row.
+        columns: ``(N,)`` scores, conditions and, if any, ``cluster``, by name.
+
+    Returns:
+        Tables of the classes in alphabetical order, the rows in the order of the first column.
     """
-    order = np.argsort(next(iter(columns.values())), kind="stable")
-    rows = {kind: order[classes[order] == kind] for kind in np.unique(classes).tolist()}
-    return {
-        kind: {name: cells[chosen] for name, cells in columns.items()}
-        for kind, chosen in rows.items()
-    }
+    # In the order of the scores a bootstrap reads its counts as they lie in memory; in another
+    # order that reading takes most of its time.
+    first_column = next(iter(columns.values()))
+    order = np.argsort(first_column, kind="stable")
+    trials = {}
+    for label in np.unique(classes).tolist():
+        rows = order[classes[order] == label]
+        trials[label] = {name: cells[rows] for name, cells in columns.items()}
+    return trials
 
 
-def resampler(trials: Trials) -> Resampler:
+def count_trials(trials: Trials) -> dict[str, int]:
+    """Number of trials of each class."""
+    return {label: len(next(iter(columns.values()))) for label, columns in trials.items()}
+
+
+def make_resampler(trials: Trials) -> Resampler:
     """Draws trials, or the values of their column ``cluster`` if there is one."""
-    clusters = [cells["cluster"] for cells in trials.values() if "cluster" in cells]
-    sizes = [len(next(iter(cells.values()))) for cells in trials.values()]
+    sizes = list(count_trials(trials).values())
+    clusters = [columns["cluster"] for columns in trials.values() if "cluster" in columns]
     return Resampler(sizes, np.concatenate(clusters) if clusters else None)
 
 
-def detection_metrics(scores: SortedScores, options: Options) -> dict[str, float]:
+def detection_metrics(scores: WeightedScores, options: MetricOptions) -> dict[str, float]:
     """Every metric of a spoof detector by its name in the results; t-DCF only with ASV rates."""
-    cost, asv, merge_ties, _ = options
-    eer = scores.eer(merge_ties)
+    eer = scores.eer(options.merge_ties)
     metrics = {
         "eer": eer.value,
         "eer_threshold": eer.threshold,
         "eer_rocch": scores.eer_rocch(),
-        "min_dcf": scores.min_dcf(cost).value,
-        "act_dcf": scores.act_dcf(cost),
+        "min_dcf": scores.min_dcf(options.cost).value,
+        "act_dcf": scores.act_dcf(options.cost),
         "cllr": scores.cllr(),
         "min_cllr": scores.min_cllr(),
         "auc": scores.auc(),
     }
-    return metrics | (min_tdcf(scores, asv, cost) if asv else {})
-
-
-def verification_metrics(trials: Trials, options: Options) -> dict[str, float]:
-    """Metrics of targets, nontargets and spoofs.
-
-    Args:
-        trials: ``sasv-score`` (one for both decisions), and ``cm-score`` with ``asv-score`` or neither.
-        options: without ASV rates they are measured on the ``asv-score``.
-    """
-    kinds = [trials[kind] for kind in ("target", "nontarget", "spoof")]
-    target, nontarget, spoof = (cells["sasv-score"] for cells in kinds)
-    others = {"sasv_eer": np.concatenate([nontarget, spoof]), "sv_eer": nontarget, "spf_eer": spoof}
-    metrics = {"min_adcf": min_adcf(target, nontarget, spoof, options.cost).value}
-    metrics |= {
-        name: SortedScores(target, scores).eer(options.merge_ties).value
-        for name, scores in others.items()
-    }
-    if "cm-score" in trials["spoof"]:
-        *bonafide, fake = (cells["cm-score"] for cells in kinds)
-        bonafide, verified = np.concatenate(bonafide), [cells["asv-score"] for cells in kinds]
-        asv = options.asv or measured_rates(*verified, options.merge_ties)
-        metrics |= detection_metrics(SortedScores(bonafide, fake), options._replace(asv=asv))
-        metrics["teer"] = concurrent_teer(bonafide, fake, *verified)
+    if options.asv:
+        metrics |= min_tdcf(scores, options.asv, options.cost)
     return metrics
 
 
-def statistic(
-    trials: Trials, options: Options, column: str = "cm-score"
-) -> Callable[..., dict[str, float]]:
-    """Metrics of trials as a function of the counts of the trials of each class; without, all once.
+def verification_metrics(trials: Trials, options: MetricOptions) -> dict[str, float]:
+    """Metrics of targets, nontargets and spoofs.
 
-    Trials of the classes ``bonafide`` and ``spoof`` have the :func:`detection_metrics` of the scores in
-    ``column``, sorted once; others the :func:`verification_metrics`.
+    Args:
+        trials: ``sasv-score`` (one for both decisions), and ``cm-score`` with ``asv-score`` or
+            neither.
+        options: without ASV rates they are measured on the ``asv-score``.
     """
+    target, nontarget, spoof = _by_verification_class(trials, "sasv-score")
+    metrics = {
+        "min_adcf": min_adcf(target, nontarget, spoof, options.cost).value,
+        "sasv_eer": _eer(target, np.concatenate([nontarget, spoof]), options),
+        "sv_eer": _eer(target, nontarget, options),
+        "spf_eer": _eer(target, spoof, options),
+    }
+    if "cm-score" in trials["spoof"]:
+        cm_target, cm_nontarget, cm_spoof = _by_verification_class(trials, "cm-score")
+        cm_bonafide = np.concatenate([cm_target, cm_nontarget])
+        asv_scores = _by_verification_class(trials, "asv-score")
+        asv = options.asv or measure_asv_rates(*asv_scores, options.merge_ties)
+        detector = SortedScores(cm_bonafide, cm_spoof)
+        metrics |= detection_metrics(detector, replace(options, asv=asv))
+        metrics["teer"] = concurrent_teer(cm_bonafide, cm_spoof, *asv_scores)
+    return metrics
+
+
+def _by_verification_class(
+    trials: Trials, column: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A column of targets, nontargets and spoofs."""
+    return trials["target"][column], trials["nontarget"][column], trials["spoof"][column]
+
+
+def _eer(accepted: np.ndarray, rejected: np.ndarray, options: MetricOptions) -> float:
+    return SortedScores(accepted, rejected).eer(options.merge_ties).value
+
+
+class DetectionMeasure:
+    """The :func:`detection_metrics` of a column of scores, which are sorted once for all samples.
+
+    Args:
+        trials: tables of ``bonafide`` and ``spoof``.
+        options: what the metrics depend on.
+        column: name of the scores.
+    """
+
+    def __init__(self, trials: Trials, options: MetricOptions, column: str = "cm-score"):
+        self.scores = SortedScores(trials["bonafide"][column], trials["spoof"][column])
+        self.options = options
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics of all trials, each once."""
+        return detection_metrics(self.scores, self.options)
+
+    def resampled_metrics(self, bonafide: np.ndarray, spoof: np.ndarray) -> dict[str, float]:
+        """Metrics of a sample, given how often each trial of a class is in it."""
+        return detection_metrics(self.scores.weighted(bonafide, spoof), self.options)
+
+
+class VerificationMeasure:
+    """The :func:`verification_metrics` of trials.
+
+    Args:
+        trials: tables of ``target``, ``nontarget`` and ``spoof``.
+        options: what the metrics depend on.
+    """
+
+    def __init__(self, trials: Trials, options: MetricOptions):
+        self.trials = trials
+        self.options = options
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics of all trials, each once."""
+        return verification_metrics(self.trials, self.options)
+
+    def resampled_metrics(self, *counts: np.ndarray) -> dict[str, float]:
+        """Metrics of a sample, given how often each trial is in it, an array a class."""
+        sample = {}
+        for (label, columns), count in zip(self.trials.items(), counts):
+            scores = {name: cells for name, cells in columns.items() if name.endswith("score")}
+            sample[label] = {name: np.repeat(cells, count) for name, cells in scores.items()}
+        return verification_metrics(sample, self.options)
+
+
+def make_measure(trials: Trials, options: MetricOptions) -> DetectionMeasure | VerificationMeasure:
+    """The measure of the classes that the trials have."""
     if "bonafide" in trials:
-        given = SortedScores(trials["bonafide"][column], trials["spoof"][column])
-        return lambda *counts: detection_metrics(
-            given.weighted(*counts) if counts else given, options
-        )
-
-    def resampled(*counts: np.ndarray) -> dict[str, float]:
-        chosen = {
-            kind: {
-                column: np.repeat(scores, count)
-                for column, scores in cells.items()
-                if column.endswith("score")
-            }
-            for (kind, cells), count in zip(trials.items(), counts or [1] * len(trials))
-        }
-        return verification_metrics(chosen, options)
-
-    return resampled
+        return DetectionMeasure(trials, options)
+    return VerificationMeasure(trials, options)

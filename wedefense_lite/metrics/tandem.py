@@ -1,4 +1,4 @@
-"""Metrics of a spoof detector in tandem with a speaker verifier (ASV), and of one score for both."""
+"""Metrics of a spoof detector in tandem with a speaker verifier (ASV), or of one score for both."""
 
 from typing import NamedTuple
 
@@ -6,84 +6,130 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from wedefense_lite.metrics.costs import CostModel
-from wedefense_lite.metrics.detection import OperatingPoint, SortedScores
+from wedefense_lite.metrics.detection import Curve, OperatingPoint, SortedScores, WeightedScores
 
 
 class AsvRates(NamedTuple):
-    """Error rates (fractions) of an ASV system at its threshold."""
+    """Error rates (fractions) of an ASV system at its threshold.
+
+    Attributes:
+        miss: share of targets rejected.
+        fa_nontarget: share of nontargets accepted.
+        fa_spoof: share of spoofs accepted.
+    """
 
     miss: float
     fa_nontarget: float
     fa_spoof: float
 
 
-def measured_rates(
+def measure_asv_rates(
     target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, merge_ties: bool = True
 ) -> AsvRates:
-    """Error rates of an ASV system at its EER threshold (targets against nontargets).
+    """Error rates of an ASV system at its EER threshold t (targets against nontargets).
 
-    As in the official packages a score *at* the threshold is accepted, although the EER counts it as
-    rejected. The rate of spoofs is that of accepted ones; ASVspoof 5's ``calculate_metrics.py`` takes
-    the rejected ones where it measures instead of using its constants.
+    As in the official packages score >= t is accepted, although the EER rejects score <= t. The
+    rate of spoofs is that of accepted ones; ASVspoof 5's ``calculate_metrics.py`` takes the
+    rejected ones where it measures instead of using its constants.
+
+    Args:
+        target: ASV scores of target trials.
+        nontarget: ASV scores of nontarget trials.
+        spoof: ASV scores of spoofed trials.
+        merge_ties: as in :meth:`SortedScores.eer`.
     """
     threshold = SortedScores(target, nontarget).eer(merge_ties).threshold
-    accepted = (float(np.mean(np.asarray(scores) >= threshold)) for scores in (nontarget, spoof))
-    return AsvRates(float(np.mean(np.asarray(target) < threshold)), *accepted)
+    return AsvRates(
+        miss=float(np.mean(np.asarray(target) < threshold)),
+        fa_nontarget=float(np.mean(np.asarray(nontarget) >= threshold)),
+        fa_spoof=float(np.mean(np.asarray(spoof) >= threshold)),
+    )
 
 
 def tandem_costs(asv: AsvRates, cost: CostModel) -> tuple[float, float, float]:
-    """C0, C1, C2 of the t-DCF (ASVspoof 2021 evaluation plan, Eq. 3-5).
+    """C0, C1, C2 of the t-DCF.
+
+    Source:
+        ASVspoof 2021 evaluation plan, Eq. 3-5.
 
     Raises:
-        ValueError: the ASV errs so much that rejecting everybody, or accepting every spoof, is free.
+        ValueError: the ASV errs so much that rejecting everybody, or accepting every spoof, is
+            free.
     """
-    c0 = (
-        cost.p_target * cost.c_miss * asv.miss
-        + cost.p_nontarget * cost.c_fa_nontarget * asv.fa_nontarget
-    )
-    c1 = cost.p_target * cost.c_miss - c0
+    target_weight = cost.p_target * cost.c_miss
+    nontarget_weight = cost.p_nontarget * cost.c_fa_nontarget
+    c0 = target_weight * asv.miss + nontarget_weight * asv.fa_nontarget
+    c1 = target_weight - c0
     c2 = cost.fa_weight * asv.fa_spoof
     if min(c1, c2) <= 0:
         raise ValueError(f"t-DCF is undefined for an ASV system with {asv}")
     return c0, c1, c2
 
 
-def min_tdcf(scores: SortedScores, asv: AsvRates, cost: CostModel) -> dict[str, float]:
+def min_tdcf(scores: WeightedScores, asv: AsvRates, cost: CostModel) -> dict[str, float]:
     """Minimum normalised tandem detection cost, in two forms with the same threshold.
 
     Args:
         scores: of the spoof detector.
         asv: the ASV system's error rates, fixed.
+        cost: priors and costs.
 
     Returns:
-        ``min_tdcf_2019`` (Kinnunen et al., 2018) leaves out C0, the cost of the ASV's own errors, so a
-        perfect detector has 0; ``min_tdcf_2021`` (ASV-constrained; Kinnunen et al., 2020) has it above
-        and below, so a perfect detector has C0 / (C0 + min(C1, C2)).
+        ``min_tdcf_2019`` (Kinnunen et al., 2018) leaves out C0, the cost of the ASV's own errors,
+        so a perfect detector has 0; ``min_tdcf_2021`` (ASV-constrained; Kinnunen et al., 2020) has
+        it above and below, so a perfect detector has C0 / (C0 + min(C1, C2)).
+
+    Source:
+        The two papers; agrees with the packages of ASVspoof 2019, 2021 and 5.
     """
     c0, c1, c2 = tandem_costs(asv, cost)
-    value, least = scores.min_cost(c1, c2).value, min(c1, c2)
-    return {"min_tdcf_2019": value, "min_tdcf_2021": (c0 + least * value) / (c0 + least)}
+    form_2019 = scores.min_cost(c1, c2).value
+    default_cost = min(c1, c2)
+    form_2021 = (c0 + default_cost * form_2019) / (c0 + default_cost)
+    return {"min_tdcf_2019": form_2019, "min_tdcf_2021": form_2021}
 
 
 def min_adcf(
     target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, cost: CostModel
 ) -> OperatingPoint:
-    """Minimum normalised architecture-agnostic DCF of one score (Shim et al., 2024, Eq. 2-4).
+    """Minimum normalised architecture-agnostic DCF of one score.
 
-    The least cost lies just below a target's score, or above all of them, so only those are visited.
-    The threshold returned is that target's score, and scores *at or above* it are accepted.
+    The least cost lies just below a target's score, or above all of them, so only those are
+    visited. The threshold t returned is that target's score, and unlike elsewhere score >= t is
+    accepted.
+
+    Source:
+        Shim et al., 2024, Eq. 2-4; agrees with the authors' package and with ASVspoof 5's.
     """
-    scores = np.unique(np.asarray(target, dtype=np.float64))
-    below = [
-        np.append(np.searchsorted(np.sort(trials), scores, "left"), len(trials)) / len(trials)
-        for trials in map(np.asarray, (target, nontarget, spoof))
-    ]
-    miss = cost.p_target * cost.c_miss
-    fa_nontarget, fa_spoof = cost.p_nontarget * cost.c_fa_nontarget, cost.fa_weight
-    costs = miss * below[0] + fa_nontarget * (1 - below[1]) + fa_spoof * (1 - below[2])
+    thresholds = np.unique(np.asarray(target, dtype=np.float64))
+    miss = _share_below(target, thresholds)
+    nontargets_rejected = _share_below(nontarget, thresholds)
+    spoofs_rejected = _share_below(spoof, thresholds)
+    miss_weight = cost.p_target * cost.c_miss
+    nontarget_weight = cost.p_nontarget * cost.c_fa_nontarget
+    spoof_weight = cost.fa_weight
+    costs = (
+        miss_weight * miss
+        + nontarget_weight * (1 - nontargets_rejected)
+        + spoof_weight * (1 - spoofs_rejected)
+    )
     best = int(np.argmin(costs))
-    threshold = float(np.append(scores, np.inf)[best])
-    return OperatingPoint(float(costs[best]) / min(miss, fa_nontarget + fa_spoof), threshold)
+    threshold = float(np.append(thresholds, np.inf)[best])
+    default_cost = min(miss_weight, nontarget_weight + spoof_weight)
+    return OperatingPoint(float(costs[best]) / default_cost, threshold)
+
+
+def _share_below(scores: ArrayLike, thresholds: np.ndarray) -> np.ndarray:
+    """Share of scores < t for each threshold t, and 1 for one above all."""
+    scores = np.asarray(scores)
+    count = np.searchsorted(np.sort(scores), thresholds, "left")
+    return np.append(count, len(scores)) / len(scores)
+
+
+def _share_up_to(scores: ArrayLike, thresholds: np.ndarray) -> np.ndarray:
+    """Share of scores <= t, 0 for a threshold below all and then for each threshold t."""
+    count = np.searchsorted(np.sort(scores), thresholds, "right")
+    return np.append(0, count) / len(scores)
 
 
 def concurrent_teer(
@@ -93,13 +139,11 @@ def concurrent_teer(
     nontarget: ArrayLike,
     spoof: ArrayLike,
 ) -> float:
-    """Concurrent tandem equal error rate (Kinnunen et al., 2023), a fraction.
+    """Concurrent tandem equal error rate, a fraction.
 
-    At each ASV threshold the detector's threshold is set where the tandem's miss rate and false alarm
-    rate (half nontargets, half spoofs) are closest, found by bisection, since their difference rises
-    with it. Of these pairs the one counts where the false alarm rates of nontargets and of spoofs are
-    closest. Visits all ASV thresholds; the official program visits a sample of them, and calls the
-    result percent.
+    At each ASV threshold the detector's threshold is set where the tandem's miss rate and false
+    alarm rate (half nontargets, half spoofs) are closest. Of these pairs the one counts where the
+    false alarm rates of nontargets and of spoofs are closest. Both thresholds reject score <= t.
 
     Args:
         cm_bonafide: detector scores of target and nontarget trials.
@@ -107,27 +151,51 @@ def concurrent_teer(
         target: ASV scores of target trials.
         nontarget: ASV scores of nontarget trials.
         spoof: ASV scores of spoofed trials.
+
+    Source:
+        Kinnunen et al., 2023. Visits all ASV thresholds; the official program visits a sample of
+        them, and calls the result percent.
     """
     cm = SortedScores(cm_bonafide, cm_spoof).curve
     thresholds = np.unique(np.concatenate([target, nontarget, spoof]).astype(np.float64))
-    rejected = [
-        np.append(0, np.searchsorted(np.sort(trials), thresholds, "right")) / len(trials)
-        for trials in (target, nontarget, spoof)
-    ]
-    asv_miss, fa_nontarget, fa_spoof = rejected[0], 1 - rejected[1], 1 - rejected[2]
+    asv_miss = _share_up_to(target, thresholds)
+    fa_nontarget = 1 - _share_up_to(nontarget, thresholds)
+    fa_spoof = 1 - _share_up_to(spoof, thresholds)
+    # Where the ASV alone misses more than it lets pass, no detector can make both rates equal.
     usable = (asv_miss < (fa_nontarget + fa_spoof) / 2) & (fa_spoof > 0)
-    asv_miss, fa_nontarget, fa_spoof = asv_miss[usable], fa_nontarget[usable], fa_spoof[usable]
+    asv = AsvRates(asv_miss[usable], fa_nontarget[usable], fa_spoof[usable])
+    point = _balance_tandem(cm, asv)
+    # The share of bona fide trials that pass the detector; tiny where none does, to divide by it.
+    passed = np.maximum(1 - cm.miss[point], np.finfo(float).tiny)
+    difference = np.abs(asv.fa_nontarget / asv.fa_spoof - cm.false_alarm[point] / passed)
+    best = int(np.argmin(difference))
+    return float(asv.fa_spoof[best] * cm.false_alarm[point][best])
 
-    def gap(at):
-        miss = asv_miss + (1 - asv_miss) * cm.miss[at]
-        return miss - ((1 - cm.miss[at]) * fa_nontarget + cm.false_alarm[at] * fa_spoof) / 2
 
-    low, high = np.zeros(len(asv_miss), dtype=int), np.full(len(asv_miss), len(cm.miss) - 1)
+def _balance_tandem(cm: Curve, asv: AsvRates) -> np.ndarray:
+    """Point of the detector's curve where the tandem's two rates are closest, by ASV threshold.
+
+    The difference of the rates rises along the curve, so it is found by bisection.
+
+    Args:
+        cm: curve of the detector.
+        asv: rates ``(N,)`` at N thresholds.
+    """
+    # All thresholds are bisected at once; low has a negative difference, high a positive one.
+    low = np.zeros(len(asv.miss), dtype=int)
+    high = np.full(len(asv.miss), len(cm.miss) - 1)
     while (high - low > 1).any():
         middle = (low + high) // 2
-        above = gap(middle) >= 0
-        low, high = np.where(above, low, middle), np.where(above, middle, high)
-    at = np.where(np.abs(gap(low)) <= np.abs(gap(high)), low, high)
-    passed = np.maximum(1 - cm.miss[at], np.finfo(float).tiny)
-    best = int(np.argmin(np.abs(fa_nontarget / fa_spoof - cm.false_alarm[at] / passed)))
-    return float(fa_spoof[best] * cm.false_alarm[at][best])
+        is_above = _tandem_gap(cm, asv, middle) >= 0
+        low = np.where(is_above, low, middle)
+        high = np.where(is_above, middle, high)
+    low_is_nearer = np.abs(_tandem_gap(cm, asv, low)) <= np.abs(_tandem_gap(cm, asv, high))
+    return np.where(low_is_nearer, low, high)
+
+
+def _tandem_gap(cm: Curve, asv: AsvRates, point: np.ndarray) -> np.ndarray:
+    """Miss rate minus false alarm rate of the tandem, at a point of the detector's curve each."""
+    miss = asv.miss + (1 - asv.miss) * cm.miss[point]
+    nontargets_accepted = (1 - cm.miss[point]) * asv.fa_nontarget
+    spoofs_accepted = cm.false_alarm[point] * asv.fa_spoof
+    return miss - (nontargets_accepted + spoofs_accepted) / 2

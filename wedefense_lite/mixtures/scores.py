@@ -10,7 +10,7 @@ from wedefense_lite.files import NO_VALUE, InputError, iter_rows, number, read_c
 from wedefense_lite.labels import NO_LABEL, SPOOF, label_id
 from wedefense_lite.mixtures import metrics
 from wedefense_lite.mixtures.metrics import assign_by_oracle, assign_by_sisdr, lowest
-from wedefense_lite.scoring.scores import aligned, read_scores
+from wedefense_lite.scoring.scores import align, read_scores
 
 Assignment = Literal["sisdr", "identity", "oracle"]
 # The upper end of each bin, itself included.
@@ -171,7 +171,7 @@ def read_mixtures(
     outputs = {name: rows.pop(f"{name}-0") for name in key.names if f"{name}-0" in rows}
     scores_MK, sources = _by_stream(rows, cm, key, "{}-{}")[..., 0], {"none": None}
     any_spoof_M = (
-        np.ravel(aligned(outputs, cm, dict.fromkeys(key.names), key.path))
+        np.ravel(align(outputs, cm, dict.fromkeys(key.names), key.path))
         if outputs
         else lowest(scores_MK)
     )
@@ -241,7 +241,7 @@ def _by_stream(
     """Columns of a table by mixture and stream, ``(M, K, C)``, NaN where a mixture lacks the stream."""
     places = np.argwhere(key.labels_MK != NO_LABEL)
     wanted = {name.format(key.names[mixture], first + stream): None for mixture, stream in places}
-    rows = aligned(cells, path, wanted, key.path)
+    rows = align(cells, path, wanted, key.path)
     values_MKC = np.full((*key.labels_MK.shape, len(rows[0])), np.nan)
     values_MKC[tuple(places.T)] = rows
     return values_MKC

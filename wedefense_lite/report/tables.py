@@ -2,31 +2,50 @@
 
 from collections.abc import Iterable, Sequence
 
-from wedefense_lite.files import write_json, write_text
+from wedefense_lite.files import NO_VALUE, write_json, write_text
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table from rows of as many cells each, aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(map(str.rjust, row, widths)) for row in rows]
+    """Lines of a table, its columns aligned to the right.
+
+    Args:
+        rows: cells, as many in each row.
+    """
+    widths = [0] * len(rows[0])
+    for row in rows:
+        for column, cell in enumerate(row):
+            widths[column] = max(widths[column], len(cell))
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths)]
+        lines.append("  ".join(cells))
+    return lines
 
 
 def tabulated(title: str, groups: dict[str, dict]) -> list[str]:
-    """Lines of a table with a row a group, which all have the same numbers; None is unknown."""
+    """Lines of a table with a row a group.
 
-    def shown(value: float | None) -> str:
-        if value is None or isinstance(value, int):
-            return "-" if value is None else str(value)
-        return f"{value:.3f}"
-
+    Args:
+        title: head of the first column, which has the names of the groups.
+        groups: numbers of each group by column, the columns alike in all; None is unknown.
+    """
     columns = list(next(iter(groups.values())))
-    return table(
-        [[title, *columns], *([name, *map(shown, one.values())] for name, one in groups.items())]
-    )
+    rows = [[title, *columns]]
+    for name, numbers in groups.items():
+        rows.append([name, *(_format_number(value) for value in numbers.values())])
+    return table(rows)
+
+
+def _format_number(value: float | None) -> str:
+    if value is None:
+        return NO_VALUE
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.3f}"
 
 
 def publish(lines: Iterable[str], results: dict, json: str | None, txt: str | None = None) -> None:
-    """Print lines, and write them to ``txt`` and the results to ``json`` where these are asked for."""
+    """Print lines, and write them to ``txt`` and the results to ``json`` if these are named."""
     text = "".join(f"{line}\n" for line in lines)
     print(text, end="")
     if txt:

@@ -67,7 +67,7 @@ class BundleFacts(Sidecar):
 
     def llr(self, logits: ArrayLike) -> np.ndarray:
         """LLRs ``(N,)`` of logits ``(N, 2)``, as stage 6 writes them."""
-        odds = llr_from_logits(logits, np.arange(len(LABELS)) == BONAFIDE, self.class_prior)
+        odds = llr_from_logits(logits, self.class_prior)
         return Affine((self.scale,), self.offset)(odds)
 
     def evidence(self, logits: ArrayLike) -> np.ndarray:

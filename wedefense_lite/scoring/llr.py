@@ -1,4 +1,12 @@
-"""From logits of any number of classes to log-likelihood ratios."""
+"""From logits to log-likelihood ratios: which prior is divided out, and how.
+
+The training prior is the class prior that the loss saw. It travels in the sidecar from the
+checkpoint to the logits, :func:`training_prior` finds it, :func:`llr_from_logits` divides it out,
+and ``calibration.json`` keeps it as ``training_prior``. The target prior of a calibration
+(``pi_spoof``) is another one, and plays no role here.
+
+Letters: F frames of an utterance.
+"""
 
 import logging
 from collections import Counter
@@ -6,49 +14,42 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
 
 from wedefense_lite.files import InputError, read_columns, read_table
+from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.scoring.archives import read_archive
 from wedefense_lite.scoring.sidecar import Sidecar
 
+# Several frames: their mean is steadier than a single frame.
 POOL_SECONDS = 0.2
 
 
-def llr_from_logits(logits: ArrayLike, bonafide: ArrayLike, prior: ArrayLike | None) -> np.ndarray:
-    """log p(x | bona fide) - log p(x | spoof), each a mixture of its classes.
-
-    The softmax of the logits is the posterior of C classes under ``prior``, so the sum of the
-    posteriors of a group over the sum of their priors is the group's likelihood, its classes weighted
-    by their share of the group (Bruemmer, 2010, section 2.3). Dividing each logit by its own prior
-    instead, and adding, weighs every class of a group by 1 and is no likelihood.
+def llr_from_logits(logits: ArrayLike, prior: ArrayLike | None) -> np.ndarray:
+    """log p(x | bona fide) - log p(x | spoof): posterior log odds minus those of the prior.
 
     Args:
-        logits: ``(..., C)``.
-        bonafide: ``(C,)`` booleans, the classes that are bona fide.
-        prior: ``(C,)`` class prior that the loss saw; None leaves the prior in, for a head whose
+        logits: ``(..., 2)``, ``[spoof, bonafide]``.
+        prior: ``(2,)`` class prior that the loss saw; None leaves the prior in, for a head whose
             softmax is no posterior.
 
     Returns:
         ``(...)``, natural logarithm, higher is more bona fide.
 
-    Raises:
-        ValueError: one of the two groups is empty.
+    Source:
+        Bruemmer, 2010, section 2.3, for two classes.
     """
-    logits, bonafide = np.asarray(logits, dtype=np.float64), np.asarray(bonafide, dtype=bool)
-    if bonafide.all() or not bonafide.any():
-        raise ValueError("the classes are not of two groups")
-    odds = logsumexp(logits[..., bonafide], axis=-1) - logsumexp(logits[..., ~bonafide], axis=-1)
+    logits = np.asarray(logits, dtype=np.float64)
+    posterior_log_odds = logits[..., BONAFIDE] - logits[..., SPOOF]
     if prior is None:
-        return odds
+        return posterior_log_odds
     prior = np.asarray(prior, dtype=np.float64)
-    return odds - np.log(prior[bonafide].sum() / prior[~bonafide].sum())
+    return posterior_log_odds - np.log(prior[BONAFIDE] / prior[SPOOF])
 
 
 def training_prior(
     sidecar: Sidecar, scp: str | Path, training_counts: str | None, train_label: str | None
 ) -> tuple[float, ...] | None:
-    """Effective class prior of the loss; shares of the training trials where the sidecar has none.
+    """Class prior that the loss saw: the sidecar's, or the shares of the training trials.
 
     Args:
         sidecar: of the logits.
@@ -63,71 +64,93 @@ def training_prior(
         InputError: counts that are none, that differ from the labels, or that are of other classes
             than the logits; no prior at all.
     """
-    raw = None
+    prior_of_counts = None
     if training_counts:
-        rows = read_columns(training_counts, {"count": int}, ["label"], ["label", "count"])
-        counts = {label: count for label, (count,) in rows.items()}
-        found = Counter(read_table(train_label).values()) if train_label else counts
-        if counts != found or set(counts) != set(sidecar.labels) or min(counts.values()) < 1:
-            expected = f"expected positive counts of {', '.join(sidecar.labels)}"
-            raise InputError(
-                f"{training_counts}: {counts}, {expected}"
-                + f", as in {train_label}" * bool(train_label)
-            )
-        raw = tuple(counts[label] / sum(counts.values()) for label in sidecar.labels)
+        prior_of_counts = _prior_of_counts(training_counts, train_label)
     if not sidecar.has_posterior:
         logging.warning(
             "this head has no posterior: no prior correction, affine calibration is needed"
         )
         return None
-    prior = sidecar.class_prior or raw
+    # The counts know nothing of class weights and balanced sampling, so the sidecar goes first.
+    prior = sidecar.class_prior or prior_of_counts
     if prior is None:
         raise InputError(f"{scp}: no class prior in the sidecar, expected --training_counts")
-    if raw and not np.allclose(raw, prior, rtol=0.01):
+    if prior_of_counts and not np.allclose(prior_of_counts, prior, rtol=0.01):
         logging.warning(
-            "the loss saw the class prior %s (class weights or balanced sampling), not the %s of the "
-            "training counts: using the former",
-            *(", ".join(f"{p:.4f}" for p in values) for values in (prior, raw)),
+            "the loss saw the class prior %s (class weights or balanced sampling), "
+            "not the %s of the training counts: using the former",
+            _format_prior(prior),
+            _format_prior(prior_of_counts),
         )
     return prior
 
 
-def read_logits(
-    scp: str | Path, classes: int, by_frame: bool
-) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Utterances in the order of a Kaldi ``scp``, their ``(N, C)`` logits after each other, and the rows of each.
+def _prior_of_counts(training_counts: str, train_label: str | None) -> tuple[float, ...]:
+    """Shares of the classes in ``lab2num_utts``, checked against the labels themselves if named."""
+    rows = read_columns(training_counts, {"count": int}, ["label"], ["label", "count"])
+    counts = {label: count for label, (count,) in rows.items()}
+    has_classes = set(counts) == set(LABELS) and min(counts.values()) >= 1
+    has_label_counts = not train_label or counts == Counter(read_table(train_label).values())
+    if not (has_classes and has_label_counts):
+        expected = f"expected positive counts of {', '.join(LABELS)}"
+        if train_label:
+            expected += f", as in {train_label}"
+        raise InputError(f"{training_counts}: {counts}, {expected}")
+    total = sum(counts.values())
+    return tuple(counts[label] / total for label in LABELS)
+
+
+def _format_prior(prior: tuple[float, ...]) -> str:
+    return ", ".join(f"{share:.4f}" for share in prior)
+
+
+def read_logits(scp: str | Path, by_frame: bool) -> dict[str, np.ndarray]:
+    """Logits of each utterance, in the order of a Kaldi ``scp``.
 
     Args:
-        by_frame: whether an utterance has ``(T, C)`` logits, and not ``(C,)``.
+        scp: the archive's table.
+        by_frame: whether an utterance has ``(F, 2)`` logits instead of ``(2,)``.
+
+    Returns:
+        ``(F, 2)`` of each utterance; a single row without frames.
 
     Raises:
         InputError: unreadable or doubled entries, another shape, logits not finite.
     """
     try:
-        rows = dict(read_archive(scp))
+        arrays = dict(read_archive(scp))
     except (OSError, ValueError) as error:
         raise InputError(f"{scp}: {error}") from error
-    for name, row in rows.items():
-        if (
-            row.ndim != 1 + by_frame
-            or row.shape[-1:] != (classes,)
-            or not row.size
-            or not np.isfinite(row).all()
-        ):
-            frames = " a frame" * by_frame
-            raise InputError(
-                f"{scp}: {name} has logits {row.tolist()}, expected {classes} finite numbers{frames}"
-            )
-    shaped = [row.reshape(-1, classes) for row in rows.values()]
-    return list(rows), np.concatenate(shaped), np.array(list(map(len, shaped)))
+    classes = len(LABELS)
+    shape = f"(frames, {classes})" if by_frame else f"({classes},)"
+    logits = {}
+    for name, array in arrays.items():
+        has_dimensions = array.ndim == (2 if by_frame else 1)
+        if not has_dimensions or array.shape[-1] != classes or not array.size:
+            raise InputError(f"{scp}: {name} has logits of shape {array.shape}, expected {shape}")
+        is_finite = np.isfinite(array)
+        if not is_finite.all():
+            value = array[~is_finite][0]
+            raise InputError(f"{scp}: {name} has the logit {value}, expected finite numbers")
+        logits[name] = array.reshape(-1, classes)
+    return logits
 
 
-def utterance_llr(llr_T: np.ndarray, frame_seconds: float | None) -> float:
-    """Score of an utterance from its frames: the lowest mean over :data:`POOL_SECONDS`, or over less audio.
+def utterance_llr(llr_F: np.ndarray, frame_seconds: float | None) -> float:
+    """Score of an utterance: the lowest mean of its frames over :data:`POOL_SECONDS`.
 
-    One part that is spoofed makes the utterance spoofed, so the lowest frames decide; a mean over some is
-    steadier than a single one. Without frames it is the only score.
+    One spoofed part makes the utterance spoofed, so the lowest frames decide. A shorter utterance
+    has the mean of all its frames.
+
+    Args:
+        llr_F: LLRs of the frames; a single one without frames, which is the score.
+        frame_seconds: length of a frame; None without frames.
     """
-    size = min(len(llr_T), max(1, round(POOL_SECONDS / frame_seconds))) if frame_seconds else 1
-    sums = np.cumsum(np.append(0.0, llr_T))
-    return float(((sums[size:] - sums[:-size]) / size).min())
+    size = 1
+    if frame_seconds:
+        size = min(len(llr_F), max(1, round(POOL_SECONDS / frame_seconds)))
+    # Means of all windows of this size by differences of the running sum.
+    sums = np.cumsum(np.append(0.0, llr_F))
+    means = (sums[size:] - sums[:-size]) / size
+    return float(means.min())

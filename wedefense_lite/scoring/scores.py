@@ -20,22 +20,45 @@ from wedefense_lite.scoring.sidecar import read_sidecar
 ASV_LABELS = ("target", "nontarget", "spoof")
 
 
-def aligned(values: Mapping, source: str | Path, reference: Mapping, other: str | Path) -> list:
+def align(values: Mapping, source: str | Path, reference: Mapping, other: str | Path) -> list:
     """``values`` in the order of ``reference``, which must have the same keys.
 
+    Args:
+        values: what was read from ``source``, by key.
+        source: file of the values.
+        reference: what was read from ``other``, by key.
+        other: file of the reference.
+
     Raises:
-        InputError: names a key that only one of the two files has, and its line where it stands there as it is.
+        InputError: names a key that only one of the two files has, and its line.
     """
-    for here, there, names in (
-        (source, other, values.keys() - reference.keys()),
-        (other, source, reference.keys() - values.keys()),
-    ):
-        for name in sorted(names)[:1]:
-            ids = set(name.split())
-            line, row = max(iter_rows(here, columns=None), key=lambda row: len(ids & set(row[1])))
-            place = f"{here}:{line}" if ids & set(row) else here
-            raise InputError(f"{place}: {name} is not in {there}")
-    return [values[name] for name in reference]
+    surplus = values.keys() - reference.keys()
+    if surplus:
+        key = min(surplus)
+        raise InputError(f"{_line_of(source, key)}: {key} is not in {other}")
+    missing = reference.keys() - values.keys()
+    if missing:
+        key = min(missing)
+        raise InputError(f"{_line_of(other, key)}: {key} is not in {source}")
+    return [values[key] for key in reference]
+
+
+def _line_of(path: str | Path, key: str) -> str:
+    """``path:line`` of a key, for an error; ``path`` where no line has it as it is.
+
+    A key of several ids (speaker and utterance) is looked for in the line that has most of them.
+    """
+    # The file is read again, on the way to an error only: values come from readers of score tables,
+    # RTTM, archives and frames, and none of them would otherwise need to keep line numbers.
+    ids = set(key.split())
+    best_line = None
+    most_shared = 0
+    for line, fields in iter_rows(path, columns=None):
+        shared = len(ids.intersection(fields))
+        if shared > most_shared:
+            best_line = line
+            most_shared = shared
+    return str(path) if best_line is None else f"{path}:{best_line}"
 
 
 def read_trials(scores: str | Path, key: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -45,14 +68,18 @@ def read_trials(scores: str | Path, key: str | Path) -> tuple[list[str], np.ndar
         scores: with the header ``filename cm-score``; its sidecar, if any, must have our polarity.
         key: with the header ``filename cm-label``.
 
+    Returns:
+        utterances; ``(N,)`` labels ``bonafide`` or ``spoof``; ``(N,)`` scores.
+
     Raises:
         InputError: as :func:`read_columns`, an utterance in one file only, a class without trials.
     """
     labels = read_columns(key, {"cm-label": one_of(LABELS)})
-    values = np.array(aligned(read_scores(scores), scores, labels, key))
-    classes = np.array(list(labels.values()))[:, 0]
-    by_class(classes, values, LABELS, key)
-    return list(labels), classes, values[:, 0]
+    rows = align(read_scores(scores), scores, labels, key)
+    classes = np.array([label for (label,) in labels.values()])
+    values = np.array([score for (score,) in rows])
+    _check_classes(classes, LABELS, key)
+    return list(labels), classes, values
 
 
 def read_verification(
@@ -63,19 +90,32 @@ def read_verification(
     Args:
         scores: with the header ``spk filename`` and ``columns``.
         key: with the header ``spk filename cm-label asv-label``.
+        columns: names of the scores to read.
+
+    Returns:
+        utterances; ``(N,)`` classes ``target``, ``nontarget`` or ``spoof``; ``(N,)`` scores by
+        column.
 
     Raises:
         InputError: as :func:`read_trials`, or a spoof by one label alone.
     """
-    ids = "spk", "filename"
+    ids = ("spk", "filename")
     labels = read_columns(key, {"cm-label": one_of(LABELS), "asv-label": one_of(ASV_LABELS)}, ids)
-    for trial, (cm, asv) in labels.items():
-        if (cm == "spoof") != (asv == "spoof"):
-            raise InputError(f"{key}: {trial} is {cm} by cm-label and {asv} by asv-label")
-    cells = aligned(read_columns(scores, dict.fromkeys(columns, number), ids), scores, labels, key)
-    classes = np.array(list(labels.values()))[:, 1]
-    by_class(classes, classes, ASV_LABELS, key)
-    return [trial.split()[1] for trial in labels], classes, dict(zip(columns, np.array(cells).T))
+    utterances = []
+    classes = []
+    for trial, (cm_label, asv_label) in labels.items():
+        if (cm_label == "spoof") != (asv_label == "spoof"):
+            raise InputError(
+                f"{key}: {trial} is {cm_label} by cm-label and {asv_label} by asv-label"
+            )
+        _, utterance = trial.split()
+        utterances.append(utterance)
+        classes.append(asv_label)
+    cells = read_columns(scores, dict.fromkeys(columns, number), ids)
+    rows = np.array(align(cells, scores, labels, key))
+    classes = np.array(classes)
+    _check_classes(classes, ASV_LABELS, key)
+    return utterances, classes, dict(zip(columns, rows.T))
 
 
 def read_scores(path: str | Path) -> dict[str, list[float]]:
@@ -90,17 +130,31 @@ def read_condition(path: str | Path, column: str, names: Iterable[str]) -> np.nd
     A table has a header, with the utterance in the column ``filename`` or else in the first. Two
     columns without such a header (``utt2attack``) *are* the column asked for.
 
+    Args:
+        path: the table.
+        column: name of the column.
+        names: utterances.
+
+    Returns:
+        ``(N,)`` texts.
+
     Raises:
         InputError: no such column, an utterance twice, or one without a line.
     """
-    _, first = next(iter_rows(path, columns=None))
-    bare = len(first) == 2 and not {column, "filename"} & set(first)
-    utterance = "filename" if bare or "filename" in first else first[0]
-    table = read_columns(path, {column: str}, [utterance], [utterance, column] if bare else None)
+    _, first_row = next(iter_rows(path, columns=None))
+    names_columns = column in first_row or "filename" in first_row
+    if len(first_row) == 2 and not names_columns:
+        table = read_columns(path, {column: str}, ["filename"], header=["filename", column])
+    else:
+        utterance = "filename" if "filename" in first_row else first_row[0]
+        table = read_columns(path, {column: str}, [utterance])
+    values = []
     for name in names:
         if name not in table:
             raise InputError(f"{path}: no line for {name}")
-    return np.array([table[name][0] for name in names])
+        (value,) = table[name]
+        values.append(value)
+    return np.array(values)
 
 
 def read_asv_scores(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -113,29 +167,37 @@ def read_asv_scores(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, 
         InputError: another key than target, nontarget or spoof, a score that is no number, or a key
             that does not occur.
     """
-    sources, keys, scores = [], [], []
+    sources = []
+    keys = []
+    scores = []
     for line, (source, key, score) in iter_rows(path, columns=3):
         sources.append(source)
         keys.append(converted(path, line, source, key, one_of(ASV_LABELS)))
         scores.append(converted(path, line, source, score, number))
-    found = by_class(np.array(keys), np.array(scores), ASV_LABELS, path)
-    attacks = np.array(sources)[np.array(keys) == "spoof"]
-    return found, {
-        attack: found["spoof"][attacks == attack] for attack in np.unique(attacks).tolist()
-    }
+    keys = np.array(keys)
+    trials = by_class(keys, np.array(scores), ASV_LABELS, path)
+    attacks = np.array(sources)[keys == "spoof"]
+    spoofs = {attack: trials["spoof"][attacks == attack] for attack in np.unique(attacks).tolist()}
+    return trials, spoofs
 
 
 def by_class(
-    labels: np.ndarray, values: np.ndarray, known: Sequence[str], source: str | Path
+    labels: np.ndarray, values: np.ndarray, classes: Sequence[str], source: str | Path
 ) -> dict[str, np.ndarray]:
     """``values`` of each class; a class without trials is an :class:`InputError`."""
-    for label in known:
+    _check_classes(labels, classes, source)
+    return {label: values[labels == label] for label in classes}
+
+
+def _check_classes(labels: np.ndarray, classes: Sequence[str], source: str | Path) -> None:
+    for label in classes:
         if label not in labels:
             raise InputError(f"{source}: no {label} trial among {len(labels)}")
-    return {label: values[labels == label] for label in known}
 
 
 def write_scores(path: str | Path, names: Iterable[str], scores: Iterable[float]) -> None:
     """Write ``filename cm-score`` rows in ASVspoof 5's format, numbers in full precision."""
-    rows = (f"{name}\t{float(score)!r}" for name, score in zip(names, scores))
-    write_lines(path, ["filename\tcm-score", *rows])
+    lines = ["filename\tcm-score"]
+    for name, score in zip(names, scores):
+        lines.append(f"{name}\t{float(score)!r}")
+    write_lines(path, lines)

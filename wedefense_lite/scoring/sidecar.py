@@ -1,7 +1,8 @@
 """The sidecar ``<name>.json`` beside every archive of embeddings, logits or scores.
 
 It says what the numbers mean, so that no stage has to guess: ``embedding.json`` beside
-``embedding.{ark,scp}``, ``logits.json`` beside ``logits.{ark,scp}``, ``llr.json`` beside ``llr.txt``.
+``embedding.{ark,scp}``, ``logits.json`` beside ``logits.{ark,scp}``, ``llr.json`` beside
+``llr.txt``.
 """
 
 import math
@@ -14,13 +15,14 @@ from wedefense_lite.labels import LABELS, POLARITY
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What an archive holds and where it comes from.
+    """Meaning and origin of the numbers in an archive.
 
     Attributes:
-        labels: class names in the order of the logits.
+        labels: class names in the order of the logits, always :data:`wedefense_lite.labels.LABELS`.
         class_prior: prior of each class that the training loss saw (sampling and class weights
             included), summing to 1; None where unknown.
-        has_posterior: whether the head's softmax is a posterior, so that a prior can be divided out.
+        has_posterior: whether the head's softmax is a posterior, so that a prior can be divided
+            out.
         model: the checkpoint.
         config_hash: hash of the resolved configuration.
         commit: version of the code.
@@ -29,7 +31,7 @@ class Sidecar:
         polarity: always :data:`wedefense_lite.labels.POLARITY`.
 
     Raises:
-        ValueError: values that contradict each other.
+        ValueError: values that contradict each other, or another polarity or order of labels.
     """
 
     labels: tuple[str, ...] = LABELS
@@ -43,21 +45,20 @@ class Sidecar:
     polarity: str = POLARITY
 
     def __post_init__(self):
-        prior = self.class_prior
         if self.polarity != POLARITY:
             raise ValueError(f"polarity is {self.polarity!r}, expected {POLARITY!r}")
-        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
-            raise ValueError(
-                f"labels are {list(self.labels)}, expected two or more different names"
-            )
-        if prior and (
-            len(prior) != len(self.labels)
-            or min(prior) <= 0
-            or not math.isclose(sum(prior), 1, abs_tol=1e-6)
-        ):
-            raise ValueError(
-                f"class_prior is {list(prior)}, expected {len(self.labels)} positive parts of 1"
-            )
+        if tuple(self.labels) != LABELS:
+            raise ValueError(f"labels are {list(self.labels)}, expected {list(LABELS)}")
+        if self.class_prior and not _is_prior(self.class_prior):
+            expected = f"{len(LABELS)} positive parts of 1"
+            raise ValueError(f"class_prior is {list(self.class_prior)}, expected {expected}")
+
+
+def _is_prior(prior: tuple[float, ...]) -> bool:
+    """Whether there is one positive number a class, together 1 but for rounding."""
+    return (
+        len(prior) == len(LABELS) and min(prior) > 0 and math.isclose(sum(prior), 1, abs_tol=1e-6)
+    )
 
 
 def sidecar_path(archive: str | Path) -> Path:
@@ -81,26 +82,33 @@ def read_sidecar(archive: str | Path, required: bool = True) -> Sidecar | None:
         return None
     content = read_json(path)
     names = {field.name for field in fields(Sidecar)}
+    # Sidecars from before there were frames have no frame_seconds.
     if not isinstance(content, dict) or set(content) | {"frame_seconds"} != names:
         raise InputError(f"{path}: expected an object with the fields {', '.join(sorted(names))}")
     try:
-        lists = {
-            key: tuple(content[key])
-            for key in ("labels", "class_prior")
-            if content[key] is not None
-        }
-        return Sidecar(**(content | lists))
+        # JSON has lists where the fields are tuples.
+        for key in ("labels", "class_prior"):
+            if content[key] is not None:
+                content[key] = tuple(content[key])
+        return Sidecar(**content)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error
 
 
 def check_sidecar(archive: str | Path, sidecar: Sidecar, **expected) -> None:
-    """Refuse an archive whose sidecar has other values than the ones a stage was given.
+    """Refuse an archive whose sidecar has other values than a stage expects.
+
+    Args:
+        archive: path, for the error.
+        sidecar: its sidecar.
+        expected: values of fields by name.
 
     Raises:
-        InputError: names the sidecar, the field, what it holds and what was expected.
+        InputError: names the sidecar, the field, its value and the expected one.
     """
-    for name, value in expected.items():
-        found = getattr(sidecar, name)
-        if found != value:
-            raise InputError(f"{sidecar_path(archive)}: {name} is {found!r}, expected {value!r}")
+    for name, expected_value in expected.items():
+        value = getattr(sidecar, name)
+        if value != expected_value:
+            raise InputError(
+                f"{sidecar_path(archive)}: {name} is {value!r}, expected {expected_value!r}"
+            )

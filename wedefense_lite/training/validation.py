@@ -25,7 +25,7 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
     """
     scores, losses = {}, {}
     for batch, judged in run_inference(
-        task, loader, process, lambda batch: [*task.evaluate_each(batch)], what="validation"
+        task, loader, process, lambda batch: [*task.evaluate_each(batch)], output_name="validation"
     ):
         for key, (loss, logits_NC, labels_N) in zip(batch.keys, judged):
             score_N = logits_NC.double()[:, BONAFIDE] - logits_NC.double()[:, SPOOF]
