@@ -1,159 +1,223 @@
 # Source this at the end of a recipe's run.sh: the stages 1 to 8 that all recipes share.
 #
-# The run.sh sets: recipe (its folder), corpus_dir, and what it wants different from the defaults
-# below, and defines prepare(), which fills $data_dir/{train,dev,eval} from $corpus_dir, and, where
-# defaults depend on options, settle(), which is called when these are known. asv_scores is the corpus's
-# file of ASV scores, relative to $corpus_dir, with SET for dev and eval. test_sets are scored, like dev,
-# and calibrated on it. With task=localization, decisions are those of frames, and utterances are scored
-# from these; data directories then have segments.rttm. With task=talkers, they are those of the talkers of mixtures,
-# whose stems are in a folder of the data directories. evaluate_more(), if it is there, adds to stage 7.
-# tools/score.sh is the recipe that trains nothing: it defines fit() as false.
+# The run.sh sets before:
+#   root          the repository
+#   recipe        folder of the recipe
+#   corpus_dir    the corpus as published; empty where a command line names it
+#   and every default below that is to differ, such as config or task.
+# The run.sh defines before:
+#   prepare()        stage 1: fill $data_dir/{train,dev,eval} from $corpus_dir
+#   settle()         optional: defaults that depend on other options; called once options are known
+#   evaluate_more()  a further evaluation in stage 7; optional but for task=talkers
+#
+# What differs by task is in tools/tasks/$task.sh. tools/score.sh is a recipe that trains nothing.
+# A new stage is one more `if` at the end of this file, and a function above it.
+
 refuse() {
   echo "$0: error: $1" >&2
   exit 2
 }
-declare -F fit > /dev/null || fit() { true; }
-: "${stage:=1}" "${stop_stage:=8}" "${nproc:=}" "${gpus:=}" "${data_type:=shard}" "${task:=detection}"
+
+# ---- Options: each variable that has a value here is an option --NAME VALUE
+
+: "${stage:=1}" "${stop_stage:=8}"           # first and last stage to run
+: "${nproc:=}" "${gpus:=}"                   # processes and devices; by default those of the machine
+: "${task:=detection}" "${data_type:=shard}" # detection, localization or talkers; shard or raw
 : "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
-! fit || : "${config:=}" "${noise_data:=}" "${reverb_data:=}" "${train_options:=}" "${seed:=}" "${num_avg:=}" "${checkpoint:=}"
-: "${num_utts_per_shard:=1000}" "${num_threads:=8}" "${score_batch_size:=}" "${num_workers:=}"
-: "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}" "${asv_scores:=}" "${both:=false}"
-. "$root/tools/parse_options.sh"
-[[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
-locate() { [ "$task" = localization ]; }
-talk() { [ "$task" = talkers ]; }
-! declare -F settle > /dev/null || settle
-! fit || : "${config:=$root/conf/resnet18.yaml}"
-: "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "${config:-}" .yaml)}"
-: "${test_sets:=eval}" "${by:=attack}"
-sets=($test_sets)
-scored=("${sets[@]}") calibrated=("${sets[@]/%/_calibrated}")
-if fit; then
-  train_dir=$data_dir/train dev_dir=$data_dir/dev model=$exp_dir/models/avg_model.pt
-  sets=(train dev "${sets[@]}") scored=(dev "${scored[@]}")
+: "${num_utts_per_shard:=1000}" "${num_threads:=8}"
+: "${score_batch_size:=}" "${num_workers:=}"
+: "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}"
+: "${asv_scores:=}"                          # file of ASV scores below corpus_dir, SET for dev and eval
+: "${both:=false}"                           # metrics by condition take both classes of it
+
+: "${trains:=true}"                          # false: the system exists, tools/score.sh
+if [ "$trains" = true ]; then
+  : "${config:=}" "${noise_data:=}" "${reverb_data:=}" "${train_options:=}"
+  : "${seed:=}" "${num_avg:=}" "${checkpoint:=}"
 fi
-[ -n "$dev_dir" ] && ! talk || calibrated=()
+
+. "$root/tools/parse_options.sh"
+
+[[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
+
+# ---- Settings that depend on options
+
+if declare -F settle > /dev/null; then settle; fi
+
+if [ "$trains" = true ]; then
+  : "${config:=$root/conf/resnet18.yaml}"
+fi
+: "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "${config:-}" .yaml)}"
+: "${test_sets:=eval}" # sets that are scored beside dev
+: "${by:=attack}"      # condition of the metrics by condition
+
+[[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"
+case $task in
+  detection | localization) ;;
+  talkers) declare -F evaluate_more > /dev/null || refuse "--task is detection or localization" ;;
+  *) refuse "--task is detection or localization" ;;
+esac
+
+read -ra sets <<< "$test_sets"
+scored=("${sets[@]}")                   # sets with scores
+calibrated=("${sets[@]/%/_calibrated}") # scores once more, calibrated on dev
+if [ "$trains" = true ]; then
+  train_dir=$data_dir/train
+  dev_dir=$data_dir/dev
+  model=$exp_dir/models/avg_model.pt
+  sets=(train dev "${sets[@]}")
+  scored=(dev "${scored[@]}")
+fi
+if [ -z "$dev_dir" ]; then calibrated=(); fi
+counted=$train_dir # data directory whose classes the training loss counted
+
 . "$root/conf/cmd.sh"
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -d "$root/.venv" ]; then PATH=$root/.venv/bin:$PATH; fi
 bin=$root/wedefense_lite/bin
 launch=($gpu_cmd "$root/tools/launch.sh" "--nproc=$nproc" "--gpus=$gpus")
-workers=${num_workers:+--num_workers=$num_workers}
-read -ra train_words <<< "${train_options:-}"
 
-[[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"
-[[ $task == detection ]] || locate || { talk && declare -F evaluate_more > /dev/null; } || refuse "--task is detection or localization"
-parts=() output=embeddings counted=$train_dir
-! locate || parts=(--train_segments "$train_dir/segments.rttm" --val_segments "$dev_dir/segments.rttm") output=logits
-! talk || parts=(--train_stems "$train_dir/stems/shard.list" --val_stems "$dev_dir/stems/shard.list") counted=$train_dir/stems
-
-# run N NAME: true where stage N is asked for.
-run() {
-  [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] || return 1
-  echo "== stage $1: $2"
-}
+# ---- Commands
 
 list_of() { echo "$data_dir/$1/$data_type.list"; }
 
-if run 1 "prepare data"; then
-  prepare
-  $cpu_cmd python "$root/tools/validate_data_dir.py" "${sets[@]/#/$data_dir/}"
-fi
+make_list() {
+  local dir=$data_dir/$1
+  if [ ! -f "$dir/wav.scp" ]; then
+    [ "$data_type" = shard ] || refuse "$dir has shards only: --data_type shard"
+  elif [ "$data_type" = shard ]; then
+    $cpu_cmd python "$root/tools/make_shard_list.py" --num_utts_per_shard "$num_utts_per_shard" \
+      --num_threads "$num_threads" --prefix shards --shuffle \
+      "$dir/wav.scp" "$dir/utt2lab" "$dir/shards" "$(list_of "$1")"
+  else
+    $cpu_cmd python "$root/tools/make_raw_list.py" "$dir/wav.scp" "$dir/utt2lab" "$(list_of "$1")"
+  fi
+}
 
-if run 2 "make lists"; then
-  for set in "${sets[@]}"; do
-    dir=$data_dir/$set
-    if [ ! -f "$dir/wav.scp" ]; then
-      [ "$data_type" = shard ] || refuse "$dir has shards only: --data_type shard"
-    elif [ "$data_type" = shard ]; then
-      $cpu_cmd python "$root/tools/make_shard_list.py" --num_utts_per_shard "$num_utts_per_shard" \
-        --num_threads "$num_threads" --prefix shards --shuffle \
-        "$dir/wav.scp" "$dir/utt2lab" "$dir/shards" "$(list_of $set)"
-    else
-      $cpu_cmd python "$root/tools/make_raw_list.py" "$dir/wav.scp" "$dir/utt2lab" "$(list_of $set)"
-    fi
-  done
-fi
-
-if fit && run 3 "train"; then
-  "${launch[@]}" "$bin/train.py" --config "$config" "${train_words[@]}" --exp_dir "$exp_dir" --data_type "$data_type" \
+train() {
+  local words
+  read -ra words <<< "$train_options"
+  "${launch[@]}" "$bin/train.py" --config "$config" "${words[@]}" \
+    --exp_dir "$exp_dir" --data_type "$data_type" \
     --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
-    --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" "${parts[@]}" \
-    ${seed:+--seed "$seed"} ${num_avg:+--num_avg "$num_avg"} ${checkpoint:+--checkpoint "$checkpoint"} $workers \
+    --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" "${task_train_options[@]}" \
+    ${seed:+--seed "$seed"} ${num_avg:+--num_avg "$num_avg"} \
+    ${checkpoint:+--checkpoint "$checkpoint"} ${num_workers:+--num_workers=$num_workers} \
     ${noise_data:+--noise_data "$noise_data"} ${reverb_data:+--reverb_data "$reverb_data"}
-fi
+}
 
-if run 4 "$output of the averaged model"; then
-  ! fit || $gpu_cmd python "$bin/average_model.py" --dst_model "$exp_dir/models/avg_model.pt" \
-    --src_path "$exp_dir/models" ${num_avg:+--num "$num_avg"} --bn_data "$(list_of train)" --data_type "$data_type" \
-    ${gpus:+--gpus "$gpus"}
-  for set in "${scored[@]}"; do
-    ark=$exp_dir/embeddings/$set/embedding.ark
-    ! locate || ark=$exp_dir/posteriors/$set/logits.ark
-    "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$model" \
-      --data_type "$data_type" --data_list "$(list_of $set)" ${score_batch_size:+--batch_size "$score_batch_size"} \
-      $workers --output "$output" --embed_ark "$ark"
-  done
-fi
+average() {
+  $gpu_cmd python "$bin/average_model.py" --dst_model "$exp_dir/models/avg_model.pt" \
+    --src_path "$exp_dir/models" ${num_avg:+--num "$num_avg"} \
+    --bn_data "$(list_of train)" --data_type "$data_type" ${gpus:+--gpus "$gpus"}
+}
 
-if ! locate && run 5 "logits and posteriors"; then
-  for set in "${scored[@]}"; do
-    $cpu_cmd python "$bin/infer.py" --model_path "$model" --config "$exp_dir/config.yaml" \
-      --num_classes 2 --embedding_scp_path "$exp_dir/embeddings/$set/embedding.scp" \
-      --out_path "$exp_dir/posteriors/$set"
-  done
-fi
+extract() {
+  "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$model" \
+    --data_type "$data_type" --data_list "$(list_of "$1")" \
+    ${score_batch_size:+--batch_size "$score_batch_size"} \
+    ${num_workers:+--num_workers=$num_workers} \
+    --output "$extracted" --embed_ark "$exp_dir/$(archive_of "$1")"
+}
 
+infer() {
+  $cpu_cmd python "$bin/infer.py" --model_path "$model" --config "$exp_dir/config.yaml" \
+    --num_classes 2 --embedding_scp_path "$exp_dir/embeddings/$1/embedding.scp" \
+    --out_path "$exp_dir/posteriors/$1"
+}
+
+# to_llr SET [OPTIONS]
 to_llr() {
-  $cpu_cmd python "$bin/logits_to_llr.py" --logits_scp_path "$exp_dir/posteriors/$1/logits.scp" \
+  $cpu_cmd python "$bin/logits_to_llr.py" \
+    --logits_scp_path "$exp_dir/posteriors/$1/logits.scp" \
     ${counted:+--training_counts "$counted/lab2num_utts" --train_label "$counted/utt2lab"} \
     --pi_spoof "$pi_spoof" "${@:2}"
 }
 
-if run 6 "log-likelihood ratios, of test sets also calibrated on dev"; then
-  for set in "${scored[@]}"; do to_llr "$set"; done
-  for scores in "${calibrated[@]}"; do
-    to_llr "${scores%_calibrated}" --cal_logits_scp_path "$exp_dir/posteriors/dev/logits.scp" \
-      --cal_label "$dev_dir/utt2lab" --llr_path "$exp_dir/posteriors/$scores/llr.txt"
-  done
-fi
+to_calibrated_llr() {
+  to_llr "${1%_calibrated}" --cal_logits_scp_path "$exp_dir/posteriors/dev/logits.scp" \
+    --cal_label "$dev_dir/utt2lab" --llr_path "$exp_dir/posteriors/$1/llr.txt"
+}
 
-if ! talk && run 7 "evaluate"; then
-  for scores in "${scored[@]}" "${calibrated[@]}"; do
-    set=${scores%_calibrated}
-    meta=$data_dir/$set/meta.tsv
-    [ "$by" != attack ] || meta=$data_dir/$set/utt2attack
-    asv=${asv_scores:+${corpus_dir:+$corpus_dir/}${asv_scores//SET/$set}}
-    echo "-- $scores"
-    if [ -n "$asv" ] && [ ! -f "$asv" ]; then
+# evaluate SCORES: a set, or a set with _calibrated behind it
+evaluate() {
+  local set=${1%_calibrated} asv= meta
+  meta=$data_dir/$set/meta.tsv
+  if [ "$by" = attack ]; then meta=$data_dir/$set/utt2attack; fi
+  echo "-- $1"
+  if [ -n "$asv_scores" ]; then
+    asv=${corpus_dir:+$corpus_dir/}${asv_scores//SET/$set}
+    if [ ! -f "$asv" ]; then
       [ "${expect_counts:-true}" = false ] || refuse "no ASV scores at $asv"
-      echo "no ASV scores at $asv: no t-DCF" && asv=
+      echo "no ASV scores at $asv: no t-DCF"
+      asv=
     fi
-    $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$exp_dir/posteriors/$scores/llr.txt" \
-      --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$meta" --by "$by" --both "$both" \
-      --cost "$cost" --bootstrap "$bootstrap" ${asv:+--asv_scores "$asv"} \
-      --json "$exp_dir/results_$scores.json" --txt "$exp_dir/results_$scores.txt"
-  done
+  fi
+  $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$exp_dir/posteriors/$1/llr.txt" \
+    --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$meta" --by "$by" --both "$both" \
+    --cost "$cost" --bootstrap "$bootstrap" ${asv:+--asv_scores "$asv"} \
+    --json "$exp_dir/results_$1.json" --txt "$exp_dir/results_$1.txt"
+}
+
+report() {
+  $cpu_cmd python "$bin/report.py" --exp_dir "$exp_dir" --data_dir "$data_dir"
+  echo "open $exp_dir/report.html"
+}
+
+# for_each COMMAND WORDS...: the command with each word.
+for_each() {
+  local word
+  for word in "${@:2}"; do "$1" "$word"; done
+}
+
+# runs N NAME: true where stage N is asked for.
+runs() {
+  [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] || return 1
+  echo "== stage $1: $2"
+}
+
+. "$root/tools/tasks/$task.sh"
+
+# ---- Stages
+
+if runs 1 "prepare data"; then
+  prepare
+  $cpu_cmd python "$root/tools/validate_data_dir.py" "${sets[@]/#/$data_dir/}"
 fi
 
-if locate && run 7 "evaluate where, and decide on segments"; then
-  for set in "${scored[@]}"; do
-    dir=$data_dir/$set decided=$exp_dir/segments/$set splices=()
-    [ ! -f "$dir/splices.txt" ] || splices=(--splices "$dir/splices.txt")
-    scores=(--frame_scores "$exp_dir/posteriors/$set/frame_llr.txt")
-    $cpu_cmd python "$bin/segments.py" "${scores[@]}" --out_dir "$decided" \
-      --dev_frame_scores "$exp_dir/posteriors/dev/frame_llr.txt" --dev_rttm "$dev_dir/segments.rttm"
-    scores+=(--rttm "$dir/segments.rttm" --segments "$decided/segments.rttm")
-    $cpu_cmd python "$bin/evaluate_localization.py" "${scores[@]}" --meta "$dir/utt2attack" "${splices[@]}" \
-      --json "$exp_dir/results_localization_$set.json" --txt "$exp_dir/results_localization_$set.txt"
-    $cpu_cmd python "$bin/draw_localization.py" "${scores[@]}" --wav_scp "$dir/wav.scp" --out_dir "$exp_dir/pictures/$set"
-  done
+if runs 2 "make lists"; then
+  for_each make_list "${sets[@]}"
 fi
 
-if declare -F evaluate_more > /dev/null && run 7 "evaluate more"; then
+if [ "$trains" = true ] && runs 3 "train"; then
+  train
+fi
+
+if runs 4 "$extracted of the averaged model"; then
+  if [ "$trains" = true ]; then average; fi
+  for_each extract "${scored[@]}"
+fi
+
+if [ "$extracted" = embeddings ] && runs 5 "logits and posteriors"; then
+  for_each infer "${scored[@]}"
+fi
+
+if runs 6 "log-likelihood ratios, of test sets also calibrated on dev"; then
+  for_each to_llr "${scored[@]}"
+  for_each to_calibrated_llr "${calibrated[@]}"
+fi
+
+if [ "$evaluates_utterances" = true ] && runs 7 "evaluate"; then
+  for_each evaluate "${scored[@]}" "${calibrated[@]}"
+fi
+
+if [ "$task" = localization ] && runs 7 "evaluate where, and decide on segments"; then
+  for_each evaluate_segments "${scored[@]}"
+fi
+
+if declare -F evaluate_more > /dev/null && runs 7 "evaluate more"; then
   evaluate_more
 fi
 
-if fit && ! talk && run 8 "report"; then
-  $cpu_cmd python "$bin/report.py" --exp_dir "$exp_dir" --data_dir "$data_dir"
-  echo "open $exp_dir/report.html"
+if [ "$reports" = true ] && runs 8 "report"; then
+  report
 fi

@@ -10,9 +10,8 @@
 # of the set's meta.tsv (--both true: for both classes); --train_dir gives the class prior to a model that doesn't know it.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-name= train_dir= dev_dir= model= by=attack data_type=raw stop_stage=7
+trains=false name= train_dir= dev_dir= model= by=attack data_type=raw stop_stage=7
 
-fit() { false; }
 prepare() { :; }
 settle() {
   [ -f "$exp_dir/config.yaml" ] || refuse "--exp_dir is the folder of a trained system, which has a config.yaml"

@@ -1,4 +1,4 @@
-"""What every entry point shares: options from a function's signature, one-line errors, progress."""
+"""Entry points: options from the signature of a function, and errors of one line."""
 
 import inspect
 import json
@@ -22,7 +22,7 @@ NOISE = re.compile(
 
 
 class Parser(ArgumentParser):
-    """Options that can't be shortened; what is wrong with them is told in one line."""
+    """Parser whose options can't be shortened and whose errors are one line."""
 
     def __init__(self, **options):
         super().__init__(allow_abbrev=False, **options)
@@ -34,9 +34,13 @@ class Parser(ArgumentParser):
 
 
 def in_one_line(message: str) -> str:
-    """A message of jsonargparse without its layout."""
-    lines = (line.strip() for line in message.splitlines())
-    return " ".join(line.removeprefix("- ") for line in lines if not NOISE.match(line))
+    """Message of jsonargparse without its layout."""
+    kept = []
+    for line in message.splitlines():
+        line = line.strip()
+        if not NOISE.match(line):
+            kept.append(line.removeprefix("- "))
+    return " ".join(kept)
 
 
 def run(function: Callable, positional: bool = False, from_hub: bool = False) -> None:
@@ -46,30 +50,89 @@ def run(function: Callable, positional: bool = False, from_hub: bool = False) ->
     one line on standard error and exit status 2.
 
     Args:
-        function: the entry point; its return value is dropped.
+        function: entry point; its return value is dropped.
         positional: parameters without a default are positional arguments, not required options.
-        from_hub: it may look for models on the hub, which ``--offline`` keeps it from.
+        from_hub: the entry point may look for models on the hub; ``--offline`` keeps it from that.
     """
     parser = Parser(description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
     if from_hub:
         add_offline(parser)
-    options = inspect.signature(function).parameters.values()
-    flags = {f"--{option.name}" for option in options if option.annotation is bool}
-    several = {
-        option
-        for action in parser._actions
-        if re.search(r"\b(list|tuple)\[", str(getattr(action, "_typehint", "")))
-        for option in action.option_strings
-    }
-    words = sys.argv[1:] if positional else _joined(sys.argv[1:], several)
-    arguments = parser.parse_args(_bare_flags(words, flags))
+    words = sys.argv[1:]
+    # A list before positional arguments would swallow them, so there a list is one word.
+    if not positional:
+        words = join_lists(words, list_options(parser))
+    words = complete_flags(words, flag_options(function))
+    arguments = parser.parse_args(words)
     with one_line_errors(parser.prog):
         function(**parser.instantiate(arguments).as_dict())
 
 
+def flag_options(function: Callable) -> set[str]:
+    """Options of an entry point that are true or false."""
+    parameters = inspect.signature(function).parameters.values()
+    return {f"--{parameter.name}" for parameter in parameters if parameter.annotation is bool}
+
+
+def list_options(parser: Parser) -> set[str]:
+    """Options of a parser that take several values."""
+    options = set()
+    # argparse has no public list of options, and jsonargparse none of their types; parameters
+    # behind a ``**changes`` of an entry point are known to the parser only.
+    for action in parser._actions:
+        annotation = str(getattr(action, "_typehint", ""))
+        if "list[" in annotation or "tuple[" in annotation:
+            options.update(action.option_strings)
+    return options
+
+
+def complete_flags(words: list[str], flags: set[str]) -> list[str]:
+    """Command line in which ``--flag`` without a value is ``--flag=true``.
+
+    Args:
+        words: command line.
+        flags: options that are true or false.
+    """
+    completed = []
+    for number, word in enumerate(words):
+        next_words = words[number + 1 : number + 2]
+        has_value = bool(next_words) and next_words[0].lower() in ("true", "false")
+        if word in flags and not has_value:
+            word = f"{word}=true"
+        completed.append(word)
+    return completed
+
+
+def join_lists(words: list[str], options: set[str]) -> list[str]:
+    """Command line in which ``--option one two`` is ``--option '["one", "two"]'``.
+
+    jsonargparse takes one word an option, and a list as JSON.
+
+    Args:
+        words: command line.
+        options: options that take several values; others keep their words.
+    """
+    joined = []
+    number = 0
+    while number < len(words):
+        word = words[number]
+        number += 1
+        joined.append(word)
+        values = []
+        while number < len(words) and not words[number].startswith("--"):
+            values.append(words[number])
+            number += 1
+        if word in options and len(values) > 1:
+            values = [json.dumps(values)]
+        joined += values
+    return joined
+
+
 def add_offline(parser: Parser) -> None:
-    """Give a parser ``--offline``, which acts when it is read, as the hub's library reads its switch but once."""
+    """Give a parser ``--offline``.
+
+    It sets ``HF_HUB_OFFLINE`` while parsing, because huggingface_hub reads that only at import.
+    """
 
     class Offline(Action):
         def __call__(self, *_):
@@ -84,34 +147,22 @@ def add_offline(parser: Parser) -> None:
     )
 
 
-def _bare_flags(words: list[str], flags: set[str]) -> list[str]:
-    """Let ``--flag`` stand for ``--flag true``, also before a positional argument."""
-    return [
-        f"{word}=true" if word in flags and after.lower() not in ("true", "false") else word
-        for word, after in zip(words, [*words[1:], ""])
-    ]
-
-
-def _joined(words: list[str], several: set[str]) -> list[str]:
-    """Let ``--option one two`` stand for ``--option '["one", "two"]'``, of an option that takes several values."""
-    starts = [place for place, word in enumerate(words) if word.startswith("--")]
-    options = [words[start:end] for start, end in zip([0, *starts], [*starts, len(words)])]
-    return [
-        word
-        for first, *rest in filter(None, options)
-        for word in (first, *([json.dumps(rest)] if rest[1:] and first in several else rest))
-    ]
-
-
 class one_line_errors:
-    """Context in which an :class:`InputError`, or a loss that isn't finite, ends all with one line and status 2."""
+    """Context that ends with one line and status 2 for bad input and for a loss that isn't finite.
+
+    Logging begins when it is entered: all of rank 0, and warnings of the others.
+
+    Args:
+        program: name before the message.
+    """
 
     def __init__(self, program: str):
         self.program = program
-        rank = int(os.environ.get("RANK", "0"))
-        logging.basicConfig(format=LOG_FORMAT, level=logging.INFO if rank == 0 else logging.WARNING)
 
     def __enter__(self):
+        rank = int(os.environ.get("RANK", "0"))
+        level = logging.INFO if rank == 0 else logging.WARNING
+        logging.basicConfig(format=LOG_FORMAT, level=level)
         return self
 
     def __exit__(self, kind, error, trace):
@@ -121,7 +172,11 @@ class one_line_errors:
 
 
 def checked(function: Callable, *arguments):
-    """``function(*arguments)``, its :class:`ValueError` an :class:`InputError`: the values are the user's."""
+    """Result of ``function(*arguments)``, for arguments that the user typed.
+
+    Raises:
+        InputError: in place of a :class:`ValueError` of the function.
+    """
     try:
         return function(*arguments)
     except ValueError as error:
@@ -129,7 +184,11 @@ def checked(function: Callable, *arguments):
 
 
 def needed(option: str, value: str | None) -> str:
-    """The value of an option that this use of the program can't do without."""
+    """Value of an option that this use of the program can't do without.
+
+    Raises:
+        InputError: the option was not given.
+    """
     if not value:
         raise InputError(f"{option} is needed here, and is not given")
     return value

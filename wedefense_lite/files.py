@@ -3,7 +3,7 @@
 import json
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,34 +14,32 @@ NO_VALUE = "-"  # a cell of a table that says nothing
 
 
 class InputError(Exception):
-    """Something the user gave is wrong. Entry points print it as one line and exit with 2."""
+    """Input that can't be used. Entry points print it as one line and exit with 2."""
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name when the block ends without an error.
+    """Temporary path beside ``path`` that takes its name when the block ends without an error.
 
-    The content is synced to disk first, so a file that exists is complete; after an error the
-    earlier file, if any, is as it was.
+    The content is synced to disk first, so a file that exists is complete. After an error an
+    earlier file is as it was.
+
+    Args:
+        path: final path; its folder is made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.fchmod(handle, 0o666 & ~_umask())
-    os.close(handle)
+    # The kernel takes the umask off these permissions. Python could only learn the umask by setting
+    # it for all threads, which then make files that everybody may write.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        yield Path(name)
-        with open(name, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(name, path)
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
     finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -102,7 +100,7 @@ def iter_rows(
     Raises:
         InputError: unreadable or empty file, or a line with another number of fields.
     """
-    found = False
+    is_empty = True
     for number, line in enumerate(_lines(path), 1):
         fields = line.split(None, maxsplit)
         if not fields:
@@ -112,14 +110,18 @@ def iter_rows(
             raise InputError(
                 f"{path}:{number}: {len(fields)} columns, expected {columns}: {line.strip()!r}"
             )
-        found = True
+        is_empty = False
         yield number, fields
-    if not found:
+    if is_empty:
         raise InputError(f"{path}: empty, expected lines of {columns or 'several'} columns")
 
 
 def number(text: str) -> float:
-    """A float, infinite perhaps; ValueError for NaN, or no number."""
+    """Number in a text; it may be infinite.
+
+    Raises:
+        ValueError: no number, or NaN.
+    """
     value = float(text)
     if math.isnan(value):
         raise ValueError("NaN, expected a number")
@@ -127,7 +129,18 @@ def number(text: str) -> float:
 
 
 def converted(path: str | Path, line: int, name: str, text: str, convert: Callable):
-    """``convert(text)``, its ValueError an :class:`InputError` that names file, line and utterance."""
+    """Value of a cell of a table.
+
+    Args:
+        path: the table.
+        line: number of the line, from 1.
+        name: utterance or other id of the line.
+        text: the cell.
+        convert: function of the text that raises ValueError where it can't be converted.
+
+    Raises:
+        InputError: the conversion fails; names file, line and utterance.
+    """
     try:
         return convert(text)
     except ValueError as error:
@@ -137,15 +150,15 @@ def converted(path: str | Path, line: int, name: str, text: str, convert: Callab
 def read_rows(
     path: str | Path, columns: int | None, maxsplit: int = -1
 ) -> list[tuple[int, list[str]]]:
-    """All of :func:`iter_rows` at once, so that a bad line anywhere is found before any is used."""
+    """Rows of :func:`iter_rows` at once, so that a bad line is found before any line is used."""
     return list(iter_rows(path, columns, maxsplit))
 
 
 def read_table(path: str | Path) -> dict[str, str]:
-    """A two-column table ``key value`` (the value may hold spaces) in file order.
+    """Two-column table ``key value`` in file order; a value may hold spaces.
 
     Raises:
-        InputError: as :func:`read_rows`, or a key that stands there twice.
+        InputError: as :func:`read_rows`, or a key on two lines.
     """
     table: dict[str, str] = {}
     for number, (key, value) in read_rows(path, columns=2, maxsplit=1):
@@ -170,16 +183,24 @@ def read_labels(path: str | Path) -> dict[str, str]:
 
 
 def abbreviate(names: list[str]) -> str:
-    """The first three of some names, for a message."""
-    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+    """First three names of a list, for a message; an ellipsis stands for more."""
+    text = ", ".join(names[:3])
+    return f"{text} ..." if len(names) > 3 else text
 
 
-def one_of(known: Collection[str]) -> Callable[[str], str]:
-    """A check that a text is one of ``known``, which raises ValueError."""
+def one_of(words: Collection[str]) -> Callable[[str], str]:
+    """Conversion of a cell that accepts certain words only, for :func:`read_columns`.
+
+    Args:
+        words: accepted texts.
+
+    Returns:
+        function that gives an accepted text back and raises ValueError for any other.
+    """
 
     def check(text: str) -> str:
-        if text not in known:
-            raise ValueError(f"{text!r}, expected {' or '.join(known)}")
+        if text not in words:
+            raise ValueError(f"{text!r}, expected {' or '.join(words)}")
         return text
 
     return check
@@ -191,13 +212,16 @@ def read_columns(
     ids: Sequence[str] = ("filename",),
     header: Sequence[str] | None = None,
 ) -> dict[str, list]:
-    """Some columns of a table, by trial, in the order of the file.
+    """Columns of a table by trial, in the order of the file.
 
     Args:
-        path: separated by tabs or spaces.
+        path: table, separated by tabs or spaces.
         columns: names in the header, each with the conversion of its cells, which raises ValueError.
         ids: columns whose values, joined by spaces, name a trial.
-        header: names of the columns of a file whose first line doesn't have them.
+        header: names of the columns of a table without a header line.
+
+    Returns:
+        trial to its converted cells, in the order of ``columns``.
 
     Raises:
         InputError: no such column, another number of columns in a line, a trial twice, a cell that
@@ -211,16 +235,16 @@ def read_columns(
                 raise InputError(
                     f"{path}:{first}: header {' '.join(header)!r} has no column {name!r}"
                 )
-    ids = [header.index(name) for name in ids]
-    places = [(header.index(name), convert) for name, convert in columns.items()]
+    id_columns = [header.index(name) for name in ids]
     cells: dict[str, list] = {}
     for line, row in rows:
-        name = " ".join([row[place] for place in ids])
-        if name in cells:
-            raise InputError(f"{path}:{line}: {name} is there twice")
-        cells[name] = [
-            converted(path, line, name, row[place], convert) for place, convert in places
-        ]
+        trial = " ".join([row[column] for column in id_columns])
+        if trial in cells:
+            raise InputError(f"{path}:{line}: {trial} is there twice")
+        cells[trial] = []
+        for name, convert in columns.items():
+            text = row[header.index(name)]
+            cells[trial].append(converted(path, line, trial, text, convert))
     if not cells:
         raise InputError(f"{path}: no line after the header")
     return cells

@@ -2,6 +2,9 @@
 
 import os
 import stat
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +130,28 @@ def test_files_have_the_permissions_that_the_umask_leaves(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+def test_the_umask_of_other_threads_is_never_changed(tmp_path):
+    """Reading the umask means setting it: a file made meanwhile could be written by everybody."""
+    before = os.umask(0o027)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            paths = [tmp_path / f"file{number}" for number in range(400)]
+            list(pool.map(lambda path: files.write_text(path, "content"), paths))
+    finally:
+        sys.setswitchinterval(interval)
+        after = os.umask(before)
+    assert after == 0o027
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o640}
+
+
+def test_no_file_asks_for_the_umask():
+    """The race is rare, so the call itself is looked for."""
+    package = Path(files.__file__).parent
+    assert [path for path in package.rglob("*.py") if "umask(" in path.read_text()] == []
 
 
 def test_numbers_are_written_as_python_reads_them(tmp_path):
