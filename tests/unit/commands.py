@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 def run(
     monkeypatch: pytest.MonkeyPatch, function: Callable, *words: object, positional: bool = False
 ) -> None:
+    """Run the entry point with these words on its command line."""
     monkeypatch.setattr(sys, "argv", [function.__name__, *map(str, words)])
     cli.run(function, positional=positional)
 
@@ -35,11 +36,11 @@ def refused(monkeypatch, capsys, function, *words: object, positional: bool = Fa
 
 def run_script(folder: Path, script: str, *words: object) -> tuple[int, str]:
     """Exit status and standard error of a script of ours, typed in ``folder``."""
-    with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as said:
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as stderr:
         patch.chdir(folder)
         patch.setattr(sys, "argv", [script, *map(str, words)])
         try:
             runpy.run_path(str(ROOT / script), run_name="__main__")
         except SystemExit as stop:
-            return stop.code, said.getvalue()
-    return 0, said.getvalue()
+            return stop.code, stderr.getvalue()
+    return 0, stderr.getvalue()

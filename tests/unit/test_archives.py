@@ -21,18 +21,18 @@ def test_arrays_come_back_by_key(tmp_path):
     rng = np.random.default_rng(0)
     rows = {"vector": rng.random(4, np.float32), "matrix": rng.random((2, 3), np.float32)}
     write_archive(tmp_path / "x.ark", rows.items())
-    found = read_archive(tmp_path / "x.scp")
-    assert set(found) == set(rows)
+    arrays = read_archive(tmp_path / "x.scp")
+    assert set(arrays) == set(rows)
     for key, array in rows.items():
-        np.testing.assert_array_equal(found[key], array)
-        assert found[key].dtype == np.float32
+        np.testing.assert_array_equal(arrays[key], array)
+        assert arrays[key].dtype == np.float32
 
 
 def test_the_scp_holds_the_path_as_it_was_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_archive("exp/x.ark", ROWS.items())
-    places = read_table("exp/x.scp").values()
-    assert all(place.startswith("exp/x.ark:") for place in places)
+    addresses = read_table("exp/x.scp").values()
+    assert all(address.startswith("exp/x.ark:") for address in addresses)
     assert read_archive("exp/x.scp")["a"][0] == 1
 
 

@@ -26,7 +26,7 @@ def write_systems(folder, labels, systems, clusters=None):
         (folder / "meta.tsv").write_text("filename\tspeaker\n" + "".join(rows))
 
 
-def compared(monkeypatch, folder, clustered=False, bootstrap=BOOTSTRAP):
+def compare_systems(monkeypatch, folder, clustered=False, bootstrap=BOOTSTRAP):
     """Results of ``compare`` for the systems a and b."""
     words = [folder / "a.txt", folder / "b.txt", "--cm_key", folder / "key.txt"]
     words += ["--bootstrap", bootstrap, "--json", folder / "results.json"]
@@ -56,8 +56,8 @@ def paired_differences(scores_a, scores_b, units_by_class, seed):
     for _ in range(4 * BOOTSTRAP):
         rows_by_class = []
         for units in units_by_class:
-            drawn = rng.integers(len(units), size=len(units))
-            rows_by_class.append(np.concatenate([units[unit] for unit in drawn]))
+            sample = rng.integers(len(units), size=len(units))
+            rows_by_class.append(np.concatenate([units[unit] for unit in sample]))
         bonafide, spoof = rows_by_class
         error_a = equal_error_rate(scores_a[bonafide], scores_a[spoof])
         error_b = equal_error_rate(scores_b[bonafide], scores_b[spoof])
@@ -66,7 +66,7 @@ def paired_differences(scores_a, scores_b, units_by_class, seed):
 
 
 def test_the_interval_is_that_of_a_bootstrap_paired_by_utterance(monkeypatch, tmp_path):
-    """B has A's scores, shuffled within each class: the same EER, but errors on other utterances."""
+    """B has A's scores, shuffled within each class: the same EER, errors on other utterances."""
     rng = np.random.default_rng(0)
     count = 150
     labels = ["bonafide"] * count + ["spoof"] * count
@@ -75,10 +75,11 @@ def test_the_interval_is_that_of_a_bootstrap_paired_by_utterance(monkeypatch, tm
     scores_a = np.concatenate([bonafide, spoof])
     scores_b = np.concatenate([rng.permutation(bonafide), rng.permutation(spoof)])
     write_systems(tmp_path, labels, {"a": scores_a, "b": scores_b})
-    row = compared(monkeypatch, tmp_path)["eer"]
+    row = compare_systems(monkeypatch, tmp_path)["eer"]
     assert row["difference"] == 0
-    rows = [[np.array([row]) for row in range(start, start + count)] for start in (0, count)]
-    expected = paired_differences(scores_a, scores_b, rows, seed=1)
+    rows = np.arange(2 * count)[:, None]
+    units_by_class = [list(rows[:count]), list(rows[count:])]
+    expected = paired_differences(scores_a, scores_b, units_by_class, seed=1)
     assert row["ci"] == pytest.approx(
         np.quantile(expected, [0.025, 0.975]), abs=TOLERANCE * expected.std()
     )
@@ -88,7 +89,8 @@ def test_the_interval_is_that_of_a_bootstrap_paired_by_utterance(monkeypatch, tm
 def test_the_interval_of_clusters_is_that_of_a_bootstrap_paired_by_cluster(monkeypatch, tmp_path):
     """As above, with speakers whose utterances share an effect of their own in each system."""
     rng = np.random.default_rng(2)
-    speakers, each = 24, 6
+    speakers = 24
+    each = 6
     count = speakers * each
     speaker = np.repeat(np.arange(speakers), each)
     systems = {}
@@ -101,16 +103,14 @@ def test_the_interval_of_clusters_is_that_of_a_bootstrap_paired_by_cluster(monke
     labels = ["bonafide"] * count + ["spoof"] * count
     clusters = [f"b{number}" for number in speaker] + [f"s{number}" for number in speaker]
     write_systems(tmp_path, labels, systems, clusters)
-    row = compared(monkeypatch, tmp_path, clustered=True)["eer"]
-    units = [
-        [start + np.flatnonzero(speaker == number) for number in range(speakers)]
-        for start in (0, count)
-    ]
-    expected = paired_differences(systems["a"], systems["b"], units, seed=3)
+    row = compare_systems(monkeypatch, tmp_path, clustered=True)["eer"]
+    bonafide_units = [np.flatnonzero(speaker == number) for number in range(speakers)]
+    spoof_units = [count + rows for rows in bonafide_units]
+    expected = paired_differences(systems["a"], systems["b"], [bonafide_units, spoof_units], seed=3)
     assert row["ci"] == pytest.approx(
         np.quantile(expected, [0.025, 0.975]), abs=TOLERANCE * expected.std()
     )
-    single = compared(monkeypatch, tmp_path)["eer"]["ci"]
+    single = compare_systems(monkeypatch, tmp_path)["eer"]["ci"]
     assert row["ci"][1] - row["ci"][0] > 1.2 * (single[1] - single[0])
 
 
@@ -123,21 +123,22 @@ def test_equally_good_systems_rarely_differ(monkeypatch, tmp_path, correlation, 
     has hardly any ties.
     """
     rng = np.random.default_rng([int(100 * correlation), clustered])
-    count, each = 200, 4
+    count = 200
+    each = 4
     labels = ["bonafide"] * count + ["spoof"] * count
     speaker = np.arange(2 * count) // each
     means = np.repeat([1.0, -1.0], count)
     rejections = 0
     for _ in range(40):
         shared = rng.normal(size=2 * count)
-        own = rng.normal(size=(2, 2 * count))
-        noise = np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own
+        separate = rng.normal(size=(2, 2 * count))
+        noise = np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * separate
         if clustered:
             effects = rng.normal(size=(3, speaker.max() + 1))[:, speaker]
             by_speaker = np.sqrt(correlation) * effects[0] + np.sqrt(1 - correlation) * effects[1:]
             noise = (noise + by_speaker) / np.sqrt(2)
         write_systems(tmp_path, labels, {"a": means + noise[0], "b": means + noise[1]}, speaker)
-        row = compared(monkeypatch, tmp_path, clustered, bootstrap=60)["auc"]
-        if row["p_value"] < 0.05:
+        results = compare_systems(monkeypatch, tmp_path, clustered, bootstrap=60)
+        if results["auc"]["p_value"] < 0.05:
             rejections += 1
     assert rejections <= 6

@@ -78,7 +78,8 @@ def test_systems_of_one_name_are_told_apart(monkeypatch, capsys, tmp_path):
     [
         (
             {"n_spoof": 91},
-            "b on in_the_wild: in_the_wild 10 bona fide and 91 spoofed trials, but 10 bona fide and 90",
+            "b on in_the_wild: in_the_wild 10 bona fide and 91 spoofed trials, "
+            "but 10 bona fide and 90",
         ),
         ({"tie": "official"}, "b on in_the_wild: tie official, but merge in a on eval"),
         ({"cost": DEFAULT.as_dict() | {"p_spoof": 0.5}}, "b on in_the_wild: cost {"),
@@ -95,21 +96,23 @@ def test_numbers_that_can_not_be_compared_are_refused(
 
 def test_a_folder_or_a_set_without_results_is_refused(monkeypatch, capsys, tmp_path, systems):
     (tmp_path / "c").mkdir()
-    said = refused(monkeypatch, capsys, cross_table, "--exp_dirs", f"{systems[0]},{tmp_path / 'c'}")
-    assert f"{tmp_path / 'c'}: no results_*.json of detection" in said
-    said = refused(monkeypatch, capsys, cross_table, "--exp_dirs", systems[0], "--sets", "no")
-    assert "no results on no" in said
+    message = refused(
+        monkeypatch, capsys, cross_table, "--exp_dirs", f"{systems[0]},{tmp_path / 'c'}"
+    )
+    assert f"{tmp_path / 'c'}: no results_*.json of detection" in message
+    message = refused(monkeypatch, capsys, cross_table, "--exp_dirs", systems[0], "--sets", "no")
+    assert "no results on no" in message
 
 
 def write_mixtures(folder, **more):
     (folder / "mixtures/eval").mkdir(parents=True)
-    found = {
+    results = {
         "classes": ["SS", "SB", "BB"],
         "confusion": [[3, 1, 0], [2, 6, 0], [0, 0, 4]],
         "n_mixtures": 16,
     }
-    found |= {"macro_f1": 0.8, "chance_macro_f1": 1 / 3, "any_spoof_eer": 0.125} | more
-    (folder / "mixtures/eval/results.json").write_text(json.dumps(found))
+    results |= {"macro_f1": 0.8, "chance_macro_f1": 1 / 3, "any_spoof_eer": 0.125} | more
+    (folder / "mixtures/eval/results.json").write_text(json.dumps(results))
 
 
 @pytest.fixture
@@ -128,24 +131,20 @@ def talkers(tmp_path):
 def test_systems_of_mixtures_say_how_sources_were_found(monkeypatch, capsys, tmp_path, talkers):
     files = ("--json", tmp_path / "t.json", "--markdown", tmp_path / "t.md")
     print_table(monkeypatch, talkers, "--mixtures", *files)
-    heads, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    heads, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert " ".join(heads) == (
-        "eval macro F1 eval chance eval any-spoof EER % eval source EER % eval sources by eval SI-SDRi dB"
+        "eval macro F1 eval chance eval any-spoof EER % eval source EER % "
+        "eval sources by eval SI-SDRi dB"
     )
     assert rows == [
         ["oracle", "0.800", "0.333", "12.50", "5.00", "identity"],
         ["separated", "0.800", "0.333", "12.50", "20.00", "sisdr", "9.88"],
         ["direct", "0.800", "0.333", "12.50", "none"],
     ]
-    assert (
-        json.loads((tmp_path / "t.json").read_text())["systems"]["direct"]["eval"]["assignment"]
-        == "none"
-    )
-    assert (
-        (tmp_path / "t.md")
-        .read_text()
-        .endswith("| direct | 0.800 | 0.333 | 12.50 |  | none |  |\n")
-    )
+    systems = json.loads((tmp_path / "t.json").read_text())["systems"]
+    assert systems["direct"]["eval"]["assignment"] == "none"
+    markdown = (tmp_path / "t.md").read_text()
+    assert markdown.endswith("| direct | 0.800 | 0.333 | 12.50 |  | none |  |\n")
 
 
 def test_systems_of_other_mixtures_are_refused(monkeypatch, capsys, tmp_path, talkers, systems):

@@ -27,39 +27,30 @@ def small(tmp_path):
     """Options of five trials, and the file of results."""
     (tmp_path / "llr.txt").write_text(SCORES)
     (tmp_path / "key.txt").write_text(KEY)
-    return [
-        "--cm",
-        tmp_path / "llr.txt",
-        "--cm_key",
-        tmp_path / "key.txt",
-        "--json",
-        tmp_path / "out.json",
-    ]
+    files = ["--cm", tmp_path / "llr.txt", "--cm_key", tmp_path / "key.txt"]
+    return [*files, "--json", tmp_path / "out.json"]
 
 
 @pytest.fixture
 def medium(tmp_path):
     """Options of 300 trials of five speakers and two attacks."""
-    rng, rows = np.random.default_rng(0), range(300)
-    bonafide = np.arange(300) % 3 == 0
-    scores = rng.normal(size=300) + 2 * bonafide
-    (tmp_path / "llr.txt").write_text(
-        "filename cm-score\n" + "".join(f"E{i} {scores[i]}\n" for i in rows)
-    )
-    labels = np.where(bonafide, "bonafide", "spoof")
-    (tmp_path / "key.txt").write_text(
-        "filename cm-label\n" + "".join(f"E{i} {labels[i]}\n" for i in rows)
-    )
-    meta = "".join(f"E{i} {'-' if bonafide[i] else f'A0{i % 2}'} s{i % 5}\n" for i in rows)
-    (tmp_path / "meta.txt").write_text("filename attack speaker\n" + meta)
-    return [
-        "--cm",
-        tmp_path / "llr.txt",
-        "--cm_key",
-        tmp_path / "key.txt",
-        "--json",
-        tmp_path / "out.json",
-    ]
+    rng = np.random.default_rng(0)
+    is_bonafide = np.arange(300) % 3 == 0
+    scores = rng.normal(size=300) + 2 * is_bonafide
+    score_text = "filename cm-score\n"
+    key_text = "filename cm-label\n"
+    meta_text = "filename attack speaker\n"
+    for i in range(300):
+        label = "bonafide" if is_bonafide[i] else "spoof"
+        attack = "-" if is_bonafide[i] else f"A0{i % 2}"
+        score_text += f"E{i} {scores[i]}\n"
+        key_text += f"E{i} {label}\n"
+        meta_text += f"E{i} {attack} s{i % 5}\n"
+    (tmp_path / "llr.txt").write_text(score_text)
+    (tmp_path / "key.txt").write_text(key_text)
+    (tmp_path / "meta.txt").write_text(meta_text)
+    files = ["--cm", tmp_path / "llr.txt", "--cm_key", tmp_path / "key.txt"]
+    return [*files, "--json", tmp_path / "out.json"]
 
 
 def results(tmp_path) -> dict:
@@ -68,13 +59,13 @@ def results(tmp_path) -> dict:
 
 def test_the_official_example(monkeypatch, capsys, tmp_path, small):
     run(monkeypatch, evaluate, "--m", "t1", *small, "--txt", tmp_path / "out.txt")
-    found = results(tmp_path)
-    assert (found["n_bonafide"], found["n_spoof"]) == (2, 3)
-    assert (found["eer"], found["min_dcf"]) == (0, 0)
-    assert found["cllr"] == pytest.approx(0.54156, abs=5e-6)
-    assert found["act_dcf"] == pytest.approx(0.66667, abs=5e-6)
-    assert found["cost"]["name"] == "asvspoof5_track1"
-    assert not {"min_tdcf_2019", "min_tdcf_2021", "by", "ci"} & set(found)
+    metrics = results(tmp_path)
+    assert (metrics["n_bonafide"], metrics["n_spoof"]) == (2, 3)
+    assert (metrics["eer"], metrics["min_dcf"]) == (0, 0)
+    assert metrics["cllr"] == pytest.approx(0.54156, abs=5e-6)
+    assert metrics["act_dcf"] == pytest.approx(0.66667, abs=5e-6)
+    assert metrics["cost"]["name"] == "asvspoof5_track1"
+    assert not {"min_tdcf_2019", "min_tdcf_2021", "by", "ci"} & set(metrics)
     printed = capsys.readouterr().out
     assert "cost model: asvspoof5_track1, p_spoof=0.05" in printed and "eer %" in printed
     assert (tmp_path / "out.txt").read_text() == printed
@@ -240,25 +231,25 @@ def test_a_table_without_column_names_does_not_serve_as_two_conditions(
 
 def test_decisions_add_up(monkeypatch, tmp_path, medium):
     run(monkeypatch, evaluate, *medium)
-    found = results(tmp_path)
-    (right_spoof, accepted), (missed, right_bonafide) = found["decisions"]["confusion"]
-    assert right_spoof + accepted == found["n_spoof"]
-    assert found["decisions"]["accuracy"] == (right_spoof + right_bonafide) / 300
-    act_dcf = (0.95 * missed / found["n_bonafide"] + 0.5 * accepted / found["n_spoof"]) / 0.5
-    assert found["act_dcf"] == pytest.approx(act_dcf)
+    metrics = results(tmp_path)
+    (right_spoof, accepted), (missed, right_bonafide) = metrics["decisions"]["confusion"]
+    assert right_spoof + accepted == metrics["n_spoof"]
+    assert metrics["decisions"]["accuracy"] == (right_spoof + right_bonafide) / 300
+    act_dcf = (0.95 * missed / metrics["n_bonafide"] + 0.5 * accepted / metrics["n_spoof"]) / 0.5
+    assert metrics["act_dcf"] == pytest.approx(act_dcf)
 
 
 @pytest.mark.parametrize("cluster", [(), ("--cluster", "speaker")])
 def test_intervals_hold_the_values(monkeypatch, tmp_path, medium, cluster):
     meta = "--meta", tmp_path / "meta.txt", "--by", "attack"
     run(monkeypatch, evaluate, *medium, *meta, "--bootstrap", 50, *cluster)
-    for found in (results(tmp_path), results(tmp_path)["by"]["A00"]):
+    for metrics in (results(tmp_path), results(tmp_path)["by"]["A00"]):
         assert {"eer", "eer_rocch", "min_dcf", "act_dcf", "cllr", "min_cllr", "auc"} <= set(
-            found["ci"]
+            metrics["ci"]
         )
         for name in ("eer", "cllr", "auc"):
-            low, high = found["ci"][name]
-            assert low <= found[name] <= high
+            low, high = metrics["ci"][name]
+            assert low <= metrics[name] <= high
             assert high - low > 0.005
 
 
@@ -272,18 +263,10 @@ def test_tdcf_with_measured_asv_rates_equals_the_reference(monkeypatch, tmp_path
     (tmp_path / "asv.txt").write_text("".join(f"{' '.join(row)}\n" for row in asv))
     (tmp_path / "utt2attack").write_text("".join(f"{row[0]} {row[1]}\n" for row in rows))
     meta = "--meta", tmp_path / "utt2attack", "--by", "attack"
-    run(
-        monkeypatch,
-        evaluate,
-        *small,
-        "--asv_scores",
-        tmp_path / "asv.txt",
-        "--cost",
-        "asvspoof2019",
-        *meta,
-    )
+    asv = "--asv_scores", tmp_path / "asv.txt", "--cost", "asvspoof2019"
+    run(monkeypatch, evaluate, *small, *asv, *meta)
     expected = EXPECTED["cm_small_2000"]["metrics"]["as_is"]
-    found = results(tmp_path)
+    metrics = results(tmp_path)
     for name, reference, tolerance in (
         ("eer", "eer_distinct_thresholds_argmin", 1e-12),
         ("min_dcf", "minDCF_official", 1e-12),
@@ -295,18 +278,15 @@ def test_tdcf_with_measured_asv_rates_equals_the_reference(monkeypatch, tmp_path
         ("eer_rocch", "eer_rocch_pyllr", 1e-8),
         ("auc", "auc_sklearn", 1e-12),
     ):
-        assert found[name] == pytest.approx(expected[reference], abs=tolerance, rel=0), name
-    assert found["asv_rates"]["fa_spoof"] == EXPECTED[ASV]["metrics"]["Pfa_spoof_asv"]
+        assert metrics[name] == pytest.approx(expected[reference], abs=tolerance, rel=0), name
+    assert metrics["asv_rates"]["fa_spoof"] == EXPECTED[ASV]["metrics"]["Pfa_spoof_asv"]
     trials, spoofs = read_asv_scores(tmp_path / "asv.txt")
-    for attack, values in found[
-        "by"
-    ].items():  # the ASV system's error on that attack, as ASVspoof 2021 has it
-        cm = [
-            [float(row[3]) for row in rows if row[2] == "bonafide"],
-            [float(row[3]) for row in rows if row[1] == attack],
-        ]
+    # The t-DCF of an attack has the ASV system's error on that attack, as in ASVspoof 2021.
+    bonafide = [float(row[3]) for row in rows if row[2] == "bonafide"]
+    for attack, values in metrics["by"].items():
+        spoof = [float(row[3]) for row in rows if row[1] == attack]
         asv = measure_asv_rates(trials["target"], trials["nontarget"], spoofs[attack])
-        tdcf = min_tdcf(SortedScores(*cm), asv, cost_model("asvspoof2019"))
+        tdcf = min_tdcf(SortedScores(bonafide, spoof), asv, cost_model("asvspoof2019"))
         assert {name: values[name] for name in tdcf} == pytest.approx(tdcf, abs=1e-12)
 
 
@@ -317,10 +297,8 @@ def test_a_condition_without_asv_spoofs_has_no_tdcf(monkeypatch, tmp_path, small
     )
     meta = "--meta", tmp_path / "meta.tsv", "--by", "codec"
     run(monkeypatch, evaluate, *small, "--asv_scores", tmp_path / "asv.txt", *meta)
-    assert (
-        "min_tdcf_2019" in results(tmp_path)
-        and "min_tdcf_2019" not in results(tmp_path)["by"]["alaw"]
-    )
+    assert "min_tdcf_2019" in results(tmp_path)
+    assert "min_tdcf_2019" not in results(tmp_path)["by"]["alaw"]
 
 
 def test_both_restricts_the_bona_fide_trials_too(monkeypatch, tmp_path, small):
@@ -332,33 +310,29 @@ def test_both_restricts_the_bona_fide_trials_too(monkeypatch, tmp_path, small):
     alone = results(tmp_path)
     assert alone["by"]["alaw"]["n_bonafide"] == alone["n_bonafide"]
     run(monkeypatch, evaluate, *small, *meta, "--both")
-    found = results(tmp_path)
-    for kind in ("n_bonafide", "n_spoof"):
-        assert sum(row[kind] for row in found["by"].values()) == found[kind]
+    metrics = results(tmp_path)
+    for count in ("n_bonafide", "n_spoof"):
+        assert sum(row[count] for row in metrics["by"].values()) == metrics[count]
 
 
 @pytest.fixture
 def verification(tmp_path):
     """Options of 300 trials of a verifier and a detector; an utterance serves two speakers."""
-    rng, classes = np.random.default_rng(0), np.array(["target", "nontarget", "spoof"] * 100)
-    asv, cm = (
-        rng.normal(size=300) + 3 * (classes != "nontarget"),
-        rng.normal(size=300) + 3 * (classes != "spoof"),
-    )
-    ids = [f"s{i % 2} E{i // 2}" for i in range(300)]
-    scores = "".join(f"{name} {c} {a} {a + c}\n" for name, a, c in zip(ids, asv, cm))
-    (tmp_path / "sasv.txt").write_text("spk filename cm-score asv-score sasv-score\n" + scores)
-    kinds = {"target": "bonafide", "nontarget": "bonafide", "spoof": "spoof"}
-    key = "".join(f"{name} {kinds[kind]} {kind}\n" for name, kind in zip(ids, classes))
-    (tmp_path / "key.txt").write_text("spk filename cm-label asv-label\n" + key)
-    return [
-        "--sasv",
-        tmp_path / "sasv.txt",
-        "--sasv_key",
-        tmp_path / "key.txt",
-        "--json",
-        tmp_path / "out.json",
-    ]
+    rng = np.random.default_rng(0)
+    classes = np.array(["target", "nontarget", "spoof"] * 100)
+    asv = rng.normal(size=300) + 3 * (classes != "nontarget")
+    cm = rng.normal(size=300) + 3 * (classes != "spoof")
+    score_text = "spk filename cm-score asv-score sasv-score\n"
+    key_text = "spk filename cm-label asv-label\n"
+    for i, asv_label in enumerate(classes):
+        trial = f"s{i % 2} E{i // 2}"
+        cm_label = "spoof" if asv_label == "spoof" else "bonafide"
+        score_text += f"{trial} {cm[i]} {asv[i]} {asv[i] + cm[i]}\n"
+        key_text += f"{trial} {cm_label} {asv_label}\n"
+    (tmp_path / "sasv.txt").write_text(score_text)
+    (tmp_path / "key.txt").write_text(key_text)
+    files = ["--sasv", tmp_path / "sasv.txt", "--sasv_key", tmp_path / "key.txt"]
+    return [*files, "--json", tmp_path / "out.json"]
 
 
 def test_track_2_in_tandem_and_single(monkeypatch, tmp_path, verification):
@@ -397,15 +371,8 @@ def test_a_system_is_compared_on_the_same_trials(monkeypatch, capsys, tmp_path, 
     run(monkeypatch, compare, tmp_path / "llr.txt", tmp_path / "same.txt", *words, positional=True)
     assert results(tmp_path)["eer"]["ci"] == [0, 0] and results(tmp_path)["eer"]["p_value"] == 1
     cluster = "--meta", tmp_path / "meta.txt", "--cluster", "speaker"
-    run(
-        monkeypatch,
-        compare,
-        tmp_path / "llr.txt",
-        tmp_path / "worse.txt",
-        *words,
-        *cluster,
-        positional=True,
-    )
+    words = [tmp_path / "llr.txt", tmp_path / "worse.txt", *words, *cluster]
+    run(monkeypatch, compare, *words, positional=True)
     assert "cost model" in capsys.readouterr().out
     message = refused(
         monkeypatch, capsys, compare, tmp_path / "llr.txt", tmp_path / "llr.txt", positional=True
@@ -415,7 +382,8 @@ def test_a_system_is_compared_on_the_same_trials(monkeypatch, capsys, tmp_path, 
 
 def write_systems(folder, prefix: str, seed: int) -> None:
     """Two systems with independent errors, and their key."""
-    rng, labels = np.random.default_rng(seed), np.array(["bonafide", "spoof", "spoof"] * 200)
+    rng = np.random.default_rng(seed)
+    labels = np.array(["bonafide", "spoof", "spoof"] * 200)
     for system in ("a", "b"):
         scores = rng.normal(size=600) + 2 * (labels == "bonafide")
         text = "".join(f"{prefix}{i} {score}\n" for i, score in enumerate(scores))
@@ -428,27 +396,20 @@ def test_fusion_is_fitted_on_one_set_and_better_on_another(monkeypatch, capsys, 
     write_systems(tmp_path, "dev", 0)
     write_systems(tmp_path, "eval", 1)
     files = {name: f"{tmp_path}/{name}_a.txt,{tmp_path}/{name}_b.txt" for name in ("dev", "eval")}
-    held = "--cal_cm", files["dev"], "--cal_key", tmp_path / "dev_key.txt"
-    run(monkeypatch, fuse, "--cm", files["eval"], *held, "--out", tmp_path / "fused/llr.txt")
+    held_out = "--cal_cm", files["dev"], "--cal_key", tmp_path / "dev_key.txt"
+    run(monkeypatch, fuse, "--cm", files["eval"], *held_out, "--out", tmp_path / "fused/llr.txt")
     eer = {}
     for name in ("eval_a.txt", "fused/llr.txt"):
-        words = (
-            "--cm",
-            tmp_path / name,
-            "--cm_key",
-            tmp_path / "eval_key.txt",
-            "--json",
-            tmp_path / "out.json",
-        )
-        run(monkeypatch, evaluate, *words)
+        words = ["--cm", tmp_path / name, "--cm_key", tmp_path / "eval_key.txt"]
+        run(monkeypatch, evaluate, *words, "--json", tmp_path / "out.json")
         eer[name] = results(tmp_path)["eer"]
     assert eer["fused/llr.txt"] < 0.8 * eer["eval_a.txt"]
     assert results(tmp_path)["cllr"] < 1.25 * results(tmp_path)["min_cllr"]
     assert read_sidecar(tmp_path / "fused/llr.txt").polarity == "higher is bonafide"
     assert len(json.loads((tmp_path / "fused/calibration.json").read_text())["scale"]) == 2
-    words = "--cm", files["dev"], *held, "--out", tmp_path / "no.txt"
+    words = "--cm", files["dev"], *held_out, "--out", tmp_path / "no.txt"
     assert "dev0 is in the calibration set too" in refused(monkeypatch, capsys, fuse, *words)
-    words = "--cm", f"{tmp_path}/eval_a.txt", *held, "--out", tmp_path / "no.txt"
+    words = "--cm", f"{tmp_path}/eval_a.txt", *held_out, "--out", tmp_path / "no.txt"
     assert "1 systems and --cal_cm 2" in refused(monkeypatch, capsys, fuse, *words)
 
 
@@ -459,25 +420,17 @@ def test_localization_equals_the_reference(monkeypatch, capsys, tmp_path):
             start = int(index) * 0.02
             file.write(f"{name} {start:.4f} {min(0.02, ends[name] - start):.4f} {score}\n")
     words = "--frame_scores", tmp_path / "frames.txt", "--rttm", FOLDER / "range_ref.rttm"
-    run(
-        monkeypatch,
-        evaluate_localization,
-        *words,
-        "--resolutions",
-        "0.02,0.160",
-        "--bootstrap",
-        5,
-        "--json",
-        tmp_path / "out.json",
-    )
-    expected, found = EXPECTED["range_segment"]["metrics"], results(tmp_path)
-    assert list(found["segment_eer"]) == ["0.02", "0.160"]
+    more = "--resolutions", "0.02,0.160", "--bootstrap", 5, "--json", tmp_path / "out.json"
+    run(monkeypatch, evaluate_localization, *words, *more)
+    expected = EXPECTED["range_segment"]["metrics"]
+    metrics = results(tmp_path)
+    assert list(metrics["segment_eer"]) == ["0.02", "0.160"]
     for typed, name in (("0.02", "20ms"), ("0.160", "160ms")):
         official = expected["segment_eer_official_min"][name]["eer"]
-        assert found["segment_eer"][typed] == pytest.approx(official, abs=1e-12)
-    assert found["range_eer"] == pytest.approx(expected["range_eer_exact_argmin"], abs=1e-9)
+        assert metrics["segment_eer"][typed] == pytest.approx(official, abs=1e-12)
+    assert metrics["range_eer"] == pytest.approx(expected["range_eer_exact_argmin"], abs=1e-9)
     assert "range EER" in capsys.readouterr().out
-    for low, high in (found["ci"]["range_eer"], found["ci"]["segment_eer"]["0.02"]):
+    for low, high in (metrics["ci"]["range_eer"], metrics["ci"]["segment_eer"]["0.02"]):
         assert 0.01 < low < high < 0.06
     for resolutions, message in (
         ("0.03", "whole number"),
@@ -505,7 +458,10 @@ def test_frames_and_segments_must_match(monkeypatch, capsys, tmp_path, frames, m
     assert message in refused(monkeypatch, capsys, evaluate_localization, *words)
 
 
-MIXTURES = "mixture\tstream\tscore\tsisdr_1\tsisdr_2\nm1\t2\t3\t9\t-9\nm1\t1\t-3\t-9\t9\nm2\t1\t1\t9\t0\nm2\t2\t2\t0\t9\n"
+MIXTURES = (
+    "mixture\tstream\tscore\tsisdr_1\tsisdr_2\n"
+    "m1\t2\t3\t9\t-9\nm1\t1\t-3\t-9\t9\nm2\t1\t1\t9\t0\nm2\t2\t2\t0\t9\n"
+)
 LABELS = "mixture\tlabel_1\tlabel_2\nm1\tbonafide\tspoof\nm2\tbonafide\tbonafide\n"
 
 
@@ -513,14 +469,8 @@ LABELS = "mixture\tlabel_1\tlabel_2\nm1\tbonafide\tspoof\nm2\tbonafide\tbonafide
 def mixtures(tmp_path):
     (tmp_path / "scores.txt").write_text(MIXTURES)
     (tmp_path / "labels.txt").write_text(LABELS)
-    return [
-        "--scores",
-        tmp_path / "scores.txt",
-        "--key",
-        tmp_path / "labels.txt",
-        "--json",
-        tmp_path / "out.json",
-    ]
+    files = ["--scores", tmp_path / "scores.txt", "--key", tmp_path / "labels.txt"]
+    return [*files, "--json", tmp_path / "out.json"]
 
 
 def test_mixtures_by_each_assignment(monkeypatch, caplog, tmp_path, mixtures):
@@ -538,10 +488,8 @@ def test_mixtures_by_each_assignment(monkeypatch, caplog, tmp_path, mixtures):
     assert "upper bounds" in caplog.text
     (tmp_path / "scores.txt").write_text("mixture stream score\nm1 0 3\nm1 1 -3\nm2 0 1\nm2 1 2\n")
     run(monkeypatch, evaluate_mixtures, *mixtures)
-    assert (results(tmp_path)["assignment"], results(tmp_path)["source_accuracy"]) == (
-        "identity",
-        1,
-    )
+    assert results(tmp_path)["assignment"] == "identity"
+    assert results(tmp_path)["source_accuracy"] == 1
 
 
 @pytest.mark.parametrize(

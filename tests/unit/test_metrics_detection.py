@@ -1,4 +1,4 @@
-"""Detection metrics: the official values where those are right, the definition where they are not."""
+"""Detection metrics: the official values where they are right, the definition where they are not."""
 
 import math
 
@@ -31,9 +31,9 @@ VALUES = {
 
 
 def assert_equals_reference(scores: SortedScores, expected: dict) -> None:
-    compared = [name for name in VALUES if name in expected]
-    assert len(compared) >= 10
-    for name in compared:
+    names = [name for name in VALUES if name in expected]
+    assert len(names) >= 10
+    for name in names:
         ours, tolerance = VALUES[name]
         assert ours(scores) == pytest.approx(expected[name], abs=tolerance, rel=0), name
 
@@ -141,7 +141,7 @@ def test_weights_are_checked():
 
 
 # Few distinct values make ties common.
-few = st.lists(st.integers(-6, 6), min_size=1, max_size=25)
+tied_scores = st.lists(st.integers(-6, 6), min_size=1, max_size=25)
 METRICS = ["eer", "eer_rocch", "min_dcf", "act_dcf", "cllr", "min_cllr", "auc"]
 
 
@@ -150,7 +150,7 @@ def rates(bonafide, spoof, threshold):
     return (np.asarray(bonafide) <= threshold).mean(), (np.asarray(spoof) > threshold).mean()
 
 
-@given(few, few)
+@given(tied_scores, tied_scores)
 def test_eer_and_min_dcf_equal_a_loop_over_thresholds(bonafide, spoof):
     points = [rates(bonafide, spoof, t) for t in [-math.inf, *sorted({*bonafide, *spoof})]]
     gaps = [abs(miss - fa) for miss, fa in points]
@@ -161,9 +161,10 @@ def test_eer_and_min_dcf_equal_a_loop_over_thresholds(bonafide, spoof):
     assert rates(bonafide, spoof, scores.eer().threshold) == points[int(np.argmin(gaps))]
 
 
-@given(few, few)
+@given(tied_scores, tied_scores)
 def test_min_cllr_and_auc_equal_scikit_learn(bonafide, spoof):
-    scores, labels = np.array(bonafide + spoof), np.repeat([1, 0], [len(bonafide), len(spoof)])
+    scores = np.array(bonafide + spoof)
+    labels = np.repeat([1, 0], [len(bonafide), len(spoof)])
     weights = np.where(labels == 1, 0.5 / len(bonafide), 0.5 / len(spoof))
     posterior = IsotonicRegression().fit(scores, labels, weights).predict(scores)
     right = np.where(labels == 1, posterior, 1 - posterior)
@@ -172,7 +173,7 @@ def test_min_cllr_and_auc_equal_scikit_learn(bonafide, spoof):
     assert ours.auc() == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
-@given(few, few, st.randoms(use_true_random=False))
+@given(tied_scores, tied_scores, st.randoms(use_true_random=False))
 def test_the_order_of_trials_never_matters(bonafide, spoof, random):
     before = SortedScores(bonafide, spoof)
     after = SortedScores(random.sample(bonafide, len(bonafide)), random.sample(spoof, len(spoof)))
@@ -180,13 +181,11 @@ def test_the_order_of_trials_never_matters(bonafide, spoof, random):
         assert getattr(before, metric)() == getattr(after, metric)(), metric
 
 
-@given(few, few, st.lists(st.floats(0.01, 10), min_size=13, max_size=13))
+@given(tied_scores, tied_scores, st.lists(st.floats(0.01, 10), min_size=13, max_size=13))
 def test_an_increasing_map_of_the_scores_changes_no_rank_metric(bonafide, spoof, steps):
     grow = np.cumsum(steps)
-    before, after = (
-        SortedScores(bonafide, spoof),
-        SortedScores(grow[np.add(bonafide, 6)], grow[np.add(spoof, 6)]),
-    )
+    before = SortedScores(bonafide, spoof)
+    after = SortedScores(grow[np.add(bonafide, 6)], grow[np.add(spoof, 6)])
     for metric in ("eer_rocch", "min_cllr", "auc"):
         assert getattr(before, metric)() == getattr(after, metric)(), metric
     for merge in (True, False):
@@ -194,12 +193,10 @@ def test_an_increasing_map_of_the_scores_changes_no_rank_metric(bonafide, spoof,
     assert before.min_dcf().value == after.min_dcf().value
 
 
-@given(few, few)
+@given(tied_scores, tied_scores)
 def test_swapping_labels_and_sign_gives_the_same_eer(bonafide, spoof):
-    scores, swapped = (
-        SortedScores(bonafide, spoof),
-        SortedScores(-np.array(spoof), -np.array(bonafide)),
-    )
+    scores = SortedScores(bonafide, spoof)
+    swapped = SortedScores(-np.array(spoof), -np.array(bonafide))
     assert scores.eer_rocch() == pytest.approx(swapped.eer_rocch(), abs=1e-12)
     assert scores.auc() == pytest.approx(swapped.auc(), abs=1e-12)
     # Where two thresholds are equally good, "the first from below" is another one seen from above.
@@ -208,18 +205,17 @@ def test_swapping_labels_and_sign_gives_the_same_eer(bonafide, spoof):
     assert scores.eer().value == pytest.approx(swapped.eer().value, abs=1e-12)
 
 
-@given(few, few, st.data())
+@given(tied_scores, tied_scores, st.data())
 def test_a_weight_is_that_many_trials(bonafide, spoof, data):
-    counts = [
-        data.draw(st.lists(st.integers(0, 3), min_size=len(c), max_size=len(c)))
-        for c in (bonafide, spoof)
-    ]
-    assume(all(map(sum, counts)))
+    counts = []
+    for scores in (bonafide, spoof):
+        size = len(scores)
+        counts.append(data.draw(st.lists(st.integers(0, 3), min_size=size, max_size=size)))
+    assume(sum(counts[0]) and sum(counts[1]))
     weighted = SortedScores(bonafide, spoof).weighted(*counts)
     repeated = SortedScores(np.repeat(bonafide, counts[0]), np.repeat(spoof, counts[1]))
     for metric in ("eer_rocch", "act_dcf", "cllr", "min_cllr", "auc"):
-        assert getattr(weighted, metric)() == pytest.approx(
-            getattr(repeated, metric)(), abs=1e-12
-        ), metric
+        expected = getattr(repeated, metric)()
+        assert getattr(weighted, metric)() == pytest.approx(expected, abs=1e-12), metric
     assert weighted.eer().value == pytest.approx(repeated.eer().value, abs=1e-15)
     assert weighted.min_dcf().value == pytest.approx(repeated.min_dcf().value, abs=1e-12)

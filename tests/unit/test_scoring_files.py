@@ -28,8 +28,8 @@ def test_scores_come_back_bit_by_bit(scores):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "llr.txt"
         write_scores(path, scores, scores.values())
-        found = read_columns(path, {"cm-score": number})
-        assert list(found.items()) == [(name, [score]) for name, score in scores.items()]
+        rows_read = read_columns(path, {"cm-score": number})
+        assert list(rows_read.items()) == [(name, [score]) for name, score in scores.items()]
 
 
 @given(
@@ -40,21 +40,22 @@ def test_the_order_of_rows_never_matters(trials, random):
     if len({bonafide for _, bonafide in trials.values()}) < 2:
         return
     with tempfile.TemporaryDirectory() as folder:
-        scores, key = Path(folder) / "llr.txt", Path(folder) / "key.txt"
+        scores = Path(folder) / "llr.txt"
+        key = Path(folder) / "key.txt"
         shuffled = random.sample(list(trials), len(trials))
         write_scores(scores, shuffled, (trials[name][0] for name in shuffled))
-        rows = (
-            f"{name} {'bonafide' if bonafide else 'spoof'}\n"
-            for name, (_, bonafide) in trials.items()
-        )
-        key.write_text("filename cm-label\n" + "".join(rows))
-        found, labels, values = read_trials(scores, key)
-        assert found == list(trials)
+        text = "filename cm-label\n"
+        for name, (_, bonafide) in trials.items():
+            text += f"{name} {'bonafide' if bonafide else 'spoof'}\n"
+        key.write_text(text)
+        utterances, labels, values = read_trials(scores, key)
+        assert utterances == list(trials)
         assert list(zip(values, labels == "bonafide")) == list(trials.values())
 
 
 def test_tabs_spaces_windows_line_ends_and_a_byte_order_mark_are_the_same(tmp_path):
-    plain, odd = tmp_path / "plain", tmp_path / "odd"
+    plain = tmp_path / "plain"
+    odd = tmp_path / "odd"
     plain.write_text("filename\tcm-score\nE1\t1.5\nNA\t-2\n")
     odd.write_bytes("\ufefffilename   cm-score\r\n\r\nE1 1.5\r\nNA\t -2".encode())
     for path in (plain, odd):
@@ -85,11 +86,16 @@ def test_asv_scores_by_class(tmp_path):
     path.write_text(
         "bonafide target 2.5\nA07 spoof 1\nbonafide nontarget -3\nA08 spoof 2\nbonafide target 4\n"
     )
-    trials, spoofs = (
-        {key: value.tolist() for key, value in scores.items()} for scores in read_asv_scores(path)
-    )
-    assert trials == {"target": [2.5, 4.0], "nontarget": [-3.0], "spoof": [1.0, 2.0]}
-    assert spoofs == {"A07": [1.0], "A08": [2.0]}
+    trials, spoofs = read_asv_scores(path)
+    assert {label: scores.tolist() for label, scores in trials.items()} == {
+        "target": [2.5, 4.0],
+        "nontarget": [-3.0],
+        "spoof": [1.0, 2.0],
+    }
+    assert {attack: scores.tolist() for attack, scores in spoofs.items()} == {
+        "A07": [1.0],
+        "A08": [2.0],
+    }
 
 
 @pytest.mark.parametrize(
@@ -146,7 +152,8 @@ def rttm(*rows: tuple[float, float, str]) -> str:
 
 
 def test_the_label_of_a_segment_is_in_field_8_whichever_comes_first(tmp_path):
-    path, rows = tmp_path / "ref.rttm", [(0, 0.5, "bonafide"), (0.5, 1, "spoof")]
+    path = tmp_path / "ref.rttm"
+    rows = [(0, 0.5, "bonafide"), (0.5, 1, "spoof")]
     for order in (rows, rows[::-1]):
         path.write_text(rttm(*order))
         assert read_rttm(path)["a"].label.tolist() == [1, 0]

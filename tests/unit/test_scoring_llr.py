@@ -60,7 +60,8 @@ def test_the_regression_is_at_its_minimum_for_the_target_prior():
 
 def test_fusing_two_systems_beats_either():
     rng = np.random.default_rng(1)
-    bonafide, spoof = rng.normal(1, 1, (3000, 2)), rng.normal(-1, 1, (3000, 2))
+    bonafide = rng.normal(1, 1, (3000, 2))
+    spoof = rng.normal(-1, 1, (3000, 2))
     affine = fit_affine(bonafide, spoof, 0.5)
     assert affine.scale == pytest.approx([2, 2], rel=0.15)
     fused = SortedScores(affine(bonafide), affine(spoof)).cllr()
@@ -127,24 +128,24 @@ def calibrated(sets):
 
 
 def test_pi_spoof_weights_the_calibration(monkeypatch, sets):
-    found = {}
+    llrs_by_prior = {}
     for pi in (0.05, 0.5):
         run(monkeypatch, logits_to_llr, *options(sets, "--pi_spoof", pi, *calibrated(sets)))
-        found[pi] = llrs(sets / "eval")
+        llrs_by_prior[pi] = llrs(sets / "eval")
         assert json.loads((sets / "eval/calibration.json").read_text())["pi_spoof"] == pi
-    assert np.abs(found[0.05] - found[0.5]).max() > 0.01
+    assert np.abs(llrs_by_prior[0.05] - llrs_by_prior[0.5]).max() > 0.01
 
 
 def test_pi_spoof_changes_nothing_without_calibration_and_the_log_says_so(
     monkeypatch, caplog, sets
 ):
     caplog.set_level(logging.INFO)
-    found = {}
+    llrs_by_prior = {}
     for pi in (0.05, 0.5):
         run(monkeypatch, logits_to_llr, *options(sets, "--pi_spoof", pi))
-        found[pi] = llrs(sets / "eval")
+        llrs_by_prior[pi] = llrs(sets / "eval")
         assert f"--pi_spoof {pi:g} changes nothing" in caplog.text
-    assert (found[0.05] == found[0.5]).all()
+    assert (llrs_by_prior[0.05] == llrs_by_prior[0.5]).all()
 
 
 def test_the_prior_comes_from_the_sidecar_and_the_log_names_the_difference(
