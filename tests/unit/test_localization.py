@@ -34,14 +34,14 @@ from wedefense_lite.localization.decisions import (
     by_length,
     time_metrics,
 )
-from wedefense_lite.localization.decoding import Decoder, chosen
-from wedefense_lite.localization.frame_scores import matched, read_frames
-from wedefense_lite.localization.frames import Frames
+from wedefense_lite.localization.decoding import Decoder, choose_decoder
+from wedefense_lite.localization.frame_scores import match_frames, read_frames
+from wedefense_lite.localization.frames import FrameScores
 from wedefense_lite.localization.metrics import (
     confusion,
     decision_rates,
-    found_seconds,
     segment_eer,
+    spoofed_seconds,
 )
 from wedefense_lite.localization.tasks import Localization
 from wedefense_lite.models import ResNet
@@ -299,7 +299,7 @@ def test_training_finds_what_is_spoofed_and_dev_is_judged_by_segments(trained):
     folder, truth, options = trained
     history = np.genfromtxt(folder / "exp/metrics.csv", delimiter=",", names=True)
     frames, hop = read_frames(folder / "exp/dev/frame_llr.txt")
-    pairs = matched(frames, truth["dev"], hop, "scores", "reference")
+    pairs = match_frames(frames, truth["dev"], hop, "scores", "reference")
     assert hop == 0.02
     assert history["dev_eer"].min() < 0.1 < history["train_accuracy"].min()
     # Segments begin and end at frames, so labels by overlap and by rounding are the same.
@@ -458,7 +458,7 @@ def test_short_bona_fide_parts_go_first_then_short_spoofed_ones():
     assert Decoder(1, 0.0, 1)(llr).tolist() == (llr > 0).astype(int).tolist()
     assert Decoder(1, 0.0, 2)(llr).tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
     assert Decoder(3, 0.0, 1)(llr).tolist() == [1, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1]
-    found = Decoder(1, 0.0, 1).segments(Frames(np.arange(12) * 0.5, llr))
+    found = Decoder(1, 0.0, 1).segments(FrameScores(np.arange(12) * 0.5, llr))
     assert found.start.tolist() == [0, 0.5, 1.5, 2, 2.5, 4, 4.5] and found.end[-1] == 5.5
     assert found.label.tolist() == [1, 0, 1, 0, 1, 0, 1]
 
@@ -467,13 +467,13 @@ def test_the_decoder_is_the_best_on_dev():
     """A threshold of 0 is right but for one frame, which a shortest segment of three frames mends."""
     llr = np.array([2.0] * 10 + [-2] * 5 + [2] * 5 + [-3] + [2] * 9)
     truth = parts((0, 0.2, 1), (0.2, 0.3, 0), (0.3, 0.6, 1))
-    decoder, f1 = chosen([(Frames(np.arange(31) * 0.02, llr), truth)], 0.02)
+    decoder, f1 = choose_decoder([(FrameScores(np.arange(31) * 0.02, llr), truth)], 0.02)
     assert (
         f1 == pytest.approx(1)
         and decoder.threshold == -2
         and max(decoder.smooth, decoder.shortest) >= 3
     )
-    assert decoder.segments(Frames(np.arange(31) * 0.02, llr)).label.tolist() == [1, 0, 1]
+    assert decoder.segments(FrameScores(np.arange(31) * 0.02, llr)).label.tolist() == [1, 0, 1]
 
 
 DECIDED = parts((0, 1, 1), (1, 3, 0), (3, 10, 1))
@@ -488,7 +488,7 @@ def test_decisions_are_counted_in_seconds():
     hourly = {"hours": 10 / 3600, "missed_seconds_an_hour": 720, "false_seconds_an_hour": 360}
     assert time_metrics(seconds) == pytest.approx(expected | hourly)
     assert decision_rates(np.array([[0, 0], [0, 5]])) == dict.fromkeys(expected)
-    np.testing.assert_allclose(found_seconds(DECIDED, TRUTH), [1, 1, 0, 0])
+    np.testing.assert_allclose(spoofed_seconds(DECIDED, TRUTH), [1, 1, 0, 0])
 
 
 def test_decisions_by_share_length_and_resolution():

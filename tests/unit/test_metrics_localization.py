@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from refvectors import EXPECTED, lines
 
 from wedefense_lite.audio.segments import Segments
-from wedefense_lite.localization.frames import Frames
+from wedefense_lite.localization.frames import FrameScores
 from wedefense_lite.localization.metrics import range_eer, segment_eer, segment_scores
 from wedefense_lite.metrics.detection import SortedScores
 
@@ -20,7 +20,7 @@ def segments(*rows) -> Segments:
     return Segments(*map(np.array, zip(*rows)))
 
 
-def reference_set() -> list[tuple[Frames, Segments]]:
+def reference_set() -> list[tuple[FrameScores, Segments]]:
     parts, scores = {}, {}
     for row in lines("range_ref.rttm"):
         start, duration = float(row[3]), float(row[4])
@@ -30,7 +30,7 @@ def reference_set() -> list[tuple[Frames, Segments]]:
     ends = {name: float(end) for name, end in lines("range_reco2dur.txt")}
     return [
         (
-            Frames(np.append(np.arange(len(found)) * HOP, ends[name]), np.array(found)),
+            FrameScores(np.append(np.arange(len(found)) * HOP, ends[name]), np.array(found)),
             segments(*parts[name]),
         )
         for name, found in scores.items()
@@ -56,7 +56,7 @@ def test_range_eer_is_exact_and_ends_where_the_official_program_does_not():
 
 
 def test_a_segment_has_the_lowest_score_and_is_spoof_if_any_frame_is():
-    frames = Frames(np.arange(6) * HOP, np.array([5.0, 4.0, 3.0, 2.0, 1.0]))
+    frames = FrameScores(np.arange(6) * HOP, np.array([5.0, 4.0, 3.0, 2.0, 1.0]))
     scores, labels = segment_scores(
         frames, segments((0, 0.06, 1), (0.06, 0.08, 0), (0.08, 0.1, 1)), HOP, 0.04
     )
@@ -65,19 +65,19 @@ def test_a_segment_has_the_lowest_score_and_is_spoof_if_any_frame_is():
 
 
 def test_what_the_reference_leaves_out_is_spoof():
-    frames = Frames(np.arange(4) * HOP, np.zeros(3))
+    frames = FrameScores(np.arange(4) * HOP, np.zeros(3))
     assert segment_scores(frames, segments((0.02, 0.04, 1)), HOP, HOP)[1].tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("resolution", [0.01, 0.03, 0.001])
 def test_a_resolution_that_is_no_whole_number_of_frames_is_refused(resolution):
-    frames = Frames(np.arange(3) * HOP, np.zeros(2))
+    frames = FrameScores(np.arange(3) * HOP, np.zeros(2))
     with pytest.raises(ValueError, match="whole number of frames"):
         segment_scores(frames, segments((0, 0.04, 1)), HOP, resolution)
 
 
 def test_a_reference_of_one_class_is_refused():
-    frames = Frames(np.array([0.0, 0.02]), np.array([1.0]))
+    frames = FrameScores(np.array([0.0, 0.02]), np.array([1.0]))
     with pytest.raises(ValueError, match="no spoof time"):
         range_eer([(frames, segments((0, 0.02, 1)))])
 
@@ -93,7 +93,7 @@ def test_range_eer_equals_counting_milliseconds(scores, parts):
         for end, (length, kind) in zip(ends, parts)
         if kind is not None
     ]
-    frames = Frames(np.arange(len(scores) + 1) * HOP, np.array(scores, dtype=float))
+    frames = FrameScores(np.arange(len(scores) + 1) * HOP, np.array(scores, dtype=float))
     kinds = np.full(len(scores) * 20 + 1000, -1)
     for start, end, kind in rows:
         kinds[round(start * 1000) : round(end * 1000)] = kind

@@ -18,7 +18,10 @@ class Segments(NamedTuple):
     label: np.ndarray
 
 
-SLACK = 1e-3  # seconds by which printed times may be off
+# Seconds by which printed times that should be equal may differ: files round them, to 1e-4 or 1e-3.
+TIME_SLACK = 1e-3
+# Seconds that the segments of an utterance may end before or after its audio, or its frame scores.
+END_TOLERANCE = 0.05
 
 
 def read_rttm(path: str | Path) -> dict[str, Segments]:
@@ -36,7 +39,7 @@ def read_rttm(path: str | Path) -> dict[str, Segments]:
         found.setdefault(row[1], []).append((start, start + duration, label))
     segments = {name: Segments(*map(np.array, zip(*sorted(rows)))) for name, rows in found.items()}
     for name, (start, end, _) in segments.items():
-        if start[0] < 0 or not (end > start).all() or (end[:-1] > start[1:] + SLACK).any():
+        if start[0] < 0 or not (end > start).all() or (end[:-1] > start[1:] + TIME_SLACK).any():
             raise InputError(f"{path}: {name} has segments that overlap, or of no length")
     return segments
 

@@ -10,12 +10,10 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from wedefense_lite.audio.segments import Segments, read_rttm
+from wedefense_lite.audio.segments import END_TOLERANCE, Segments, read_rttm
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, NO_LABEL
-
-TOLERANCE = 0.05  # seconds between the ends of segments and audio
 
 
 def with_segments(index: list[Utterance], rttm: str | Path, sample_rate: int) -> list[Utterance]:
@@ -35,7 +33,7 @@ def with_segments(index: list[Utterance], rttm: str | Path, sample_rate: int) ->
             segments[row.key].end[-1] if row.key in segments else 0.0,
             row.samples / sample_rate,
         )
-        if abs(ends - seconds) > TOLERANCE:
+        if abs(ends - seconds) > END_TOLERANCE:
             raise InputError(
                 f"{rttm}: the segments of {row.key} end at {ends:g} s, its audio at {seconds:g} s"
             )
@@ -52,7 +50,8 @@ def track_of(segments: Segments | None, first: int, count: int, sample_rate: int
 
 
 def by_overlap(track_BT: Tensor, size: int) -> Tensor:
-    """Labels of frames of ``size`` samples (or of smaller frames) by PartialSpoof's rule.
+    """Labels of frames of ``size`` samples (or of smaller frames), by the rule of the label lists
+    that PartialSpoof publishes.
 
     A frame is spoof if any of it is, -1 if all of it is; the last frame may be shorter.
 

@@ -1,21 +1,33 @@
-"""Pictures of utterances: waveform, spectrogram, what is spoofed, what was decided, and the scores."""
+"""Pictures of utterances: waveform, spectrogram, reference, decisions and frame scores."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from wedefense_lite import cli
 from wedefense_lite.audio import reading
-from wedefense_lite.audio.segments import read_rttm
+from wedefense_lite.audio.segments import Segments, read_rttm
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import read_table, write_text
-from wedefense_lite.localization.frame_scores import matched, read_frames
+from wedefense_lite.labels import BONAFIDE, SPOOF
+from wedefense_lite.localization.frame_scores import match_frames, read_frames
+from wedefense_lite.localization.frames import FrameScores
 from wedefense_lite.localization.metrics import confusion
 from wedefense_lite.localization.pictures import timeline
-from wedefense_lite.scoring.scores import align
 from wedefense_lite.systems.batch import as_float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An utterance that may be drawn."""
+
+    name: str
+    wav: str
+    frames: FrameScores
+    truth: Segments
+    decided: Segments
 
 
 def draw_localization(
@@ -27,28 +39,46 @@ def draw_localization(
     count: int = 6,
     sample_rate: int = 16000,
 ) -> None:
-    """Draw some partly spoofed utterances, UTT.svg each: those with the fewest and the most wrong seconds.
+    """Draw partly spoofed utterances, UTT.svg each: the best decided ones and the worst.
+
+    One half has the fewest wrong seconds of the set, the other half the most.
 
     Args:
-        wav_scp: reading of the set.
-        frame_scores: lines ``utt start duration llr``.
+        wav_scp: audio files of the set.
+        frame_scores: lines ``utt start duration llr``, seconds, higher is more bona fide.
         rttm: reference segments.
         segments: segments.rttm of bin/segments.py.
         out_dir: folder to write to.
-        count: pictures.
-        sample_rate: of the reading, in Hz.
+        count: number of pictures.
+        sample_rate: Hz; audio of another rate is resampled to it.
     """
-    (frames, hop), reference = read_frames(frame_scores), read_rttm(rttm)
-    pairs = matched(frames, reference, hop, frame_scores, rttm)
-    decisions = align(read_rttm(segments), segments, reference, rttm)
-    wavs = align(read_table(wav_scp), wav_scp, reference, rttm)
-    rows = [row for row in zip(reference, wavs, pairs, decisions) if len(set(row[2][1].label)) == 2]
-    rows.sort(key=lambda row: np.fliplr(confusion(row[3], row[2][1])).trace())
-    shown = rows if len(rows) <= count else [*rows[: count // 2], *rows[count // 2 - count :]]
-    for name, path, pair, decided in shown:
-        wav = as_float(torch.from_numpy(reading.read(Utterance(name, path), sample_rate))).numpy()
-        write_text(Path(out_dir, f"{name}.svg"), timeline(wav, sample_rate, *pair, decided))
-    logging.info("%d pictures in %s", len(shown), out_dir)
+    frames, hop = read_frames(frame_scores)
+    reference = read_rttm(rttm)
+    pairs = match_frames(frames, reference, hop, frame_scores, rttm)
+    decisions = aligned(read_rttm(segments), segments, reference, rttm)
+    wavs = aligned(read_table(wav_scp), wav_scp, reference, rttm)
+    candidates = []
+    for name, wav, (scores, truth), decided in zip(reference, wavs, pairs, decisions):
+        is_partly_spoofed = len(set(truth.label)) == 2
+        if is_partly_spoofed:
+            candidates.append(Candidate(name, wav, scores, truth, decided))
+    candidates.sort(key=lambda candidate: wrong_seconds(candidate.decided, candidate.truth))
+    if len(candidates) > count:
+        best = candidates[: count // 2]
+        worst = candidates[count // 2 - count :]
+        candidates = best + worst
+    for candidate in candidates:
+        samples = reading.read(Utterance(candidate.name, candidate.wav), sample_rate)
+        wav_T = as_float(torch.from_numpy(samples)).numpy()
+        picture = timeline(wav_T, sample_rate, candidate.frames, candidate.truth, candidate.decided)
+        write_text(Path(out_dir, f"{candidate.name}.svg"), picture)
+    logging.info("%d pictures in %s", len(candidates), out_dir)
+
+
+def wrong_seconds(decided: Segments, truth: Segments) -> float:
+    """Seconds of an utterance whose decision is not the class of the reference."""
+    seconds_CC = confusion(decided, truth)
+    return seconds_CC[SPOOF, BONAFIDE] + seconds_CC[BONAFIDE, SPOOF]
 
 
 if __name__ == "__main__":

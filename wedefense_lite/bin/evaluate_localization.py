@@ -1,6 +1,6 @@
-"""Frame scores, and segments that were decided on, against reference segments."""
+"""Frame scores, and decided segments, against reference segments."""
 
-from collections.abc import Sequence
+from collections import Counter
 
 import numpy as np
 
@@ -15,11 +15,15 @@ from wedefense_lite.localization.decisions import (
     by_length,
     time_metrics,
 )
-from wedefense_lite.localization.frame_scores import matched, read_frames
+from wedefense_lite.localization.frame_scores import match_frames, read_frames
+from wedefense_lite.localization.frames import FrameScores
 from wedefense_lite.localization.metrics import confusion, range_eer, segment_eer
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.report.tables import publish, table, tabulated
-from wedefense_lite.scoring.scores import align, read_condition
+from wedefense_lite.scoring.scores import read_condition
+
+Pairs = list[tuple[FrameScores, Segments]]  # frame scores and reference of each utterance
+Resolutions = dict[str, float]  # seconds by their spelling on the command line
 
 
 def evaluate_localization(
@@ -34,101 +38,166 @@ def evaluate_localization(
     json: str | None = None,
     txt: str | None = None,
 ) -> None:
-    """Print equal error rates by segments of several lengths, and by duration, and what decisions get right.
+    """Print equal error rates of frame scores by segment and by duration, and metrics of decisions.
 
     Args:
         frame_scores: lines ``utt start duration llr``, seconds, higher is more bona fide.
         rttm: reference segments, the label in field 8.
         resolutions: segment lengths in seconds, separated by commas.
-        segments: segments.rttm of bin/segments.py, decided in the way that was best on dev.
-        splices: lines ``utt seconds``, joints of bona fide parts, at which false alarms are counted.
-        meta: table, or utt2attack, by a column of which the error rates are printed too; each value with
-            all utterances that are bona fide as a whole.
-        by: that column.
+        segments: decided segments, the segments.rttm of bin/segments.py.
+        splices: lines ``utt seconds``, joints of bona fide parts; false alarms there are counted.
+        meta: table, or utt2attack, with the column that ``by`` names. The error rates are printed
+            for each of its values too, over the utterances with this value and all utterances
+            that are bona fide as a whole.
+        by: name of that column.
         bootstrap: number of bootstrap samples of utterances for 95 % intervals.
         json: file for the results, rates as fractions.
-        txt: file for what is printed.
+        txt: file for the printed tables.
     """
     if splices and not segments:
         raise InputError("--splices needs --segments: decisions, which false alarms are counted in")
-    (frames, hop), reference = read_frames(frame_scores), read_rttm(rttm)
-    utterances = matched(frames, reference, hop, frame_scores, rttm)
-    # Utterances with the same classes in them are drawn among themselves, so that no sample lacks one.
-    kinds = [len(set(parts.label)) + 2 * parts.label[0] for _, parts in utterances]
-    order, sizes = np.argsort(kinds, kind="stable"), np.unique(kinds, return_counts=True)[1]
-    seconds = cli.checked(lambda: {typed: float(typed) for typed in resolutions.split(",")})
-
-    def eers(chosen: Sequence[int]) -> dict[str, float]:
-        pairs = [utterances[index] for index in chosen]
-        by_range = {"range_eer": range_eer(pairs).value}
-        return by_range | {
-            typed: segment_eer(pairs, hop, length).value for typed, length in seconds.items()
-        }
-
-    def by_name(values: dict) -> dict:
-        return {
-            "segment_eer": {typed: values[typed] for typed in seconds},
-            "range_eer": values["range_eer"],
-        }
-
+    frames, hop = read_frames(frame_scores)
+    reference = read_rttm(rttm)
+    pairs = match_frames(frames, reference, hop, frame_scores, rttm)
+    seconds = cli.checked(_parse_resolutions, resolutions)
+    rates = {}
+    ends = {}
     try:
-        found, ends = {"all": eers(order)}, {}
+        order, sizes = _strata(pairs)
+        rates["all"] = error_rates([pairs[index] for index in order], hop, seconds)
         if bootstrap:
-            ends = intervals(
-                lambda *n: eers(np.repeat(order, np.concatenate(n))), Resampler(sizes), bootstrap
-            )
+
+            def resampled(*counts: np.ndarray) -> dict[str, float]:
+                """Error rates of a bootstrap sample, from how often each utterance is in it."""
+                sample = np.repeat(order, np.concatenate(counts))
+                return error_rates([pairs[index] for index in sample], hop, seconds)
+
+            ends = intervals(resampled, Resampler(sizes), bootstrap)
         if meta:
             values = read_condition(meta, by, reference)
-            is_bonafide = np.array([(parts.label == BONAFIDE).all() for _, parts in utterances])
+            is_bonafide = np.array([(truth.label == BONAFIDE).all() for _, truth in pairs])
             for value in np.unique(values[~is_bonafide]):
-                found[value] = eers(np.flatnonzero(is_bonafide | (values == value)))
+                subset = np.flatnonzero(is_bonafide | (values == value))
+                rates[value] = error_rates([pairs[index] for index in subset], hop, seconds)
     except ValueError as error:
         raise InputError(f"{rttm}: {error}") from error
-    results = (
-        by_name(found["all"])
-        | {"n_utterances": len(utterances)}
-        | ({"ci": by_name(ends)} if ends else {})
-    )
-    results["by"] = {value: by_name(one) for value, one in found.items() if value != "all"}
+    results = _by_metric(rates["all"], seconds)
+    results["n_utterances"] = len(pairs)
+    if ends:
+        results["ci"] = _by_metric(ends, seconds)
+    results["by"] = {
+        value: _by_metric(row, seconds) for value, row in rates.items() if value != "all"
+    }
+    decisions = {}
     if segments:
-        results["decisions"] = decided_on(segments, reference, rttm, hop, seconds, splices)
-    publish(_lines(found, seconds, results.get("decisions", {})), results, json, txt)
+        decisions = evaluate_decisions(segments, reference, rttm, hop, seconds, splices)
+        results["decisions"] = decisions
+    publish(_lines(rates, seconds, decisions), results, json, txt)
 
 
-def _lines(found: dict[str, dict], seconds: dict[str, float], decisions: dict) -> list[str]:
-    rows = [["percent", "range EER", *(f"EER {typed} s" for typed in seconds)]]
-    rows += [[value, *(f"{100 * eer:.2f}" for eer in one.values())] for value, one in found.items()]
-    tables = [table(rows), *(tabulated(title, groups) for title, groups in decisions.items())]
-    return [line for one in tables for line in (*one, "")]
+def _parse_resolutions(text: str) -> Resolutions:
+    """Seconds by their spelling; ValueError where one is no number."""
+    return {spelling: float(spelling) for spelling in text.split(",")}
 
 
-def decided_on(
+def _strata(pairs: Pairs) -> tuple[list[int], list[int]]:
+    """Strata of utterances for the bootstrap, so that no sample lacks a class.
+
+    Utterances of one stratum have the same classes in them and begin with the same class.
+
+    Returns:
+        Positions of the utterances, stratum after stratum, and the sizes of the strata.
+    """
+    strata = []
+    for _, truth in pairs:
+        has_both_classes = len(set(truth.label)) == 2
+        strata.append((truth.label[0], has_both_classes))
+    order = sorted(range(len(pairs)), key=strata.__getitem__)
+    counts = Counter(strata)
+    return order, [counts[stratum] for stratum in sorted(counts)]
+
+
+def error_rates(pairs: Pairs, hop: float, seconds: Resolutions) -> dict[str, float]:
+    """Range EER, and segment EER at each resolution, by its spelling.
+
+    Raises:
+        ValueError: a class is missing, or a resolution is not a whole number of frames.
+    """
+    rates = {"range_eer": range_eer(pairs).value}
+    for spelling, resolution in seconds.items():
+        rates[spelling] = segment_eer(pairs, hop, resolution).value
+    return rates
+
+
+def _by_metric(values: dict, seconds: Resolutions) -> dict:
+    """Values of :func:`error_rates`, or their intervals, as the results file has them."""
+    return {
+        "segment_eer": {spelling: values[spelling] for spelling in seconds},
+        "range_eer": values["range_eer"],
+    }
+
+
+def evaluate_decisions(
     path: str,
     reference: dict[str, Segments],
     rttm: str,
     hop: float,
-    seconds: dict[str, float],
+    seconds: Resolutions,
     splices: str | None,
 ) -> dict:
-    """Everything that is counted in decisions; seconds by the name of the resolution."""
+    """Metrics of decided segments, by table and row.
+
+    Args:
+        path: RTTM of the decided segments.
+        reference: segments by utterance.
+        rttm: file of the reference, for errors.
+        hop: seconds a frame.
+        seconds: resolutions at which segments are counted.
+        splices: file of the joints of bona fide parts, or None.
+
+    Raises:
+        InputError: an utterance is in one file only.
+    """
     decided = read_rttm(path)
-    pairs = list(zip(align(decided, path, reference, rttm), reference.values()))
-    found = {
-        "time": {"all": time_metrics(sum(confusion(*pair) for pair in pairs))},
-        "segments": {
-            f"{typed} s": at_resolution(pairs, hop, length) for typed, length in seconds.items()
-        },
+    pairs = list(zip(aligned(decided, path, reference, rttm), reference.values()))
+    seconds_CC = sum(confusion(decisions, truth) for decisions, truth in pairs)
+    by_resolution = {}
+    for spelling, resolution in seconds.items():
+        by_resolution[f"{spelling} s"] = at_resolution(pairs, hop, resolution)
+    metrics = {
+        "time": {"all": time_metrics(seconds_CC)},
+        "segments": by_resolution,
         "spoofed share": by_fraction(pairs),
         "spoofed part": by_length(pairs),
     }
     if splices:
-        times: dict[str, list[float]] = {}
-        for line, (name, place) in iter_rows(splices, columns=2):
-            times.setdefault(name, []).append(converted(splices, line, name, place, number))
-            if name not in decided:
-                raise InputError(f"{splices}:{line}: {name} is not in {path}")
-        found["false alarms"] = {"bona fide joints": at_splices(decided, times)}
-    return found
+        times = _read_splices(splices, decided, path)
+        metrics["false alarms"] = {"bona fide joints": at_splices(decided, times)}
+    return metrics
+
+
+def _read_splices(
+    path: str, decided: dict[str, Segments], decided_path: str
+) -> dict[str, list[float]]:
+    """Seconds of joints by utterance; InputError where an utterance has no decided segments."""
+    times: dict[str, list[float]] = {}
+    for line, (name, cell) in iter_rows(path, columns=2):
+        second = converted(path, line, name, cell, number)
+        if name not in decided:
+            raise InputError(f"{path}:{line}: {name} is not in {decided_path}")
+        times.setdefault(name, []).append(second)
+    return times
+
+
+def _lines(rates: dict[str, dict], seconds: Resolutions, decisions: dict) -> list[str]:
+    """The printed tables, a blank line after each."""
+    rows = [["percent", "range EER", *(f"EER {spelling} s" for spelling in seconds)]]
+    for value, eers in rates.items():
+        rows.append([value, *(f"{100 * eer:.2f}" for eer in eers.values())])
+    lines = [*table(rows), ""]
+    for title, groups in decisions.items():
+        lines += [*tabulated(title, groups), ""]
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,20 +1,24 @@
-"""What segments that were decided on get right, in time: as a whole, and by what the utterances are like."""
+"""Decided segments against a reference, in time: over all, and by properties of the utterances.
 
-from collections.abc import Mapping, Sequence
+Letters: G frames of an utterance, N spoofed segments or utterances of a set, C classes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from wedefense_lite.audio.segments import Segments
 from wedefense_lite.labels import BONAFIDE, SPOOF
-from wedefense_lite.localization.frames import Frames
 from wedefense_lite.localization.metrics import (
     confusion,
     decision_rates,
-    found_seconds,
-    segment_scores,
+    frame_labels,
+    frames_of_segment,
+    lowest_of_segments,
+    spoofed_seconds,
 )
 
-Pairs = Sequence[tuple[Segments, Segments]]
+Pairs = Sequence[tuple[Segments, Segments]]  # decided segments and reference of each utterance
 FRACTIONS = ("none", "up to 25 %", "25 to 50 %", "50 to 75 %", "over 75 %")
 LENGTHS = {
     "up to 0.1 s": 0.1,
@@ -23,97 +27,122 @@ LENGTHS = {
     "0.5 to 1 s": 1.0,
     "over 1 s": np.inf,
 }
-AROUND = 0.1  # seconds to either side of a splice
+AROUND_SPLICE = 0.1  # seconds to either side of a splice in which a false alarm counts
 
 
-def time_metrics(seconds: np.ndarray) -> dict:
-    """:func:`decision_rates` of ``(2, 2)`` seconds, and the seconds that an hour of audio has of either error."""
-    hours = seconds.sum() / 3600
-    errors = {
-        "missed_seconds_an_hour": seconds[0, 1] / hours,
-        "false_seconds_an_hour": seconds[1, 0] / hours,
-    }
-    return decision_rates(seconds) | {"hours": hours} | errors
+def time_metrics(seconds_CC: np.ndarray) -> dict:
+    """Rates of decisions, and seconds of either error in an hour of audio.
+
+    Args:
+        seconds_CC: as :func:`wedefense_lite.localization.metrics.confusion` gives them.
+
+    Returns:
+        :func:`decision_rates`, ``hours``, ``missed_seconds_an_hour``, ``false_seconds_an_hour``.
+    """
+    hours = seconds_CC.sum() / 3600
+    metrics = decision_rates(seconds_CC)
+    metrics["hours"] = hours
+    metrics["missed_seconds_an_hour"] = seconds_CC[SPOOF, BONAFIDE] / hours
+    metrics["false_seconds_an_hour"] = seconds_CC[BONAFIDE, SPOOF] / hours
+    return metrics
 
 
 def by_fraction(pairs: Pairs) -> dict[str, dict]:
     """:func:`time_metrics` of utterances by the share of their time that is spoofed."""
-    seconds = np.array([confusion(*pair) for pair in pairs])
-    kinds = np.ceil(4 * seconds[:, 0].sum(1) / seconds.sum((1, 2)) - 1e-9).astype(int)
-    return {
-        FRACTIONS[kind]: time_metrics(seconds[kinds == kind].sum(0)) for kind in np.unique(kinds)
-    }
+    seconds_NCC = np.array([confusion(decided, reference) for decided, reference in pairs])
+    quarters = 4 * seconds_NCC[:, SPOOF].sum(1) / seconds_NCC.sum((1, 2))
+    # A share of a quarter that is rounded up by 1e-16 still belongs to "up to 25 %".
+    group_N = np.ceil(quarters - 1e-9).astype(int)
+    metrics = {}
+    for group in np.unique(group_N):
+        metrics[FRACTIONS[group]] = time_metrics(seconds_NCC[group_N == group].sum(0))
+    return metrics
 
 
 def by_length(pairs: Pairs) -> dict[str, dict]:
-    """Number of spoofed segments by length, the share of their time that was found, and of those found half or more."""
-    spoofed = [
-        Segments(*(column[reference.label == SPOOF] for column in reference))
-        for _, reference in pairs
-    ]
-    found = [
-        found_seconds(decided, parts)
-        for (decided, _), parts in zip(pairs, spoofed)
-        if len(parts.start)
-    ]
-    found_N, length_N = (
-        np.concatenate(found),
-        np.concatenate([parts.end - parts.start for parts in spoofed]),
-    )
-    kinds = np.searchsorted(list(LENGTHS.values()), length_N)
-    return {
-        name: {
-            "segments": int(chosen.sum()),
-            "recall": float(found_N[chosen].sum() / length_N[chosen].sum()),
-            "half_found": float((found_N >= length_N / 2)[chosen].mean()),
-        }
-        for kind, name in enumerate(LENGTHS)
-        if (chosen := kinds == kind).any()
-    }
+    """Decisions in the spoofed segments of the reference, by the length of these.
+
+    Returns:
+        By length, ``segments``, their number; ``recall``, the share of their time that was decided
+        to be spoof; ``half_found``, the share of them of which at least half was.
+    """
+    hits = []
+    lengths = []
+    for decided, reference in pairs:
+        is_spoof = reference.label == SPOOF
+        if is_spoof.any():
+            spoofed = Segments(*(column[is_spoof] for column in reference))
+            hits.append(spoofed_seconds(decided, spoofed))
+            lengths.append(spoofed.end - spoofed.start)
+    hit_N = np.concatenate(hits)
+    length_N = np.concatenate(lengths)
+    group_N = np.searchsorted(list(LENGTHS.values()), length_N)
+    metrics = {}
+    for group, name in enumerate(LENGTHS):
+        in_group = group_N == group
+        if in_group.any():
+            metrics[name] = {
+                "segments": int(in_group.sum()),
+                "recall": float(hit_N[in_group].sum() / length_N[in_group].sum()),
+                "half_found": float((hit_N >= length_N / 2)[in_group].mean()),
+            }
+    return metrics
 
 
 def at_resolution(pairs: Pairs, hop: float, resolution: float) -> dict[str, float | None]:
-    """:func:`decision_rates` of segments of ``resolution`` seconds by PartialSpoof's rule."""
-    counts = np.zeros((2, 2))
+    """:func:`decision_rates` of segments of ``resolution`` seconds.
+
+    Segments of the reference are labelled by the official scorer's rule, see
+    :func:`wedefense_lite.localization.metrics.segment_scores`. A frame is decided to be what it is
+    in its middle, and a segment is decided to be spoof if one of its frames is.
+    """
+    size = frames_of_segment(hop, resolution)
+    counts_CC = np.zeros((2, 2))
     for decided, reference in pairs:
-        edges = np.arange(round(decided.end[-1] / hop) + 1) * hop
-        places = np.searchsorted(decided.end, edges[:-1] + hop / 2).clip(max=len(decided.end) - 1)
-        is_bonafide, label = segment_scores(
-            Frames(edges, decided.label[places]), reference, hop, resolution
-        )
-        np.add.at(counts, (label, is_bonafide), 1)
-    return decision_rates(counts)
+        count = round(decided.end[-1] / hop)
+        middle_G = np.arange(count) * hop + hop / 2
+        # Rounding may put the middle of the last frame behind the end of the last segment.
+        segment_G = np.searchsorted(decided.end, middle_G).clip(max=len(decided.end) - 1)
+        decided_labels = lowest_of_segments(decided.label[segment_G], size)
+        true_labels = lowest_of_segments(frame_labels(reference, count, hop), size)
+        np.add.at(counts_CC, (true_labels, decided_labels), 1)
+    return decision_rates(counts_CC)
 
 
 def at_splices(
     decided: Mapping[str, Segments], splices: Mapping[str, list[float]]
 ) -> dict[str, float]:
-    """False alarms around joints of bona fide parts: a system that finds these has not learned what is spoofed.
+    """False alarms around joints of bona fide parts.
+
+    A system that alarms at these joints has learned to find joints, not spoofed speech.
 
     Args:
         decided: segments by utterance.
         splices: seconds of the joints, by utterance.
 
     Returns:
-        ``at_splices``, the share of joints with something spoofed within 0.1 s, by decision, and for comparison
-        ``between``, that of the places halfway between joints.
+        ``at_splices``, the share of joints with something decided to be spoof within 0.1 s; and for
+        comparison ``between``, the same share at times halfway between joints.
     """
-
-    def is_alarm(name: str, place: float) -> bool:
-        near = Segments(*np.array([[place - AROUND], [place + AROUND], [BONAFIDE]]))
-        return found_seconds(decided[name], near)[0] > 0
-
-    ends = {
-        name: np.array([0.0, *sorted(times), decided[name].end[-1]])
-        for name, times in splices.items()
-    }
-    places = {
-        "at_splices": splices,
-        "between": {name: (edge[1:] + edge[:-1]) / 2 for name, edge in ends.items()},
-    }
+    halfway = {}
+    for name, times in splices.items():
+        edges = np.array([0.0, *sorted(times), decided[name].end[-1]])
+        halfway[name] = (edges[1:] + edges[:-1]) / 2
     return {
-        what: float(
-            np.mean([is_alarm(name, place) for name, times in by_name.items() for place in times])
-        )
-        for what, by_name in places.items()
+        "at_splices": _alarm_share(decided, splices),
+        "between": _alarm_share(decided, halfway),
     }
+
+
+def _alarm_share(decided: Mapping[str, Segments], times: Mapping[str, Iterable[float]]) -> float:
+    """Share of times, seconds by utterance, with an alarm around them."""
+    has_alarm = []
+    for name, seconds in times.items():
+        for second in seconds:
+            around = Segments(
+                np.array([second - AROUND_SPLICE]),
+                np.array([second + AROUND_SPLICE]),
+                np.array([BONAFIDE]),
+            )
+            has_alarm.append(spoofed_seconds(decided[name], around)[0] > 0)
+    return float(np.mean(has_alarm))

@@ -1,72 +1,101 @@
-"""Frame scores: read, and checked against the segments of a reference."""
+"""Frame scores: read, written, and paired with the segments of a reference."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from wedefense_lite.audio.segments import SLACK, Segments
+from wedefense_lite.audio.segments import END_TOLERANCE, TIME_SLACK, Segments
 from wedefense_lite.files import InputError, converted, iter_rows, number, write_lines
-from wedefense_lite.localization.frames import Frames
-from wedefense_lite.scoring.scores import align
+from wedefense_lite.localization.frames import FrameScores
+from wedefense_lite.scoring.scores import aligned
 
 
-def read_frames(path: str | Path) -> tuple[dict[str, Frames], float]:
-    """Frames of each utterance from lines ``utt start duration llr``, and their duration in seconds.
+def read_frames(path: str | Path) -> tuple[dict[str, FrameScores], float]:
+    """Frame scores of each utterance, and the duration of a frame in seconds.
 
-    Lines may be in any order.
+    Args:
+        path: lines ``utt start duration llr``, in any order.
 
     Raises:
-        InputError: a value that is no number or NaN, or frames of an utterance that leave gaps or
-            are of different durations (the last one may be shorter).
+        InputError: a value that is no number or NaN; frames of an utterance that leave gaps or
+            differ in duration (the last one may be shorter).
     """
-    found: dict[str, array] = {}
+    # Rows of doubles, four in a row: lists of Python floats would take four times the memory.
+    cells_of: dict[str, array] = {}
     for line, (name, *cells) in iter_rows(path, columns=4):
-        row = [converted(path, line, name, cell, number) for cell in cells]
-        found.setdefault(name, array("d")).extend([*row, line])
-    rows = {name: np.array(cells).reshape(-1, 4) for name, cells in found.items()}
-    hop, frames = round(max(cells[:, 1].max() for cells in rows.values()), 6), {}
-    for name, cells in rows.items():
-        start, duration, score, line = cells[np.argsort(cells[:, 0], kind="stable")].T
-        ends = start + duration
-        bad = ~((duration > 0) & (duration <= hop + SLACK))
-        bad[1:] |= (np.abs(start[1:] - ends[:-1]) > SLACK) | (np.abs(duration[:-1] - hop) > SLACK)
-        if bad.any():
-            found = f"{path}:{line[bad][0]:.0f}: {name} has a frame at {start[bad][0]:g} s"
-            raise InputError(f"{found}, expected frames of {hop:g} s, each after the one before")
-        frames[name] = Frames(np.append(start[0], ends), score)
+        values = [converted(path, line, name, cell, number) for cell in cells]
+        cells_of.setdefault(name, array("d")).extend([*values, line])
+    tables = {name: np.array(cells).reshape(-1, 4) for name, cells in cells_of.items()}
+    hop = round(max(table[:, 1].max() for table in tables.values()), 6)
+    frames = {name: _check_frames(path, name, table, hop) for name, table in tables.items()}
     return frames, hop
 
 
+def _check_frames(path: str | Path, name: str, table: np.ndarray, hop: float) -> FrameScores:
+    """Frame scores from rows ``start, duration, score, line``; InputError where they leave gaps."""
+    start, duration, score, line = table[np.argsort(table[:, 0], kind="stable")].T
+    end = start + duration
+    is_wrong = ~((duration > 0) & (duration <= hop + TIME_SLACK))
+    is_apart = np.abs(start[1:] - end[:-1]) > TIME_SLACK
+    is_short = np.abs(duration[:-1] - hop) > TIME_SLACK
+    is_wrong[1:] |= is_apart | is_short
+    if is_wrong.any():
+        first = int(is_wrong.argmax())
+        raise InputError(
+            f"{path}:{line[first]:.0f}: {name} has a frame at {start[first]:g} s, "
+            f"expected frames of {hop:g} s, each after the one before"
+        )
+    return FrameScores(np.append(start[0], end), score)
+
+
 def write_frames(path: str | Path, llr: Mapping[str, np.ndarray], hop: float) -> None:
-    """Write what :func:`read_frames` reads, each utterance from second 0 on, all frames ``hop`` seconds long."""
-    write_lines(
-        path,
-        (
-            f"{name} {round(place * hop, 6)} {round(hop, 6)} {value:.7g}"
-            for name, values in llr.items()
-            for place, value in enumerate(values)
-        ),
-    )
+    """Write lines ``utt start duration llr``, which :func:`read_frames` reads.
+
+    Args:
+        path: file to write.
+        llr: LLRs of the frames of each utterance, the first frame beginning at 0 s.
+        hop: seconds of every frame.
+    """
+    write_lines(path, _frame_lines(llr, hop))
 
 
-def matched(
-    frames: dict[str, Frames],
+def _frame_lines(llr: Mapping[str, np.ndarray], hop: float) -> Iterator[str]:
+    for name, values in llr.items():
+        for position, value in enumerate(values):
+            yield f"{name} {round(position * hop, 6)} {round(hop, 6)} {value:.7g}"
+
+
+def match_frames(
+    frames: dict[str, FrameScores],
     segments: dict[str, Segments],
     hop: float,
-    source: str,
-    reference: str,
-) -> list[tuple[Frames, Segments]]:
-    """Frames and segments of each utterance, which must cover the same time within 50 ms or two frames.
+    frames_path: str,
+    segments_path: str,
+) -> list[tuple[FrameScores, Segments]]:
+    """Frame scores and segments of each utterance, in the order of the segments.
+
+    Args:
+        frames: by utterance.
+        segments: by utterance.
+        hop: seconds a frame.
+        frames_path: file of the frames, for errors.
+        segments_path: file of the segments, for errors.
 
     Raises:
-        InputError: an utterance is in one of them only, or ends elsewhere.
+        InputError: an utterance is in one of them only, or its two ends are more than 50 ms and
+            more than two frames apart.
     """
-    pairs = list(zip(align(frames, source, segments, reference), segments.values()))
-    for name, ((edges, _), (_, ends, _)) in zip(segments, pairs):
-        if abs(edges[-1] - ends[-1]) > max(0.05, 2 * hop) + SLACK:
+    # Two frames, since at a coarse hop one alone is longer than the tolerance.
+    tolerance = max(END_TOLERANCE, 2 * hop) + TIME_SLACK
+    pairs = list(zip(aligned(frames, frames_path, segments, segments_path), segments.values()))
+    for name, (scores, reference) in zip(segments, pairs):
+        frames_end = scores.edges[-1]
+        segments_end = reference.end[-1]
+        if abs(frames_end - segments_end) > tolerance:
             raise InputError(
-                f"{source}: {name} ends at {edges[-1]:g} s, at {ends[-1]:g} s in {reference}"
+                f"{frames_path}: {name} ends at {frames_end:g} s, "
+                f"at {segments_end:g} s in {segments_path}"
             )
     return pairs

@@ -1,4 +1,7 @@
-"""Metrics of where an utterance is spoofed: by segments of one length, and by duration."""
+"""Metrics of where an utterance is spoofed: by segments of one length, and by duration.
+
+Letters: G frames of an utterance, N rows (frames of all utterances, or spans of time), C classes.
+"""
 
 from collections.abc import Iterable
 
@@ -6,108 +9,186 @@ import numpy as np
 
 from wedefense_lite.audio.segments import Segments
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
-from wedefense_lite.localization.frames import Frames
+from wedefense_lite.localization.frames import FrameScores
 from wedefense_lite.metrics.detection import OperatingPoint, SortedScores
 
 
-def durations(frames: Frames, segments: Segments, label: int) -> np.ndarray:
-    """``(T,)`` seconds of each frame that lie in segments of the class ``label``."""
-    chosen = segments.label == label
-    if not chosen.any():
-        return np.zeros(len(frames.score))
-    start, end = segments.start[chosen], segments.end[chosen]
-    covered = np.cumsum(np.stack([np.zeros_like(start), end - start], axis=1))
-    return np.diff(np.interp(frames.edges, np.stack([start, end], axis=1).ravel(), covered))
+def class_seconds(edges: np.ndarray, segments: Segments, label: int) -> np.ndarray:
+    """Seconds of each frame that lie in segments of one class.
+
+    Args:
+        edges: ``(G + 1,)`` seconds, ascending: where frames begin, and where the last one ends.
+        segments: without overlap.
+        label: class index.
+
+    Returns:
+        ``(G,)``, each at least 0 and at most the length of its frame.
+    """
+    has_label = segments.label == label
+    if not has_label.any():
+        return np.zeros(len(edges) - 1)
+    start = segments.start[has_label]
+    end = segments.end[has_label]
+    # The seconds of the class before a time grow by the time within its segments, and stay as they
+    # are between them: a line from boundary to boundary, which np.interp reads at the edges.
+    boundaries = np.stack([start, end], axis=1).ravel()
+    seconds_before = np.cumsum(np.stack([np.zeros_like(start), end - start], axis=1))
+    return np.diff(np.interp(edges, boundaries, seconds_before))
 
 
-def range_eer(utterances: Iterable[tuple[Frames, Segments]]) -> OperatingPoint:
-    """Equal error rate over time instead of trials, exact (Zhang et al., 2023).
+def range_eer(utterances: Iterable[tuple[FrameScores, Segments]]) -> OperatingPoint:
+    """Equal error rate over time instead of trials, exact.
 
-    Every frame counts with the seconds that it shares with the reference of each class, so one sort
+    Every frame counts with the seconds that it shares with the reference of each class. One sort
     finds the threshold at which the share of spoofed time accepted is nearest to the share of bona
-    fide time rejected. The official program searches that threshold until both agree within 1e-5,
-    which coarse data never do: it does not end.
+    fide time rejected. The official program searches that threshold until both agree within 1e-5;
+    coarse data never agree so closely, and the search does not end.
+
+    Args:
+        utterances: scores of the frames and reference segments of each.
+
+    Returns:
+        The rate, in [0, 1], and its threshold.
 
     Raises:
         ValueError: no bona fide or no spoofed time.
+
+    Source: Zhang et al., "Range-based equal error rate for spoof localization", 2023.
     """
     pairs = list(utterances)
-    score = np.concatenate([frames.score for frames, _ in pairs])
-    given, weights = [], []
+    score_N = np.concatenate([frames.score for frames, _ in pairs])
+    scores = []
+    weights = []
     for label in (BONAFIDE, SPOOF):
-        seconds = np.concatenate([durations(frames, segments, label) for frames, segments in pairs])
-        if not seconds.any():
+        seconds_N = np.concatenate(
+            [class_seconds(frames.edges, segments, label) for frames, segments in pairs]
+        )
+        if not seconds_N.any():
             raise ValueError(f"no {LABELS[label]} time in the reference")
-        given.append(score[seconds > 0])
-        weights.append(seconds[seconds > 0])
-    return SortedScores(*given).weighted(*weights).eer()
+        has_class = seconds_N > 0
+        scores.append(score_N[has_class])
+        weights.append(seconds_N[has_class])
+    return SortedScores(*scores).weighted(*weights).eer()
 
 
-def segment_scores(
-    frames: Frames, segments: Segments, hop: float, resolution: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and labels of the segments of one utterance, by PartialSpoof's rule.
-
-    Frames are labelled first: boundaries are rounded to frames (half to even), and what the reference
-    leaves out is spoof. A segment of several frames has their lowest score, and is spoof if one of
-    them is; what remains at the end is a shorter segment.
-
-    Args:
-        hop: seconds a frame.
-        resolution: seconds a segment, a whole number of frames.
+def frames_of_segment(hop: float, resolution: float) -> int:
+    """Number of frames of ``hop`` seconds in a segment of ``resolution`` seconds.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the number is not whole.
     """
     size = round(resolution / hop)
+    # Not ==: decimal numbers are rounded to binary ones, and 0.14 / 0.02 is 7.000000000000001.
     if size < 1 or abs(size * hop - resolution) > 1e-6 * resolution:
         raise ValueError(
             f"resolution {resolution:g} s is not a whole number of frames of {hop:g} s"
         )
-    label = np.full(len(frames.score), SPOOF)
-    first, last = np.rint(segments.start / hop).astype(int), np.rint(segments.end / hop).astype(int)
-    for begin, end, kind in zip(first, last, segments.label):
-        label[begin:end] = kind
-    starts = np.arange(0, len(label), size)
-    return np.minimum.reduceat(frames.score, starts), np.minimum.reduceat(label, starts)
+    return size
+
+
+def frame_labels(segments: Segments, count: int, hop: float) -> np.ndarray:
+    """Labels ``(G,)`` of ``count`` frames by the official scorer's rule.
+
+    Boundaries are rounded to frames (half to even). A frame that no segment covers is spoof.
+    """
+    label_G = np.full(count, SPOOF)
+    first_frame = np.rint(segments.start / hop).astype(int)
+    end_frame = np.rint(segments.end / hop).astype(int)
+    for first, end, label in zip(first_frame, end_frame, segments.label):
+        label_G[first:end] = label
+    return label_G
+
+
+def lowest_of_segments(values_G: np.ndarray, size: int) -> np.ndarray:
+    """The lowest of every ``size`` values; the last segment may have fewer."""
+    return np.minimum.reduceat(values_G, np.arange(0, len(values_G), size))
+
+
+def segment_scores(
+    frames: FrameScores, segments: Segments, hop: float, resolution: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels of the segments of one utterance, by the official scorer's rule.
+
+    PartialSpoof's scorer labels frames first, see :func:`frame_labels`. A segment of several frames
+    has their lowest score, and is spoof if one of them is. The last segment may be shorter.
+
+    The label lists that PartialSpoof publishes follow another rule, that of
+    :func:`wedefense_lite.audio.tracks.by_overlap`: a frame is spoof if any of its samples is. The
+    two differ at boundaries that lie inside a frame: in 218 of 40,000 labels of 20 ms, where the
+    boundaries are multiples of 10 ms.
+
+    Args:
+        frames: scores of the utterance.
+        segments: reference.
+        hop: seconds a frame.
+        resolution: seconds a segment, a whole number of frames.
+
+    Returns:
+        scores and class indices, one of each a segment.
+
+    Raises:
+        ValueError: ``resolution`` is not a whole number of frames.
+    """
+    size = frames_of_segment(hop, resolution)
+    label_G = frame_labels(segments, len(frames.score), hop)
+    return lowest_of_segments(frames.score, size), lowest_of_segments(label_G, size)
 
 
 def segment_eer(
-    utterances: Iterable[tuple[Frames, Segments]], hop: float, resolution: float
+    utterances: Iterable[tuple[FrameScores, Segments]], hop: float, resolution: float
 ) -> OperatingPoint:
     """Equal error rate of segments of ``resolution`` seconds; see :func:`segment_scores`."""
-    pairs = [segment_scores(frames, segments, hop, resolution) for frames, segments in utterances]
-    scores, labels = (np.concatenate(part) for part in zip(*pairs))
-    return SortedScores(scores[labels == BONAFIDE], scores[labels == SPOOF]).eer()
+    scores = []
+    labels = []
+    for frames, segments in utterances:
+        score, label = segment_scores(frames, segments, hop, resolution)
+        scores.append(score)
+        labels.append(label)
+    score_N = np.concatenate(scores)
+    label_N = np.concatenate(labels)
+    return SortedScores(score_N[label_N == BONAFIDE], score_N[label_N == SPOOF]).eer()
 
 
 def confusion(decided: Segments, reference: Segments) -> np.ndarray:
-    """``(2, 2)`` seconds of each class in the reference (rows) that were decided to be of each (columns).
+    """Seconds by class of the reference (rows) and decided class (columns).
 
     Args:
         decided: segments that leave no gaps.
         reference: segments.
+
+    Returns:
+        ``(C, C)``, both in the order spoof, bona fide.
     """
-    frames = Frames(np.append(decided.start, decided.end[-1]), decided.label)
-    seconds = np.stack([durations(frames, reference, label) for label in (SPOOF, BONAFIDE)])
-    return np.stack([seconds[:, decided.label == label].sum(1) for label in (SPOOF, BONAFIDE)], 1)
+    edges = np.append(decided.start, decided.end[-1])
+    seconds_CN = np.stack([class_seconds(edges, reference, label) for label in (SPOOF, BONAFIDE)])
+    columns = [seconds_CN[:, decided.label == label].sum(axis=1) for label in (SPOOF, BONAFIDE)]
+    return np.stack(columns, axis=1)
 
 
-def decision_rates(counts: np.ndarray) -> dict[str, float | None]:
-    """Precision, recall, F1 and IoU of what is spoofed; None where nothing was decided, or is there, to divide by.
+def decision_rates(counts_CC: np.ndarray) -> dict[str, float | None]:
+    """Precision, recall, F1 and intersection over union (IoU) of the class spoof.
 
     Args:
-        counts: ``(2, 2)``, as :func:`confusion` or of segments.
+        counts_CC: seconds as :func:`confusion` gives them, or numbers of segments.
+
+    Returns:
+        Each rate in [0, 1]; None where its denominator is 0.
     """
-    (hit, missed), (false, _) = counts
-    parts = {"precision": hit + false, "recall": hit + missed, "f1": hit + (missed + false) / 2}
-    parts["iou"] = hit + missed + false
-    return {name: float(hit / of) if of else None for name, of in parts.items()}
+    (hits, misses), (false_alarms, _) = counts_CC
+    denominators = {
+        "precision": hits + false_alarms,
+        "recall": hits + misses,
+        "f1": hits + (misses + false_alarms) / 2,
+        "iou": hits + misses + false_alarms,
+    }
+    rates = {}
+    for name, denominator in denominators.items():
+        rates[name] = float(hits / denominator) if denominator else None
+    return rates
 
 
-def found_seconds(decided: Segments, parts: Segments) -> np.ndarray:
-    """``(S,)`` seconds of each part, whatever its label, that were decided to be spoof."""
-    frames = Frames(
-        np.stack([parts.start, parts.end], 1).ravel(), np.zeros(2 * len(parts.start) - 1)
-    )
-    return durations(frames, decided, SPOOF)[::2]
+def spoofed_seconds(decided: Segments, spans: Segments) -> np.ndarray:
+    """Seconds ``(N,)`` of each span of time, whatever its label, that were decided to be spoof."""
+    edges = np.stack([spans.start, spans.end], 1).ravel()
+    # Every second interval between these edges is a span; the others lie between two spans.
+    return class_seconds(edges, decided, SPOOF)[::2]

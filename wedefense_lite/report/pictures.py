@@ -13,10 +13,12 @@ from matplotlib.ticker import MaxNLocator
 from scipy.special import expit
 from scipy.stats import norm
 
+from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.report.run import Run, ScoredSet
 
 BONAFIDE_COLOUR, SPOOF_COLOUR = "#009E73", "#D55E00"
+CLASS_COLOURS = (SPOOF_COLOUR, BONAFIDE_COLOUR)  # by class index
 INK, SOFT, LINE = "#1d2733", "#5d6b7a", "#e2e6eb"
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9.5, "svg.hashsalt": "wedefense_lite",
@@ -190,3 +192,18 @@ def best_epoch(history: np.ndarray) -> np.ndarray:
     """The epoch of the lowest dev EER, then of the lowest dev loss; none if none was validated."""
     validated = history[np.isfinite(history["dev_eer"])]
     return np.sort(validated, order=["dev_eer", "dev_loss"])["epoch"][:1]
+
+
+def draw_waveform(axes, wav_T: np.ndarray, sample_rate: int) -> None:
+    """Samples over seconds."""
+    seconds_T = np.arange(len(wav_T)) / sample_rate
+    # As pixels: a path of every sample would make a file of megabytes.
+    axes.plot(seconds_T, wav_T, color=INK, linewidth=0.4, rasterized=True)
+    axes.set(ylabel="waveform")
+
+
+def add_class_legend(axes) -> None:
+    """A legend of the classes' colours, at the lower right corner."""
+    for label, colour in zip(LABELS, CLASS_COLOURS):
+        axes.bar(0, 0, color=colour, label=label)  # an empty bar, which has an entry in the legend
+    axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1))

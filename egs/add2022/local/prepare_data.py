@@ -1,4 +1,4 @@
-"""A labelled part of ADD 2022 to a data directory."""
+"""A labelled set of ADD 2022 to a data directory."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from wedefense_lite.audio.protocol import read_protocol
 
 
 def prepare_data(labels: str, wav_dir: str, name: str, data_dir: str = "data"):
-    """Write data/add2022_<name>. The labels say neither speakers nor attacks: they are "unknown".
+    """Write data/add2022_<name>; speakers and attacks are "unknown", as the labels lack them.
 
     Args:
-        labels: lines "ADD_T_00000000.wav genuine|fake".
+        labels: file of labels, lines "ADD_T_00000000.wav genuine|fake".
         wav_dir: folder of the audio files.
-        name: of the part: dev, adaptation, track1 ...
+        name: name of the set: dev, adaptation, track1 ...
         data_dir: folder to write the data directory into.
     """
     trials = read_protocol(Path(labels), "key label", Path(wav_dir), extension=".wav")

@@ -10,6 +10,7 @@ from wedefense_lite.audio.protocol import read_protocol
 
 PROTOCOLS = {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}
 COLUMNS = "key label speaker phrase environment playback recording"
+# Published numbers of utterances, bona fide and spoofed.
 COUNTS = {"train": Counts(1507, 1507), "dev": Counts(760, 950), "eval": Counts(1298, 12008)}
 
 
@@ -19,7 +20,9 @@ def prepare_data(
     expect_counts: bool = True,
     num_threads: PositiveInt = 8,
 ):
-    """Write data/{train,dev,eval}. What the corpus calls genuine is our bonafide; ids lose their ``.wav``.
+    """Write data/{train,dev,eval} from the protocols of ASVspoof 2017 V2.
+
+    The label genuine becomes bonafide, and ids lose their ``.wav``.
 
     Args:
         corpus_dir: folder that holds protocol_V2 and ASVspoof2017_V2_{train,dev,eval}.

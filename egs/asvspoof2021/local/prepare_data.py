@@ -9,11 +9,12 @@ from wedefense_lite.audio.protocol import read_protocol
 from wedefense_lite.files import InputError
 
 Phase = Literal["progress", "eval", "hidden"]
-# The last four columns of DF are of the Voice Conversion Challenges' data.
+# The last four columns of DF describe the data of the Voice Conversion Challenges.
 COLUMNS = {
     "LA": "speaker key codec transmission attack label trim phase",
     "DF": "speaker key codec source attack label trim phase vocoder - - - -",
 }
+# Published numbers of utterances, bona fide and spoofed.
 COUNTS = {
     "asvspoof2021_la_eval": Counts(14816, 133360),
     "asvspoof2021_df_eval": Counts(14869, 519059),
@@ -27,14 +28,16 @@ def prepare_data(
     data_dir: str = "data",
     expect_counts: bool = True,
 ):
-    """Write data/asvspoof2021_<task>_<phase>; columns of the keys that we have no file for are in meta.tsv.
+    """Write data/asvspoof2021_<task>_<phase>, with the codec and further columns in meta.tsv.
 
     Args:
-        corpus_dir: folder that holds ASVspoof2021_<task>_eval/flac and keys/<task>/CM/trial_metadata.txt.
+        corpus_dir: folder that holds ASVspoof2021_<task>_eval/flac and
+            keys/<task>/CM/trial_metadata.txt.
         task: logical access or speech deepfake.
-        phase: whose trials; the challenge's results are on eval, and other phases have other numbers.
+        phase: phase of the trials. Published results are on eval; numbers on others differ.
         data_dir: folder to write the data directory into.
-        expect_counts: refuse keys of phase eval that don't have the published numbers of utterances.
+        expect_counts: refuse keys that don't have the published numbers of utterances of phase
+            eval; the other phases are not checked.
     """
     keys = Path(corpus_dir, f"keys/{task}/CM/trial_metadata.txt")
     trials = read_protocol(keys, COLUMNS[task], Path(corpus_dir, f"ASVspoof2021_{task}_eval/flac"))

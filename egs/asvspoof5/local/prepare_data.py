@@ -9,6 +9,7 @@ from wedefense_lite.audio.protocol import read_protocol
 
 COLUMNS = "speaker key gender codec codec_q codec_seed attack_tag attack label -"
 FOLDERS = {"dev": "flac_D", "eval": "flac_E_eval"}
+# Published numbers of utterances, bona fide and spoofed.
 COUNTS = {"asvspoof5_dev": Counts(31334, 109616), "asvspoof5_eval": Counts(138688, 542086)}
 
 
@@ -18,22 +19,22 @@ def prepare_data(
     data_dir: str = "data",
     expect_counts: bool = True,
 ):
-    """Write data/asvspoof5_<subset>; codec, its setting, gender and attack tag are in meta.tsv.
+    """Write data/asvspoof5_<subset>, with codec, its setting, gender and attack tag in meta.tsv.
 
     Args:
-        corpus_dir: folder that holds flac_D or flac_E_eval, and the protocols or ASVspoof5_protocols.
-        subset: whose trials.
+        corpus_dir: folder that holds flac_D or flac_E_eval, and the protocols, either in
+            ASVspoof5_protocols or beside the audio folders.
+        subset: set to prepare.
         data_dir: folder to write the data directory into.
         expect_counts: refuse a protocol that doesn't have the published numbers of utterances.
     """
     protocols = Path(corpus_dir, "ASVspoof5_protocols")
-    protocol = (
-        protocols if protocols.is_dir() else Path(corpus_dir)
-    ) / f"ASVspoof5.{subset}.track_1.tsv"
-    sets = {
-        f"asvspoof5_{subset}": read_protocol(protocol, COLUMNS, Path(corpus_dir, FOLDERS[subset]))
-    }
-    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None)
+    if not protocols.is_dir():
+        protocols = Path(corpus_dir)
+    protocol = protocols / f"ASVspoof5.{subset}.track_1.tsv"
+    trials = read_protocol(protocol, COLUMNS, Path(corpus_dir, FOLDERS[subset]))
+    counts = COUNTS if expect_counts else None
+    write_data_dirs(data_dir, {f"asvspoof5_{subset}": trials}, counts)
 
 
 if __name__ == "__main__":

@@ -8,24 +8,34 @@ from wedefense_lite.audio.data_dir import Counts, Trial, write_data_dirs
 from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.files import InputError, read_text
 
+# Columns of meta.csv, and our names of them.
 COLUMNS = {"file": "key", "speaker": "speaker", "label": "label"}
+# Published numbers of utterances, bona fide and spoofed.
 COUNTS = {"in_the_wild": Counts(19963, 11816)}
 
 
 def read_meta(path: Path) -> list[Trial]:
-    """Trials of ``meta.csv``, whose names of speakers hold spaces (ours have ``_`` there)."""
-    rows = [
-        (number, cells)
-        for number, cells in enumerate(csv.reader(read_text(path).splitlines()), 1)
-        if cells
-    ]
-    trials, expected = [], list(COLUMNS)
-    for number, cells in rows:
-        if len(cells) != len(COLUMNS) or (number == 1) != (cells == expected):
+    """Trials of ``meta.csv``; spaces in the names of speakers become ``_``.
+
+    Args:
+        path: comma-separated, with the header ``file,speaker,label``; the audio lies beside it.
+
+    Raises:
+        InputError: no header or two, another number of cells, or an unknown label.
+    """
+    header = list(COLUMNS)
+    trials = []
+    for number, cells in enumerate(csv.reader(read_text(path).splitlines()), 1):
+        if not cells:  # a blank line
+            continue
+        is_header = cells == header
+        if len(cells) != len(header) or is_header != (number == 1):
+            line = ",".join(cells)
+            names = ",".join(header)
             raise InputError(
-                f"{path}:{number}: {','.join(cells)!r}, expected {','.join(expected)} below such a header"
+                f"{path}:{number}: {line!r}, expected {names} below a header of these names"
             )
-        if number > 1:
+        if not is_header:
             row = dict(zip(COLUMNS.values(), cells))
             trials.append(make_trial(f"{path}:{number}", row, path.parent, extension=".wav"))
     return trials
@@ -35,7 +45,7 @@ def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = 
     """Write data/in_the_wild.
 
     Args:
-        corpus_dir: release_in_the_wild, the folder that holds meta.csv and the audio files.
+        corpus_dir: folder that holds meta.csv and the audio files (release_in_the_wild).
         data_dir: folder to write the data directory into.
         expect_counts: refuse a meta.csv that doesn't have the published numbers of utterances.
     """

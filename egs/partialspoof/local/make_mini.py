@@ -1,7 +1,10 @@
-"""A mini corpus in the folders and formats of PartialSpoof, spliced from the corpus that egs/mini builds.
+"""A mini corpus in the folders and formats of PartialSpoof, spliced from the corpus of egs/mini.
 
-Half of the utterances have parts replaced by spoofed speech of the same speaker, a quarter by bona fide
-speech of the same speaker, in the same way, so that a joint tells nothing; a quarter is as it was.
+Half of the utterances have parts replaced by spoofed speech of the same speaker. A quarter has
+parts replaced by bona fide speech of the same speaker, in the same way, so that a joint tells
+nothing of the class. A quarter is untouched.
+
+Letters: T samples, N parts of an utterance.
 """
 
 import hashlib
@@ -10,8 +13,10 @@ import math
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile as sf
@@ -26,39 +31,74 @@ from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.progress import progress
 
 RATE = 16000
-COUNTS = {"train": 400, "dev": 200, "eval": 300}
-KINDS = {
-    "CON": 0.5,
-    "CTL": 0.25,
-    "LA": 0.25,
-}  # spoofed, bona fide but spliced, untouched; and their shares
-RESOLUTIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
-FADE, WINDOW = (
-    RATE // 250,
-    RATE // 40,
-)  # of a joint, 4 ms; in which levels are matched, 25 ms to either side
-EDGE, APART = RATE // 10, RATE // 10  # samples before the first joint, and between parts
-NON_SPEECH = 2
-Spliced = tuple[
-    np.ndarray, np.ndarray, list[int]
-]  # samples, the class of each, and the joints, as samples
+COUNTS = {"train": 400, "dev": 200, "eval": 300}  # utterances of a set
+# Share of each type of utterance, by the prefix of its id: spoofed (the name that PartialSpoof has
+# for them), spliced but bona fide (controls), untouched.
+TYPE_SHARES = {"CON": 0.5, "CTL": 0.25, "LA": 0.25}
+RESOLUTIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)  # seconds a label of the published lists
+FADE = RATE // 250  # samples of the fade at a joint: 4 ms
+WINDOW = RATE // 40  # samples to either side of a joint in which levels are matched: 25 ms
+EDGE = RATE // 10  # samples before the first joint of an utterance
+APART = RATE // 10  # samples between two parts
+SPOOFED_SHARE = (0.15, 0.6)  # of the samples of an utterance
+PART_SECONDS = (0.3, 0.7)  # mean length of a part; a single part may have 0.2 to 1.1 s
+MAX_PARTS = 5  # where the mean length allows it
+NON_SPEECH = 2  # class of VAD lines, beside spoof and bona fide
+SPEECH_RANGE = 1000  # ratio of powers: 30 dB below the loudest 10 ms is no speech
+
+
+class Spliced(NamedTuple):
+    """An utterance after splicing.
+
+    Attributes:
+        wav: samples ``(T,)``.
+        track: class index of each sample, ``(T,)`` int8.
+        joints: numbers of the samples at which parts begin and end, in order.
+    """
+
+    wav: np.ndarray
+    track: np.ndarray
+    joints: list[int]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """An utterance of the corpus: its type (see TYPE_SHARES), who speaks, and the audio."""
+
+    type: str
+    speaker: str
+    attack: str
+    audio: Spliced
 
 
 @cache
 def audio(path: str) -> np.ndarray:
+    """Samples of a file, kept in memory: every file is a carrier and a donor several times."""
     return sf.read(path, dtype="float32")[0]
 
 
 def draw_parts(rng: np.random.Generator, samples: int) -> list[tuple[int, int]]:
-    """Parts to replace, ``(begin, end)``: 15 to 60 % of the samples, 0.2 to 1.1 s each."""
-    total = rng.uniform(0.15, 0.6) * samples
-    least = math.ceil(total / (0.7 * RATE))
-    count = rng.integers(least, max(least, min(5, int(total / (0.3 * RATE)))) + 1)
-    shares = rng.uniform(0.5, 1, count)
-    ends = np.cumsum(total * shares / shares.sum())
-    free = samples - total - 2 * EDGE - (count - 1) * APART
-    shift = EDGE + np.sort(rng.uniform(0, free, count)) + APART * np.arange(count)
-    return list(zip((shift + np.append(0, ends[:-1])).astype(int), (shift + ends).astype(int)))
+    """Parts of an utterance to replace: 15 to 60 % of the samples, 0.2 to 1.1 s each.
+
+    Args:
+        rng: random stream.
+        samples: length of the utterance.
+
+    Returns:
+        ``(begin, end)`` of each part, in order.
+    """
+    replaced = rng.uniform(*SPOOFED_SHARE) * samples
+    shortest, longest = PART_SECONDS
+    least = math.ceil(replaced / (longest * RATE))
+    most = max(least, min(MAX_PARTS, int(replaced / (shortest * RATE))))
+    count = rng.integers(least, most + 1)
+    shares_N = rng.uniform(0.5, 1, count)
+    ends_N = np.cumsum(replaced * shares_N / shares_N.sum())  # as if nothing were between the parts
+    begins_N = np.append(0, ends_N[:-1])
+    # The samples that are neither part nor least distance are dealt out before, between and after.
+    free = samples - replaced - 2 * EDGE - (count - 1) * APART
+    shift_N = EDGE + np.sort(rng.uniform(0, free, count)) + APART * np.arange(count)
+    return list(zip((shift_N + begins_N).astype(int), (shift_N + ends_N).astype(int)))
 
 
 def rise(wav: np.ndarray, near: int) -> int:
@@ -67,19 +107,25 @@ def rise(wav: np.ndarray, near: int) -> int:
     return int(rises[np.argmin(np.abs(rises - near))])
 
 
-def fitted(
+def level(wav: np.ndarray, joint: int) -> float:
+    """Standard deviation of the samples around a joint."""
+    return np.std(wav[max(joint - WINDOW, 0) : joint + WINDOW])
+
+
+def gain(carrier: np.ndarray, joint: int, donor: np.ndarray, donor_joint: int) -> float:
+    """Factor that makes the donor as loud as the carrier at a joint, at most 2 and at least 0.5."""
+    ratio = level(carrier, joint) / level(donor, donor_joint)
+    return float(np.clip(ratio, 0.5, 2))
+
+
+def fit_part(
     carrier: np.ndarray, begin: int, end: int, donor: np.ndarray, start: int, stop: int
 ) -> np.ndarray:
-    """``donor[start:stop]`` to stand for ``carrier[begin:end]``: as loud at the joints, and faded there."""
-
-    def gain(here: int, there: int) -> float:
-        levels = (
-            np.std(wav[max(at - WINDOW, 0) : at + WINDOW])
-            for wav, at in ((carrier, here), (donor, there))
-        )
-        return float(np.clip(np.divide(*levels), 0.5, 2))
-
-    part = donor[start:stop] * np.linspace(gain(begin, start), gain(end, stop), stop - start)
+    """``donor[start:stop]`` for ``carrier[begin:end]``: as loud at the joints, and faded."""
+    gains = np.linspace(
+        gain(carrier, begin, donor, start), gain(carrier, end, donor, stop), stop - start
+    )
+    part = donor[start:stop] * gains
     fade = np.sin(np.linspace(0, np.pi / 2, FADE)) ** 2
     part[:FADE] = fade * part[:FADE] + fade[::-1] * carrier[begin : begin + FADE]
     part[-FADE:] = fade[::-1] * part[-FADE:] + fade * carrier[end - FADE : end]
@@ -93,79 +139,122 @@ def splice(
     donors: list[str],
     label: int,
 ) -> Spliced:
-    """The carrier with parts of it replaced by parts of donors, of class ``label``; it may change in length."""
-    pieces, joints, at, length = [], [], 0, 0
+    """The carrier with some parts replaced by parts of donors; its length may change.
+
+    Args:
+        rng: random stream.
+        carrier: samples.
+        parts: ``(begin, end)`` of the parts to replace, moved to the nearest rises through zero.
+        donors: audio files to take the new parts from.
+        label: class index of the new parts.
+    """
+    pieces = []
+    joints = []
+    copied = 0  # samples of the carrier that are in the pieces, or were replaced
     for begin, end in parts:
         donor = audio(donors[rng.integers(len(donors))])
-        begin, end = rise(carrier, begin), rise(carrier, end)
-        start = rise(donor, rng.integers(EDGE, max(EDGE + 1, len(donor) - EDGE - (end - begin))))
-        part = fitted(carrier, begin, end, donor, start, rise(donor, start + end - begin))
-        joints += [length + begin - at, length + begin - at + len(part)]
-        pieces += [carrier[at:begin], part]
-        at, length = end, joints[-1]
-    wav = np.concatenate([*pieces, carrier[at:]])
+        begin = rise(carrier, begin)
+        end = rise(carrier, end)
+        latest_start = len(donor) - EDGE - (end - begin)
+        start = rise(donor, rng.integers(EDGE, max(EDGE + 1, latest_start)))
+        stop = rise(donor, start + end - begin)
+        part = fit_part(carrier, begin, end, donor, start, stop)
+        length = joints[-1] if joints else 0
+        first_joint = length + begin - copied
+        joints += [first_joint, first_joint + len(part)]
+        pieces += [carrier[copied:begin], part]
+        copied = end
+    wav = np.concatenate([*pieces, carrier[copied:]])
     track = np.full(len(wav), BONAFIDE, dtype=np.int8)
     for first, last in zip(joints[::2], joints[1::2]):
         track[first:last] = label
-    return wav, track, joints
+    return Spliced(wav, track, joints)
 
 
 def speech_lines(wav: np.ndarray, track: np.ndarray) -> str:
-    """VAD lines: what is 30 dB below the loudest 10 ms is no speech."""
+    """VAD lines ``start end class``; 30 dB below the loudest 10 ms is no speech."""
     hop = round(RATE * RESOLUTIONS[0])
     power = np.add.reduceat(wav.astype(float) ** 2, np.arange(0, len(wav), hop))
-    kinds = np.where(np.repeat(power < power.max() / 1000, hop)[: len(wav)], NON_SPEECH, track)
-    return "".join(
-        f"{begin / RATE:.5f} {end / RATE:.5f} {kind}\n" for begin, end, kind in runs(kinds)
-    )
+    is_silent = np.repeat(power < power.max() / SPEECH_RANGE, hop)[: len(wav)]
+    classes = np.where(is_silent, NON_SPEECH, track)
+    lines = [
+        f"{begin / RATE:.5f} {end / RATE:.5f} {label}\n" for begin, end, label in runs(classes)
+    ]
+    return "".join(lines)
 
 
-def utterances(
-    rng: np.random.Generator, trials: list[Trial], count: int
-) -> Iterator[tuple[str, str, str, Spliced]]:
-    """``(kind, speaker, attack, audio)`` of each utterance of a set, from speech of one speaker each."""
-    voices = defaultdict(lambda: defaultdict(list))
+def files_by_voice(trials: list[Trial]) -> dict[str, dict[str, list[str]]]:
+    """Audio files by speaker and attack, of speakers who are heard both bona fide and spoofed.
+
+    Raises:
+        InputError: there is no such speaker.
+    """
+    files = defaultdict(lambda: defaultdict(list))
     for trial in trials:
-        voices[trial.speaker][trial.attack].append(trial.wav)
-    both = [name for name, files in voices.items() if len(files) > 1 and len(files[NO_VALUE]) > 1]
-    carriers = [(speaker, wav) for speaker in both for wav in voices[speaker][NO_VALUE]]
-    if not carriers:
+        files[trial.speaker][trial.attack].append(trial.wav)
+    voices = {}
+    for speaker, by_attack in files.items():
+        # Two bona fide files at least: a carrier, and another one for the parts of a control.
+        if len(by_attack) > 1 and len(by_attack[NO_VALUE]) > 1:
+            voices[speaker] = by_attack
+    if not voices:
         raise InputError(
             f"{trials[0].wav}: no speaker of its set is heard both bona fide and spoofed"
         )
-    for kind, share in KINDS.items():
+    return voices
+
+
+def make_utterances(
+    rng: np.random.Generator, trials: list[Trial], count: int
+) -> Iterator[Utterance]:
+    """Utterances of a set, each from speech of one speaker.
+
+    Args:
+        rng: random stream.
+        trials: of the set in the corpus of egs/mini.
+        count: number of utterances.
+    """
+    voices = files_by_voice(trials)
+    carriers = []
+    for speaker, by_attack in voices.items():
+        carriers += [(speaker, wav) for wav in by_attack[NO_VALUE]]
+    for kind, share in TYPE_SHARES.items():
         order = rng.permutation(len(carriers))
         for number in range(round(count * share)):
             speaker, wav = carriers[order[number % len(carriers)]]
-            attacks = sorted(voices[speaker].keys() - {NO_VALUE}) if kind == "CON" else [NO_VALUE]
+            attacks = [NO_VALUE]
+            label = BONAFIDE
+            if kind == "CON":
+                attacks = sorted(voices[speaker].keys() - {NO_VALUE})
+                label = SPOOF
             attack = attacks[number % len(attacks)]
             donors = [file for file in voices[speaker][attack] if file != wav]
-            parts = [] if kind == "LA" else draw_parts(rng, len(audio(wav)))
-            yield (
-                kind,
-                speaker,
-                attack,
-                splice(rng, audio(wav), parts, donors, SPOOF if kind == "CON" else BONAFIDE),
-            )
+            parts = []
+            if kind != "LA":
+                parts = draw_parts(rng, len(audio(wav)))
+            spliced = splice(rng, audio(wav), parts, donors, label)
+            yield Utterance(kind, speaker, attack, spliced)
 
 
-def make_set(folder: Path, name: str, made: Iterator[tuple[str, str, str, Spliced]]) -> None:
-    """Write one set of the corpus."""
-    protocol, splices, labels = [], [], {resolution: {} for resolution in RESOLUTIONS}
-    for number, (kind, speaker, attack, (wav, track, joints)) in enumerate(made):
-        key = f"{kind}_{name[0].upper()}_{number:07d}"
+def write_set(folder: Path, name: str, utterances: Iterator[Utterance]) -> None:
+    """Write one set of the corpus: audio, VAD, protocol, joints, and the label lists."""
+    protocol = []
+    splices = []
+    labels = {resolution: {} for resolution in RESOLUTIONS}
+    for number, utterance in enumerate(utterances):
+        wav, track, joints = utterance.audio
+        label = track.min()
+        key = f"{utterance.type}_{name[0].upper()}_{number:07d}"
         (folder / f"vad/{name}/{key}.vad").write_text(speech_lines(wav, track))
         sf.write(folder / f"{name}/con_wav/{key}.wav", wav, RATE, subtype="PCM_16")
-        protocol.append(f"{speaker} {key} - {attack} {LABELS[track.min()]}")
-        splices += [f"{key} {joint / RATE:.4f}" for joint in joints if track.min() == BONAFIDE]
+        protocol.append(f"{utterance.speaker} {key} - {utterance.attack} {LABELS[label]}")
+        if label == BONAFIDE:
+            splices += [f"{key} {joint / RATE:.4f}" for joint in joints]
         for resolution, lists in labels.items():
-            lists[key] = np.minimum.reduceat(
-                track, np.arange(0, len(track), round(resolution * RATE))
-            ).astype(str)
-    write_lines(
-        folder / f"protocols/PartialSpoof_LA_cm_protocols/PartialSpoof.LA.cm.{name}.trl.txt",
-        protocol,
-    )
+            starts = np.arange(0, len(track), round(resolution * RATE))
+            lists[key] = np.minimum.reduceat(track, starts).astype(str)
+    protocols = folder / "protocols/PartialSpoof_LA_cm_protocols"
+    write_lines(protocols / f"PartialSpoof.LA.cm.{name}.trl.txt", protocol)
     write_lines(folder / name / "splices.txt", splices)
     for resolution, lists in labels.items():
         np.save(folder / f"segment_labels/{name}_seglab_{resolution:.2f}.npy", lists)
@@ -174,13 +263,15 @@ def make_set(folder: Path, name: str, made: Iterator[tuple[str, str, str, Splice
 def make_mini(
     mini_dir: str, out_dir: str, scale: PositiveFloat = 1.0, seed: NonNegativeInt = 1
 ) -> None:
-    """Build the corpus, whole or not at all; one that was built from the same is left as it is.
+    """Build the mini corpus of PartialSpoof, whole or not at all.
+
+    A corpus that was built before from the same files, code and options is left as it is.
 
     Args:
-        mini_dir: the corpus of egs/mini.
-        out_dir: folder to make.
-        scale: of the numbers of utterances, 400, 200 and 300.
-        seed: of all that is drawn.
+        mini_dir: corpus of egs/mini.
+        out_dir: folder of the corpus to build.
+        scale: factor on the numbers of utterances: 400 of train, 200 of dev, 300 of eval.
+        seed: of the random choices.
     """
     code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     stamp = f"seed={seed} scale={scale} code={code} from {read_text(Path(mini_dir, 'stamp.txt'))}"
@@ -199,8 +290,10 @@ def make_mini(
         )
         wavs = Path(mini_dir, f"LA/ASVspoof2019_LA_{name}/flac")
         trials = read_protocol(protocol, "speaker key - attack label", wavs)
-        made = utterances(np.random.default_rng([seed, number]), trials, round(count * scale))
-        make_set(partial, name, progress(made, round(count * scale), name))
+        size = round(count * scale)
+        # A stream a set: the utterances of one don't depend on how many another has.
+        utterances = make_utterances(np.random.default_rng([seed, number]), trials, size)
+        write_set(partial, name, progress(utterances, size, name))
     write_text(partial / "stamp.txt", stamp)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
