@@ -55,8 +55,8 @@ def draw_localization(
     frames, hop = read_frames(frame_scores)
     reference = read_rttm(rttm)
     pairs = match_frames(frames, reference, hop, frame_scores, rttm)
-    decisions = aligned(read_rttm(segments), segments, reference, rttm)
-    wavs = aligned(read_table(wav_scp), wav_scp, reference, rttm)
+    decisions = align(read_rttm(segments), segments, reference, rttm)
+    wavs = align(read_table(wav_scp), wav_scp, reference, rttm)
     candidates = []
     for name, wav, (scores, truth), decided in zip(reference, wavs, pairs, decisions):
         is_partly_spoofed = len(set(truth.label)) == 2

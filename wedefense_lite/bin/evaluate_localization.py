@@ -159,7 +159,7 @@ def evaluate_decisions(
         InputError: an utterance is in one file only.
     """
     decided = read_rttm(path)
-    pairs = list(zip(aligned(decided, path, reference, rttm), reference.values()))
+    pairs = list(zip(align(decided, path, reference, rttm), reference.values()))
     seconds_CC = sum(confusion(decisions, truth) for decisions, truth in pairs)
     by_resolution = {}
     for spelling, resolution in seconds.items():

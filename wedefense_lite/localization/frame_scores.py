@@ -9,7 +9,7 @@ import numpy as np
 from wedefense_lite.audio.segments import END_TOLERANCE, TIME_SLACK, Segments
 from wedefense_lite.files import InputError, converted, iter_rows, number, write_lines
 from wedefense_lite.localization.frames import FrameScores
-from wedefense_lite.scoring.scores import aligned
+from wedefense_lite.scoring.scores import align
 
 
 def read_frames(path: str | Path) -> tuple[dict[str, FrameScores], float]:
@@ -89,7 +89,7 @@ def match_frames(
     """
     # Two frames, since at a coarse hop one alone is longer than the tolerance.
     tolerance = max(END_TOLERANCE, 2 * hop) + TIME_SLACK
-    pairs = list(zip(aligned(frames, frames_path, segments, segments_path), segments.values()))
+    pairs = list(zip(align(frames, frames_path, segments, segments_path), segments.values()))
     for name, (scores, reference) in zip(segments, pairs):
         frames_end = scores.edges[-1]
         segments_end = reference.end[-1]
