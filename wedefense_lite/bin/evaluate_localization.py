@@ -20,7 +20,7 @@ from wedefense_lite.localization.frames import FrameScores
 from wedefense_lite.localization.metrics import confusion, range_eer, segment_eer
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.report.tables import publish, table, tabulated
-from wedefense_lite.scoring.scores import read_condition
+from wedefense_lite.scoring.scores import align, read_condition
 
 Pairs = list[tuple[FrameScores, Segments]]  # frame scores and reference of each utterance
 Resolutions = dict[str, float]  # seconds by their spelling on the command line
