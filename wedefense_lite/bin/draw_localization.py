@@ -16,6 +16,7 @@ from wedefense_lite.localization.frame_scores import match_frames, read_frames
 from wedefense_lite.localization.frames import FrameScores
 from wedefense_lite.localization.metrics import confusion
 from wedefense_lite.localization.pictures import timeline
+from wedefense_lite.scoring.scores import align
 from wedefense_lite.systems.batch import as_float
 
 
