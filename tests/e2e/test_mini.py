@@ -1,4 +1,4 @@
-"""The main recipe, from packages to a report, on a part of its corpus and with two processes; every system."""
+"""The main recipe, whole, on a part of its corpus with two processes; every system's loss falls."""
 
 import itertools
 import json
@@ -111,7 +111,7 @@ def of_two_talkers(batch: Batch) -> Batch:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_loss_of_every_system_falls(folder, config, monkeypatch):
-    """By its own optimizer, as in warm-up, on one batch of real speech seen again and again, dropout held."""
+    """By its own optimizer, as in warm-up, on one batch of real speech; dropout is held."""
     monkeypatch.chdir(folder)
     experiment = load_experiment(config)
     data = replace(

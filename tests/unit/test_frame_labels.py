@@ -1,4 +1,4 @@
-"""Published frame labels are read, and a pickle that names anything else is refused before it runs."""
+"""Published frame labels are read; a pickle that names anything else is refused before it runs."""
 
 import io
 import os
@@ -103,7 +103,7 @@ def test_what_numpy_has_besides_is_refused(tmp_path):
 
 
 def test_names_that_are_admitted_build_labels_only(tmp_path):
-    """A type with fields, an address for an object, bytes for a list: numpy's own classes never see them."""
+    """A type with fields, an address for an object, bytes for a list: numpy never sees them."""
     array, text = np.array([1]), np.dtype("U1")
     rebuild, scalar = array.__reduce__()[0], np.int64(1).__reduce__()[0]
     objects = Calls(np.dtype, "O8")

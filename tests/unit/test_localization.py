@@ -1,4 +1,4 @@
-"""Decisions for frames: what is trained, how windows are put together, and what becomes of the scores."""
+"""Decisions for frames: training, windows of long audio, and the way from logits to metrics."""
 
 import copy
 from pathlib import Path
@@ -60,7 +60,7 @@ from wedefense_lite.training.validation import validate
 RATE, FRAME = 16000, 320
 
 
-def parts(*rows) -> Segments:
+def segments_of(*rows) -> Segments:
     return Segments(*map(np.array, zip(*rows)))
 
 
@@ -203,25 +203,24 @@ def test_windows_overlap_and_each_gives_its_middle():
 @pytest.mark.parametrize("samples", [200, 6400, 6481, 12345, 16000, 16079, 16080])
 def test_windows_put_together_are_the_whole(samples):
     wav = batch_of(torch.randn(2, samples))
-    found = []
+    logits = []
     for seconds in (0.4, 60.0):
         torch.manual_seed(0)
-        found.append(
-            Localization(
-                Means(), Identity, CrossEntropy, window_seconds=seconds, overlap_seconds=0.1
-            )
-            .eval()
-            .logits(wav)
+        task = Localization(
+            Means(), Identity, CrossEntropy, window_seconds=seconds, overlap_seconds=0.1
         )
-    torch.testing.assert_close(*found)
+        logits.append(task.eval().logits(wav))
+    torch.testing.assert_close(*logits)
 
 
 # The stages
 
 
 def write_corpus(folder: Path, count: int, seed: int) -> dict[str, Segments]:
-    """Noise, in which some parts of half a second are a tone (spoof); a third of the utterances are untouched."""
-    rng, truth, wavs = np.random.default_rng(seed), {}, {}
+    """Noise, with a tone of half a second (spoof) in two thirds of the utterances; its segments."""
+    rng = np.random.default_rng(seed)
+    truth = {}
+    wavs = {}
     folder.mkdir(parents=True)
     for number in range(count):
         key, samples = f"{folder.name}{number}", 24000 + 160 * number
@@ -233,12 +232,13 @@ def write_corpus(folder: Path, count: int, seed: int) -> dict[str, Segments]:
             times = [0.0, first / RATE, (first + 8000) / RATE, samples / RATE]
             rows = list(zip(times, times[1:], (BONAFIDE, SPOOF, BONAFIDE)))
         sf.write(folder / f"{key}.wav", wav, RATE)
-        truth[key], wavs[key] = parts(*rows), str(folder / f"{key}.wav")
-    write_rttm(folder / "segments.rttm", {key: zip(*one) for key, one in truth.items()})
+        truth[key] = segments_of(*rows)
+        wavs[key] = str(folder / f"{key}.wav")
+    write_rttm(folder / "segments.rttm", {key: zip(*segments) for key, segments in truth.items()})
     write_table(folder / "wav.scp", wavs)
     write_table(
         folder / "utt2attack",
-        {key: "-" if len(one.label) == 1 else f"A{len(key) % 2}" for key, one in truth.items()},
+        {key: f"A{len(key) % 2}" if SPOOF in truth[key].label else "-" for key in truth},
     )
     rows = [
         Utterance(key, wav, samples=sf.info(wav).frames, label=LABELS[min(truth[key].label)])
@@ -263,7 +263,7 @@ def write_config(folder: Path, **data) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a corpus, a trained system, frame scores of dev and eval, and what is spoofed in them."""
+    """A folder (corpus, trained system, frame scores), true segments by set, training options."""
     folder = tmp_path_factory.mktemp("localization")
     truth = {
         name: write_corpus(folder / name, 12, seed)
@@ -326,11 +326,9 @@ def test_batches_of_dev_change_nothing(trained):
         )
         for n, row in enumerate(rows)
     ]
-    one, two = (
-        validate(exp.system, EvalLoader(copies, exp.data, batch_size=size), tiny.ALONE)
-        for size in (1, 2)
-    )
-    assert one == pytest.approx(two)
+    single = validate(exp.system, EvalLoader(copies, exp.data, batch_size=1), tiny.ALONE)
+    pairs = validate(exp.system, EvalLoader(copies, exp.data, batch_size=2), tiny.ALONE)
+    assert single == pytest.approx(pairs)
 
 
 def tiny_rows(folder: Path) -> list[Utterance]:
@@ -341,20 +339,18 @@ def tiny_rows(folder: Path) -> list[Utterance]:
 
 def test_logits_are_matrices_and_become_llrs_of_frames_and_utterances(trained):
     folder, truth, _ = trained
-    logits, sidecar = (
-        read_archive(folder / "exp/eval/logits.scp"),
-        read_sidecar(folder / "exp/eval/logits.scp"),
-    )
+    logits = read_archive(folder / "exp/eval/logits.scp")
+    sidecar = read_sidecar(folder / "exp/eval/logits.scp")
     assert sidecar.frame_seconds == 0.02
     prior = np.log(sidecar.class_prior[1] / sidecar.class_prior[0])
     frames, _ = read_frames(folder / "exp/eval/frame_llr.txt")
     scores = dict(line.split() for line in (folder / "exp/eval/llr.txt").read_text().splitlines())
-    for key, one in truth["eval"].items():
-        assert logits[key].shape == (round(one.end[-1] * RATE / FRAME), 2)
+    for key, segments in truth["eval"].items():
+        assert logits[key].shape == (round(segments.end[-1] * RATE / FRAME), 2)
         llr = logits[key][:, 1] - logits[key][:, 0] - prior
         np.testing.assert_allclose(frames[key].score, llr, rtol=1e-4, atol=1e-4)
         assert frames[key].edges[[0, -1]] == pytest.approx([0, 0.02 * len(llr)])
-        means = [llr[place : place + 10].mean() for place in range(len(llr) - 9)]
+        means = [llr[start : start + 10].mean() for start in range(len(llr) - 9)]
         assert float(scores[key]) == pytest.approx(min(means), rel=1e-3, abs=1e-3)
 
 
@@ -386,12 +382,14 @@ def test_segments_are_written_and_evaluated(trained, monkeypatch, capsys, tmp_pa
     dev, scores = folder / "exp/dev/frame_llr.txt", folder / "exp/eval/frame_llr.txt"
     dev_words = "--dev_frame_scores", dev, "--dev_rttm", folder / "dev/segments.rttm"
     run(monkeypatch, decide, "--frame_scores", scores, *dev_words, "--out_dir", tmp_path)
-    found = read_rttm(tmp_path / "segments.rttm")
-    assert set(found) == set(truth["eval"])
-    for key, one in found.items():
+    written = read_rttm(tmp_path / "segments.rttm")
+    assert set(written) == set(truth["eval"])
+    for key, segments in written.items():
         lines = (tmp_path / f"labels/{key}.txt").read_text().splitlines()
         spoofed = [
-            f"{start:.4f}\t{end:.4f}\tspoof" for start, end, label in zip(*one) if label == SPOOF
+            f"{start:.4f}\t{end:.4f}\tspoof"
+            for start, end, label in zip(*segments)
+            if label == SPOOF
         ]
         assert lines == spoofed
         shown = [
@@ -400,11 +398,11 @@ def test_segments_are_written_and_evaluated(trained, monkeypatch, capsys, tmp_pa
         ]
         assert shown == [
             (pytest.approx(start), pytest.approx(end), LABELS[label])
-            for start, end, label in zip(*one)
+            for start, end, label in zip(*segments)
         ]
     write_lines(
         tmp_path / "splices.txt",
-        [f"{key} 0.5" for key, one in truth["eval"].items() if len(one.label) == 1],
+        [f"{key} 0.5" for key, segments in truth["eval"].items() if len(segments.label) == 1],
     )
     words = (
         "--frame_scores",
@@ -443,11 +441,9 @@ def test_segments_are_written_and_evaluated(trained, monkeypatch, capsys, tmp_pa
         tmp_path / "pictures",
     )
     pictures = sorted((tmp_path / "pictures").iterdir())
-    assert (
-        len(pictures) == 2
-        and "<svg" in pictures[0].read_text()
-        and "decided" in pictures[0].read_text()
-    )
+    assert len(pictures) == 2
+    picture = pictures[0].read_text()
+    assert "<svg" in picture and "decided" in picture
 
 
 # Decisions by hand
@@ -458,26 +454,24 @@ def test_short_bona_fide_parts_go_first_then_short_spoofed_ones():
     assert Decoder(1, 0.0, 1)(llr).tolist() == (llr > 0).astype(int).tolist()
     assert Decoder(1, 0.0, 2)(llr).tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
     assert Decoder(3, 0.0, 1)(llr).tolist() == [1, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1]
-    found = Decoder(1, 0.0, 1).segments(FrameScores(np.arange(12) * 0.5, llr))
-    assert found.start.tolist() == [0, 0.5, 1.5, 2, 2.5, 4, 4.5] and found.end[-1] == 5.5
-    assert found.label.tolist() == [1, 0, 1, 0, 1, 0, 1]
+    segments = Decoder(1, 0.0, 1).segments(FrameScores(np.arange(12) * 0.5, llr))
+    assert segments.start.tolist() == [0, 0.5, 1.5, 2, 2.5, 4, 4.5] and segments.end[-1] == 5.5
+    assert segments.label.tolist() == [1, 0, 1, 0, 1, 0, 1]
 
 
 def test_the_decoder_is_the_best_on_dev():
-    """A threshold of 0 is right but for one frame, which a shortest segment of three frames mends."""
+    """One frame is wrong at any good threshold; a shortest segment of three frames mends it."""
     llr = np.array([2.0] * 10 + [-2] * 5 + [2] * 5 + [-3] + [2] * 9)
-    truth = parts((0, 0.2, 1), (0.2, 0.3, 0), (0.3, 0.6, 1))
+    truth = segments_of((0, 0.2, 1), (0.2, 0.3, 0), (0.3, 0.6, 1))
     decoder, f1 = choose_decoder([(FrameScores(np.arange(31) * 0.02, llr), truth)], 0.02)
-    assert (
-        f1 == pytest.approx(1)
-        and decoder.threshold == -2
-        and max(decoder.smooth, decoder.shortest) >= 3
-    )
+    assert f1 == pytest.approx(1)
+    assert decoder.threshold == -2
+    assert max(decoder.smooth, decoder.shortest) >= 3
     assert decoder.segments(FrameScores(np.arange(31) * 0.02, llr)).label.tolist() == [1, 0, 1]
 
 
-DECIDED = parts((0, 1, 1), (1, 3, 0), (3, 10, 1))
-TRUTH = parts((0, 2, 1), (2, 4, 0), (4, 9, 1), (9, 10, 0))
+DECIDED = segments_of((0, 1, 1), (1, 3, 0), (3, 10, 1))
+TRUTH = segments_of((0, 2, 1), (2, 4, 0), (4, 9, 1), (9, 10, 0))
 
 
 def test_decisions_are_counted_in_seconds():
@@ -492,8 +486,8 @@ def test_decisions_are_counted_in_seconds():
 
 
 def test_decisions_by_share_length_and_resolution():
-    real = parts((0, 10, 1))
-    pairs = [(DECIDED, TRUTH), (parts((0, 9, 1), (9, 10, 0)), real)]
+    real = segments_of((0, 10, 1))
+    pairs = [(DECIDED, TRUTH), (segments_of((0, 9, 1), (9, 10, 0)), real)]
     shares = by_fraction(pairs)
     assert list(shares) == ["none", "25 to 50 %"]
     assert (
@@ -505,14 +499,17 @@ def test_decisions_by_share_length_and_resolution():
         "0.5 to 1 s": {"segments": 1, "recall": 0.0, "half_found": 0.0},
         "over 1 s": {"segments": 1, "recall": 0.5, "half_found": 1.0},
     }
-    # Of segments of 2 s the reference has spoof in 2 to 4 and 8 to 10, the decisions in 0 to 2 and 2 to 4.
+    # Segments of 2 s: the reference is spoof in 2 to 4 and 8 to 10 s, the decisions in 0 to 4 s.
     assert at_resolution(pairs[:1], 1.0, 2.0) == pytest.approx(
         {"precision": 0.5, "recall": 0.5, "f1": 0.5, "iou": 1 / 3}
     )
 
 
 def test_false_alarms_at_joints_are_compared_with_places_between_them():
-    decided = {"a": parts((0, 1.95, 1), (1.95, 2.05, 0), (2.05, 10, 1)), "b": parts((0, 4, 1))}
+    decided = {
+        "a": segments_of((0, 1.95, 1), (1.95, 2.05, 0), (2.05, 10, 1)),
+        "b": segments_of((0, 4, 1)),
+    }
     assert at_splices(decided, {"a": [2.0, 6.0], "b": [2.0]}) == {
         "at_splices": 1 / 3,
         "between": 0.0,

@@ -21,20 +21,19 @@ def segments(*rows) -> Segments:
 
 
 def reference_set() -> list[tuple[FrameScores, Segments]]:
-    parts, scores = {}, {}
+    rows = {}
+    scores = {}
     for row in lines("range_ref.rttm"):
         start, duration = float(row[3]), float(row[4])
-        parts.setdefault(row[1], []).append((start, start + duration, int(row[7] == "bonafide")))
+        rows.setdefault(row[1], []).append((start, start + duration, int(row[7] == "bonafide")))
     for name, _, score in lines("range_scores_20ms.txt"):
         scores.setdefault(name, []).append(float(score))
     ends = {name: float(end) for name, end in lines("range_reco2dur.txt")}
-    return [
-        (
-            FrameScores(np.append(np.arange(len(found)) * HOP, ends[name]), np.array(found)),
-            segments(*parts[name]),
-        )
-        for name, found in scores.items()
-    ]
+    pairs = []
+    for name, values in scores.items():
+        edges = np.append(np.arange(len(values)) * HOP, ends[name])
+        pairs.append((FrameScores(edges, np.array(values)), segments(*rows[name])))
+    return pairs
 
 
 @pytest.mark.parametrize("ms", [20, 40, 80, 160, 320, 640])

@@ -1,5 +1,6 @@
-"""The mini corpus: who is in which set, what both classes pass through, the same bytes every time."""
+"""The mini corpus: speakers of the sets, processing of both classes, the same bytes every time."""
 
+import itertools
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -67,33 +68,32 @@ class TestPlan:
         }
         for name in SETS:
             assert sum(item.attack == "-" for item in by_set[name]) == COUNTS[name][0]
-        known = {"-", "A01", "A02", "A03", "A04", "A05"}
-        assert {i.attack for i in by_set["train"]} == {i.attack for i in by_set["dev"]} == known
+        seen_in_training = {"-", "A01", "A02", "A03", "A04", "A05"}
+        assert {item.attack for item in by_set["train"]} == seen_in_training
+        assert {item.attack for item in by_set["dev"]} == seen_in_training
         assert {i.attack for i in by_set["eval"]} == {"-", "A07", "A08", "A09", "A16", "A19"}
         assert sorted(i.utterance for i in by_set["dev"])[::249] == ["LA_D_1000001", "LA_D_1000250"]
         assert ATTACKS["A16"].method == ATTACKS["A04"].method
         assert ATTACKS["A19"].method == ATTACKS["A03"].method
 
     def test_no_speaker_voice_or_language_of_human_speech_is_in_two_sets(self, sources):
-        places = defaultdict(set)
+        sets_of = defaultdict(set)
         for item in make_plan(sources, ATTACKS):
             if item.attack != "A06":  # hibari has one voice
-                places[item.speaker].add(item.set)
+                sets_of[item.speaker].add(item.set)
             if not (item.request and ATTACKS[item.attack].language):
-                places[item.source.language].add(item.set)
-        assert all(len(sets) == 1 for sets in places.values()), places
-        assert len({language for languages in LANGUAGES.values() for language in languages}) == sum(
-            map(len, LANGUAGES.values())
-        )
+                sets_of[item.source.language].add(item.set)
+        assert all(len(sets) == 1 for sets in sets_of.values()), sets_of
+        languages = [language for of_set in LANGUAGES.values() for language in of_set]
+        assert len(set(languages)) == len(languages)
 
     def test_english_engines_say_other_sentences_in_each_set(self, sources):
-        said = defaultdict(set)
+        sentences = defaultdict(set)
         for item in make_plan(sources, DEFAULT):
             if item.attack in ("A02", "A08"):
-                said[item.set].add(item.source.name)
-        assert not (
-            said["train"] & said["dev"] | said["train"] & said["eval"] | said["dev"] & said["eval"]
-        )
+                sentences[item.set].add(item.source.name)
+        for first, second in itertools.combinations(SETS, 2):
+            assert not sentences[first] & sentences[second]
 
     def test_the_neural_tier_changes_nothing_of_the_default_tier(self, sources):
         default, neural = make_plan(sources, DEFAULT), make_plan(sources, ATTACKS)
@@ -149,12 +149,12 @@ class TestNeutralise:
 @pytest.mark.parametrize("name", VOCODERS)
 def test_a_vocoder_makes_another_wave_of_the_same_words(name):
     wave, pool = syllables(2.0), [syllables(3.0, seed) for seed in (1, 2)]
-    made = VOCODERS[name](wave, rng_for(0), pool)
-    assert made.shape == wave.shape
-    assert np.isfinite(made).all()
-    assert np.array_equal(made, VOCODERS[name](wave, rng_for(0), pool))
-    assert not np.allclose(made, wave, atol=1e-3)
-    loudness = [level_db(trim(x)).clip(-60)[:150] for x in (wave, made)]
+    spoof = VOCODERS[name](wave, rng_for(0), pool)
+    assert spoof.shape == wave.shape
+    assert np.isfinite(spoof).all()
+    assert np.array_equal(spoof, VOCODERS[name](wave, rng_for(0), pool))
+    assert not np.allclose(spoof, wave, atol=1e-3)
+    loudness = [level_db(trim(x)).clip(-60)[:150] for x in (wave, spoof)]
     assert np.corrcoef(*loudness)[0, 1] > 0.3
 
 
@@ -164,11 +164,11 @@ class TestOwnSpeech:
             (tmp_path / speaker).mkdir()
             soundfile.write(tmp_path / speaker / "one.wav", syllables(), RATE)
         (tmp_path / "bob" / "one.txt").write_text("What Bob says.\n")
-        found = list(own_folder(tmp_path, seed=1))
-        assert {source.set for source in found} == set(SETS)
-        assert {source.speaker for source in found} == {"ann", "bob", "cid", "dan"}
-        assert [source.text for source in found if source.speaker == "bob"] == ["What Bob says."]
-        assert all(source.text for source in found)
+        sources = list(own_folder(tmp_path, seed=1))
+        assert {source.set for source in sources} == set(SETS)
+        assert {source.speaker for source in sources} == {"ann", "bob", "cid", "dan"}
+        assert [source.text for source in sources if source.speaker == "bob"] == ["What Bob says."]
+        assert all(source.text for source in sources)
 
     def test_too_few_speakers_are_refused(self, tmp_path):
         (tmp_path / "ann").mkdir()
@@ -212,16 +212,12 @@ def test_a_corpus_is_the_same_at_any_number_of_processes_and_is_built_once(tmp_p
     corpora = [tmp_path / "one", tmp_path / "two"]
     for nj, corpus in enumerate(corpora, 1):
         make_corpus(out_dir=str(corpus), download_dir=str(EGS / "downloads"), scale=0.02, nj=nj)
-    one, two = (
-        {
-            path.relative_to(corpus): path.read_bytes()
-            for path in corpus.rglob("*")
-            if path.is_file()
-        }
-        for corpus in corpora
-    )
-    assert one == two
-    assert len([path for path in one if path.suffix == ".flac"]) == 24 * 3
+    contents = []
+    for corpus in corpora:
+        files = [path for path in corpus.rglob("*") if path.is_file()]
+        contents.append({path.relative_to(corpus): path.read_bytes() for path in files})
+    assert contents[0] == contents[1]
+    assert len([path for path in contents[0] if path.suffix == ".flac"]) == 24 * 3
     before = (corpora[0] / "manifest.tsv").stat().st_mtime_ns
     make_corpus(out_dir=str(corpora[0]), download_dir=str(EGS / "downloads"), scale=0.02)
     assert (corpora[0] / "manifest.tsv").stat().st_mtime_ns == before

@@ -1,4 +1,4 @@
-"""PartialSpoof in its published format to data directories, and the mini corpus that is made in it."""
+"""PartialSpoof in its published format to data directories, and the mini corpus in that format."""
 
 import math
 import sys
@@ -168,7 +168,7 @@ def voice(seed: int, seconds: float) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The mini corpus of two speakers in each set, one of whom is never spoofed, and where it is."""
+    """Folder of the mini corpus of two speakers in each set, one of whom is never spoofed."""
     folder = tmp_path_factory.mktemp("mini")
     for name, ending in (("train", "train.trn"), ("dev", "dev.trl"), ("eval", "eval.trl")):
         lines = [
@@ -176,9 +176,8 @@ def built(tmp_path_factory):
             for speaker in ("one", "two")
             for n in range(3)
         ]
-        lines += [f"one LA_one{n} - A0{n} spoof" for n in (3, 4)] + [
-            "espeak LA_espeak5 - A01 spoof"
-        ]
+        lines += [f"one LA_one{n} - A0{n} spoof" for n in (3, 4)]
+        lines.append("espeak LA_espeak5 - A01 spoof")
         write_lines(
             folder / f"in/LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.{ending}.txt", lines
         )
@@ -262,16 +261,16 @@ def test_the_same_seed_makes_the_same_bytes_and_a_corpus_that_is_there_stays(bui
 
 
 def test_a_splice_is_where_the_track_says_and_leaves_the_rest_alone(monkeypatch, tmp_path):
-    """A carrier and a donor with other pitches; parts begin and end where both rise through zero."""
+    """Carrier and donor differ in pitch; parts begin and end where both rise through zero."""
     carrier, donor = voice(1, 3).astype(np.float32), (4 * voice(6, 3)).astype(np.float32)
     sf.write(tmp_path / "donor.wav", donor, RATE, subtype="FLOAT")
     parts = [(8000, 16000), (24000, 32000)]
     wav, track, joints = mini.splice(
         np.random.default_rng(3), carrier, parts, [str(tmp_path / "donor.wav")], 0
     )
-    assert [
-        int(track[first:last].any()) for first, last in zip([0, *joints], [*joints, len(wav)])
-    ] == [1, 0, 1, 0, 1]
+    edges = [0, *joints, len(wav)]
+    labels = [int(track[first:last].any()) for first, last in zip(edges, edges[1:])]
+    assert labels == [1, 0, 1, 0, 1]
     assert (np.diff(track) != 0).sum() == 4 and len(track) == len(wav)
     begin = mini.rise(carrier, 8000)
     assert joints[0] == begin and abs(joints[1] - 16000) < 500
