@@ -80,7 +80,7 @@ def benchmark_separation(
         )
         separating = time.perf_counter() - start
         streams = read_index(str(folder / "streams/shard.list"), "shard")
-        training = seconds(once, streams, batch_size * system.talkers, folder / "once")
+        training = seconds(once, streams, batch_size * system.num_talkers, folder / "once")
         parts = every.system
         every.system = SeparatedTalkers(
             parts.frontend,

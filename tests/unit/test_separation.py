@@ -252,7 +252,7 @@ class Restless(Separator):
 
     def __init__(self, sample_rate: int = 100):
         super().__init__()
-        self.sample_rate, self.talkers, self.calls = sample_rate, 2, []
+        self.sample_rate, self.num_talkers, self.calls = sample_rate, 2, []
         self.weight = nn.Parameter(torch.ones(()))
 
     def forward(self, wav_BT):
@@ -278,7 +278,7 @@ def test_talkers_stay_in_their_streams_from_chunk_to_chunk(samples, seed):
 def test_three_talkers_stay_in_their_streams():
     """Two are their own inverse: with three, an order that is read the wrong way round shows."""
     wavs_KT, separator = noise(3, 950), Restless()
-    separator.talkers, started = 3, itertools.count(0, 150)
+    separator.num_talkers, started = 3, itertools.count(0, 150)
 
     def turned(wav_BT):
         first = next(started)
@@ -340,7 +340,7 @@ def test_chunks_have_to_overlap_and_to_move_on(overlap):
 class Swapped(Separator):
     """Stream 1 is the second half of a mixture, stream 2 the first."""
 
-    gain, sample_rate, talkers = 1.0, RATE, 2
+    gain, sample_rate, num_talkers = 1.0, RATE, 2
 
     def __init__(self):
         super().__init__()
@@ -488,7 +488,7 @@ def test_streams_of_three_talkers_are_given_to_theirs(tmp_path, monkeypatch):
         {"utt2lab": labels, "utt2spk": {"mix-1": "s1", "mix-2": "s2", "mix-3": "s3"}},
     )
     separator = Swapped()
-    separator.talkers = 3
+    separator.num_talkers = 3
     separator.forward = lambda wav_BT: torch.from_numpy(
         np.roll(wavs_KT, -1, 0) / np.float32(32768)
     )[None]
@@ -615,7 +615,7 @@ def test_what_can_not_be_separated_is_named_and_what_was_there_stays(mixtures, m
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(Swapped, "talkers", 3)
+        patch.setattr(Swapped, "num_talkers", 3)
         assert "mixtures: mixa has 2 talkers, the separator makes 3 streams" in said(mixtures)
     with monkeypatch.context() as patch:
         patch.setattr(Swapped, "gain", float("nan"))
@@ -735,7 +735,7 @@ def test_a_sepformer_is_read_from_its_folder(sepformer_folder):
         modules["decoder"](mask * features_BNF) for mask in modules["masknet"](features_BNF)
     ]
     torch.testing.assert_close(separator(wav_BT), torch.stack(expected, 1))
-    assert (separator.sample_rate, separator.talkers) == (8000, 2) and separator(
+    assert (separator.sample_rate, separator.num_talkers) == (8000, 2) and separator(
         noise(1, 1603)
     ).shape == (1, 2, 1603)
     assert separator.to("meta")(torch.zeros(1, 160, device="meta")).device.type == "meta"

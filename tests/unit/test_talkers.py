@@ -35,7 +35,7 @@ class Halves(Separator):
 
     def __init__(self, sample_rate: int = RATE):
         super().__init__()
-        self.sample_rate, self.talkers = sample_rate, 2
+        self.sample_rate, self.num_talkers = sample_rate, 2
         self.gain = nn.Parameter(torch.tensor(0.3))
 
     def forward(self, wav_BT):
@@ -213,7 +213,7 @@ def test_the_direct_loss_takes_the_assignment_that_fits_best(labels):
     task = DirectTalkers(Fbank(8), tiny.MeanFrame, Given)
     given = torch.tensor([[[0.0, 0.0], [0.0, 2.0], [1.0, 0.0]]])  # of the mixture, then of talkers
     task.model = Fixed(task.model.embed_dim, torch.zeros(1, 8))
-    task._outputs = lambda embedding_BE: given
+    task._output_rows = lambda embedding_BE: given
     loss, logits_BC, labels_B = task(two_talkers(*labels))
     talkers = (np.log1p(np.exp(-2)) + np.log1p(np.exp(-1))) / 2
     assert loss.item() == pytest.approx((np.log(2) + talkers) / 2)

@@ -98,7 +98,7 @@ def separate(
     )
     lost_band(separator, sample_rate)
     tables = check_data_dir(Path(mixtures_dir, "stems")) if stems else {}
-    index = _mixtures(mixtures_dir, separator.talkers, stems)
+    index = _mixtures(mixtures_dir, separator.num_talkers, stems)
     parts = [
         index[start : start + mixtures_per_shard]
         for start in range(0, len(index), mixtures_per_shard)

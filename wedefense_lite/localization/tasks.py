@@ -70,6 +70,9 @@ class Localization(Classification):
             parts.append(_filled(self.model(*window)[0], last - start)[:, first - start :])
         return torch.cat(parts, 1)
 
+    def evaluate_each(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        return self._evaluate_rows(batch)
+
     def targets(self, batch: Batch) -> Tensor:
         if batch.track_BT is None:
             raise InputError("localization needs segments: --train_segments and --val_segments")

@@ -43,7 +43,7 @@ def separate(
     if not 0 < overlap < chunk:
         raise InputError(f"chunks of {chunk_seconds:g} s can't overlap by {overlap_seconds:g} s")
     if not wav_T.any():
-        return np.zeros((separator.talkers, len(wav_T)), dtype=np.float32)
+        return np.zeros((separator.num_talkers, len(wav_T)), dtype=np.float32)
     wav = torch.from_numpy(resampled(wav_T, sample_rate, rate))
     device = next(separator.parameters(), wav).device
     made = None
