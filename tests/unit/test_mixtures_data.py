@@ -20,15 +20,15 @@ from wedefense_lite.bin.simulate_mixtures import simulate_mixtures
 from wedefense_lite.files import InputError, read_table, write_table
 from wedefense_lite.mixtures.plan import Mixture, Talker, read_plan, write_plan
 from wedefense_lite.mixtures.planner import (
-    HEARD,
+    MIN_AUDIBLE_SECONDS,
     PRESETS,
     Planner,
     Recipe,
     Source,
     overlap_share,
-    placed,
+    place_talkers,
 )
-from wedefense_lite.mixtures.rendering import active_power, rendered
+from wedefense_lite.mixtures.rendering import active_power, render_mixture
 
 PUBLISHED = PRESETS["two_talker_published"]
 # Two speakers of each class, and a third, s0, of both; spoofs are of A01, but for two of A02.
@@ -106,18 +106,18 @@ def test_the_published_preset_samples_as_published():
 
 
 def test_talkers_are_placed_as_worked_out_by_hand():
-    assert placed([3.0, 2.0], "min", [0.0, 1.5]) == ([0.0, 1.5], 3.0, 0.5)
-    assert placed([3.0, 2.0], "max", [0.0, 1.5]) == ([0.0, 1.5], 3.5, 1.5 / 3.5)
-    assert placed([3.0, 2.0], "max", [0.0, 1.5], overlap=0) == ([0.0, 3.0], 5.0, 0.0)
-    offsets, seconds, share = placed([3.0, 3.0], "max", [0.0, 0.0], overlap=0.5)
+    assert place_talkers([3.0, 2.0], "min", [0.0, 1.5]) == ([0.0, 1.5], 3.0, 0.5)
+    assert place_talkers([3.0, 2.0], "max", [0.0, 1.5]) == ([0.0, 1.5], 3.5, 1.5 / 3.5)
+    assert place_talkers([3.0, 2.0], "max", [0.0, 1.5], overlap=0) == ([0.0, 3.0], 5.0, 0.0)
+    offsets, seconds, share = place_talkers([3.0, 3.0], "max", [0.0, 0.0], overlap=0.5)
     assert (offsets, seconds, share) == (
         pytest.approx([0, 1], abs=1e-3),
         pytest.approx(4, abs=1e-3),
         pytest.approx(0.5, abs=1e-3),
     )
-    assert placed([3.0, 2.0], "min", [0.0, 0.0], overlap=1.0) == ([0.0, 0.0], 2.0, 1.0)
+    assert place_talkers([3.0, 2.0], "min", [0.0, 0.0], overlap=1.0) == ([0.0, 0.0], 2.0, 1.0)
     # Of 3 s the other fills at most 2.
-    assert placed([3.0, 2.0], "max", [0.0, 0.0], overlap=1.0)[2] == pytest.approx(2 / 3)
+    assert place_talkers([3.0, 2.0], "max", [0.0, 0.0], overlap=1.0)[2] == pytest.approx(2 / 3)
 
 
 def test_overlap_is_time_in_which_two_or_more_talk():
@@ -131,8 +131,8 @@ def test_overlap_is_time_in_which_two_or_more_talk():
 )  # fmt: skip
 def test_overlap_is_the_one_asked_for_or_the_largest_there_is(tenths, wanted, length):
     lasting = [one / 10 for one in tenths]
-    offsets, seconds, share = placed(lasting, length, [0.0] * len(lasting), wanted)
-    _, _, together = placed(lasting, length, [0.0] * len(lasting))
+    offsets, seconds, share = place_talkers(lasting, length, [0.0] * len(lasting), wanted)
+    _, _, together = place_talkers(lasting, length, [0.0] * len(lasting))
     assert min(offsets) == 0 and 0 <= share <= 1
     assert (
         share == pytest.approx(wanted, abs=0.01)
@@ -259,7 +259,7 @@ def two_sources(folder, wavs, **changes):
 
 def test_samples_are_those_worked_out_by_hand(tmp_path):
     mixture, files = two_sources(tmp_path, [[0.2, 0.2, 0.2, 0.2, 0.2, 0.9], [0.4, 0.2, -0.4, 0.9]])
-    wav, stems = rendered(mixture, files, 1000)
+    wav, stems = render_mixture(mixture, files, 1000)
     # The sum is .2 .2 .4 .3 .0, and .9 of full scale (32767) at its peak.
     full = 0.9 * 32767 / 0.4
     assert stems.tolist() == [
@@ -272,7 +272,7 @@ def test_samples_are_those_worked_out_by_hand(tmp_path):
 
 def test_a_stem_louder_than_its_mixture_fits(tmp_path):
     mixture, files = two_sources(tmp_path, [[0.0, 0.0, 1.0, 0.0, 0.0], [-1.8, 0.0, 0.0]])
-    wav, stems = rendered(mixture, files, 1000)
+    wav, stems = render_mixture(mixture, files, 1000)
     assert stems[0].tolist() == [0, 0, 32767, 0, 0]
     assert stems[1].tolist() == [0, 0, -29490, 0, 0]
     assert wav[2] == 32767 - 29490
@@ -286,7 +286,7 @@ def test_a_talker_is_as_loud_as_planned_while_it_talks():
 
 def test_silence_is_mixed_as_silence(tmp_path):
     mixture, files = two_sources(tmp_path, [[0.0] * 5, [0.0] * 3])
-    wav, stems = rendered(mixture, files, 1000)
+    wav, stems = render_mixture(mixture, files, 1000)
     assert not wav.any() and not stems.any()
 
 
@@ -294,7 +294,7 @@ def test_noise_is_at_its_ratio_from_its_offset_and_repeated(tmp_path):
     mixture, files = two_sources(tmp_path, [[0.2, -0.2, 0.2, -0.2, 0.2], [0.4, 0.2, -0.4]])
     sf.write(tmp_path / "n.wav", np.array([0.9, 0.1, -0.3]), 1000, subtype="FLOAT")
     noisy = replace(mixture, noise="n", snr=6.0, noise_offset=0.001)
-    wav, stems = rendered(
+    wav, stems = render_mixture(
         noisy, files | {("noise", "n"): Utterance("n", str(tmp_path / "n.wav"))}, 1000
     )
     noise, talk = wav.astype(float) - stems.sum(axis=0), stems.sum(axis=0).astype(float)
@@ -307,7 +307,7 @@ def test_a_room_is_convolved_and_levels_are_set(tmp_path):
     sf.write(tmp_path / "r.wav", np.array([0.0, 0.8, 0.4]), 1000, subtype="FLOAT")
     first, other = mixture.talkers
     talkers = [first._replace(rir="r"), other._replace(gain=0.0)]
-    wav, _ = rendered(
+    wav, _ = render_mixture(
         replace(mixture, talkers=talkers),
         files | {("rir", "r"): Utterance("r", str(tmp_path / "r.wav"))},
         1000,
@@ -489,11 +489,11 @@ def test_a_corpus_that_lacks_what_mixtures_need(monkeypatch, capsys, tmp_path, c
     ("old", "new", "message"),
     [
         ("\tu", "\tv", "mix_train_[0-9a-f]{6}_0000001: source v[0-7] is not in the data"),
-        ("\tspoof\t", "\tfake\t", "mix_train_[0-9a-f]{6}_0000001: SS of talkers that are"),
-        ("\tSS\t", "\tSB\t", "mix_train_[0-9a-f]{6}_0000001: SB of talkers that are"),
+        ("\tspoof\t", "\tfake\t", ":2: mix_train_[0-9a-f]{6}_0000001: 'fake', expected spoof or bonafide"),
+        ("\tSS\t", "\tSB\t", "mix_train_[0-9a-f]{6}_0000001: label SB of talkers spoof spoof, expected"),
         (r"\t0\.0000\t", "\tsoon\t", ":2: mix_train_[0-9a-f]{6}_0000001: could not convert"),
-        (r"\t0\.0000\t", "\t-\t", "or numbers are missing"),
-        (r"\t0\.0000\t", "\t99\t", "talkers must begin in the"),
+        (r"\t0\.0000\t", "\t-\t", "_0000001: offset_[12] is -, expected a value"),
+        (r"\t0\.0000\t", "\t99\t", "_0000001: a talker begins at 99 s, expected within the"),
         ("offset_1", "offset", "has no column 'offset_1'"),
     ],
 )  # fmt: skip
@@ -595,6 +595,9 @@ def test_too_short_a_share_of_a_mixture_is_drawn_again():
         for seconds in (0.5, 5.0)
     )
     plan = planned(replace(PUBLISHED, shares=[0, 1, 0]), 50, short + long)
-    assert all(one.seconds - max(talker.offset for talker in one.talkers) >= HEARD for one in plan)
+    assert all(
+        one.seconds - max(talker.offset for talker in one.talkers) >= MIN_AUDIBLE_SECONDS
+        for one in plan
+    )
     with pytest.raises(InputError, match="draws gave no SB"):
         planned(replace(PUBLISHED, shares=[0, 1, 0], delay=100.0), 50, short)

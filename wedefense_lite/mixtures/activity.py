@@ -1,7 +1,7 @@
 """When each talker of a recording speaks, by the level of the separated streams.
 
-Levels, and not a detector of voices: a stream holds, 10 to 20 dB below its own talker, what is left of the others,
-which is speech too. It is told from speech by the louder stream that it comes from.
+Levels, and not a detector of voices: a stream holds, 10 to 20 dB below its own talker, what is left
+of the others, which is speech too. It is told from speech by the louder stream that it comes from.
 """
 
 import numpy as np
@@ -22,11 +22,12 @@ BELOW_LOUDEST, BELOW_OTHERS = (
 
 
 def activity(streams_KT: ArrayLike, sample_rate: int) -> list[list[tuple[float, float]]]:
-    """Segments ``(start, end)`` in seconds of each of K streams, in order; none of a stream without speech.
+    """Segments ``(start, end)`` in seconds of each of K streams, in order; none of a stream without
+    speech.
 
-    A frame of 20 ms is active above -60 dB of full scale, within 30 dB of the recording's loud frames (the 95th
-    percentile of those above -60 dB) and within 15 dB of the loudest stream at that time. Pauses up to 0.3 s are
-    bridged; then what is shorter than 0.1 s is dropped.
+    A frame of 20 ms is active above -60 dB of full scale, within 30 dB of the recording's loud
+    frames (the 95th percentile of those above -60 dB) and within 15 dB of the loudest stream at
+    that time. Pauses up to 0.3 s are bridged; then what is shorter than 0.1 s is dropped.
 
     Args:
         streams_KT: samples, full scale being 1.

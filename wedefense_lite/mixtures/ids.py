@@ -1,7 +1,7 @@
 """Ids of talkers: talker k of a mixture is the utterance ``<mixture>-<k>``.
 
-Talkers, their stems and the streams of a separator count from 1. Number 0 is the mixture as a whole,
-where a system scores it beside its talkers.
+Talkers, their stems and the streams of a separator count from 1. Number 0 is the mixture as a
+whole, where a system scores it beside its talkers.
 """
 
 WHOLE_MIXTURE = 0

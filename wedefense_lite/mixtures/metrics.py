@@ -1,7 +1,7 @@
 """Metrics of mixtures of K talkers, each bona fide or spoofed, from one score a separated stream.
 
-Mixtures may have different numbers of talkers. Arrays are as wide as the most then, and what a mixture lacks comes
-last: its label is :data:`ABSENT`, its scores and SI-SDRs are NaN.
+Mixtures may have different numbers of talkers. Arrays are as wide as the most then, and what a
+mixture lacks comes last: its label is :data:`ABSENT`, its scores and SI-SDRs are NaN.
 """
 
 import numpy as np
@@ -52,7 +52,8 @@ def class_names(talkers: int) -> list[str]:
 
 
 def mixture_classes(labels: ArrayLike) -> tuple[list[str], np.ndarray]:
-    """Classes of mixtures, those of fewer talkers first, and for each mixture ``(M,)`` the place of its first one.
+    """Classes of mixtures, those of fewer talkers first, and for each mixture ``(M,)`` the place of
+    its first one.
 
     The class of a mixture is at that place plus its number of bona fide talkers.
 
@@ -65,10 +66,12 @@ def mixture_classes(labels: ArrayLike) -> tuple[list[str], np.ndarray]:
 
 
 def chance_macro_f1(labels: ArrayLike) -> float:
-    """Macro F1 of guessing among the classes of a mixture's talker count, each as often as it occurs there.
+    """Macro F1 of guessing among the classes of a mixture's talker count, each as often as it
+    occurs there.
 
-    By the expected counts, a guess has precision and recall, so F1, equal to the share of its class. Shares sum to
-    1 for each talker count, so this is the number of counts over that of classes: 1/3 for two talkers.
+    By the expected counts, a guess has precision and recall, so F1, equal to the share of its
+    class. Shares sum to 1 for each talker count, so this is the number of counts over that of
+    classes: 1/3 for two talkers.
 
     Args:
         labels: ``(M, K)`` class index by source.
@@ -80,8 +83,8 @@ def chance_macro_f1(labels: ArrayLike) -> float:
 def best_threshold(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
     """Threshold with the highest macro F1 on the number of spoofed talkers, and that macro F1.
 
-    Tried are all scores, of more than a thousand different ones a thousand quantiles, and one above all. Of several
-    best thresholds the lowest counts.
+    Tried are all scores, of more than a thousand different ones a thousand quantiles, and one above
+    all. Of several best thresholds the lowest counts.
 
     Args:
         scores: ``(M, K)`` by stream, finite.
@@ -119,15 +122,15 @@ def mixture_metrics(
         labels: ``(M, K)`` class index by source.
         sources: ``(M, K)`` source of each stream; None where that is not known.
         threshold: a stream is bona fide at this score or more.
-        any_spoof: ``(M,)`` scores of mixtures, higher is more likely that no talker is spoofed; unless given,
-            that of the lowest stream.
+        any_spoof: ``(M,)`` scores of mixtures, higher is more likely that no talker is spoofed;
+            unless given, that of the lowest stream.
 
     Returns:
         ``classes``; the decisions on the number of spoofed talkers
         (:func:`wedefense_lite.metrics.classification.decision_metrics`, which needs no assignment);
-        ``any_spoof_eer``, where a mixture is bona fide if all talkers are; with ``sources`` also ``source_eer``,
-        ``source_accuracy`` and ``n_permuted``, mixtures whose streams are not in the order of their sources. An EER
-        without one of its classes is left out.
+        ``any_spoof_eer``, where a mixture is bona fide if all talkers are; with ``sources`` also
+        ``source_eer``, ``source_accuracy`` and ``n_permuted``, mixtures whose streams are not in
+        the order of their sources. An EER without one of its classes is left out.
     """
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     bonafide, present, accepted = labels == BONAFIDE, labels != NO_LABEL, scores >= threshold

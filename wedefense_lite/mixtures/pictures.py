@@ -12,12 +12,14 @@ from wedefense_lite.report.pictures import BONAFIDE_COLOUR, INK, SOFT, SPOOF_COL
 
 
 def talker_timeline(wav_T: np.ndarray, sample_rate: int, talkers: Mapping[str, dict]) -> str:
-    """Waveform, and the segments of each talker in the colour of what was decided of it, with their LLRs.
+    """Waveform, and the segments of each talker in the colour of what was decided of it, with their
+    LLRs.
 
     Args:
         wav_T: samples in [-1, 1].
         sample_rate: Hz.
-        talkers: by name, ``decision``, a label or None, and ``segments`` with ``start``, ``end`` and ``llr``, or None.
+        talkers: by name, ``decision``, a label or None, and ``segments`` with ``start``, ``end``
+            and ``llr``, or None.
     """
     text, colours = io.StringIO(), dict(zip(LABELS, (SPOOF_COLOUR, BONAFIDE_COLOUR)))
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):

@@ -24,9 +24,9 @@ def separate(
 ) -> np.ndarray:
     """The talkers of a recording, ``KT`` float32, at its own rate and of its own length.
 
-    Longer recordings than a chunk are separated in chunks that overlap. In what two of them share, streams are matched
-    by SI-SDR, and one fades into the other; a talker who is silent there may go on in the stream of another
-    who is too. Digital silence gives silence.
+    Longer recordings than a chunk are separated in chunks that overlap. In what two of them share,
+    streams are matched by SI-SDR, and one fades into the other; a talker who is silent there may go
+    on in the stream of another who is too. Digital silence gives silence.
 
     Args:
         separator: in evaluation mode; works at its own rate.
@@ -56,7 +56,8 @@ def separate(
 
 
 def lost_band(separator: Separator, sample_rate: int) -> list[float]:
-    """Lowest and highest frequency in Hz that streams lack of what audio at a sample rate has; a warning says it too.
+    """Lowest and highest frequency in Hz that streams lack of what audio at a sample rate has; a
+    warning says it too.
 
     Empty for a separator that works at this rate or a higher one.
     """

@@ -5,8 +5,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-# Share of a stream's energy that counts as nothing: results stay within 80 dB, and a loss within 30 dB, so that a
-# talker of whom a crop has next to nothing doesn't outweigh the others (as in Wisdom et al., NeurIPS 2020, section 3).
+# Share of a stream's energy that counts as nothing: results stay within 80 dB, and a loss within 30
+# dB, so that a talker of whom a crop has next to nothing doesn't outweigh the others (as in Wisdom
+# et al., NeurIPS 2020, section 3).
 FLOOR, LOSS_FLOOR = 1e-8, 1e-3
 
 
@@ -15,8 +16,9 @@ def pairwise_si_sdr(
 ) -> Tensor:
     """Scale-invariant signal-to-distortion ratio of each stream against each stem, ``BKS``, in dB.
 
-    Le Roux et al., "SDR - half-baked or well done?" (ICASSP 2019), means removed. The floor bounds it, by default to
-    80 dB and -80 dB, which is what a silent stream has against any stem, and any stream against a silent stem.
+    Le Roux et al., "SDR - half-baked or well done?" (ICASSP 2019), means removed. The floor bounds
+    it, by default to 80 dB and -80 dB, which is what a silent stream has against any stem, and any
+    stream against a silent stem.
 
     Args:
         streams_BKT: what a separator made, of any scale.
