@@ -119,6 +119,18 @@ def test_sources_by_sisdr_by_number_and_by_the_labels(monkeypatch, caplog, tmp_p
     assert "upper bounds" in caplog.text
 
 
+def test_a_key_needs_no_columns_but_labels(monkeypatch, tmp_path):
+    (tmp_path / "key.txt").write_text(
+        "mixture label_1 label_2\nm1 bonafide spoof\nm2 bonafide bonafide\n"
+    )
+    cm = written(tmp_path / "llr.txt", {"m1-1": 3, "m1-2": -3, "m2-1": 1, "m2-2": 2})
+    words = "--key", tmp_path / "key.txt", "--cm", cm, "--out_dir", tmp_path / "out"
+    run(monkeypatch, evaluate_mixtures, *words, "--bootstrap", 5)
+    assert results(tmp_path)["confusion"] == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert results(tmp_path)["ci"]["accuracy"] == [1, 1]
+    assert results(tmp_path)["by"] == {}
+
+
 def test_results_by_condition(monkeypatch, tmp_path, given, sisdr):
     run(monkeypatch, evaluate_mixtures, *given, *sisdr)
     by = results(tmp_path)["by"]
@@ -212,6 +224,15 @@ def test_a_bootstrap_keeps_every_class(monkeypatch, tmp_path, given, sisdr):
     [
         ("llr.txt", "m5-3\t8\n", "", "plan.tsv: m5-3 is not in"),
         ("llr.txt", "m5-3\t", "m6-3\t", "llr.txt:12: m6-3 is not in"),
+        ("llr.txt", "m5-3\t", "m5-2\t", "llr.txt:12: m5-2 is there twice"),
+        ("llr.txt", "m5-3\t8", "m5-3\tnan", "llr.txt:12: m5-3: NaN"),
+        (
+            "plan.tsv",
+            "m2\tBB\t2\tbonafide",
+            "m2\tBB\t2\tfake",
+            "plan.tsv:3: m2: unknown label 'fake'",
+        ),
+        ("separation.tsv", "m5\t3\t", "m5\tx\t", "separation.tsv:12: m5 x is not in"),
         ("llr.txt", "m1-1\t", "m1-0\t1\nm1-1\t", "plan.tsv:3: m2 is not in"),
         (
             "plan.tsv",
@@ -258,7 +279,7 @@ def test_what_does_not_fit_is_one_line(
 
 
 def test_bad_options_are_one_line(monkeypatch, capsys, tmp_path, given, dev):
-    assert "expected one of them" in refused(monkeypatch, capsys, evaluate_mixtures, *given[2:])
+    assert "are required: cm" in refused(monkeypatch, capsys, evaluate_mixtures, *given[2:])
     message = refused(monkeypatch, capsys, evaluate_mixtures, *given, "--assignment", "sisdr")
     assert "assignment by sisdr needs SI-SDRs" in message
     assert "--dev_key is needed" in refused(

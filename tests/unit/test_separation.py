@@ -25,7 +25,7 @@ from wedefense_lite.bin import separate as command
 from wedefense_lite.bin.separate import separate
 from wedefense_lite.files import InputError
 from wedefense_lite.mixtures import separation as long_audio
-from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr, pit_si_sdr_loss
+from wedefense_lite.mixtures.sisdr import assign_streams, pairwise_si_sdr, pit_si_sdr_loss
 from wedefense_lite.mixtures.tasks import Separation
 from wedefense_lite.separators import ConvTasNet, Separator
 from wedefense_lite.separators.sepformer import SepFormer
@@ -95,7 +95,7 @@ def test_streams_are_assigned_one_to_one_with_the_highest_sum(seed, talkers):
         itertools.permutations(range(talkers)),
         key=lambda order: score_KS[range(talkers), list(order)].sum(),
     )
-    assert best_sources(score_KS[None]).tolist() == [list(best)]
+    assert assign_streams(score_KS[None]).tolist() == [list(best)]
 
 
 # The loss

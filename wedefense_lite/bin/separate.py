@@ -22,7 +22,7 @@ from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.mixtures.separation import lost_band, trained_separator
 from wedefense_lite.mixtures.separation import separate as separated
-from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr
+from wedefense_lite.mixtures.sisdr import assign_streams, pairwise_si_sdr
 from wedefense_lite.mixtures.stems import with_talkers
 from wedefense_lite.progress import progress
 from wedefense_lite.runtime import barrier, end_process, gather_objects, start_process
@@ -183,7 +183,7 @@ def _compared(row: Utterance, streams_KT: Tensor, sample_rate: int) -> Streams:
     sisdr_KS = pairwise_si_sdr(streams_KT[None], stems_KT[None])[0]
     mixture_S = pairwise_si_sdr(mixture_1T[None], stems_KT[None])[0, 0]
     return Streams(
-        row.key, best_sources(sisdr_KS[None])[0].tolist(), sisdr_KS.tolist(), mixture_S.tolist()
+        row.key, assign_streams(sisdr_KS[None])[0].tolist(), sisdr_KS.tolist(), mixture_S.tolist()
     )
 
 

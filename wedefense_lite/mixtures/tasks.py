@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.labels import BONAFIDE, NO_LABEL, SPOOF
 from wedefense_lite.mixtures.ids import WHOLE_MIXTURE, talker_id
-from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr, pit_si_sdr_loss
+from wedefense_lite.mixtures.sisdr import assign_streams, pairwise_si_sdr, pit_si_sdr_loss
 from wedefense_lite.models.base import Embedder, masked_loss
 from wedefense_lite.separators.base import Separator
 from wedefense_lite.systems.batch import Batch
@@ -67,8 +67,8 @@ class TalkerTask(Classification):
         logits_BKC = self.head(embedding_BKE.flatten(0, 1)).unflatten(0, embedding_BKE.shape[:2])
         labels_BKS = batch.talker_labels_BK[:, None].expand(-1, self.num_talkers, -1)
         log_likelihood_BKS = logits_BKC.float().log_softmax(2).gather(2, labels_BKS)
-        sources_BK = best_sources(log_likelihood_BKS)
-        return batch.talker_labels_BK.gather(1, sources_BK)
+        talker_of_output_BK = assign_streams(log_likelihood_BKS)
+        return batch.talker_labels_BK.gather(1, talker_of_output_BK)
 
 
 class SeparatedTalkers(TalkerTask):
@@ -144,7 +144,7 @@ class SeparatedTalkers(TalkerTask):
         labels_BK = torch.full_like(batch.talker_labels_BK, NO_LABEL)
         if self.by_stems:
             si_sdr_BKS = pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT, batch.lengths_B)
-            labels_BK = batch.talker_labels_BK.gather(1, best_sources(si_sdr_BKS))
+            labels_BK = batch.talker_labels_BK.gather(1, assign_streams(si_sdr_BKS))
         frames = self._frames(self._stream_batch(streams_BKT, batch))
         embedding_NE, model_loss = self.model.embed_with_loss(*frames, labels_BK.flatten())
         embedding_BKE = embedding_NE.unflatten(0, streams_BKT.shape[:2])
