@@ -382,7 +382,7 @@ def write_mixtures(folder: Path, rate: int = RATE, level: int = 8000) -> Path:
 @pytest.fixture
 def mixtures(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "_separator", lambda *options: Swapped())
+    monkeypatch.setattr(command, "_load_separator", lambda *options: Swapped())
     return write_mixtures(tmp_path / "mixtures")
 
 
@@ -492,7 +492,7 @@ def test_streams_of_three_talkers_are_given_to_theirs(tmp_path, monkeypatch):
     separator.forward = lambda wav_BT: torch.from_numpy(
         np.roll(wavs_KT, -1, 0) / np.float32(32768)
     )[None]
-    monkeypatch.setattr(command, "_separator", lambda *options: separator)
+    monkeypatch.setattr(command, "_load_separator", lambda *options: separator)
     run(monkeypatch, separate, "--mixtures_dir", "mix", "--out_dir", "out")
     tables = check_data_dir("out")
     assert tables["utt2spk"] == {"mix-1": "s2", "mix-2": "s3", "mix-3": "s1"}

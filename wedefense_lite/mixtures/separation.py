@@ -60,8 +60,9 @@ def separate(
             chunk_KT = separator(chunk_T[None].to(device))[0].cpu()
         if streams_KT is None:
             streams_KT = chunk_KT
-        else:
-            streams_KT = _join(streams_KT, chunk_KT, shared=streams_KT.shape[1] - start)
+            continue
+        shared = streams_KT.shape[1] - start
+        streams_KT = _join(streams_KT, chunk_KT, shared)
     # Resampling rounds lengths up, so streams come back as long as the recording or longer.
     return resampled(streams_KT.numpy(), rate, sample_rate)[:, : len(wav_T)]
 
