@@ -29,7 +29,7 @@ RATE = 16000
 class ByBand(Separator):
     """Two talkers who are below and above 1 kHz, and leave a tenth of themselves in each other's stream."""
 
-    talkers = 2
+    num_talkers = 2
 
     def __init__(self, sample_rate: int = RATE):
         super().__init__()
