@@ -1,4 +1,4 @@
-"""Separation: how it is measured and trained, the separators, long recordings, and separating a corpus once."""
+"""Separation: metric and loss, the separators, long recordings, and a corpus separated once."""
 
 import itertools
 import os
@@ -292,7 +292,7 @@ def test_three_talkers_stay_in_their_streams():
 
 
 def test_chunks_fade_into_each_other():
-    """Each call has another gain: what two chunks share goes from one to the other without a step."""
+    """Each call has another gain: in their overlap two chunks change places without a step."""
     separator, wav_T = Restless(), 2 + np.sin(np.arange(350, dtype=np.float32))
     gains = iter([1.0, 2.0])
     separator.forward = lambda wav_BT: next(gains) * torch.stack([wav_BT, -wav_BT.square()], 1)
@@ -359,7 +359,7 @@ LABELS_OF = {
 
 
 def write_mixtures(folder: Path, rate: int = RATE, level: int = 8000) -> Path:
-    """Of talkers as loud as each other, the first in the first half and the second in the second; mixb is silent."""
+    """Two talkers of equal level, one in each half of a mixture; mixb is silent."""
     rows, stems, tables = [], [], {name: {} for name in ("utt2lab", "utt2spk", "utt2attack")}
     for number, (mixture, labels) in enumerate(LABELS_OF.items()):
         half = level * (-1) ** np.arange(SAMPLES // 2) * (mixture != "mixb")
@@ -425,8 +425,13 @@ def test_streams_have_the_label_speaker_and_attack_of_the_talker_they_are_of(
     tables = check_data_dir("out")
     # Talker 2 first; of silence, in the order that is there.
     assert list(tables["utt2spk"].items()) == [
-        ("mixa-1", "s2"), ("mixa-2", "s1"), ("mixb-1", "s3"), ("mixb-2", "s4"), ("mixc-1", "s6"), ("mixc-2", "s5")
-    ]  # fmt: skip
+        ("mixa-1", "s2"),
+        ("mixa-2", "s1"),
+        ("mixb-1", "s3"),
+        ("mixb-2", "s4"),
+        ("mixc-1", "s6"),
+        ("mixc-2", "s5"),
+    ]
     assert list(tables["utt2lab"].values()) == [
         "bonafide",
         "spoof",
@@ -455,7 +460,7 @@ def test_streams_have_the_label_speaker_and_attack_of_the_talker_they_are_of(
 
 
 def test_si_sdr_of_streams_and_mixtures_is_written_down(mixtures, monkeypatch):
-    """A stem is half of the energy of the mixture, so 0 dB; right streams are at the ceiling, others at the floor."""
+    """Stems have half of the energy: 0 dB. Right streams are at the ceiling, others at the floor."""
     run(monkeypatch, separate, "--mixtures_dir", mixtures, "--out_dir", "out")
     rows = [line.split("\t") for line in Path("out/separation.tsv").read_text().splitlines()]
     assert (
@@ -472,7 +477,7 @@ def test_si_sdr_of_streams_and_mixtures_is_written_down(mixtures, monkeypatch):
 
 
 def test_streams_of_three_talkers_are_given_to_theirs(tmp_path, monkeypatch):
-    """Stream 1 is of talker 2, 2 of 3 and 3 of 1: an order that is its own inverse would not tell."""
+    """Streams are of talkers 2, 3 and 1: an order that is its own inverse would not tell."""
     monkeypatch.chdir(tmp_path)
     third = 8000 * (-1) ** np.arange(SAMPLES // 3)
     wavs_KT = np.stack(
@@ -580,7 +585,7 @@ def test_mixtures_without_stems_are_separated_too(mixtures, monkeypatch):
 def test_the_published_weights_at_8_khz_are_taken_and_the_lost_band_is_told(
     tmp_path, monkeypatch, caplog
 ):
-    """Small ones here, which have to be of the published kind otherwise: at 8 kHz and with masks by ReLU."""
+    """Weights are small here, but of the published options: 8 kHz and masks by ReLU."""
     monkeypatch.chdir(tmp_path)
     write_mixtures(tmp_path / "mixtures")
     made = []

@@ -133,7 +133,7 @@ def _fit(dev: ScoredMixtures, dev_cm: str, cost: CostModel) -> tuple[float, Affi
 
 
 def _measure(mixtures: ScoredMixtures, threshold: float, bootstrap: int) -> dict:
-    """Metrics at a threshold, beside them those of guessing, intervals, and results by condition."""
+    """Metrics at a threshold, chance beside them, intervals, and results by condition."""
     results = mixtures.metrics(threshold)
     results["n_mixtures"] = len(mixtures.key.names)
     results["assignment"] = mixtures.assigned_by
