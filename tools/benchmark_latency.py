@@ -1,4 +1,7 @@
-"""How long a decision takes: each stage, from audio in memory to the LLRs of the talkers."""
+"""How long a decision takes: each stage, from audio in memory to the LLRs of the talkers.
+
+Shapes: T samples, K streams (1 without a separator), E embedding size, C classes.
+"""
 
 import time
 from collections.abc import Callable
@@ -25,20 +28,25 @@ def benchmark_latency(
     device: str = "cpu",
     json: str | None = None,
 ) -> None:
-    """Print seconds and real-time factors of each stage, and seconds from the first sample to the first decision.
+    """Print seconds and real-time factor of each stage, and seconds to the first decision.
 
-    Audio is noise. Times are medians; a first round that is not counted warms up. Streams are judged one after
-    the other. The first decision comes when a window is full and all stages have worked on it.
+    Audio is noise. Times are medians; a first round that is not counted warms up. Streams are
+    scored one after the other. The first decision comes when a window is full and all stages have
+    worked on it.
 
     Args:
         detector: bundle of a detector.
-        separator_config: exp/X/config.yaml of a separator; without one, the detector judges the audio as it is.
-        separator_model: its checkpoint.
-        windows: comma list of lengths of audio, seconds.
+        separator_config: exp/X/config.yaml of a separator; without it the detector scores the audio
+            as it is.
+        separator_model: checkpoint of that separator.
+        windows: lengths of audio in seconds, separated by commas.
         repeats: rounds that are counted.
-        seed: of the noise.
-        device: where to compute.
+        seed: seed of the noise.
+        device: where to compute, as cpu or cuda:0.
         json: file for the results.
+
+    Raises:
+        InputError: neither a detector nor a separator, or windows that are no lengths.
     """
     if not detector and not separator_config:
         raise InputError("--detector and --separator_config: expected one of them or both")
@@ -47,89 +55,106 @@ def benchmark_latency(
         raise InputError(
             f"--windows {windows} --repeats {repeats}: expected seconds above 0, and 1 or more"
         )
-    judge = wedefense_lite.load(detector, device) if detector else None
+    spoof_detector = wedefense_lite.load(detector, device) if detector else None
     separator = None
     if separator_config:
-        separator = trained_separator(
-            separator_config, cli.needed("--separator_model", separator_model)
-        ).to(device)
-    rate, found = judge.data.sample_rate if judge else separator.sample_rate, {}
+        model_path = cli.needed("--separator_model", separator_model)
+        separator = trained_separator(separator_config, model_path).to(device)
+    sample_rate = spoof_detector.data.sample_rate if spoof_detector else separator.sample_rate
+
+    by_window = {}
     for number, (typed, seconds) in enumerate(lengths.items()):
-        noise = np.random.default_rng([seed, number]).normal(
-            scale=0.1, size=max(1, round(seconds * rate))
-        )
-        wav_T = noise.clip(-1, 1).astype(np.float32)
-        spent = medians(stages(judge, separator, rate, device, seconds), wav_T, repeats)
-        by_stage = {
-            name: {"seconds": value, "real_time_factor": value / seconds}
-            for name, value in spent.items()
+        samples = max(1, round(seconds * sample_rate))
+        noise_T = np.random.default_rng([seed, number]).normal(scale=0.1, size=samples)
+        wav_T = noise_T.clip(-1, 1).astype(np.float32)
+        work = stages(spoof_detector, separator, sample_rate, device, seconds)
+        seconds_by_stage = median_seconds(work, wav_T, repeats)
+        by_stage = {}
+        for stage, spent in seconds_by_stage.items():
+            by_stage[stage] = {"seconds": spent, "real_time_factor": spent / seconds}
+        by_window[typed] = {
+            "stages": by_stage,
+            "first_decision_seconds": seconds + seconds_by_stage["total"],
         }
-        found[typed] = {"stages": by_stage, "first_decision_seconds": seconds + spent["total"]}
     results = {
         "device": device,
         "threads": torch.get_num_threads(),
         "repeats": repeats,
-        "windows": found,
+        "windows": by_window,
     }
     publish(_lines(results), results, json)
 
 
 def stages(
-    judge: Detector | None, separator: Separator | None, rate: int, device: str, seconds: float
+    detector: Detector | None,
+    separator: Separator | None,
+    sample_rate: int,
+    device: str,
+    seconds: float,
 ) -> dict[str, Callable]:
-    """What is done one after the other, each with what the one before gave: samples, streams, embeddings, LLRs."""
+    """Functions by the names of the stages, in order; each takes the result of the one before.
 
-    def separation(wav_T: np.ndarray) -> np.ndarray:
-        streams_KT = separate(separator, wav_T, rate, 2 * seconds, seconds / 2)  # one chunk
+    The first takes samples; results are streams, embeddings and LLRs.
+    """
+
+    def separate_window(wav_T: np.ndarray) -> np.ndarray:
+        # A chunk of twice the window, so that the window is separated as one.
+        streams_KT = separate(separator, wav_T, sample_rate, 2 * seconds, seconds / 2)
         return streams_KT / max(1.0, np.abs(streams_KT).max())
 
-    def embeddings(streams: np.ndarray) -> list[np.ndarray]:
-        return [judge.embed(stream_T) for stream_T in np.atleast_2d(streams)]
+    def embed(wavs: np.ndarray) -> list[np.ndarray]:
+        return [detector.embed(wav_T) for wav_T in np.atleast_2d(wavs)]
 
-    def scoring(embedding_KE: list[np.ndarray]) -> np.ndarray:
-        logits_KC = judge.task.head(torch.from_numpy(np.stack(embedding_KE)).to(device))
-        return judge.facts.llr(logits_KC.cpu().numpy())
+    def score(embeddings: list[np.ndarray]) -> np.ndarray:
+        embedding_KE = torch.from_numpy(np.stack(embeddings)).to(device)
+        logits_KC = detector.task.head(embedding_KE)
+        return detector.facts.llr(logits_KC.cpu().numpy())
 
-    ours = {"separation": separation} if separator else {}
-    return ours | ({"front end and model": embeddings, "scoring": scoring} if judge else {})
+    work = {}
+    if separator:
+        work["separation"] = separate_window
+    if detector:
+        work["front end and model"] = embed
+        work["scoring"] = score
+    return work
 
 
 @torch.no_grad()
-def medians(work: dict[str, Callable], wav_T: np.ndarray, repeats: int) -> dict[str, float]:
+def median_seconds(work: dict[str, Callable], wav_T: np.ndarray, repeats: int) -> dict[str, float]:
     """Median seconds of each stage, and of all together as ``total``."""
-    spent = []
+    rounds = []
     for _ in range(repeats + 1):
-        value, times = wav_T, [time.perf_counter()]
+        value = wav_T
+        times = [time.perf_counter()]
         for stage in work.values():
             value = stage(value)
             times.append(time.perf_counter())
-        spent.append([*np.diff(times), times[-1] - times[0]])
-    return dict(zip([*work, "total"], np.median(spent[1:], axis=0).tolist()))
+        rounds.append([*np.diff(times), times[-1] - times[0]])
+    medians = np.median(rounds[1:], axis=0)  # without the round that warms up
+    return dict(zip([*work, "total"], medians.tolist()))
 
 
 def _lines(results: dict) -> list[str]:
-    found = results["windows"]
-    rows = [
-        ["", *(f"{typed} s{what}" for typed in found for what in (": ms", ", real-time factor"))]
-    ]
-    for name in next(iter(found.values()))["stages"]:
-        cells = [one["stages"][name] for one in found.values()]
-        rows.append(
-            [
-                name,
-                *(
-                    f
-                    for c in cells
-                    for f in (f"{1000 * c['seconds']:.1f}", f"{c['real_time_factor']:.4f}")
-                ),
-            ]
-        )
-    ends = (f"{one['first_decision_seconds']:.3f}" for one in found.values())
-    rows.append(["first decision after, s", *(cell for end in ends for cell in (end, ""))])
-    return [
-        f"{results['device']}, {results['threads']} threads, medians of {results['repeats']}",
-        *table(rows),
-    ]
+    """A line about the conditions, and a table with two columns for each window."""
+    windows = results["windows"]
+    header = [""]
+    decision_row = ["first decision after, s"]
+    for typed, window in windows.items():
+        header += [f"{typed} s: ms", f"{typed} s, real-time factor"]
+        decision_row += [f"{window['first_decision_seconds']:.3f}", ""]
+    rows = [header]
+    first_window = next(iter(windows.values()))
+    for stage in first_window["stages"]:
+        row = [stage]
+        for window in windows.values():
+            spent = window["stages"][stage]
+            row += [f"{1000 * spent['seconds']:.1f}", f"{spent['real_time_factor']:.4f}"]
+        rows.append(row)
+    rows.append(decision_row)
+    conditions = (
+        f"{results['device']}, {results['threads']} threads, medians of {results['repeats']}"
+    )
+    return [conditions, *table(rows)]
 
 
 if __name__ == "__main__":

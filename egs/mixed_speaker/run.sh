@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Which of the people talking at once is fake? Mixtures of any prepared corpora, whose licences hold.
+# Which of the people talking at once is fake? Mixtures of any prepared corpora; their licences hold for the mixtures.
 #   egs/mixed_speaker/run.sh --corpora egs/asvspoof2019_la/data | --mini true [--scale 0.1] [--mini_corpus DIR]
 #     [--system separated|oracle|joint|direct] [--preset two_talker_published] [--num_mixtures "30000 5000 5000"]
 #     [--simulate_options "--noise_data wav.scp"] [--separator conf/convtasnet.yaml] [--separator_options ""]
@@ -7,20 +7,20 @@
 # --corpora are folders that hold train, dev and eval. Mixtures, the separator and its streams stay in --mixed_dir.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-recipe=$root/egs/mixed_speaker mini_dir=$root/egs/mini mini_corpus=$root/egs/mini/corpus corpora= mixed_dir=
-mini=false scale=1.0 system=separated preset=two_talker_published num_mixtures= simulate_options=
-separator= separator_options=
+recipe=$root/egs/mixed_speaker mini_dir=$root/egs/mini mini_corpus=$root/egs/mini/corpus
+mini=false scale=1.0 corpora= mixed_dir= system=separated
+preset=two_talker_published num_mixtures= simulate_options= separator= separator_options=
 . "$recipe/local/mixtures.sh"
 
 settle() {
   [[ $system =~ ^(separated|oracle|joint|direct)$ ]] || refuse "--system is separated, oracle, joint or direct"
-  [[ $system != joint && $system != direct ]] || task=talkers
+  case $system in joint | direct) task=talkers ;; esac
   defaults
 }
 prepare() {
   simulate
-  [[ $system != separated && $system != joint ]] || train_separator
-  [ "$system" != separated ] || separate
+  case $system in separated | joint) train_separator ;; esac
+  case $system in separated) separate ;; esac
 }
 
 . "$root/tools/recipe.sh"

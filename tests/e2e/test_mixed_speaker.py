@@ -13,8 +13,8 @@ pytestmark = pytest.mark.skipif(
     reason="needs apt-get, or earlier downloads",
 )
 SMALL = (
-    "--num_epochs 1 --batch_size 4 --data.crop_seconds 0.5 --system.frontend.num_mels 24 --system.model.channels 4 "
-    "--system.model.embed_dim 8"
+    "--num_epochs 1 --batch_size 4 --data.crop_seconds 0.5 --system.frontend.num_mels 24 "
+    "--system.model.channels 4 --system.model.embed_dim 8"
 )
 SIZES = {"features": 16, "bottleneck": 8, "hidden": 8, "layers": 2, "stacks": 1}
 SEPARATOR = " ".join(f"--system.separator.{name} {size}" for name, size in SIZES.items())
@@ -28,13 +28,13 @@ def folder(tmp_path_factory):
 
 def run(folder, system: str, processes: int, *more: str) -> str:
     command = (
-        f"bash egs/mixed_speaker/run.sh --mini true --scale 0.05 --mini_corpus corpus --corpora data --mixed_dir mixed "
-        f"--num_mixtures 20_12_12 --system {system} --nproc {processes} --num_avg 1 --bootstrap 20"
+        "bash egs/mixed_speaker/run.sh --mini true --scale 0.05 --mini_corpus corpus "
+        f"--corpora data --mixed_dir mixed --num_mixtures 20_12_12 --system {system} --nproc {processes} --num_avg 1 --bootstrap 20"
     )
     options = SMALL if system != "joint" else f"{SMALL} {SEPARATOR}"
-    config = {"separated": "resnet18_small", "oracle": "resnet18_small"}.get(
-        system, f"talkers_{system}_small"
-    )
+    config = "resnet18_small"
+    if system in ("joint", "direct"):
+        config = f"talkers_{system}_small"
     words = [word.replace("_12", " 12") if word == "20_12_12" else word for word in command.split()]
     separator = f"--num_epochs 1 --num_avg 1 --batch_size 4 --data.crop_seconds 0.5 {SEPARATOR}"
     words += [

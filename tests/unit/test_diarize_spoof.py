@@ -1,4 +1,4 @@
-"""Who speaks when and is spoofed, and how long that takes: stand-ins for the separator and for the detector."""
+"""Who speaks when and is spoofed, and how long that takes, with stand-ins for trained systems."""
 
 import itertools
 import json
@@ -27,9 +27,9 @@ RATE = 16000
 
 
 class ByBand(Separator):
-    """Two talkers who are below and above 1 kHz, and leave a tenth of themselves in each other's stream."""
+    """Two talkers, below and above 1 kHz, with a tenth of each in the other's stream."""
 
-    talkers = 2
+    num_talkers = 2
 
     def __init__(self, sample_rate: int = RATE):
         super().__init__()
@@ -46,7 +46,7 @@ class ByBand(Separator):
 
 
 class Judge:
-    """Takes low voices for bona fide (LLR 2) and high ones for spoofed (LLR -2), and refuses less than 0.3 s."""
+    """Low voices are bona fide (LLR 2), high ones spoofed (LLR -2); less than 0.3 s is refused."""
 
     data, facts = SimpleNamespace(sample_rate=RATE), BundleFacts()
     task = SimpleNamespace(head=lambda embedding_BE: embedding_BE[:, :2])
@@ -95,7 +95,8 @@ def near(segments, expected) -> bool:
 
 
 def test_who_speaks_when_and_who_is_spoofed(monkeypatch, capsys, tmp_path, words):
-    # The low talker pauses for 1 s, the high one speaks at the same time for 0.5 s, and once for 0.2 s.
+    # The low talker pauses for 1 s. The high one speaks, for 0.5 s at the same time, and once for
+    # 0.2 s.
     wav = tones(4, (300, 0.5, 1.5), (300, 2.5, 3.5), (3000, 1, 2), (3000, 3.7, 3.9))
     found = diarized(monkeypatch, tmp_path, words, wav)
     low, high = found["talkers"].values()
@@ -190,7 +191,8 @@ def test_pauses_are_bridged_and_clicks_dropped():
 
 def test_what_is_left_of_another_talker_is_no_speech():
     low, high = tones(2, (300, 0, 1)), tones(2, (3000, 1, 2), loud=0.02)
-    # 14 dB below the other stream counts, 16 dB does not; while the other is silent a soft talker is heard.
+    # 14 dB below the other stream counts, 16 dB does not. While the other is silent, a soft talker
+    # is heard.
     assert activity([low, 10**-0.7 * low], RATE)[1] == [(0, 1)]
     assert activity([low, 10**-0.8 * low], RATE)[1] == []
     assert activity([low, 10**-0.8 * low + high], RATE)[1] == [(1, 2)]

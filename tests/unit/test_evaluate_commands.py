@@ -10,7 +10,6 @@ from refvectors import ASV, EXPECTED, FOLDER, lines, load, needs_scores
 from wedefense_lite.bin.compare import compare
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.bin.evaluate_localization import evaluate_localization
-from wedefense_lite.bin.evaluate_mixtures import evaluate_mixtures
 from wedefense_lite.bin.fuse import fuse
 from wedefense_lite.metrics.costs import cost_model
 from wedefense_lite.metrics.detection import SortedScores
@@ -456,58 +455,3 @@ def test_frames_and_segments_must_match(monkeypatch, capsys, tmp_path, frames, m
     (tmp_path / "ref.rttm").write_text(segment.format("a", 2) + segment.format("b", 0.5))
     words = "--frame_scores", tmp_path / "frames.txt", "--rttm", tmp_path / "ref.rttm"
     assert message in refused(monkeypatch, capsys, evaluate_localization, *words)
-
-
-MIXTURES = (
-    "mixture\tstream\tscore\tsisdr_1\tsisdr_2\n"
-    "m1\t2\t3\t9\t-9\nm1\t1\t-3\t-9\t9\nm2\t1\t1\t9\t0\nm2\t2\t2\t0\t9\n"
-)
-LABELS = "mixture\tlabel_1\tlabel_2\nm1\tbonafide\tspoof\nm2\tbonafide\tbonafide\n"
-
-
-@pytest.fixture
-def mixtures(tmp_path):
-    (tmp_path / "scores.txt").write_text(MIXTURES)
-    (tmp_path / "labels.txt").write_text(LABELS)
-    files = ["--scores", tmp_path / "scores.txt", "--key", tmp_path / "labels.txt"]
-    return [*files, "--json", tmp_path / "out.json"]
-
-
-def test_mixtures_by_each_assignment(monkeypatch, caplog, tmp_path, mixtures):
-    run(monkeypatch, evaluate_mixtures, *mixtures)
-    assert results(tmp_path)["confusion"] == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
-    assert (results(tmp_path)["assignment"], results(tmp_path)["n_permuted"]) == ("sisdr", 1)
-    assert results(tmp_path)["source_eer"] == 0
-    run(monkeypatch, evaluate_mixtures, *mixtures, "--bootstrap", 5)
-    assert results(tmp_path)["ci"]["accuracy"] == [1, 1]
-    run(monkeypatch, evaluate_mixtures, *mixtures, "--assignment", "identity")
-    assert results(tmp_path)["source_accuracy"] == 0.5
-    assert "oracle" not in caplog.text
-    run(monkeypatch, evaluate_mixtures, *mixtures, "--assignment", "oracle", "--threshold", 2.5)
-    assert results(tmp_path)["source_accuracy"] == 0.5
-    assert "upper bounds" in caplog.text
-    (tmp_path / "scores.txt").write_text("mixture stream score\nm1 0 3\nm1 1 -3\nm2 0 1\nm2 1 2\n")
-    run(monkeypatch, evaluate_mixtures, *mixtures)
-    assert results(tmp_path)["assignment"] == "identity"
-    assert results(tmp_path)["source_accuracy"] == 1
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "message"),
-    [
-        ("scores.txt", "m2\t2\t2\t0\t9\n", "", "labels.txt:3: m2 2 is not in"),
-        ("scores.txt", "m2\t2\t", "m2\t1\t", "scores.txt:5: m2 1 is there twice"),
-        ("scores.txt", "m2\t2\t", "m3\t2\t", "scores.txt:5: m3 2 is not in"),
-        ("scores.txt", "m2\t2\t2", "m2\t2\tnan", "scores.txt:5: m2 2: NaN"),
-        ("scores.txt", "m2\t2\t", "m2\tx\t", "scores.txt:5: m2 x is not in"),
-        ("scores.txt", "sisdr_2", "other", "1 columns sisdr_*, expected 2"),
-        ("labels.txt", "m2\tbonafide", "m2\tfake", "labels.txt:3: m2: unknown label 'fake'"),
-    ],
-)
-def test_bad_mixtures_are_one_line(
-    monkeypatch, capsys, tmp_path, mixtures, file, old, new, message
-):
-    text = (tmp_path / file).read_text()
-    assert old in text
-    (tmp_path / file).write_text(text.replace(old, new))
-    assert message in refused(monkeypatch, capsys, evaluate_mixtures, *mixtures)

@@ -1,4 +1,4 @@
-"""Scores by talker of mixtures: what dev decides, what ties streams to sources, what is told by condition."""
+"""Evaluation of mixtures: assignments, thresholds and calibration from dev, conditions."""
 
 import json
 
@@ -9,7 +9,10 @@ from wedefense_lite.bin.evaluate_mixtures import evaluate_mixtures
 from wedefense_lite.scoring.scores import read_scores
 from wedefense_lite.scoring.sidecar import read_sidecar
 
-HEADER = "mixture label seconds label_1 attack_1 label_2 attack_2 label_3 attack_3 overlap level_difference sex\n"
+HEADER = (
+    "mixture label seconds label_1 attack_1 label_2 attack_2 label_3 attack_3 "
+    "overlap level_difference sex\n"
+)
 # Two talkers: SB, BB, SS, SB; three: SBB.
 PLAN = HEADER + (
     "m1 SB 2 bonafide - spoof A1 - - 0 3 same\n"
@@ -22,14 +25,18 @@ PLAN = HEADER + (
 SCORES = {"m1-1": -2, "m1-2": 6, "m2-1": 5, "m2-2": 4, "m3-1": 1, "m3-2": -3, "m4-1": -1, "m4-2": 3}
 SCORES |= {"m5-1": -4, "m5-2": 7, "m5-3": 8}
 SISDR = (
-    "mixture stream source sisdr_1 sisdr_2 sisdr_3 sisdr_mixture_1 sisdr_mixture_2 sisdr_mixture_3\n"
+    "mixture stream source sisdr_1 sisdr_2 sisdr_3 "
+    "sisdr_mixture_1 sisdr_mixture_2 sisdr_mixture_3\n"
     "m1 1 2 -5 9 - 1 -1 -\nm1 2 1 11 -5 - 1 -1 -\n"
     "m2 1 1 8 -5 - 0 0 -\nm2 2 2 -5 8 - 0 0 -\n"
     "m3 1 1 8 -5 - 0 0 -\nm3 2 2 -5 8 - 0 0 -\n"
     "m4 1 1 8 -5 - 0 0 -\nm4 2 2 -5 8 - 0 0 -\n"
     "m5 1 3 -5 -5 8 0 0 0\nm5 2 1 8 -5 -5 0 0 0\nm5 3 2 -5 8 -5 0 0 0\n"
 )
-DEV = "mixture label_1 label_2\nd1 bonafide spoof\nd2 bonafide bonafide\nd3 spoof spoof\nd4 spoof bonafide\n"
+DEV = (
+    "mixture label_1 label_2\n"
+    "d1 bonafide spoof\nd2 bonafide bonafide\nd3 spoof spoof\nd4 spoof bonafide\n"
+)
 DEV_SCORES = {
     "d1-1": 6,
     "d1-2": 2,
@@ -119,12 +126,24 @@ def test_sources_by_sisdr_by_number_and_by_the_labels(monkeypatch, caplog, tmp_p
     assert "upper bounds" in caplog.text
 
 
+def test_a_key_needs_no_columns_but_labels(monkeypatch, tmp_path):
+    (tmp_path / "key.txt").write_text(
+        "mixture label_1 label_2\nm1 bonafide spoof\nm2 bonafide bonafide\n"
+    )
+    cm = written(tmp_path / "llr.txt", {"m1-1": 3, "m1-2": -3, "m2-1": 1, "m2-2": 2})
+    words = "--key", tmp_path / "key.txt", "--cm", cm, "--out_dir", tmp_path / "out"
+    run(monkeypatch, evaluate_mixtures, *words, "--bootstrap", 5)
+    assert results(tmp_path)["confusion"] == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert results(tmp_path)["ci"]["accuracy"] == [1, 1]
+    assert results(tmp_path)["by"] == {}
+
+
 def test_results_by_condition(monkeypatch, tmp_path, given, sisdr):
     run(monkeypatch, evaluate_mixtures, *given, *sisdr)
     by = results(tmp_path)["by"]
-    counts = {
-        title: {name: one["n"] for name, one in groups.items()} for title, groups in by.items()
-    }
+    counts = {}
+    for condition, summaries in by.items():
+        counts[condition] = {value: summary["n"] for value, summary in summaries.items()}
     assert counts == {
         "talkers": {"2": 4, "3": 1},
         "overlap": {"none": 1, "up to 25 %": 1, "25 to 50 %": 1, "over 75 %": 1},
@@ -212,6 +231,15 @@ def test_a_bootstrap_keeps_every_class(monkeypatch, tmp_path, given, sisdr):
     [
         ("llr.txt", "m5-3\t8\n", "", "plan.tsv: m5-3 is not in"),
         ("llr.txt", "m5-3\t", "m6-3\t", "llr.txt:12: m6-3 is not in"),
+        ("llr.txt", "m5-3\t", "m5-2\t", "llr.txt:12: m5-2 is there twice"),
+        ("llr.txt", "m5-3\t8", "m5-3\tnan", "llr.txt:12: m5-3: NaN"),
+        (
+            "plan.tsv",
+            "m2\tBB\t2\tbonafide",
+            "m2\tBB\t2\tfake",
+            "plan.tsv:3: m2: unknown label 'fake'",
+        ),
+        ("separation.tsv", "m5\t3\t", "m5\tx\t", "separation.tsv:12: m5 x is not in"),
         ("llr.txt", "m1-1\t", "m1-0\t1\nm1-1\t", "plan.tsv:3: m2 is not in"),
         (
             "plan.tsv",
@@ -258,7 +286,7 @@ def test_what_does_not_fit_is_one_line(
 
 
 def test_bad_options_are_one_line(monkeypatch, capsys, tmp_path, given, dev):
-    assert "expected one of them" in refused(monkeypatch, capsys, evaluate_mixtures, *given[2:])
+    assert "are required: cm" in refused(monkeypatch, capsys, evaluate_mixtures, *given[2:])
     message = refused(monkeypatch, capsys, evaluate_mixtures, *given, "--assignment", "sisdr")
     assert "assignment by sisdr needs SI-SDRs" in message
     assert "--dev_key is needed" in refused(

@@ -27,9 +27,10 @@ from wedefense_lite.mixtures.metrics import (
 
 def reference_set() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = load("mixed_speaker.json")
-    return tuple(
-        np.array([r[k] for r in rows]) for k in ("stream_score", "label_src", "sisdr_stream_by_src")
-    )
+    scores = np.array([row["stream_score"] for row in rows])
+    labels = np.array([row["label_src"] for row in rows])
+    sisdr = np.array([row["sisdr_stream_by_src"] for row in rows])
+    return scores, labels, sisdr
 
 
 def test_reference_values():

@@ -1,4 +1,4 @@
-"""Separation: how it is measured and trained, the separators, long recordings, and separating a corpus once."""
+"""Separation: metric and loss, the separators, long recordings, and a corpus separated once."""
 
 import itertools
 import os
@@ -25,7 +25,7 @@ from wedefense_lite.bin import separate as command
 from wedefense_lite.bin.separate import separate
 from wedefense_lite.files import InputError
 from wedefense_lite.mixtures import separation as long_audio
-from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr, pit_si_sdr_loss
+from wedefense_lite.mixtures.sisdr import assign_streams, pairwise_si_sdr, pit_si_sdr_loss
 from wedefense_lite.mixtures.tasks import Separation
 from wedefense_lite.separators import ConvTasNet, Separator
 from wedefense_lite.separators.sepformer import SepFormer
@@ -95,7 +95,7 @@ def test_streams_are_assigned_one_to_one_with_the_highest_sum(seed, talkers):
         itertools.permutations(range(talkers)),
         key=lambda order: score_KS[range(talkers), list(order)].sum(),
     )
-    assert best_sources(score_KS[None]).tolist() == [list(best)]
+    assert assign_streams(score_KS[None]).tolist() == [list(best)]
 
 
 # The loss
@@ -252,7 +252,7 @@ class Restless(Separator):
 
     def __init__(self, sample_rate: int = 100):
         super().__init__()
-        self.sample_rate, self.talkers, self.calls = sample_rate, 2, []
+        self.sample_rate, self.num_talkers, self.calls = sample_rate, 2, []
         self.weight = nn.Parameter(torch.ones(()))
 
     def forward(self, wav_BT):
@@ -278,7 +278,7 @@ def test_talkers_stay_in_their_streams_from_chunk_to_chunk(samples, seed):
 def test_three_talkers_stay_in_their_streams():
     """Two are their own inverse: with three, an order that is read the wrong way round shows."""
     wavs_KT, separator = noise(3, 950), Restless()
-    separator.talkers, started = 3, itertools.count(0, 150)
+    separator.num_talkers, started = 3, itertools.count(0, 150)
 
     def turned(wav_BT):
         first = next(started)
@@ -292,7 +292,7 @@ def test_three_talkers_stay_in_their_streams():
 
 
 def test_chunks_fade_into_each_other():
-    """Each call has another gain: what two chunks share goes from one to the other without a step."""
+    """Each call has another gain: in their overlap two chunks change places without a step."""
     separator, wav_T = Restless(), 2 + np.sin(np.arange(350, dtype=np.float32))
     gains = iter([1.0, 2.0])
     separator.forward = lambda wav_BT: next(gains) * torch.stack([wav_BT, -wav_BT.square()], 1)
@@ -340,7 +340,7 @@ def test_chunks_have_to_overlap_and_to_move_on(overlap):
 class Swapped(Separator):
     """Stream 1 is the second half of a mixture, stream 2 the first."""
 
-    gain, sample_rate, talkers = 1.0, RATE, 2
+    gain, sample_rate, num_talkers = 1.0, RATE, 2
 
     def __init__(self):
         super().__init__()
@@ -359,7 +359,7 @@ LABELS_OF = {
 
 
 def write_mixtures(folder: Path, rate: int = RATE, level: int = 8000) -> Path:
-    """Of talkers as loud as each other, the first in the first half and the second in the second; mixb is silent."""
+    """Two talkers of equal level, one in each half of a mixture; mixb is silent."""
     rows, stems, tables = [], [], {name: {} for name in ("utt2lab", "utt2spk", "utt2attack")}
     for number, (mixture, labels) in enumerate(LABELS_OF.items()):
         half = level * (-1) ** np.arange(SAMPLES // 2) * (mixture != "mixb")
@@ -382,7 +382,7 @@ def write_mixtures(folder: Path, rate: int = RATE, level: int = 8000) -> Path:
 @pytest.fixture
 def mixtures(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "_separator", lambda *options: Swapped())
+    monkeypatch.setattr(command, "_load_separator", lambda *options: Swapped())
     return write_mixtures(tmp_path / "mixtures")
 
 
@@ -425,8 +425,13 @@ def test_streams_have_the_label_speaker_and_attack_of_the_talker_they_are_of(
     tables = check_data_dir("out")
     # Talker 2 first; of silence, in the order that is there.
     assert list(tables["utt2spk"].items()) == [
-        ("mixa-1", "s2"), ("mixa-2", "s1"), ("mixb-1", "s3"), ("mixb-2", "s4"), ("mixc-1", "s6"), ("mixc-2", "s5")
-    ]  # fmt: skip
+        ("mixa-1", "s2"),
+        ("mixa-2", "s1"),
+        ("mixb-1", "s3"),
+        ("mixb-2", "s4"),
+        ("mixc-1", "s6"),
+        ("mixc-2", "s5"),
+    ]
     assert list(tables["utt2lab"].values()) == [
         "bonafide",
         "spoof",
@@ -455,7 +460,7 @@ def test_streams_have_the_label_speaker_and_attack_of_the_talker_they_are_of(
 
 
 def test_si_sdr_of_streams_and_mixtures_is_written_down(mixtures, monkeypatch):
-    """A stem is half of the energy of the mixture, so 0 dB; right streams are at the ceiling, others at the floor."""
+    """Stems have half of the energy: 0 dB. Right streams are at the ceiling, others at the floor."""
     run(monkeypatch, separate, "--mixtures_dir", mixtures, "--out_dir", "out")
     rows = [line.split("\t") for line in Path("out/separation.tsv").read_text().splitlines()]
     assert (
@@ -472,7 +477,7 @@ def test_si_sdr_of_streams_and_mixtures_is_written_down(mixtures, monkeypatch):
 
 
 def test_streams_of_three_talkers_are_given_to_theirs(tmp_path, monkeypatch):
-    """Stream 1 is of talker 2, 2 of 3 and 3 of 1: an order that is its own inverse would not tell."""
+    """Streams are of talkers 2, 3 and 1: an order that is its own inverse would not tell."""
     monkeypatch.chdir(tmp_path)
     third = 8000 * (-1) ** np.arange(SAMPLES // 3)
     wavs_KT = np.stack(
@@ -488,11 +493,11 @@ def test_streams_of_three_talkers_are_given_to_theirs(tmp_path, monkeypatch):
         {"utt2lab": labels, "utt2spk": {"mix-1": "s1", "mix-2": "s2", "mix-3": "s3"}},
     )
     separator = Swapped()
-    separator.talkers = 3
+    separator.num_talkers = 3
     separator.forward = lambda wav_BT: torch.from_numpy(
         np.roll(wavs_KT, -1, 0) / np.float32(32768)
     )[None]
-    monkeypatch.setattr(command, "_separator", lambda *options: separator)
+    monkeypatch.setattr(command, "_load_separator", lambda *options: separator)
     run(monkeypatch, separate, "--mixtures_dir", "mix", "--out_dir", "out")
     tables = check_data_dir("out")
     assert tables["utt2spk"] == {"mix-1": "s2", "mix-2": "s3", "mix-3": "s1"}
@@ -580,7 +585,7 @@ def test_mixtures_without_stems_are_separated_too(mixtures, monkeypatch):
 def test_the_published_weights_at_8_khz_are_taken_and_the_lost_band_is_told(
     tmp_path, monkeypatch, caplog
 ):
-    """Small ones here, which have to be of the published kind otherwise: at 8 kHz and with masks by ReLU."""
+    """Weights are small here, but of the published options: 8 kHz and masks by ReLU."""
     monkeypatch.chdir(tmp_path)
     write_mixtures(tmp_path / "mixtures")
     made = []
@@ -615,7 +620,7 @@ def test_what_can_not_be_separated_is_named_and_what_was_there_stays(mixtures, m
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(Swapped, "talkers", 3)
+        patch.setattr(Swapped, "num_talkers", 3)
         assert "mixtures: mixa has 2 talkers, the separator makes 3 streams" in said(mixtures)
     with monkeypatch.context() as patch:
         patch.setattr(Swapped, "gain", float("nan"))
@@ -735,7 +740,7 @@ def test_a_sepformer_is_read_from_its_folder(sepformer_folder):
         modules["decoder"](mask * features_BNF) for mask in modules["masknet"](features_BNF)
     ]
     torch.testing.assert_close(separator(wav_BT), torch.stack(expected, 1))
-    assert (separator.sample_rate, separator.talkers) == (8000, 2) and separator(
+    assert (separator.sample_rate, separator.num_talkers) == (8000, 2) and separator(
         noise(1, 1603)
     ).shape == (1, 2, 1603)
     assert separator.to("meta")(torch.zeros(1, 160, device="meta")).device.type == "meta"

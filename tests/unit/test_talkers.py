@@ -31,11 +31,11 @@ PARTS = Fbank(8), tiny.MeanFrame, CrossEntropy
 
 
 class Halves(Separator):
-    """Talker 1 is what a gain takes of the mixture, talker 2 the rest: right at a gain of 0 for half of the batch."""
+    """Talker 1 is the mixture's first half times a gain and its second half times the rest."""
 
     def __init__(self, sample_rate: int = RATE):
         super().__init__()
-        self.sample_rate, self.talkers = sample_rate, 2
+        self.sample_rate, self.num_talkers = sample_rate, 2
         self.gain = nn.Parameter(torch.tensor(0.3))
 
     def forward(self, wav_BT):
@@ -46,7 +46,7 @@ class Halves(Separator):
 
 @pytest.fixture
 def mixtures(tmp_path):
-    """Four mixtures of a talker who speaks first and one who speaks then, and their stems; spoof is a high tone."""
+    """Four mixtures of two talkers, one after the other, and their stems; spoof is a high tone."""
     rng, rows, stems = np.random.default_rng(0), [], []
     for number, labels in enumerate(
         (("spoof", "bonafide"), ("bonafide", "spoof"), ("bonafide",) * 2, ("spoof",) * 2)
@@ -213,7 +213,7 @@ def test_the_direct_loss_takes_the_assignment_that_fits_best(labels):
     task = DirectTalkers(Fbank(8), tiny.MeanFrame, Given)
     given = torch.tensor([[[0.0, 0.0], [0.0, 2.0], [1.0, 0.0]]])  # of the mixture, then of talkers
     task.model = Fixed(task.model.embed_dim, torch.zeros(1, 8))
-    task._outputs = lambda embedding_BE: given
+    task._output_rows = lambda embedding_BE: given
     loss, logits_BC, labels_B = task(two_talkers(*labels))
     talkers = (np.log1p(np.exp(-2)) + np.log1p(np.exp(-1))) / 2
     assert loss.item() == pytest.approx((np.log(2) + talkers) / 2)
@@ -221,7 +221,7 @@ def test_the_direct_loss_takes_the_assignment_that_fits_best(labels):
 
 
 def test_separated_talkers_have_the_labels_of_the_stems_that_they_are(mixtures):
-    """Given a gain of 0, stream 1 is talker 2. Logits can't change that, and the lowest score is the mixture's."""
+    """At a gain of 0 stream 1 is talker 2, whatever its logits; the lowest score is the mixture's."""
     batch, task = (
         batch_of(mixtures),
         SeparatedTalkers(Fbank(8), tiny.MeanFrame, Given, separator=Halves()),

@@ -1,4 +1,7 @@
-"""Who speaks when in a recording of several talkers, and which of them is spoofed."""
+"""Who speaks when in a recording of several talkers, and which of them is spoofed.
+
+Shapes: T samples, A audio channels, K streams of a separator.
+"""
 
 import logging
 import os
@@ -11,8 +14,8 @@ import wedefense_lite
 from wedefense_lite import cli
 from wedefense_lite.audio.resampling import resampled
 from wedefense_lite.audio.segments import write_rttm
-from wedefense_lite.files import InputError, write_text
-from wedefense_lite.labels import LABELS
+from wedefense_lite.files import NO_VALUE, InputError, write_text
+from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.mixtures.activity import activity
 from wedefense_lite.mixtures.separation import lost_band, separate, trained_separator
 from wedefense_lite.report.tables import publish, table
@@ -29,138 +32,171 @@ def diarize_spoof(
     overlap_seconds: float = 2.0,
     device: str = "cpu",
 ) -> None:
-    """Print each talker's speech and LLR, and write NAME.rttm, NAME.json, NAME.txt and the picture NAME.svg.
+    """Print each talker's speech and LLR, and write NAME.rttm, NAME.json, NAME.txt and NAME.svg.
 
     A recording without speech gives the result "no speech", and no picture.
 
     Args:
-        recording: audio of any length and sample rate; of several channels the first is taken.
-        detector: bundle of the detector that judges talkers.
+        recording: audio of any length and sample rate; the first of several channels is used.
+        detector: bundle of the detector that scores talkers.
         separator_config: exp/X/config.yaml of a separator.
-        separator_model: its checkpoint.
+        separator_model: checkpoint of that separator.
         out_dir: folder to write to.
-        chunk_seconds: length in which audio is separated.
-        overlap_seconds: of a chunk with the next one, by which talkers are followed.
-        device: where to compute.
+        chunk_seconds: length of the chunks in which audio is separated.
+        overlap_seconds: overlap of a chunk with the next one, by which talkers are followed.
+        device: where to compute, as cpu or cuda:0.
+
+    Raises:
+        InputError: an option that is needed, or a recording that can't be read.
     """
-    judge = wedefense_lite.load(cli.needed("--detector", detector), device)
-    files = (
-        cli.needed("--separator_config", separator_config),
-        cli.needed("--separator_model", separator_model),
-    )
-    separator, rate = trained_separator(*files).to(device), judge.data.sample_rate
-    wav_T, results = read_recording(recording, rate)
-    results["lost_band_hz"] = lost_band(separator, rate)
-    out = Path(out_dir, "_".join(Path(recording).stem.split()))
-    talkers = []
-    if any(activity(wav_T[None], rate)):
-        streams_KT = separate(separator, wav_T, rate, chunk_seconds, overlap_seconds)
-        talkers = [judged(judge, *one, rate) for one in zip(streams_KT, activity(streams_KT, rate))]
-    names = [f"talker_{number}" for number in range(1, len(talkers) + 1)]
-    spoken = any(talker["segments"] for talker in talkers)
-    results |= {"result": "speech" if spoken else "no speech", "talkers": dict(zip(names, talkers))}
-    parts = [
-        (one["start"], one["end"], who)
-        for who, talker in enumerate(talkers)
-        for one in talker["segments"]
-    ]
-    write_rttm(f"{out}.rttm", {out.name: parts}, names)
-    if spoken:
+    spoof_detector = wedefense_lite.load(cli.needed("--detector", detector), device)
+    config = cli.needed("--separator_config", separator_config)
+    model_path = cli.needed("--separator_model", separator_model)
+    separator = trained_separator(config, model_path).to(device)
+    sample_rate = spoof_detector.data.sample_rate
+    wav_T, results = read_recording(recording, sample_rate)
+    results["lost_band_hz"] = lost_band(separator, sample_rate)
+
+    # The name is a field of RTTM, so it can't hold spaces.
+    name = "_".join(Path(recording).stem.split())
+    out = Path(out_dir, name)
+    by_talker = {}
+    # A separator turns silence into something that may be louder: without speech it isn't asked.
+    if any(activity(wav_T[None], sample_rate)):
+        streams_KT = separate(separator, wav_T, sample_rate, chunk_seconds, overlap_seconds)
+        segments_K = activity(streams_KT, sample_rate)
+        for number, (stream_T, segments) in enumerate(zip(streams_KT, segments_K), 1):
+            scored = score_talker(spoof_detector, stream_T, segments, sample_rate)
+            by_talker[f"talker_{number}"] = scored
+    has_speech = any(talker["segments"] for talker in by_talker.values())
+    results["result"] = "speech" if has_speech else "no speech"
+    results["talkers"] = by_talker
+
+    _write_rttm(f"{out}.rttm", name, by_talker)
+    if has_speech:
         from wedefense_lite.mixtures.pictures import talker_timeline  # slow to import
 
-        write_text(f"{out}.svg", talker_timeline(wav_T, rate, results["talkers"]))
+        write_text(f"{out}.svg", talker_timeline(wav_T, sample_rate, by_talker))
     publish(_lines(results), results, f"{out}.json", f"{out}.txt")
 
 
 def read_recording(path: str, sample_rate: int) -> tuple[np.ndarray, dict]:
-    """Samples ``wav_T``, float32, at ``sample_rate`` Hz, of the first channel; and what the recording is like.
+    """Samples of the first channel of a recording, and facts about it.
+
+    Args:
+        path: of an audio file.
+        sample_rate: rate to which it is resampled, in Hz.
+
+    Returns:
+        ``wav_T``, float32; and ``recording``, ``seconds``, ``sample_rate`` and ``channels``.
 
     Raises:
         InputError: it can't be read, is empty, or has samples that are not finite.
     """
     try:
         os.stat(path)  # its message is better than libsndfile's "System error"
-        wav_TC, rate = sf.read(path, dtype="float32", always_2d=True)
+        wav_TA, rate = sf.read(path, dtype="float32", always_2d=True)
     except (OSError, sf.LibsndfileError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
         raise InputError(f"{path}: {reason}, expected audio") from error
-    if not len(wav_TC) or not np.isfinite(wav_TC).all():
+    samples, channels = wav_TA.shape
+    if not samples or not np.isfinite(wav_TA).all():
         raise InputError(
-            f"{path}: {len(wav_TC)} samples, not all finite, expected one or more, all finite"
+            f"{path}: {samples} samples, not all finite, expected one or more, all finite"
         )
-    if wav_TC.shape[1] > 1:
-        logging.warning("%s: %d channels, the first is taken", path, wav_TC.shape[1])
+    if channels > 1:
+        logging.warning("%s: %d channels, the first is taken", path, channels)
     facts = {
         "recording": path,
-        "seconds": len(wav_TC) / rate,
+        "seconds": samples / rate,
         "sample_rate": rate,
-        "channels": wav_TC.shape[1],
+        "channels": channels,
     }
-    return resampled(wav_TC[:, 0], rate, sample_rate), facts
+    return resampled(wav_TA[:, 0], rate, sample_rate), facts
 
 
-def judged(
-    judge: Detector, stream_T: np.ndarray, spoken: list[tuple[float, float]], sample_rate: int
+def score_talker(
+    detector: Detector,
+    stream_T: np.ndarray,
+    segments: list[tuple[float, float]],
+    sample_rate: int,
 ) -> dict:
-    """LLR and decision of a talker by all that is spoken, and LLRs of its segments; None of what is too short.
+    """LLR and decision of a talker by all of its speech, and LLRs of its segments.
 
     Args:
-        stream_T: samples of the talker, made softer where they are beyond full scale.
-        spoken: ``(start, end)`` of segments, seconds.
+        detector: of spoofed speech.
+        stream_T: samples of the talker; made softer, if they exceed full scale.
+        segments: ``(start, end)`` of its speech, seconds.
+        sample_rate: Hz.
+
+    Returns:
+        ``seconds`` of speech, ``llr``, ``decision``, and ``segments`` with ``start``, ``end`` and
+        ``llr``. An LLR or decision is None for speech that is too short to be scored.
     """
     stream_T = stream_T / max(1.0, np.abs(stream_T).max())
-    wavs = [
-        stream_T[round(start * sample_rate) : round(end * sample_rate)] for start, end in spoken
-    ]
-    llr, decision = _llr(judge, np.concatenate([stream_T[:0], *wavs]))
-    parts = [
-        {"start": start, "end": end, "llr": _llr(judge, wav)[0] if len(wavs) > 1 else llr}
-        for (start, end), wav in zip(spoken, wavs)
-    ]
+    wavs = []
+    for start, end in segments:
+        wavs.append(stream_T[round(start * sample_rate) : round(end * sample_rate)])
+    speech_T = np.concatenate([stream_T[:0], *wavs])
+    llr, decision = _score(detector, speech_T)
+    scored_segments = []
+    for (start, end), wav_T in zip(segments, wavs):
+        # A single segment is all of the speech, which is scored already.
+        segment_llr = llr if len(segments) == 1 else _score(detector, wav_T)[0]
+        scored_segments.append({"start": start, "end": end, "llr": segment_llr})
     return {
-        "seconds": sum(end - start for start, end in spoken),
+        "seconds": sum(end - start for start, end in segments),
         "llr": llr,
         "decision": decision,
-        "segments": parts,
+        "segments": scored_segments,
     }
 
 
-def _llr(judge: Detector, wav_T: np.ndarray) -> tuple[float | None, str | None]:
-    """LLR of audio and what the detector decides; None of audio that it can't judge."""
+def _score(detector: Detector, wav_T: np.ndarray) -> tuple[float | None, str | None]:
+    """LLR and decision of audio; None of audio that the detector can't score."""
     if not len(wav_T):
         return None, None
     try:
-        logits = judge.logits(wav_T)[None]
+        logits = detector.logits(wav_T)[None]
     except InputError as error:
-        logging.info("%.2f s are not judged: %s", len(wav_T) / judge.data.sample_rate, error)
+        seconds = len(wav_T) / detector.data.sample_rate
+        logging.info("%.2f s are not judged: %s", seconds, error)
         return None, None
-    return float(judge.facts.llr(logits)[0]), LABELS[
-        int(judge.facts.evidence(logits)[0] > judge.facts.threshold)
-    ]
+    llr = float(detector.facts.llr(logits)[0])
+    is_bonafide = detector.facts.evidence(logits)[0] > detector.facts.threshold
+    return llr, LABELS[BONAFIDE] if is_bonafide else LABELS[SPOOF]
+
+
+def _write_rttm(path: str, name: str, by_talker: dict[str, dict]) -> None:
+    segments = []
+    for index, talker in enumerate(by_talker.values()):
+        for segment in talker["segments"]:
+            segments.append((segment["start"], segment["end"], index))
+    write_rttm(path, {name: segments}, list(by_talker))
 
 
 def _lines(results: dict) -> list[str]:
-    """A table of talkers, and one of their segments."""
+    """A line about the recording, a table of talkers, and one of their segments."""
     head = f"{results['recording']}: {results['result']} in {results['seconds']:.2f} s"
     if results["lost_band_hz"]:
-        head += ", judged without {:g} to {:g} Hz, which separation lost".format(
-            *results["lost_band_hz"]
-        )
+        low, high = results["lost_band_hz"]
+        head += f", judged without {low:g} to {high:g} Hz, which separation lost"
     if results["result"] == "no speech":
         return [head]
+    talker_rows = [["", "speech, s", "LLR", "decision"]]
+    segment_rows = [["", "start, s", "end, s", "LLR"]]
+    for name, talker in results["talkers"].items():
+        decision = talker["decision"] or NO_VALUE
+        talker_rows.append([name, f"{talker['seconds']:.2f}", _llr_text(talker["llr"]), decision])
+        for segment in talker["segments"]:
+            start = f"{segment['start']:.2f}"
+            end = f"{segment['end']:.2f}"
+            segment_rows.append([name, start, end, _llr_text(segment["llr"])])
+    return [head, "", *table(talker_rows), "", *table(segment_rows)]
 
-    def shown(llr: float | None) -> str:
-        return "-" if llr is None else f"{llr:.3f}"
 
-    whole, parts = [["", "speech, s", "LLR", "decision"]], [["", "start, s", "end, s", "LLR"]]
-    for name, one in results["talkers"].items():
-        whole.append([name, f"{one['seconds']:.2f}", shown(one["llr"]), one["decision"] or "-"])
-        times = (
-            (f"{part['start']:.2f}", f"{part['end']:.2f}", shown(part["llr"]))
-            for part in one["segments"]
-        )
-        parts += [[name, *cells] for cells in times]
-    return [head, "", *table(whole), "", *table(parts)]
+def _llr_text(llr: float | None) -> str:
+    return NO_VALUE if llr is None else f"{llr:.3f}"
 
 
 if __name__ == "__main__":

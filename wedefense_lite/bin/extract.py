@@ -95,7 +95,7 @@ def extract(
 def _rows(task: Task, batches: Iterable[tuple[Batch, Tensor]]) -> Iterator[tuple[str, np.ndarray]]:
     for batch, rows in batches:
         for key, found in zip(batch.keys, rows.float().cpu().numpy()):
-            yield from zip(task.names(key), found if task.talkers else [found])
+            yield from zip(task.names(key), found if task.num_talkers else [found])
 
 
 def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:

@@ -1,4 +1,7 @@
-"""Separate mixtures once: the talkers of a list as a data directory, under ``torchrun`` or alone."""
+"""Separate mixtures once: the streams of a list as a data directory, under ``torchrun`` or alone.
+
+Shapes: T samples, K streams of a mixture, S stems (talkers) that they are compared with.
+"""
 
 import logging
 from collections.abc import Callable
@@ -20,9 +23,10 @@ from wedefense_lite.audio.reading import encoded
 from wedefense_lite.audio.shards import hidden_shards, new_shards, shard_writer
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, write_lines
+from wedefense_lite.mixtures.ids import talker_id
 from wedefense_lite.mixtures.separation import lost_band, trained_separator
-from wedefense_lite.mixtures.separation import separate as separated
-from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr
+from wedefense_lite.mixtures.separation import separate as separate_audio
+from wedefense_lite.mixtures.sisdr import assign_streams, pairwise_si_sdr
 from wedefense_lite.mixtures.stems import with_talkers
 from wedefense_lite.progress import progress
 from wedefense_lite.runtime import barrier, end_process, gather_objects, start_process
@@ -37,14 +41,20 @@ LIBRI2MIX = (
 PEAK = 0.9  # to which a mixture's streams are brought down, all by one factor, where one would clip
 
 
-class Streams(NamedTuple):
-    """What became of a mixture: the source of each stream, from 0, and SI-SDRs in dB against each source, of each
-    stream and of the mixture itself."""
+class SeparatedMixture(NamedTuple):
+    """How the streams of a mixture compare with its stems.
+
+    Attributes:
+        mixture: id.
+        stems: index of the stem that each stream is of, from 0.
+        sisdr_KS: SI-SDR of each stream against each stem, dB.
+        mixture_sisdr_S: SI-SDR of the mixture itself against each stem, dB.
+    """
 
     mixture: str
-    sources: list[int]
-    sisdr: list[list[float]]
-    sisdr_mixture: list[float]
+    stems: list[int]
+    sisdr_KS: list[list[float]]
+    mixture_sisdr_S: list[float]
 
 
 def separate(
@@ -61,85 +71,100 @@ def separate(
     stems: bool = True,
     gpus: str | None = None,
 ) -> None:
-    """Write a data directory of streams ``<mixture>-<stream>``, numbered from 1, in shards, and ``separation.tsv``.
+    """Write a data directory of streams MIXTURE-STREAM, numbered from 1, and separation.tsv.
 
-    A stream has the label, speaker and attack of the talker whom SI-SDR says that it is of. ``separation.tsv`` has,
-    for each stream, the number of its source, its SI-SDR against each stem, and that of the mixture, in dB.
+    A stream has the label, speaker and attack of the talker that it is of by SI-SDR. separation.tsv
+    has for each stream the number of its talker, its SI-SDR against each stem, and that of the
+    mixture, in dB.
 
     Args:
-        mixtures_dir: what ``bin/simulate_mixtures.py`` wrote: mixtures, and ``stems/``; or any folder with shard.list.
+        mixtures_dir: output of bin/simulate_mixtures.py, mixtures and stems/; or, with --stems
+            false, any folder with shard.list.
         out_dir: data directory to write.
         config: exp/X/config.yaml of a trained separator.
-        model_path: its checkpoint.
-        libri2mix: in place of these, weights of torchaudio's CONVTASNET_BASE_LIBRI2MIX, a local file; 8 kHz.
-        sepformer: in place of these, a SepFormer of SpeechBrain, a local folder or a name on the hub.
-        chunk_seconds: longer mixtures are separated in chunks.
-        overlap_seconds: of these.
-        sample_rate: of the mixtures and of what is written, in Hz.
+        model_path: checkpoint of that separator.
+        libri2mix: in place of these, weights of torchaudio's CONVTASNET_BASE_LIBRI2MIX, a local
+            file; 8 kHz.
+        sepformer: in place of these, a SepFormer of SpeechBrain, a local folder or a name on the
+            hub.
+        chunk_seconds: length of the chunks in which longer mixtures are separated.
+        overlap_seconds: overlap of a chunk with the next one.
+        sample_rate: sample rate of the mixtures and of the streams, in Hz.
         mixtures_per_shard: mixtures whose streams make a shard; processes take shards in turn.
-        stems: false for mixtures whose stems are not known: their streams have no labels, and no SI-SDR.
-        gpus: devices, as ``0,1`` or ``[0,1]``.
+        stems: false for mixtures without known stems: their streams have no labels and no SI-SDR.
+        gpus: devices, as 0,1 or [0,1].
 
     Raises:
-        InputError: not one separator, mixtures of another number of talkers than it gives, stems that are missing,
-            reading of another sample rate, or an ``out_dir`` that holds these. What was in the folder stays.
+        InputError: not one separator, mixtures of another number of talkers than its streams,
+            missing stems, audio of another sample rate, or an out_dir that holds the mixtures. What
+            was in the folder stays.
     """
-    if Path(out_dir).resolve() in {
-        Path(mixtures_dir).resolve(),
-        Path(mixtures_dir, "stems").resolve(),
-    }:
-        raise InputError(
-            f"--out_dir {out_dir}: holds the mixtures or their stems, which stay as they are"
-        )
-    process, out = start_process(gpus), Path(out_dir)
-    separator = _separator(config, model_path, libri2mix, sepformer).to(process.device).eval()
-    cut = partial(
-        separated, separator, chunk_seconds=chunk_seconds, overlap_seconds=overlap_seconds
-    )
+    _check_out_dir(mixtures_dir, out_dir)
+    process = start_process(gpus)
+    separator = _load_separator(config, model_path, libri2mix, sepformer)
+    separator = separator.to(process.device).eval()
     lost_band(separator, sample_rate)
-    tables = check_data_dir(Path(mixtures_dir, "stems")) if stems else {}
-    index = _mixtures(mixtures_dir, separator.talkers, stems)
-    parts = [
-        index[start : start + mixtures_per_shard]
-        for start in range(0, len(index), mixtures_per_shard)
-    ]
+    stem_tables = check_data_dir(Path(mixtures_dir, "stems")) if stems else {}
+    index = _read_mixtures(mixtures_dir, separator.num_talkers, stems)
+
+    shards = []
+    for start in range(0, len(index), mixtures_per_shard):
+        shards.append(index[start : start + mixtures_per_shard])
+    separate_wav = partial(
+        separate_audio, separator, chunk_seconds=chunk_seconds, overlap_seconds=overlap_seconds
+    )
+    out = Path(out_dir)
+    separated = []
     with ExitStack() as stack:
+        # One process makes the hidden folder and shows it at the end; the others write into it.
         if process.is_main:
-            stack.enter_context(new_shards(out / "shards", out / SHARD_LIST, len(parts)))
+            stack.enter_context(new_shards(out / "shards", out / SHARD_LIST, len(shards)))
         barrier(process)
-        own = list(zip(hidden_shards(out / "shards", len(parts)), parts))[
-            process.rank :: process.world
-        ]
-        made = (_write_shard(path, part, cut, sample_rate) for path, part in own)
-        found = [
-            row for rows in progress(made, len(own), "separating", unit="shard") for row in rows
-        ]
-        found = [row for rows in gather_objects(process, found) for row in rows]
+        paths_and_rows = list(zip(hidden_shards(out / "shards", len(shards)), shards))
+        own = paths_and_rows[process.rank :: process.world]
+        for path, rows in progress(own, len(own), "separating", unit="shard"):
+            separated.extend(_write_shard(path, rows, separate_wav, sample_rate))
+        # All processes wait here for each other, before the shards are shown.
+        all_separated = []
+        for separated_by_process in gather_objects(process, separated):
+            all_separated.extend(separated_by_process)
     if process.is_main and stems:
-        _write_tables(out, found, tables)
+        # In the order of ids, whichever process separated which shard.
+        all_separated.sort(key=lambda separated: separated.mixture)
+        _write_tables(out, all_separated, stem_tables)
+        _write_sisdr(out, all_separated)
     end_process()
 
 
-def _mixtures(mixtures_dir: str, talkers: int, stems: bool) -> list[Utterance]:
-    """The mixtures, with their stems all of so many talkers, or without."""
-    listed = str(Path(mixtures_dir, "stems", SHARD_LIST))
+def _check_out_dir(mixtures_dir: str, out_dir: str) -> None:
+    for folder in (Path(mixtures_dir), Path(mixtures_dir, "stems")):
+        if Path(out_dir).resolve() == folder.resolve():
+            raise InputError(
+                f"--out_dir {out_dir}: holds the mixtures or their stems, which stay as they are"
+            )
+
+
+def _read_mixtures(mixtures_dir: str, num_talkers: int, stems: bool) -> list[Utterance]:
+    """The mixtures, with their stems, each of ``num_talkers``; or without stems."""
     index = read_index(str(Path(mixtures_dir, SHARD_LIST)), "shard")
     if not stems:
         return index
-    index = with_talkers(index, read_index(listed, "shard"), listed, audio=True)
+    stem_list = str(Path(mixtures_dir, "stems", SHARD_LIST))
+    index = with_talkers(index, read_index(stem_list, "shard"), stem_list, audio=True)
     for row in index:
-        if len(row.talkers) != talkers:
-            found = f"{row.key} has {len(row.talkers)} talkers"
-            raise InputError(f"{mixtures_dir}: {found}, the separator makes {talkers} streams")
+        if len(row.talkers) != num_talkers:
+            raise InputError(
+                f"{mixtures_dir}: {row.key} has {len(row.talkers)} talkers, "
+                f"the separator makes {num_talkers} streams"
+            )
     return index
 
 
-def _separator(
+def _load_separator(
     config: str | None, model_path: str | None, libri2mix: str | None, sepformer: str | None
 ) -> Separator:
-    if sum(option is not None for option in (config, libri2mix, sepformer)) != 1 or bool(
-        config
-    ) != bool(model_path):
+    options = [option for option in (config, libri2mix, sepformer) if option is not None]
+    if len(options) != 1 or bool(config) != bool(model_path):
         raise InputError(
             "one separator is needed: --config with --model_path, --libri2mix or --sepformer"
         )
@@ -148,6 +173,7 @@ def _separator(
     if libri2mix:
         if not Path(libri2mix).is_file():
             raise InputError(f"{libri2mix}: not there; {LIBRI2MIX}, has to be fetched first")
+        # The options in which the published weights differ from the defaults.
         separator = ConvTasNet(sample_rate=8000, activation="relu")
         load_state(separator, load(libri2mix), libri2mix)
         return separator
@@ -155,65 +181,86 @@ def _separator(
 
 
 def _write_shard(
-    path: Path, rows: list[Utterance], cut: Callable, sample_rate: int
-) -> list[Streams]:
+    path: Path,
+    rows: list[Utterance],
+    separate_wav: Callable[[np.ndarray, int], np.ndarray],
+    sample_rate: int,
+) -> list[SeparatedMixture]:
     """Separate the mixtures of a shard and write their streams as another."""
-    done = []
+    separated = []
     with shard_writer(path) as add:
         for row in rows:
-            streams_KT = cut(
-                as_float(torch.from_numpy(reading.read(row, sample_rate))).numpy(), sample_rate
-            )
-            if not np.isfinite(streams_KT).all():
-                raise InputError(f"{row.key}: the separator gives samples that are not finite")
-            streams_KT *= PEAK / peak if (peak := np.abs(streams_KT).max()) > 1 else 1
-            samples_KT = np.rint(streams_KT * np.iinfo(np.int16).max).astype(np.int16)
-            labels = [None] * len(samples_KT)
+            wav_T = as_float(torch.from_numpy(reading.read(row, sample_rate))).numpy()
+            streams_KT = _to_int16(row.key, separate_wav(wav_T, sample_rate))
+            labels = [None] * len(streams_KT)
             if row.talkers:
-                done.append(_compared(row, torch.from_numpy(samples_KT), sample_rate))
-                labels = [row.talkers[source].label for source in done[-1].sources]
-            for stream, (wav_T, label) in enumerate(zip(samples_KT, labels), 1):
-                add(encoded(f"{row.key}-{stream}", wav_T, sample_rate, label))
-    return done
+                comparison = _compare_with_stems(row, torch.from_numpy(streams_KT), sample_rate)
+                separated.append(comparison)
+                labels = [row.talkers[stem].label for stem in comparison.stems]
+            for stream, (stream_T, label) in enumerate(zip(streams_KT, labels), 1):
+                add(encoded(talker_id(row.key, stream), stream_T, sample_rate, label))
+    return separated
 
 
-def _compared(row: Utterance, streams_KT: Tensor, sample_rate: int) -> Streams:
-    stems_KT = torch.from_numpy(np.stack([reading.read(stem, sample_rate) for stem in row.talkers]))
+def _to_int16(mixture: str, streams_KT: np.ndarray) -> np.ndarray:
+    """Streams as 16-bit samples, softer where one would clip, all by one factor.
+
+    Raises:
+        InputError: samples that are not finite.
+    """
+    if not np.isfinite(streams_KT).all():
+        raise InputError(f"{mixture}: the separator gives samples that are not finite")
+    peak = np.abs(streams_KT).max()
+    if peak > 1:
+        streams_KT = streams_KT * (PEAK / peak)
+    return np.rint(streams_KT * np.iinfo(np.int16).max).astype(np.int16)
+
+
+def _compare_with_stems(row: Utterance, streams_KT: Tensor, sample_rate: int) -> SeparatedMixture:
+    stems = [reading.read(stem, sample_rate) for stem in row.talkers]
+    stems_ST = torch.from_numpy(np.stack(stems))
     mixture_1T = torch.from_numpy(reading.read(row, sample_rate))[None]
-    sisdr_KS = pairwise_si_sdr(streams_KT[None], stems_KT[None])[0]
-    mixture_S = pairwise_si_sdr(mixture_1T[None], stems_KT[None])[0, 0]
-    return Streams(
-        row.key, best_sources(sisdr_KS[None])[0].tolist(), sisdr_KS.tolist(), mixture_S.tolist()
+    sisdr_KS = pairwise_si_sdr(streams_KT[None], stems_ST[None])[0]
+    mixture_sisdr_S = pairwise_si_sdr(mixture_1T[None], stems_ST[None])[0, 0]
+    stem_of_stream_K = assign_streams(sisdr_KS[None])[0]
+    return SeparatedMixture(
+        row.key, stem_of_stream_K.tolist(), sisdr_KS.tolist(), mixture_sisdr_S.tolist()
     )
 
 
-def _write_tables(out: Path, found: list[Streams], stems: dict[str, dict[str, str]]) -> None:
-    """The tables of a data directory, those of its stems by another name, and ``separation.tsv``."""
-    sources = {
-        f"{one.mixture}-{stream}": f"{one.mixture}-{source + 1}"
-        for one in found
-        for stream, source in enumerate(one.sources, 1)
-    }
-    tables = {
-        name: {key: table[source] for key, source in sources.items()}
-        for name, table in stems.items()
-    }
+def _write_tables(
+    out: Path, separated: list[SeparatedMixture], stem_tables: dict[str, dict[str, str]]
+) -> None:
+    """Write the tables of the stems as those of the streams that are of them."""
+    stem_of_stream = {}
+    for mixture, stems, _, _ in separated:
+        for stream, stem in enumerate(stems, 1):
+            stem_of_stream[talker_id(mixture, stream)] = talker_id(mixture, stem + 1)
+    tables = {}
+    for name, stem_table in stem_tables.items():
+        tables[name] = {stream: stem_table[stem] for stream, stem in stem_of_stream.items()}
     write_tables(out, tables)
-    talkers = range(1, len(found[0].sources) + 1)
-    header = (
-        "mixture stream source".split()
-        + [f"sisdr_{k}" for k in talkers]
-        + [f"sisdr_mixture_{k}" for k in talkers]
-    )
-    lines, gains = ["\t".join(header)], []
-    for one in sorted(found, key=lambda one: one.mixture):
-        for stream, (source, sisdr_S) in enumerate(zip(one.sources, one.sisdr), 1):
-            numbers = (f"{value:.4f}" for value in (*sisdr_S, *one.sisdr_mixture))
-            lines.append("\t".join([one.mixture, str(stream), str(source + 1), *numbers]))
-            gains.append(sisdr_S[source] - one.sisdr_mixture[source])
+
+
+def _write_sisdr(out: Path, separated: list[SeparatedMixture]) -> None:
+    """Write ``separation.tsv``, a line a stream, and log the mean improvement of SI-SDR."""
+    talkers = range(1, len(separated[0].stems) + 1)
+    header = ["mixture", "stream", "source"]
+    header += [f"sisdr_{talker}" for talker in talkers]
+    header += [f"sisdr_mixture_{talker}" for talker in talkers]
+    lines = ["\t".join(header)]
+    improvements = []
+    for mixture, stems, sisdr_KS, mixture_sisdr_S in separated:
+        for stream, (stem, sisdr_S) in enumerate(zip(stems, sisdr_KS), 1):
+            numbers = [f"{value:.4f}" for value in (*sisdr_S, *mixture_sisdr_S)]
+            lines.append("\t".join([mixture, str(stream), str(stem + 1), *numbers]))
+            improvements.append(sisdr_S[stem] - mixture_sisdr_S[stem])
     write_lines(out / "separation.tsv", lines)
     logging.info(
-        "%s: %d mixtures, mean SI-SDR improvement %.2f dB", out, len(found), np.mean(gains)
+        "%s: %d mixtures, mean SI-SDR improvement %.2f dB",
+        out,
+        len(separated),
+        np.mean(improvements),
     )
 
 

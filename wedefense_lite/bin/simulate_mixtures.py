@@ -1,4 +1,4 @@
-"""Mixtures of several talkers, of whom any may be spoofed: a plan, then its audio."""
+"""Mixtures of several talkers, some of them spoofed: a plan, then its audio."""
 
 import hashlib
 import logging
@@ -14,9 +14,9 @@ from wedefense_lite import cli
 from wedefense_lite.audio.reading import measured
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_table
-from wedefense_lite.mixtures.plan import as_written, read_plan, write_plan
-from wedefense_lite.mixtures.planner import PRESETS, Planner, Recipe, read_sources
-from wedefense_lite.mixtures.rendering import render
+from wedefense_lite.mixtures.plan import read_plan, write_plan
+from wedefense_lite.mixtures.planner import PRESETS, Planner, Recipe, Source, read_sources
+from wedefense_lite.mixtures.rendering import Files, render
 
 
 def simulate_mixtures(
@@ -34,83 +34,113 @@ def simulate_mixtures(
     nj: NonNegativeInt = 0,
     **changes,
 ) -> None:
-    """Draw a plan of mixtures; with --out_dir, render it to shards of mixtures, and in stems/ of their talkers.
+    """Draw a plan of mixtures; with --out_dir, render mixtures and the stems of their talkers.
 
     Args:
-        data_dir: one or more data directories with utt2dur; spk2gender, if it is there, says f or m.
-        plan: table of the mixtures; PLAN.metadata.tsv beside it has mixtures of two in the published columns.
-        preset: as published; or two talkers, or two to five in conversation, of like loudness, who overlap in part.
-        num_mixtures: how many.
-        seed: of all chance.
-        out_dir: folder of the audio.
-        render_only: render the plan that is there.
+        data_dir: one or more data directories with utt2dur; spk2gender, if it is there, has f or m.
+        plan: table of the mixtures. If all are of two talkers, PLAN.metadata.tsv beside it has them
+            in the published columns.
+        preset: two_talker_published, as in the study; two_talker, of like loudness and with part of
+            the time in common; or conversation, the same of two to five talkers.
+        num_mixtures: number of mixtures.
+        seed: seed of all random draws.
+        out_dir: folder of the audio: shards of mixtures, and stems/ of their talkers.
+        render_only: render an existing plan.
         exclude: plans whose utterances are not used again.
-        noise_data: wav.scp of noises, of which each mixture has one.
-        reverb_data: wav.scp of room responses, one for each talker; ids that agree up to the last - are of one room.
-        sample_rate: in Hz, of all audio.
+        noise_data: wav.scp of noises; each mixture has one.
+        reverb_data: wav.scp of room responses, one for each talker; ids with the same text before
+            their last - are of one room.
+        sample_rate: sample rate of all audio, in Hz.
         nj: processes that render; 0 for one on each core.
+
+    Raises:
+        InputError: an option without effect, an out_dir that is one of the data directories, or
+            data that the mixtures can't be made of.
     """
-    exclude, data_dir = (
-        [paths] if isinstance(paths, str) else paths for paths in (exclude, data_dir)
-    )
-    if out_dir and Path(out_dir).resolve() in {Path(folder).resolve() for folder in data_dir}:
-        raise InputError(
-            f"--out_dir {out_dir}: is one of the data directories, which stay as they are"
-        )
+    data_dirs = [data_dir] if isinstance(data_dir, str) else data_dir
+    excluded_plans = [exclude] if isinstance(exclude, str) else exclude
+    _check_out_dir(out_dir, data_dirs)
     recipe = Recipe(**changes).over(PRESETS[preset])
     _check_options(changes, recipe, noise_data, render_only and not out_dir)
-    sources = read_sources(
-        data_dir, Recipe() if render_only else recipe, () if render_only else exclude
-    )
-    tables = ((path and read_table(path) or {}).items() for path in (reverb_data, noise_data))
-    rirs, noises = ([Utterance(*row) for row in table] for table in tables)
+    rirs = _read_wav_list(reverb_data)
+    noises = _read_wav_list(noise_data)
+
     if render_only:
-        drawn = read_plan(plan)
+        # An existing plan needs the tables of no recipe, and nothing is excluded from it.
+        sources = read_sources(data_dirs, Recipe())
+        mixtures = read_plan(plan)
     else:
-        seconds = {
-            row.key: row.samples / sample_rate for row in noises and measured(noises, sample_rate)
-        }
-        planner = Planner(
-            sources, recipe, np.random.default_rng([seed]), [row.key for row in rirs], seconds
-        )
-        name = re.sub(r"[^A-Za-z0-9]", "_", Path(data_dir[0]).resolve().name)
-        # Other mixtures have other ids, so that scores of one plan are never taken for those of another.
-        drawn_from = recipe, seed, num_mixtures, [one.key for one in sources]
-        digest = hashlib.sha256(repr(drawn_from).encode()).hexdigest()[:6]
-        drawn = as_written(planner.plan(f"mix_{name}_{digest}", num_mixtures))
+        sources = read_sources(data_dirs, recipe, excluded_plans)
+        noise_seconds = {}
+        if noises:
+            for row in measured(noises, sample_rate):
+                noise_seconds[row.key] = row.samples / sample_rate
+        rng = np.random.default_rng([seed])
+        planner = Planner(sources, recipe, rng, [row.key for row in rirs], noise_seconds)
+        name = _mixture_name(data_dirs[0], recipe, seed, num_mixtures, sources)
+        mixtures = planner.plan(name, num_mixtures)
+
     if out_dir:
-        files = {
-            ("source", one.key): Utterance(one.key, one.wav, label=one.label) for one in sources
-        }
-        files |= {
-            (kind, row.key): row
-            for kind, rows in (("rir", rirs), ("noise", noises))
-            for row in rows
-        }
-        render(drawn, files, Path(out_dir), sample_rate, nj or len(os.sched_getaffinity(0)))
-    # Rendering writes the plan along, and last, so that a plan that is there is that of the audio.
-    if not render_only and not (
-        out_dir and Path(plan).resolve() == Path(out_dir, "plan.tsv").resolve()
-    ):
-        write_plan(plan, drawn)
-    logging.info("%d mixtures in %s", len(drawn), plan)
+        files = _files(sources, rirs, noises)
+        render(mixtures, files, Path(out_dir), sample_rate, nj or len(os.sched_getaffinity(0)))
+    # Rendering writes the plan along, and last: a plan that exists is that of the audio beside it.
+    is_rendered = out_dir and Path(plan).resolve() == Path(out_dir, "plan.tsv").resolve()
+    if not render_only and not is_rendered:
+        write_plan(plan, mixtures)
+    logging.info("%d mixtures in %s", len(mixtures), plan)
+
+
+def _check_out_dir(out_dir: str | None, data_dirs: list[str]) -> None:
+    if not out_dir:
+        return
+    for folder in data_dirs:
+        if Path(out_dir).resolve() == Path(folder).resolve():
+            raise InputError(
+                f"--out_dir {out_dir}: is one of the data directories, which stay as they are"
+            )
 
 
 def _check_options(
     changes: dict, recipe: Recipe, noise_data: str | None, renders_nothing: bool
 ) -> None:
     """Refuse options that would change nothing."""
-    for asked, option, needs in (
-        (renders_nothing, "--render_only", "--out_dir"),
-        (changes.get("snr_db") and not noise_data, "--snr_db", "--noise_data"),
-        (
-            changes.get("delay") is not None and recipe.overlap is not None,
-            "--delay",
-            "a preset without overlap",
-        ),
-    ):
-        if asked:
-            raise InputError(f"{option} needs {needs}")
+    if renders_nothing:
+        raise InputError("--render_only needs --out_dir")
+    if changes.get("snr_db") and not noise_data:
+        raise InputError("--snr_db needs --noise_data")
+    if changes.get("delay") is not None and recipe.overlap is not None:
+        raise InputError("--delay needs a preset without overlap")
+
+
+def _read_wav_list(path: str | None) -> list[Utterance]:
+    if not path:
+        return []
+    return [Utterance(key, wav) for key, wav in read_table(path).items()]
+
+
+def _mixture_name(
+    data_dir: str, recipe: Recipe, seed: int, num_mixtures: int, sources: list[Source]
+) -> str:
+    """Beginning of the ids of a plan, with a hash of all that it is drawn from.
+
+    Mixtures of another plan have other ids, so that scores of one are never taken for another's.
+    """
+    folder = re.sub(r"[^A-Za-z0-9]", "_", Path(data_dir).resolve().name)
+    facts = (recipe, seed, num_mixtures, [source.key for source in sources])
+    digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:6]
+    return f"mix_{folder}_{digest}"
+
+
+def _files(sources: list[Source], rirs: list[Utterance], noises: list[Utterance]) -> Files:
+    """All audio that mixtures may be made of."""
+    files = {}
+    for source in sources:
+        files["source", source.key] = Utterance(source.key, source.wav, label=source.label)
+    for row in rirs:
+        files["rir", row.key] = row
+    for row in noises:
+        files["noise", row.key] = row
+    return files
 
 
 if __name__ == "__main__":

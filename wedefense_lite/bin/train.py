@@ -163,7 +163,7 @@ def _labelled(
     task = experiment.system
     for what, given, taken, by in (
         ("segments", rttm, task.frame_samples is not None, "localization"),
-        ("stems", stems, task.talkers > 0, "a task on mixtures"),
+        ("stems", stems, task.num_talkers > 0, "a task on mixtures"),
     ):
         if (given is not None) != taken:
             found = f"{what} of {listed} are {given or 'not given'} (--train_{what}, --val_{what})"

@@ -5,6 +5,7 @@ each, E embedding size, N frames of a batch that have a label, C classes.
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -92,6 +93,9 @@ class Localization(Classification):
             embedding_BGE = _repeat_last(embedding_BGE, window.last - window.start)
             embeddings.append(embedding_BGE[:, window.first - window.start :])
         return torch.cat(embeddings, 1)
+
+    def evaluate_each(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        return self._evaluate_rows(batch)
 
     def targets(self, batch: Batch) -> Tensor:
         """``labels_BG``, class indices of the frames.

@@ -1,7 +1,9 @@
-"""When each talker of a recording speaks, by the level of the separated streams.
+"""When each talker of a recording speaks, by the levels of the separated streams.
 
-Levels, and not a detector of voices: a stream holds, 10 to 20 dB below its own talker, what is left of the others,
-which is speech too. It is told from speech by the louder stream that it comes from.
+Levels, and not a detector of voices: a stream holds, 10 to 20 dB below its own talker, a residue of
+the other talkers, which is speech too. The louder stream at the same time tells it from the talker.
+
+Shapes: K streams, T samples, F frames, W samples of a frame.
 """
 
 import numpy as np
@@ -9,58 +11,66 @@ from numpy.typing import ArrayLike
 
 from wedefense_lite.audio.segments import runs
 
-FRAME, BRIDGED, SHORTEST = (
-    0.02,
-    0.3,
-    0.1,
-)  # seconds: a frame, the longest pause in a segment, the shortest segment
-FLOOR = -60.0  # dB of full scale, below which nothing is speech
-BELOW_LOUDEST, BELOW_OTHERS = (
-    30.0,
-    15.0,
-)  # dB below the recording's loud frames, and below the loudest stream
+FRAME_SECONDS = 0.02
+MAX_PAUSE_SECONDS = 0.3  # longest pause within a segment
+MIN_SEGMENT_SECONDS = 0.1
+SILENCE_DB = -60.0  # of full scale; nothing below it is speech
+BELOW_LOUDEST_DB = 30.0  # range of a talker's levels below the recording's loud frames
+BELOW_OTHERS_DB = 15.0  # a stream that is so far below another at that time is its residue
+LOUD_QUANTILE = 0.95  # a click is louder than speech, but is in fewer frames
 
 
 def activity(streams_KT: ArrayLike, sample_rate: int) -> list[list[tuple[float, float]]]:
-    """Segments ``(start, end)`` in seconds of each of K streams, in order; none of a stream without speech.
+    """Segments of speech of each stream.
 
-    A frame of 20 ms is active above -60 dB of full scale, within 30 dB of the recording's loud frames (the 95th
-    percentile of those above -60 dB) and within 15 dB of the loudest stream at that time. Pauses up to 0.3 s are
-    bridged; then what is shorter than 0.1 s is dropped.
+    A frame of 20 ms is active above -60 dB of full scale, within 30 dB of the recording's loud
+    frames (the 95th percentile of those above -60 dB) and within 15 dB of the loudest stream at
+    that time. Pauses up to 0.3 s are bridged; then segments shorter than 0.1 s are dropped.
 
     Args:
-        streams_KT: samples, full scale being 1.
+        streams_KT: samples in [-1, 1].
         sample_rate: Hz.
+
+    Returns:
+        For each stream its segments ``(start, end)`` in seconds, in order; none without speech.
     """
     streams_KT = np.asarray(streams_KT, dtype=np.float64)
-    size, samples = max(1, round(FRAME * sample_rate)), streams_KT.shape[1]
-    frames_KGS = np.pad(streams_KT, ((0, 0), (0, -samples % size))).reshape(
-        len(streams_KT), -1, size
+    num_streams, samples = streams_KT.shape
+    frame = max(1, round(FRAME_SECONDS * sample_rate))
+    padding = -samples % frame
+    padded_KT = np.pad(streams_KT, ((0, 0), (0, padding)))
+    frames_KFW = padded_KT.reshape(num_streams, -1, frame)
+    # Digital silence is at -120 dB, instead of an infinity.
+    level_KF = 10 * np.log10(np.square(frames_KFW).mean(axis=2) + 1e-12)
+    audible = level_KF[level_KF > SILENCE_DB]
+    if not audible.size:
+        return [[] for _ in range(num_streams)]
+    loud = np.quantile(audible, LOUD_QUANTILE)
+    threshold_F = np.maximum(
+        max(SILENCE_DB, loud - BELOW_LOUDEST_DB), level_KF.max(axis=0) - BELOW_OTHERS_DB
     )
-    level_KG = 10 * np.log10(np.square(frames_KGS).mean(axis=2) + 1e-12)
-    heard = level_KG[level_KG > FLOOR]
-    if not heard.size:
-        return [[] for _ in streams_KT]
-    least_G = np.maximum(
-        max(FLOOR, np.quantile(heard, 0.95) - BELOW_LOUDEST), level_KG.max(axis=0) - BELOW_OTHERS
-    )
-    found = [_bridged(active_G, BRIDGED * sample_rate / size) for active_G in level_KG > least_G]
-    return [
-        [
-            (begin * size / sample_rate, min(end * size, samples) / sample_rate)
-            for begin, end in parts
-            if (end - begin) * size >= SHORTEST * sample_rate
-        ]
-        for parts in found
-    ]
+    segments = []
+    for is_active_F in level_KF > threshold_F:
+        segments_of_stream = []
+        for begin, end in _bridge_pauses(is_active_F, MAX_PAUSE_SECONDS * sample_rate / frame):
+            if (end - begin) * frame < MIN_SEGMENT_SECONDS * sample_rate:
+                continue
+            start_seconds = begin * frame / sample_rate
+            # The last frame may be padded beyond the recording.
+            end_seconds = min(end * frame, samples) / sample_rate
+            segments_of_stream.append((start_seconds, end_seconds))
+        segments.append(segments_of_stream)
+    return segments
 
 
-def _bridged(active_G: np.ndarray, pause: float) -> list[list[int]]:
-    """Begin and end of active frames, those with up to ``pause`` frames between them as one."""
-    parts: list[list[int]] = []
-    for begin, end, is_active in runs(active_G):
-        if is_active and parts and begin - parts[-1][1] <= pause:
-            parts[-1][1] = end
-        elif is_active:
-            parts.append([begin, end])
-    return parts
+def _bridge_pauses(is_active_F: np.ndarray, max_pause: float) -> list[list[int]]:
+    """Begin and end of stretches of active frames, joined over pauses of ``max_pause`` frames."""
+    stretches: list[list[int]] = []
+    for begin, end, is_active in runs(is_active_F):
+        if not is_active:
+            continue
+        if stretches and begin - stretches[-1][1] <= max_pause:
+            stretches[-1][1] = end
+        else:
+            stretches.append([begin, end])
+    return stretches

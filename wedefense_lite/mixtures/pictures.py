@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wedefense_lite.labels import LABELS
@@ -20,34 +21,41 @@ from wedefense_lite.report.pictures import (
 )
 
 
-def talker_timeline(wav_T: np.ndarray, sample_rate: int, talkers: Mapping[str, dict]) -> str:
-    """Waveform, and the segments of each talker in the colour of its decision, with their LLRs.
+def talker_timeline(wav_T: np.ndarray, sample_rate: int, by_talker: Mapping[str, dict]) -> str:
+    """Waveform, and below it the segments of each talker with their LLRs.
+
+    A segment has the colour of its talker's decision.
 
     Args:
-        wav_T: samples in [-1, 1].
+        wav_T: T samples in [-1, 1].
         sample_rate: Hz.
-        talkers: by name, ``decision``, a label or None, and ``segments`` with ``start`` and ``end``
-            in seconds and ``llr``, a number or None.
+        by_talker: name to ``decision``, a label or None, and ``segments``, each with ``start`` and
+            ``end`` in seconds and ``llr``, a number or None.
     """
-    text = io.StringIO()
     colours = dict(zip(LABELS, CLASS_COLOURS))
+    seconds = len(wav_T) / sample_rate
+    text = io.StringIO()
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(9, 1.8 + 0.5 * len(talkers)), layout="constrained")
-        wave, bars = figure.subplots(2, sharex=True, height_ratios=(2, len(talkers)))
+        figure = Figure(figsize=(9, 1.8 + 0.5 * len(by_talker)), layout="constrained")
+        wave, bars = figure.subplots(2, sharex=True, height_ratios=(2, len(by_talker)))
         draw_waveform(wave, wav_T, sample_rate)
-        for row, talker in enumerate(talkers.values()):
+        for row, talker in enumerate(by_talker.values()):
             colour = colours.get(talker["decision"], SOFT)
             for segment in talker["segments"]:
-                start = segment["start"]
-                end = segment["end"]
-                bars.barh(row, end - start, left=start, color=colour)
-                if segment["llr"] is not None:
-                    middle = (start + end) / 2
-                    label = f"{segment['llr']:.1f}"
-                    bars.text(middle, row, label, color="white", ha="center", va="center")
-        bars.set_yticks(range(len(talkers)), talkers)
+                _draw_segment(bars, row, segment, colour)
+        bars.set_yticks(range(len(by_talker)), by_talker)
         bars.invert_yaxis()
-        bars.set(xlabel="seconds, with the LLR of each segment", xlim=(0, len(wav_T) / sample_rate))
+        bars.set(xlabel="seconds, with the LLR of each segment", xlim=(0, seconds))
         add_class_legend(bars)
+        # Without a date the same talkers give the same file.
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
+
+
+def _draw_segment(axes: Axes, row: int, segment: dict, colour: str) -> None:
+    start = segment["start"]
+    end = segment["end"]
+    axes.barh(row, end - start, left=start, color=colour)
+    if segment["llr"] is not None:
+        label = f"{segment['llr']:.1f}"
+        axes.text((start + end) / 2, row, label, color="white", ha="center", va="center")

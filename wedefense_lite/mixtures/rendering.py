@@ -1,11 +1,14 @@
-"""Mixtures as reading: a plan becomes shards of mixtures and of their talkers' reference stems."""
+"""Rendering: a plan becomes shards of mixtures and of their talkers' reference stems.
+
+Shapes: T samples, K talkers of a mixture, S signals that add up to it: its talkers, and its noise
+if there is any.
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,17 +23,20 @@ from wedefense_lite.augment.base import mixed
 from wedefense_lite.augment.noise import reverberant
 from wedefense_lite.files import NO_VALUE, InputError
 from wedefense_lite.labels import LABELS, SPOOF
+from wedefense_lite.mixtures.ids import talker_id
 from wedefense_lite.mixtures.plan import Mixture, Talker, write_plan
 from wedefense_lite.progress import progress
 
 PEAK = 0.9  # of a mixture, against full scale
-RIR_SECONDS = 2.0  # of a room response that are heard
-FRAME_SECONDS, ACTIVE = 0.02, 1e-3  # a talker is active in frames within 30 dB of the loudest one
+RIR_SECONDS = 2.0  # length to which room responses are cut
+FRAME_SECONDS = 0.02
+ACTIVE_SHARE = 1e-3  # a talker is active in frames within 30 dB of the loudest one
+FULL_SCALE = np.iinfo(np.int16).max
 Files = dict[tuple[str, str], Utterance]  # by kind (source, rir, noise) and id
 
 
 def needed_files(mixture: Mixture) -> Iterator[tuple[str, str]]:
-    """Kind and id of all reading that a mixture is made of."""
+    """Kind and id of each file that a mixture is made of."""
     for talker in mixture.talkers:
         yield "source", talker.source
         if talker.rir:
@@ -47,68 +53,100 @@ def render(
     nj: int,
     per_shard: int = 100,
 ) -> None:
-    """Write a plan's mixtures as a data directory of shards, and ``stems/``, one of their talkers.
+    """Write a plan's mixtures as a data directory of shards, and their talkers as ``stems/``.
 
-    A stem ``<mixture>-<k>`` (k from 1) has the mixture's length and time. 16-bit samples of stems, and of the noise
-    where there is some, add up to those of the mixture. The bytes depend on the plan and its reading only. The
-    plan is written along, with the ``level_difference`` that was measured on the stems.
+    A stem ``<mixture>-<k>`` (k from 1) has the mixture's length and time. 16-bit samples of stems,
+    and of the noise if there is any, add up to those of the mixture. The bytes depend on nothing
+    but the plan and its audio. The plan is written along, with the measured ``level_difference``.
 
     Args:
+        plan: mixtures.
         files: at least what the plan needs.
-        sample_rate: the rate in Hz that all reading must have.
+        out_dir: data directory to write.
+        sample_rate: the rate that all audio must have, in Hz.
         nj: processes, each with one mixture in memory.
+        per_shard: mixtures of a shard.
 
     Raises:
-        InputError: reading that the plan needs is not in ``files``, has another label or can't be read. Everything
-            that was in the folder stays.
+        InputError: audio that the plan needs is not in ``files``, has another label or can't be
+            read. Everything that was in the folder stays.
     """
     for mixture in plan:
-        for kind, name in needed_files(mixture):
-            if (kind, name) not in files:
-                raise InputError(
-                    f"{mixture.mixture}: {kind} {name} is not in the data that is given"
-                )
-        for one in mixture.talkers:
-            if one.label != (label := files["source", one.source].label):
-                raise InputError(
-                    f"{mixture.mixture}: {one.source} is {one.label}, but {label} in its data directory"
-                )
-    parts = [plan[start : start + per_shard] for start in range(0, len(plan), per_shard)]
-    named = [
-        {need: files[need] for mixture in part for need in needed_files(mixture)} for part in parts
-    ]
-    folders = out_dir, out_dir / "stems"
+        _check_files(mixture, files)
+    shards = [plan[start : start + per_shard] for start in range(0, len(plan), per_shard)]
+    # Each process gets the files of its shard alone: all of a large corpus would cost more to send.
+    shard_files = []
+    for mixtures in shards:
+        needed = {}
+        for mixture in mixtures:
+            for kind_and_id in needed_files(mixture):
+                needed[kind_and_id] = files[kind_and_id]
+        shard_files.append(needed)
+
+    rendered = []
     with ExitStack() as stack:
-        paths = [
-            stack.enter_context(new_shards(one / "shards", one / SHARD_LIST, len(parts)))
-            for one in folders
-        ]
-        apply = (
-            stack.enter_context(ProcessPoolExecutor(nj, get_context("spawn"))).map
-            if nj > 1
-            else map
+        mixture_paths = _begin_shards(stack, out_dir, len(shards))
+        stem_paths = _begin_shards(stack, out_dir / "stems", len(shards))
+        map_shards = map
+        if nj > 1:
+            # Not forked: a fork copies locks of libraries' threads as they are, held perhaps.
+            pool = ProcessPoolExecutor(nj, get_context("spawn"))
+            map_shards = stack.enter_context(pool).map
+        results = map_shards(
+            partial(_render_shard, sample_rate), shards, shard_files, mixture_paths, stem_paths
         )
-        made = apply(partial(_render_shard, sample_rate), parts, named, *paths)
-        done = list(chain.from_iterable(progress(made, len(parts), "rendering", unit="shard")))
-    _write_tables(out_dir, done)
+        for mixtures in progress(results, len(shards), "rendering", unit="shard"):
+            rendered.extend(mixtures)
+    _write_tables(out_dir, rendered)
+
+
+def _check_files(mixture: Mixture, files: Files) -> None:
+    for kind, name in needed_files(mixture):
+        if (kind, name) not in files:
+            raise InputError(f"{mixture.mixture}: {kind} {name} is not in the data that is given")
+    for talker in mixture.talkers:
+        label = files["source", talker.source].label
+        if talker.label != label:
+            raise InputError(
+                f"{mixture.mixture}: {talker.source} is {talker.label}, "
+                f"but {label} in its data directory"
+            )
+
+
+def _begin_shards(stack: ExitStack, folder: Path, count: int) -> list[Path]:
+    """Paths of new shards, which take the place of old ones when the stack closes without error."""
+    return stack.enter_context(new_shards(folder / "shards", folder / SHARD_LIST, count))
 
 
 def _render_shard(
-    sample_rate: int, part: list[Mixture], files: Files, mixtures: Path, stems: Path
+    sample_rate: int,
+    mixtures: list[Mixture],
+    files: Files,
+    mixture_path: Path,
+    stem_path: Path,
 ) -> list[Mixture]:
-    """Write a shard of mixtures and that of their stems; the mixtures with what was measured on them."""
-    done = []
-    with shard_writer(mixtures) as add_mixture, shard_writer(stems) as add_stem:
-        for mixture in part:
-            wav_T, stems_KT = rendered(mixture, files, sample_rate)
-            add_mixture(encoded(mixture.mixture, wav_T, sample_rate, mixture.any_spoof))
-            for place, (talker, stem_T) in enumerate(zip(mixture.talkers, stems_KT), 1):
-                add_stem(encoded(f"{mixture.mixture}-{place}", stem_T, sample_rate, talker.label))
-            done.append(replace(mixture, level_difference=_level_difference(stems_KT, sample_rate)))
-    return done
+    """Write a shard of mixtures and one of their stems.
+
+    Returns:
+        The mixtures, with the level difference that was measured on their stems.
+    """
+    rendered = []
+    with shard_writer(mixture_path) as add_mixture, shard_writer(stem_path) as add_stem:
+        for mixture in mixtures:
+            wav_T, stems_KT = render_mixture(mixture, files, sample_rate)
+            label = mixture.utterance_label
+            add_mixture(encoded(mixture.mixture, wav_T, sample_rate, label))
+            for number, (talker, stem_T) in enumerate(zip(mixture.talkers, stems_KT), 1):
+                key = talker_id(mixture.mixture, number)
+                add_stem(encoded(key, stem_T, sample_rate, talker.label))
+            difference = _level_difference(stems_KT, sample_rate)
+            rendered.append(replace(mixture, level_difference=difference))
+    return rendered
 
 
-def rendered(mixture: Mixture, files: Files, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+def render_mixture(
+    mixture: Mixture, files: Files, sample_rate: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Samples of a mixture and of its stems.
 
     The peak of a mixture is 0.9 of full scale, or less where a stem would not fit otherwise.
@@ -117,47 +155,55 @@ def rendered(mixture: Mixture, files: Files, sample_rate: int) -> tuple[np.ndarr
         ``T`` and ``K x T``, int16.
 
     Raises:
-        InputError: reading that can't be read or is of another rate; names it.
+        InputError: audio that can't be read or is of another rate; names it.
     """
     samples = round(mixture.seconds * sample_rate)
-    parts = [_stem(talker, files, samples, sample_rate) for talker in mixture.talkers]
+    signals = [_stem(talker, files, samples, sample_rate) for talker in mixture.talkers]
     if mixture.noise:
         first = round(mixture.noise_offset * sample_rate)
-        noise = _samples(files["noise", mixture.noise], sample_rate, first + samples)[first:]
-        talk = sum(parts)
-        parts.append(mixed(talk, np.resize(noise, samples), mixture.snr) - talk)
-    parts_PT = np.stack(parts)
-    peaks = np.abs(parts_PT.sum(axis=0)).max() / PEAK, np.abs(parts_PT).max()
-    parts_PT = np.rint(parts_PT * (np.iinfo(np.int16).max / (max(peaks) or 1))).astype(np.int16)
-    return parts_PT.sum(axis=0, dtype=np.int16), parts_PT[: len(mixture.talkers)]
+        noise_T = _read_float(files["noise", mixture.noise], sample_rate, first + samples)[first:]
+        speech_T = sum(signals)
+        noisy_T = mixed(speech_T, np.resize(noise_T, samples), mixture.snr)
+        signals.append(noisy_T - speech_T)
+    signals_ST = np.stack(signals)
+    mixture_peak = np.abs(signals_ST.sum(axis=0)).max() / PEAK
+    signal_peak = np.abs(signals_ST).max()
+    scale = FULL_SCALE / (max(mixture_peak, signal_peak) or 1)
+    # Signals are rounded and then added, so that stems and noise add up to the mixture exactly.
+    signals_ST = np.rint(signals_ST * scale).astype(np.int16)
+    return signals_ST.sum(axis=0, dtype=np.int16), signals_ST[: len(mixture.talkers)]
 
 
 def _stem(talker: Talker, files: Files, samples: int, sample_rate: int) -> np.ndarray:
     """A talker alone, ``samples`` long, before the mixture is normalised."""
     first = round(talker.offset * sample_rate)
-    wav = _samples(files["source", talker.source], sample_rate, samples - first)
+    wav_T = _read_float(files["source", talker.source], sample_rate, samples - first)
     if talker.rir:
-        wav = reverberant(
-            wav, _samples(files["rir", talker.rir], sample_rate, round(RIR_SECONDS * sample_rate))
-        )
+        rir = _read_float(files["rir", talker.rir], sample_rate, round(RIR_SECONDS * sample_rate))
+        wav_T = reverberant(wav_T, rir)
     if talker.level is not None:
-        wav = wav * np.sqrt(10 ** (talker.level / 10) / (active_power(wav, sample_rate) or 1))
-    stem = np.zeros(samples)
-    stem[first : first + len(wav)] = talker.gain * wav
-    return stem
+        power = 10 ** (talker.level / 10)
+        wav_T = wav_T * np.sqrt(power / (active_power(wav_T, sample_rate) or 1))
+    stem_T = np.zeros(samples)
+    stem_T[first : first + len(wav_T)] = talker.gain * wav_T
+    return stem_T
 
 
-def _samples(row: Utterance, sample_rate: int, count: int) -> np.ndarray:
-    wav = reading.read(row, sample_rate, count)
-    return wav / 32768 if wav.dtype == np.int16 else wav.astype(np.float64)
+def _read_float(row: Utterance, sample_rate: int, count: int) -> np.ndarray:
+    """Up to ``count`` samples from the first one, float64 in [-1, 1]."""
+    wav_T = reading.read(row, sample_rate, count)
+    return wav_T / 32768 if wav_T.dtype == np.int16 else wav_T.astype(np.float64)
 
 
-def active_power(wav: np.ndarray, sample_rate: int) -> float:
-    """Mean square of ``T`` samples in the frames in which somebody talks; 0 of digital silence."""
-    length = min(len(wav), round(FRAME_SECONDS * sample_rate))
-    frames = wav[: len(wav) // length * length].reshape(-1, length)
+def active_power(wav_T: np.ndarray, sample_rate: int) -> float:
+    """Mean square of samples in the frames in which somebody talks; 0 of digital silence.
+
+    Pauses are left out, or a talker with longer pauses would be made louder.
+    """
+    length = min(len(wav_T), round(FRAME_SECONDS * sample_rate))
+    frames = wav_T[: len(wav_T) // length * length].reshape(-1, length)
     powers = np.mean(np.square(frames, dtype=np.float64), axis=1)
-    return float(powers[powers >= ACTIVE * powers.max()].mean())
+    return float(powers[powers >= ACTIVE_SHARE * powers.max()].mean())
 
 
 def _level_difference(stems_KT: np.ndarray, sample_rate: int) -> float | None:
@@ -169,22 +215,35 @@ def _level_difference(stems_KT: np.ndarray, sample_rate: int) -> float | None:
 
 
 def _write_tables(out_dir: Path, plan: list[Mixture]) -> None:
-    """The tables of both data directories; those of the stems' speakers and attacks where all are known."""
-    seconds = {mixture.mixture: f"{mixture.seconds:.4f}" for mixture in plan}
-    write_tables(
-        out_dir,
-        {"utt2lab": {mixture.mixture: mixture.any_spoof for mixture in plan}, "utt2dur": seconds},
-    )
+    """Write the tables of both data directories, and the plan.
+
+    Stems get tables of speakers and attacks where these are known for all of them.
+    """
+    mixture_labels = {}
+    mixture_seconds = {}
+    labels = {}
+    seconds = {}
+    speakers = {}
+    attacks = {}
+    all_attacks_known = True
+    for mixture in plan:
+        mixture_labels[mixture.mixture] = mixture.utterance_label
+        mixture_seconds[mixture.mixture] = f"{mixture.seconds:.4f}"
+        for number, talker in enumerate(mixture.talkers, 1):
+            key = talker_id(mixture.mixture, number)
+            labels[key] = talker.label
+            seconds[key] = f"{mixture.seconds:.4f}"
+            speakers[key] = talker.speaker
+            attacks[key] = talker.attack or NO_VALUE
+            # A spoof has an attack, a bona fide utterance has none.
+            if bool(talker.attack) != (talker.label == LABELS[SPOOF]):
+                all_attacks_known = False
+
+    write_tables(out_dir, {"utt2lab": mixture_labels, "utt2dur": mixture_seconds})
     write_plan(out_dir / "plan.tsv", plan)
-    talkers = {
-        f"{mixture.mixture}-{place}": one
-        for mixture in plan
-        for place, one in enumerate(mixture.talkers, 1)
-    }
-    tables = {"utt2lab": {key: one.label for key, one in talkers.items()}}
-    tables["utt2dur"] = {key: seconds[key.rpartition("-")[0]] for key in talkers}
-    if all(one.speaker for one in talkers.values()):
-        tables["utt2spk"] = {key: one.speaker for key, one in talkers.items()}
-    if all(bool(one.attack) == (one.label == LABELS[SPOOF]) for one in talkers.values()):
-        tables["utt2attack"] = {key: one.attack or NO_VALUE for key, one in talkers.items()}
-    write_tables(out_dir / "stems", tables)
+    stem_tables = {"utt2lab": labels, "utt2dur": seconds}
+    if all(speakers.values()):
+        stem_tables["utt2spk"] = speakers
+    if all_attacks_known:
+        stem_tables["utt2attack"] = attacks
+    write_tables(out_dir / "stems", stem_tables)

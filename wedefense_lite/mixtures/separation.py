@@ -1,4 +1,7 @@
-"""Separation of audio of any length and sample rate."""
+"""Separation of audio of any length and sample rate.
+
+Shapes: T samples, K streams of a separator.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -9,7 +12,7 @@ from torch import Tensor
 
 from wedefense_lite.audio.resampling import resampled
 from wedefense_lite.files import InputError
-from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr
+from wedefense_lite.mixtures.sisdr import assign_streams, pairwise_si_sdr
 from wedefense_lite.separators.base import Separator
 from wedefense_lite.systems.checkpoint import load_weights
 from wedefense_lite.systems.experiment import load_experiment
@@ -22,41 +25,50 @@ def separate(
     chunk_seconds: float = 30.0,
     overlap_seconds: float = 4.0,
 ) -> np.ndarray:
-    """The talkers of a recording, ``KT`` float32, at its own rate and of its own length.
+    """The talkers of a recording, at its own sample rate and of its own length.
 
-    Longer recordings than a chunk are separated in chunks that overlap. In what two of them share, streams are matched
-    by SI-SDR, and one fades into the other; a talker who is silent there may go on in the stream of another
-    who is too. Digital silence gives silence.
+    A recording longer than a chunk is separated in chunks that overlap. In the overlap of two
+    chunks, streams are matched by SI-SDR and cross-faded. Talkers who are both silent there may be
+    swapped. Digital silence gives silence.
 
     Args:
         separator: in evaluation mode; works at its own rate.
         wav_T: floats in [-1, 1].
         sample_rate: of the recording, in Hz.
         chunk_seconds: the longest audio that is separated at once.
-        overlap_seconds: of a chunk with the next one.
+        overlap_seconds: overlap of a chunk with the next one.
+
+    Returns:
+        ``KT``, float32.
 
     Raises:
-        InputError: chunks that would not move on, or share no sample.
+        InputError: an overlap of no sample, or as long as a chunk.
     """
     rate = separator.sample_rate
-    chunk, overlap = round(chunk_seconds * rate), round(overlap_seconds * rate)
+    chunk = round(chunk_seconds * rate)
+    overlap = round(overlap_seconds * rate)
     if not 0 < overlap < chunk:
         raise InputError(f"chunks of {chunk_seconds:g} s can't overlap by {overlap_seconds:g} s")
     if not wav_T.any():
-        return np.zeros((separator.talkers, len(wav_T)), dtype=np.float32)
-    wav = torch.from_numpy(resampled(wav_T, sample_rate, rate))
-    device = next(separator.parameters(), wav).device
-    made = None
-    for start, chunk_T in _chunks(wav, chunk, overlap):
+        return np.zeros((separator.num_talkers, len(wav_T)), dtype=np.float32)
+    mixture_T = torch.from_numpy(resampled(wav_T, sample_rate, rate))
+    # A separator without parameters works where the audio is.
+    device = next(separator.parameters(), mixture_T).device
+    streams_KT = None
+    for start, chunk_T in _chunks(mixture_T, chunk, overlap):
         with torch.no_grad():
-            streams_KT = separator(chunk_T[None].to(device))[0].cpu()
-        made = streams_KT if made is None else _joined(made, streams_KT, made.shape[1] - start)
-    # Resampling rounds lengths up, so what comes back is as long or longer.
-    return resampled(made.numpy(), rate, sample_rate)[:, : len(wav_T)]
+            chunk_KT = separator(chunk_T[None].to(device))[0].cpu()
+        if streams_KT is None:
+            streams_KT = chunk_KT
+            continue
+        shared = streams_KT.shape[1] - start
+        streams_KT = _join(streams_KT, chunk_KT, shared)
+    # Resampling rounds lengths up, so streams come back as long as the recording or longer.
+    return resampled(streams_KT.numpy(), rate, sample_rate)[:, : len(wav_T)]
 
 
 def lost_band(separator: Separator, sample_rate: int) -> list[float]:
-    """Lowest and highest frequency in Hz that streams lack of what audio at a sample rate has; a warning says it too.
+    """Lowest and highest frequency in Hz that streams lack of audio at a sample rate; warns of it.
 
     Empty for a separator that works at this rate or a higher one.
     """
@@ -72,31 +84,47 @@ def lost_band(separator: Separator, sample_rate: int) -> list[float]:
 
 
 def _chunks(wav_T: Tensor, size: int, overlap: int) -> Iterator[tuple[int, Tensor]]:
-    """Chunks and where they start; the last one is whole too, and so overlaps with more."""
+    """First sample of each chunk, and the chunk.
+
+    The last chunk is whole too, since separators need context: it overlaps with more of the one
+    before.
+    """
     last = max(0, len(wav_T) - size)
     for start in [*range(0, last, size - overlap), last]:
         yield start, wav_T[start : start + size]
 
 
-def _joined(before_KT: Tensor, after_KT: Tensor, shared: int) -> Tensor:
-    """Streams that go on, those of ``after_KT`` in the order of the ones with which they share so many samples."""
-    old_KT, new_KT = before_KT[:, -shared:], after_KT[:, :shared]
-    order_K = best_sources(pairwise_si_sdr(old_KT[None], new_KT[None]))[0]
+def _join(before_KT: Tensor, after_KT: Tensor, shared: int) -> Tensor:
+    """Streams, continued by those of the next chunk.
+
+    A separator gives its streams in any order, in each chunk anew. The same talker sounds alike in
+    both chunks, so the samples that they share tell the order. There one chunk fades into the other
+    linearly: streams of both are nearly equal, so their gains add up to 1.
+
+    Args:
+        before_KT: all chunks so far.
+        after_KT: the next chunk.
+        shared: samples that both have.
+    """
+    old_KT = before_KT[:, -shared:]
+    new_KT = after_KT[:, :shared]
+    order_K = assign_streams(pairwise_si_sdr(old_KT[None], new_KT[None]))[0]
     fade_T = torch.linspace(0, 1, shared)
-    between_KT = old_KT * (1 - fade_T) + new_KT[order_K] * fade_T
-    return torch.cat([before_KT[:, :-shared], between_KT, after_KT[order_K, shared:]], 1)
+    faded_KT = old_KT * (1 - fade_T) + new_KT[order_K] * fade_T
+    return torch.cat([before_KT[:, :-shared], faded_KT, after_KT[order_K, shared:]], 1)
 
 
 def trained_separator(config: str, model_path: str) -> Separator:
-    """The separator of a system, with the weights of a checkpoint, for inference.
+    """The separator of a system, with the weights of a checkpoint, in evaluation mode.
 
     Raises:
-        InputError: a system without one, or another model's weights.
+        InputError: a system without a separator, or another model's weights.
     """
     system = load_experiment(config).system
     if not isinstance(getattr(system, "separator", None), Separator):
         raise InputError(
-            f"{config}: its system is a {type(system).__name__} without a separator, expected one with it"
+            f"{config}: its system is a {type(system).__name__} without a separator, "
+            "expected one with it"
         )
     load_weights(model_path, system)
     return system.separator.eval()

@@ -1,50 +1,60 @@
-"""Mixtures and what is known of their talkers."""
+"""Mixtures of a list, joined with the stems of their talkers."""
 
 from collections import defaultdict
 from dataclasses import replace
 
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, abbreviate
+from wedefense_lite.mixtures.ids import split_talker_id
 
 
 def with_talkers(
-    index: list[Utterance], stems: list[Utterance], listed: str, audio: bool
+    index: list[Utterance], stems: list[Utterance], stem_list: str, audio: bool
 ) -> list[Utterance]:
-    """The mixtures with their reference stems, of which ``<mixture>-<k>`` is the one of talker k, from 1 on.
+    """The mixtures with their reference stems, in the order of their talkers.
 
     Args:
         index: the mixtures.
-        stems: of these, and of no others.
-        listed: the list of the stems, for messages.
+        stems: of these, and of no others; ``<mixture>-<k>`` is that of talker k, from 1.
+        stem_list: path of the list of the stems, for messages.
         audio: whether the stems themselves are needed, or only their labels.
 
     Raises:
-        InputError: stems that are missing, not numbered from 1, of no mixture, without label or, where they are
-            needed, of another length than their mixture; by name.
+        InputError: stems that are missing, not numbered from 1, of no mixture, without label or,
+            where they are needed, of another length than their mixture; by name.
     """
-    found: dict[str, dict[str, Utterance]] = defaultdict(dict)
+    stems_by_mixture: dict[str, dict[str, Utterance]] = defaultdict(dict)
     for stem in stems:
-        mixture, _, number = stem.key.rpartition("-")
-        found[mixture][number] = stem
+        mixture, number = split_talker_id(stem.key)
+        stems_by_mixture[mixture][number] = stem
         if stem.label is None:
-            raise InputError(f"{listed}: {stem.key} has no label")
-    if strange := sorted(found.keys() - {row.key for row in index}):
+            raise InputError(f"{stem_list}: {stem.key} has no label")
+    strangers = sorted(stems_by_mixture.keys() - {row.key for row in index})
+    if strangers:
         raise InputError(
-            f"{listed}: stems of {len(strange)} mixtures that are not in the list: {abbreviate(strange)}"
+            f"{stem_list}: stems of {len(strangers)} mixtures that are not in the list: "
+            f"{abbreviate(strangers)}"
         )
     rows = []
     for row in index:
-        talkers = found.get(row.key, {})
-        if set(talkers) != (expected := {str(k) for k in range(1, max(2, len(talkers)) + 1)}):
-            raise InputError(
-                f"{listed}: stems {sorted(talkers)} of mixture {row.key}, expected {sorted(expected)}"
-            )
-        if odd := [one for one in talkers.values() if audio and one.samples != row.samples]:
-            raise InputError(
-                f"{listed}: {odd[0].key} has {odd[0].samples} samples, its mixture {row.samples}"
-            )
-        ordered = (talkers[str(k)] for k in range(1, len(talkers) + 1))
-        rows.append(
-            replace(row, talkers=tuple(one if audio else replace(one, path="") for one in ordered))
-        )
+        ordered = _ordered_stems(row.key, stems_by_mixture.get(row.key, {}), stem_list)
+        for stem in ordered:
+            if audio and stem.samples != row.samples:
+                raise InputError(
+                    f"{stem_list}: {stem.key} has {stem.samples} samples, its mixture {row.samples}"
+                )
+        if not audio:
+            # Without a path a stem is a label, and nothing tries to read it.
+            ordered = [replace(stem, path="") for stem in ordered]
+        rows.append(replace(row, talkers=tuple(ordered)))
     return rows
+
+
+def _ordered_stems(mixture: str, stems: dict[str, Utterance], stem_list: str) -> list[Utterance]:
+    """Stems by number from 1, two or more; anything else is an :class:`InputError`."""
+    numbers = [str(number) for number in range(1, max(2, len(stems)) + 1)]
+    if set(stems) != set(numbers):
+        raise InputError(
+            f"{stem_list}: stems {sorted(stems)} of mixture {mixture}, expected {sorted(numbers)}"
+        )
+    return [stems[number] for number in numbers]

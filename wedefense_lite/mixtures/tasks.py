@@ -1,6 +1,10 @@
-"""Tasks for mixtures of talkers: separating them, and deciding for each of them."""
+"""Tasks on mixtures of talkers: separation, and a decision for each talker.
 
-from itertools import chain
+Shapes: B mixtures of a batch, T samples, K streams of a separator or outputs of a model, S stems
+(talkers) that they are assigned to, E embedding size, C classes, N = B K rows in a loss, G rows
+with a decision each.
+"""
+
 from typing import Literal
 
 import torch
@@ -8,8 +12,9 @@ from jsonargparse.typing import NonNegativeFloat
 from torch import Tensor, nn
 
 from wedefense_lite.files import InputError, abbreviate
-from wedefense_lite.labels import BONAFIDE, SPOOF
-from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr, pit_si_sdr_loss
+from wedefense_lite.labels import BONAFIDE, NO_LABEL, SPOOF
+from wedefense_lite.mixtures.ids import WHOLE_MIXTURE, talker_id
+from wedefense_lite.mixtures.sisdr import assign_streams, pairwise_si_sdr, pit_si_sdr_loss
 from wedefense_lite.models.base import Embedder, masked_loss
 from wedefense_lite.separators.base import Separator
 from wedefense_lite.systems.batch import Batch
@@ -17,9 +22,10 @@ from wedefense_lite.systems.tasks import Classification, Task
 
 
 class Separation(Task):
-    """A separator, trained on mixtures whose stems are known; selected by the loss on dev.
+    """A separator, trained on mixtures with known stems, selected by its loss on dev.
 
-    The loss is the negative mean SI-SDR at the assignment of streams to talkers that makes it least.
+    The loss is the negative mean SI-SDR of the best assignment of streams to stems
+    (:func:`wedefense_lite.mixtures.sisdr.pit_si_sdr_loss`).
 
     Args:
         separator: mixtures to talkers.
@@ -30,41 +36,48 @@ class Separation(Task):
 
     def __init__(self, separator: Separator):
         super().__init__()
-        self.separator, self.talkers = separator, separator.talkers
+        self.separator = separator
+        self.num_talkers = separator.num_talkers
 
     def embed(self, batch: Batch) -> Tensor:
         """``streams_BKT``."""
         return self.separator(batch.wav_BT)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        _check_talkers(batch, self.talkers)
+        """The loss, and no logits and labels: nothing is classified."""
+        _check_talkers(batch, self.num_talkers)
         loss = pit_si_sdr_loss(self.embed(batch), batch.stems_BKT, batch.lengths_B)
         return loss, loss.new_zeros(0, 2), batch.labels_B[:0]
 
 
 class TalkerTask(Classification):
-    """A decision for each talker of a mixture. It is selected by that on the mixture: is any talker spoofed?"""
+    """A decision for each talker of a mixture, selected by the decision on the mixture.
+
+    The decision on the mixture is whether any of its talkers is spoofed. Labels of the outputs
+    follow from an assignment that ``forward`` finds, so dev is evaluated by ``forward``, mixture by
+    mixture.
+    """
 
     def names(self, key: str) -> list[str]:
-        return [f"{key}-{talker}" for talker in range(1, self.talkers + 1)]
-
-    evaluate_each = Task.evaluate_each  # whose labels are decided together with the loss
+        return [talker_id(key, number) for number in range(1, self.num_talkers + 1)]
 
     @torch.no_grad()
-    def _fitting(self, embedding_BKE: Tensor, batch: Batch) -> Tensor:
-        """``labels_BK`` of streams of which nothing else says whose they are: the assignment that fits best."""
+    def _best_labels(self, embedding_BKE: Tensor, batch: Batch) -> Tensor:
+        """``labels_BK`` of outputs without a known talker: the assignment of best fit."""
         logits_BKC = self.head(embedding_BKE.flatten(0, 1)).unflatten(0, embedding_BKE.shape[:2])
-        labels_BKS = batch.talker_labels_BK[:, None].expand(-1, self.talkers, -1)
-        sources_BK = best_sources(logits_BKC.float().log_softmax(2).gather(2, labels_BKS))
-        return batch.talker_labels_BK.gather(1, sources_BK)
+        labels_BKS = batch.talker_labels_BK[:, None].expand(-1, self.num_talkers, -1)
+        log_likelihood_BKS = logits_BKC.float().log_softmax(2).gather(2, labels_BKS)
+        talker_of_output_BK = assign_streams(log_likelihood_BKS)
+        return batch.talker_labels_BK.gather(1, talker_of_output_BK)
 
 
 class SeparatedTalkers(TalkerTask):
-    """A separator, and a detector that judges each of its streams.
+    """A separator, and a detector that scores each of its streams.
 
-    Streams have the labels of the talkers they are of by SI-SDR, or those that fit best. With a frozen separator it
-    is the same as training a detector on separated talkers, which is cheaper (``bin/separate.py``, once); trained
-    together, the loss is that of detection plus ``separation_weight`` times that of separation.
+    A stream has the label of its talker by SI-SDR, or the label that fits best. With a frozen
+    separator the result is that of a detector trained on separated streams, which is cheaper
+    (``bin/separate.py``, once). With ``joint`` both are trained: the loss is that of detection plus
+    ``separation_weight`` times that of separation.
 
     Args:
         frontend: waveform to frames.
@@ -72,135 +85,151 @@ class SeparatedTalkers(TalkerTask):
         head: embedding to logits and loss; built for the model's embedding size.
         separator: mixtures to talkers, at the front end's sample rate.
         joint: train the separator too.
-        separation_weight: of the negative mean SI-SDR in dB, in the loss of joint training.
-        assignment: of labels to streams: by their stems, or, where these are not at hand, permutation: the one
-            that fits best (Yu et al., "Permutation invariant training", ICASSP 2017, here of labels).
+        separation_weight: weight of the negative mean SI-SDR in dB in the loss of joint training.
+        assignment: how labels are assigned to streams. stems: by SI-SDR against the stems.
+            permutation: the permutation of labels that fits best, for mixtures without stems
+            (Yu et al., "Permutation invariant training", ICASSP 2017, there for signals).
         spec_augment: masks on the frames in training.
+
+    Raises:
+        InputError: a separator of another sample rate, or a model with a loss of its own together
+            with ``permutation``: that loss would need the labels before they are assigned.
     """
 
     def __init__(
         self,
-        *parts,
+        *components,
         separator: Separator,
         joint: bool = False,
         separation_weight: NonNegativeFloat = 0.02,
         assignment: Literal["stems", "permutation"] = "stems",
         **options,
     ):
-        super().__init__(*parts, **options)
+        super().__init__(*components, **options)
         if separator.sample_rate != self.frontend.sample_rate:
             rates = f"{separator.sample_rate} Hz, its front end at {self.frontend.sample_rate} Hz"
             raise InputError(
                 f"the separator works at {rates}: separate first, with bin/separate.py"
             )
-        self.talkers, self.joint, self.separation_weight = (
-            separator.talkers,
-            joint,
-            separation_weight,
-        )
-        self.by_stems, self.takes_stems = assignment == "stems", joint or assignment == "stems"
-        own_loss = type(self.model).embed_with_loss is not Embedder.embed_with_loss
-        if own_loss and not self.by_stems:
+        self.num_talkers = separator.num_talkers
+        self.joint = joint
+        self.separation_weight = separation_weight
+        self.by_stems = assignment == "stems"
+        self.takes_stems = joint or self.by_stems
+        model_has_loss = type(self.model).embed_with_loss is not Embedder.embed_with_loss
+        if model_has_loss and not self.by_stems:
             raise InputError(
-                f"{type(self.model).__name__} has a loss of its own, which needs --system.assignment stems"
+                f"{type(self.model).__name__} has a loss of its own, "
+                "which needs --system.assignment stems"
             )
         self.separator = separator.requires_grad_(joint)
 
     def train(self, mode: bool = True) -> "SeparatedTalkers":
         super().train(mode)
+        # A frozen separator stays in evaluation mode, so that batch norm statistics don't move
+        # either.
         self.separator.train(mode and self.joint)
         return self
 
     def embed(self, batch: Batch) -> Tensor:
         """``embedding_BKE``, a row for each stream."""
-        streams_BKT = self._streams(batch)
-        return self.model(*self._frames(self._each(streams_BKT, batch))).unflatten(
-            0, streams_BKT.shape[:2]
-        )
+        streams_BKT = self._separate(batch)
+        frames = self._frames(self._stream_batch(streams_BKT, batch))
+        return self.model(*frames).unflatten(0, streams_BKT.shape[:2])
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, and for each mixture the logits of the stream that sounds most spoofed, and its label."""
-        _check_talkers(batch, self.talkers)
-        streams_BKT = self._streams(batch)
-        labels_BK = torch.full_like(batch.talker_labels_BK, -1)
+        """The loss, and of each mixture the logits of its stream of lowest score, and its label."""
+        _check_talkers(batch, self.num_talkers)
+        streams_BKT = self._separate(batch)
+        labels_BK = torch.full_like(batch.talker_labels_BK, NO_LABEL)
         if self.by_stems:
-            sources_BK = best_sources(
-                pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT, batch.lengths_B)
-            )
-            labels_BK = batch.talker_labels_BK.gather(1, sources_BK)
-        frames = self._frames(self._each(streams_BKT, batch))
+            si_sdr_BKS = pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT, batch.lengths_B)
+            labels_BK = batch.talker_labels_BK.gather(1, assign_streams(si_sdr_BKS))
+        frames = self._frames(self._stream_batch(streams_BKT, batch))
         embedding_NE, model_loss = self.model.embed_with_loss(*frames, labels_BK.flatten())
         embedding_BKE = embedding_NE.unflatten(0, streams_BKT.shape[:2])
         if not self.by_stems:
-            labels_BK = self._fitting(embedding_BKE, batch)
+            labels_BK = self._best_labels(embedding_BKE, batch)
         loss = masked_loss(self.head, embedding_BKE, labels_BK)[0] + model_loss
         if self.joint:
-            loss = loss + self.separation_weight * pit_si_sdr_loss(
-                streams_BKT, batch.stems_BKT, batch.lengths_B
-            )
-        logits_BKC = self.head(embedding_BKE.flatten(0, 1)).unflatten(0, embedding_BKE.shape[:2])
-        lowest_B = (logits_BKC[..., BONAFIDE] - logits_BKC[..., SPOOF]).argmin(1)
+            separation_loss = pit_si_sdr_loss(streams_BKT, batch.stems_BKT, batch.lengths_B)
+            loss = loss + self.separation_weight * separation_loss
+        logits_BKC = self.head(embedding_NE).unflatten(0, streams_BKT.shape[:2])
+        score_BK = logits_BKC[..., BONAFIDE] - logits_BKC[..., SPOOF]
+        lowest_B = score_BK.argmin(1)
         return loss, logits_BKC[torch.arange(len(lowest_B)), lowest_B], batch.labels_B
 
-    def _streams(self, batch: Batch) -> Tensor:
+    def _separate(self, batch: Batch) -> Tensor:
+        """``streams_BKT``, with gradients only in joint training."""
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
             return self.separator(batch.wav_BT)
 
-    def _each(self, streams_BKT: Tensor, batch: Batch) -> Batch:
-        """The streams, one by one."""
-        keys = list(chain.from_iterable(map(self.names, batch.keys)))
-        lengths_N = batch.lengths_B.repeat_interleave(self.talkers)
+    def _stream_batch(self, streams_BKT: Tensor, batch: Batch) -> Batch:
+        """A batch whose utterances are the streams."""
+        keys = []
+        for key in batch.keys:
+            keys.extend(self.names(key))
+        lengths_N = batch.lengths_B.repeat_interleave(self.num_talkers)
         return batch._replace(keys=keys, wav_BT=streams_BKT.flatten(0, 1), lengths_B=lengths_N)
 
 
 class DirectTalkers(TalkerTask):
-    """One encoder of the mixture, an output for each talker, and one for the mixture: is any talker spoofed?
+    """One encoder of the mixture, with an output for each talker and one for the mixture.
 
-    Nothing is separated, so nothing says which talker an output is of; the loss takes the assignment that fits
-    best, as in :class:`SeparatedTalkers` with ``permutation``. The output for the mixture is row 0, ``<mixture>-0``;
-    it and the talkers count for half of the loss each. Stage 6 divides out the prior of talkers, so that this row is
-    an LLR only once stage 7 has calibrated it.
+    Nothing is separated, so no output has a known talker: the loss takes the assignment of labels
+    that fits best, as :class:`SeparatedTalkers` with ``permutation``. The output for the mixture,
+    whether any talker is spoofed, is row 0, ``<mixture>-0``. The loss is half that of the mixture
+    and half that of the talkers. Stage 6 divides out the prior of talkers, so row 0 is an LLR only
+    after the calibration of stage 7.
 
     Args:
         frontend: waveform to frames.
         model: frames to an embedding; built for the front end's frame dimension.
-        head: embedding to logits and loss; built for the model's embedding size, and shared by all outputs.
-        talkers: of a mixture.
+        head: embedding to logits and loss; built for the model's embedding size, and shared by all
+            outputs.
+        talkers: number of talkers of a mixture.
         spec_augment: masks on the frames in training.
     """
 
-    def __init__(self, *parts, talkers: int = 2, **options):
-        super().__init__(*parts, **options)
-        self.talkers = talkers
+    def __init__(self, *components, talkers: int = 2, **options):
+        super().__init__(*components, **options)
+        self.num_talkers = talkers
         self.outputs = nn.Linear(self.model.embed_dim, (talkers + 1) * self.model.embed_dim)
 
     def names(self, key: str) -> list[str]:
-        return [f"{key}-0", *super().names(key)]
+        return [talker_id(key, WHOLE_MIXTURE), *super().names(key)]
 
     def embed(self, batch: Batch) -> Tensor:
         """``embedding_BGE``: of the mixture, then of each talker."""
-        return self._outputs(self.model(*self._frames(batch)))
+        return self._output_rows(self.model(*self._frames(batch)))
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, and logits and labels of the mixtures."""
-        _check_talkers(batch, self.talkers)
+        _check_talkers(batch, self.num_talkers)
         embedding_BE, model_loss = self.model.embed_with_loss(*self._frames(batch), batch.labels_B)
-        embedding_BGE = self._outputs(embedding_BE)
-        mixture_loss, logits_BC = self.head.loss(embedding_BGE[:, 0], batch.labels_B)
-        labels_BK = self._fitting(embedding_BGE[:, 1:], batch)
-        talker_loss = masked_loss(self.head, embedding_BGE[:, 1:], labels_BK)[0]
+        embedding_BGE = self._output_rows(embedding_BE)
+        mixture_BE = embedding_BGE[:, 0]
+        talkers_BKE = embedding_BGE[:, 1:]
+        mixture_loss, logits_BC = self.head.loss(mixture_BE, batch.labels_B)
+        labels_BK = self._best_labels(talkers_BKE, batch)
+        talker_loss = masked_loss(self.head, talkers_BKE, labels_BK)[0]
         return (mixture_loss + talker_loss) / 2 + model_loss, logits_BC, batch.labels_B
 
-    def _outputs(self, embedding_BE: Tensor) -> Tensor:
-        return self.outputs(embedding_BE).unflatten(1, (self.talkers + 1, -1))
+    def _output_rows(self, embedding_BE: Tensor) -> Tensor:
+        """``embedding_BGE``, G = 1 + K."""
+        return self.outputs(embedding_BE).unflatten(1, (self.num_talkers + 1, -1))
 
 
-def _check_talkers(batch: Batch, talkers: int) -> None:
+def _check_talkers(batch: Batch, num_talkers: int) -> None:
     """Refuse mixtures of another number of talkers than the outputs of a system."""
     if batch.talker_labels_BK is None:
         raise InputError("mixtures need the list of their stems: --train_stems and --val_stems")
-    counts = (batch.talker_labels_BK >= 0).sum(1).tolist()
-    if wrong := [f"{key} ({count})" for key, count in zip(batch.keys, counts) if count != talkers]:
+    counts = (batch.talker_labels_BK != NO_LABEL).sum(1).tolist()
+    misfits = []
+    for key, count in zip(batch.keys, counts):
+        if count != num_talkers:
+            misfits.append(f"{key} ({count})")
+    if misfits:
         raise InputError(
-            f"mixtures of another number of talkers than {talkers}: {abbreviate(wrong)}"
+            f"mixtures of another number of talkers than {num_talkers}: {abbreviate(misfits)}"
         )

@@ -10,11 +10,11 @@ class Separator(nn.Module, ABC):
 
     Attributes:
         sample_rate: of the audio that it takes and gives, in Hz.
-        talkers: streams that it makes of a mixture (K).
+        num_talkers: streams that it makes of a mixture (K).
     """
 
     sample_rate: int
-    talkers: int
+    num_talkers: int
 
     @abstractmethod
     def forward(self, wav_BT: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class _Masks(nn.Module):
         self.output_prelu = nn.PReLU()
         self.output_conv = nn.Conv1d(bottleneck, features * talkers, 1)
         self.mask_activate = activation
-        self.talkers = talkers
+        self.num_talkers = talkers
 
     def forward(self, features_BNF: Tensor) -> Tensor:
         frames, total = self.input_conv(self.input_norm(features_BNF)), 0
@@ -62,7 +62,7 @@ class _Masks(nn.Module):
             frames, skip = block(frames)
             total = total + skip
         masks = self.mask_activate(self.output_conv(self.output_prelu(total)))
-        return masks.unflatten(1, (self.talkers, -1))
+        return masks.unflatten(1, (self.num_talkers, -1))
 
 
 class ConvTasNet(Separator):
@@ -103,7 +103,7 @@ class ConvTasNet(Separator):
         super().__init__()
         if kernel % 2:
             raise InputError(f"windows of {kernel} samples, expected an even number")
-        self.talkers, self.sample_rate, self.stride = talkers, sample_rate, kernel // 2
+        self.num_talkers, self.sample_rate, self.stride = talkers, sample_rate, kernel // 2
         framing = {
             "kernel_size": kernel,
             "stride": self.stride,
@@ -120,4 +120,4 @@ class ConvTasNet(Separator):
         features_BNF = self.encoder(F.pad(wav_BT, (0, -samples % self.stride))[:, None])
         masked_BKNF = self.mask_generator(features_BNF) * features_BNF[:, None]
         streams = self.decoder(masked_BKNF.flatten(0, 1))[:, 0, :samples]
-        return streams.unflatten(0, (-1, self.talkers))
+        return streams.unflatten(0, (-1, self.num_talkers))

@@ -36,7 +36,7 @@ class SepFormer(Separator):
             ) from error
         try:
             self.model = SepformerSeparation.from_hparams(source=source)
-            self.sample_rate, self.talkers = (
+            self.sample_rate, self.num_talkers = (
                 int(getattr(self.model.hparams, name)) for name in SIZES
             )
         except (

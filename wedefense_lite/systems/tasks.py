@@ -19,13 +19,13 @@ class Task(nn.Module, ABC):
     Attributes:
         head: turns what :meth:`embed` gives into logits; None of a task that decides nothing.
         frame_samples: of a task that decides for each frame, the samples of one; else None.
-        talkers: of a task that takes mixtures apart, or decides for each talker of them, how many; else 0.
+        num_talkers: talkers of a mixture, for a task that separates them or decides for each; else 0.
         takes_stems: its loss needs the reference stems of mixtures.
     """
 
     head: Head | None
     frame_samples: int | None = None
-    talkers: int = 0
+    num_talkers: int = 0
     takes_stems: bool = False
 
     @abstractmethod
@@ -113,9 +113,15 @@ class Classification(Task):
         """Classes of utterances, ``B``, or their frames, ``BG``, -1 where unknown."""
         return batch.labels_B
 
-    def evaluate_each(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        rows = zip(self.embed(batch).split(1), self.targets(batch).split(1))
-        return (masked_loss(self.head, embedding, labels) for embedding, labels in rows)
+    def _evaluate_rows(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """What :meth:`evaluate_each` gives, from one pass of the model over the whole batch.
+
+        For tasks whose labels do not depend on the embeddings.
+        """
+        embeddings = self.embed(batch).split(1)
+        targets = self.targets(batch).split(1)
+        for embedding, labels in zip(embeddings, targets):
+            yield masked_loss(self.head, embedding, labels)
 
     def logits(self, batch: Batch) -> Tensor:
         """``BC`` or ``BGC``."""
@@ -153,3 +159,6 @@ class Detection(Classification):
         embedding_BE, model_loss = self.model.embed_with_loss(*self._frames(batch), batch.labels_B)
         loss, logits_BC = self.head.loss(embedding_BE, batch.labels_B)
         return loss + model_loss, logits_BC, batch.labels_B
+
+    def evaluate_each(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        return self._evaluate_rows(batch)
