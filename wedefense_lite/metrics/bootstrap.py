@@ -85,7 +85,10 @@ def replicates(
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         samples = list(pool.map(measure_sample, range(count)))
-    return {name: np.array([sample[name] for sample in samples]) for name in samples[0]}
+    values = {}
+    for name in samples[0]:
+        values[name] = np.array([sample[name] for sample in samples])
+    return values
 
 
 def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
