@@ -51,7 +51,7 @@ def draw_localization(
         segments: segments.rttm of bin/segments.py.
         out_dir: folder to write to.
         count: number of pictures.
-        sample_rate: Hz; audio of another rate is resampled to it.
+        sample_rate: rate of the audio files, Hz.
     """
     frames, hop = read_frames(frame_scores)
     reference = read_rttm(rttm)

@@ -49,7 +49,7 @@ def evaluate_localization(
         meta: table, or utt2attack, with the column that ``by`` names. The error rates are printed
             for each of its values too, over the utterances with this value and all utterances
             that are bona fide as a whole.
-        by: name of that column.
+        by: column of the table ``meta``.
         bootstrap: number of bootstrap samples of utterances for 95 % intervals.
         json: file for the results, rates as fractions.
         txt: file for the printed tables.
