@@ -45,7 +45,10 @@ class Augment(ABC):
         To be overridden by what changes the length in another way.
         """
         changed = self(wav, rng)
-        return changed, track[np.arange(len(changed)) * len(track) // len(changed)]
+        if track is None or len(changed) == len(track):
+            return changed, track
+        sources = np.arange(len(changed)) * len(track) // len(changed)
+        return changed, track[sources]
 
 
 class Prepared(Augment):

@@ -38,15 +38,17 @@ class FromFiles(Prepared):
                 raise InputError(
                     f"{wav_scp}: no ids that begin with {kind!r}, which {type(self).__name__} draws from"
                 )
-            reading.measured(self.files[kind][:1], self.sample_rate)
+            reading.measure_lengths(self.files[kind][:1], self.sample_rate)
 
     def draw(
         self, kind: str, samples: int, rng: np.random.Generator, anywhere: bool = True
     ) -> np.ndarray:
         """A part of a file of a kind, float32, of that many samples at most; from anywhere or the beginning."""
         row = self.files[kind][rng.integers(len(self.files[kind]))]
-        start = reading.drawn(rng) if anywhere else reading.at_first
-        wav = reading.read(row, self.sample_rate, samples, start).astype(np.float32)
+        with reading.open_audio(row, self.sample_rate) as file:
+            spare = reading.spare_samples(file, samples)
+            offset = reading.random_offset(spare, rng) if anywhere else 0
+            wav = reading.as_float(reading.decode(file, samples, offset))
         if not wav.any() and not anywhere:
             raise InputError(f"{row.key}: {row.path}: digital silence")
         return wav

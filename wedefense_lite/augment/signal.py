@@ -132,7 +132,7 @@ class SilenceTrim(Augment):
         self, wav: np.ndarray, track: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         kept = self._kept(wav, rng) if rng.random() < self.p else slice(None)
-        return wav[kept], track[kept]
+        return wav[kept], None if track is None else track[kept]
 
     def _kept(self, wav: np.ndarray, rng: np.random.Generator) -> slice:
         size = self.sample_rate // 50

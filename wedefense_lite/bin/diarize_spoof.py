@@ -9,7 +9,7 @@ import soundfile as sf
 
 import wedefense_lite
 from wedefense_lite import cli
-from wedefense_lite.audio.resampling import resampled
+from wedefense_lite.audio.resampling import resample
 from wedefense_lite.audio.segments import write_rttm
 from wedefense_lite.files import InputError, write_text
 from wedefense_lite.labels import LABELS
@@ -96,7 +96,7 @@ def read_recording(path: str, sample_rate: int) -> tuple[np.ndarray, dict]:
         "sample_rate": rate,
         "channels": wav_TC.shape[1],
     }
-    return resampled(wav_TC[:, 0], rate, sample_rate), facts
+    return resample(wav_TC[:, 0], rate, sample_rate), facts
 
 
 def judged(

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from wedefense_lite import cli
 from wedefense_lite.audio import reading
@@ -15,7 +14,6 @@ from wedefense_lite.localization.frame_scores import matched, read_frames
 from wedefense_lite.localization.metrics import confusion
 from wedefense_lite.localization.pictures import timeline
 from wedefense_lite.scoring.scores import aligned
-from wedefense_lite.systems.batch import as_float
 
 
 def draw_localization(
@@ -46,7 +44,7 @@ def draw_localization(
     rows.sort(key=lambda row: np.fliplr(confusion(row[3], row[2][1])).trace())
     shown = rows if len(rows) <= count else [*rows[: count // 2], *rows[count // 2 - count :]]
     for name, path, pair, decided in shown:
-        wav = as_float(torch.from_numpy(reading.read(Utterance(name, path), sample_rate))).numpy()
+        wav = reading.read(Utterance(name, path), sample_rate, floats=True)
         write_text(Path(out_dir, f"{name}.svg"), timeline(wav, sample_rate, *pair, decided))
     logging.info("%d pictures in %s", len(shown), out_dir)
 

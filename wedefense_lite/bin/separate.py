@@ -16,8 +16,8 @@ from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.data_dir import SHARD_LIST, check_data_dir, write_tables
 from wedefense_lite.audio.index import read_index
-from wedefense_lite.audio.reading import encoded
-from wedefense_lite.audio.shards import hidden_shards, new_shards, shard_writer
+from wedefense_lite.audio.reading import encode_flac
+from wedefense_lite.audio.shards import ShardSet, shard_writer
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.mixtures.separation import lost_band, trained_separator
@@ -28,7 +28,6 @@ from wedefense_lite.progress import progress
 from wedefense_lite.runtime import barrier, end_process, gather_objects, start_process
 from wedefense_lite.separators import ConvTasNet, Separator
 from wedefense_lite.separators.sepformer import SepFormer
-from wedefense_lite.systems.batch import as_float
 from wedefense_lite.systems.checkpoint import load, load_state
 
 LIBRI2MIX = (
@@ -103,13 +102,12 @@ def separate(
         index[start : start + mixtures_per_shard]
         for start in range(0, len(index), mixtures_per_shard)
     ]
+    shards = ShardSet(out / "shards", out / SHARD_LIST, len(parts))
     with ExitStack() as stack:
         if process.is_main:
-            stack.enter_context(new_shards(out / "shards", out / SHARD_LIST, len(parts)))
+            stack.enter_context(shards)
         barrier(process)
-        own = list(zip(hidden_shards(out / "shards", len(parts)), parts))[
-            process.rank :: process.world
-        ]
+        own = list(zip(shards.paths, parts))[process.rank :: process.world]
         made = (_write_shard(path, part, cut, sample_rate) for path, part in own)
         found = [
             row for rows in progress(made, len(own), "separating", unit="shard") for row in rows
@@ -128,8 +126,8 @@ def _mixtures(mixtures_dir: str, talkers: int, stems: bool) -> list[Utterance]:
         return index
     index = with_talkers(index, read_index(listed, "shard"), listed, audio=True)
     for row in index:
-        if len(row.talkers) != talkers:
-            found = f"{row.key} has {len(row.talkers)} talkers"
+        if len(row.stems) != talkers:
+            found = f"{row.key} has {len(row.stems)} talkers"
             raise InputError(f"{mixtures_dir}: {found}, the separator makes {talkers} streams")
     return index
 
@@ -161,24 +159,22 @@ def _write_shard(
     done = []
     with shard_writer(path) as add:
         for row in rows:
-            streams_KT = cut(
-                as_float(torch.from_numpy(reading.read(row, sample_rate))).numpy(), sample_rate
-            )
+            streams_KT = cut(reading.read(row, sample_rate, floats=True), sample_rate)
             if not np.isfinite(streams_KT).all():
                 raise InputError(f"{row.key}: the separator gives samples that are not finite")
             streams_KT *= PEAK / peak if (peak := np.abs(streams_KT).max()) > 1 else 1
             samples_KT = np.rint(streams_KT * np.iinfo(np.int16).max).astype(np.int16)
             labels = [None] * len(samples_KT)
-            if row.talkers:
+            if row.stems:
                 done.append(_compared(row, torch.from_numpy(samples_KT), sample_rate))
-                labels = [row.talkers[source].label for source in done[-1].sources]
+                labels = [row.stems[source].label for source in done[-1].sources]
             for stream, (wav_T, label) in enumerate(zip(samples_KT, labels), 1):
-                add(encoded(f"{row.key}-{stream}", wav_T, sample_rate, label))
+                add(encode_flac(f"{row.key}-{stream}", wav_T, sample_rate, label))
     return done
 
 
 def _compared(row: Utterance, streams_KT: Tensor, sample_rate: int) -> Streams:
-    stems_KT = torch.from_numpy(np.stack([reading.read(stem, sample_rate) for stem in row.talkers]))
+    stems_KT = torch.from_numpy(np.stack([reading.read(stem, sample_rate) for stem in row.stems]))
     mixture_1T = torch.from_numpy(reading.read(row, sample_rate))[None]
     sisdr_KS = pairwise_si_sdr(streams_KT[None], stems_KT[None])[0]
     mixture_S = pairwise_si_sdr(mixture_1T[None], stems_KT[None])[0, 0]

@@ -11,7 +11,7 @@ import numpy as np
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.audio.reading import measured
+from wedefense_lite.audio.reading import measure_lengths
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_table
 from wedefense_lite.mixtures.plan import as_written, read_plan, write_plan
@@ -68,7 +68,8 @@ def simulate_mixtures(
         drawn = read_plan(plan)
     else:
         seconds = {
-            row.key: row.samples / sample_rate for row in noises and measured(noises, sample_rate)
+            row.key: row.samples / sample_rate
+            for row in noises and measure_lengths(noises, sample_rate)
         }
         planner = Planner(
             sources, recipe, np.random.default_rng([seed]), [row.key for row in rirs], seconds

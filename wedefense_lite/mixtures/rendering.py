@@ -13,8 +13,8 @@ import numpy as np
 
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.data_dir import SHARD_LIST, write_tables
-from wedefense_lite.audio.reading import encoded
-from wedefense_lite.audio.shards import new_shards, shard_writer
+from wedefense_lite.audio.reading import encode_flac
+from wedefense_lite.audio.shards import ShardSet, shard_writer
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.augment.base import mixed
 from wedefense_lite.augment.noise import reverberant
@@ -80,7 +80,7 @@ def render(
     folders = out_dir, out_dir / "stems"
     with ExitStack() as stack:
         paths = [
-            stack.enter_context(new_shards(one / "shards", one / SHARD_LIST, len(parts)))
+            stack.enter_context(ShardSet(one / "shards", one / SHARD_LIST, len(parts))).paths
             for one in folders
         ]
         apply = (
@@ -101,9 +101,11 @@ def _render_shard(
     with shard_writer(mixtures) as add_mixture, shard_writer(stems) as add_stem:
         for mixture in part:
             wav_T, stems_KT = rendered(mixture, files, sample_rate)
-            add_mixture(encoded(mixture.mixture, wav_T, sample_rate, mixture.any_spoof))
+            add_mixture(encode_flac(mixture.mixture, wav_T, sample_rate, mixture.any_spoof))
             for place, (talker, stem_T) in enumerate(zip(mixture.talkers, stems_KT), 1):
-                add_stem(encoded(f"{mixture.mixture}-{place}", stem_T, sample_rate, talker.label))
+                add_stem(
+                    encode_flac(f"{mixture.mixture}-{place}", stem_T, sample_rate, talker.label)
+                )
             done.append(replace(mixture, level_difference=_level_difference(stems_KT, sample_rate)))
     return done
 
@@ -148,8 +150,7 @@ def _stem(talker: Talker, files: Files, samples: int, sample_rate: int) -> np.nd
 
 
 def _samples(row: Utterance, sample_rate: int, count: int) -> np.ndarray:
-    wav = reading.read(row, sample_rate, count)
-    return wav / 32768 if wav.dtype == np.int16 else wav.astype(np.float64)
+    return reading.read(row, sample_rate, count, floats=True).astype(np.float64)
 
 
 def active_power(wav: np.ndarray, sample_rate: int) -> float:

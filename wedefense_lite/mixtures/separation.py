@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wedefense_lite.audio.resampling import resampled
+from wedefense_lite.audio.resampling import resample
 from wedefense_lite.files import InputError
 from wedefense_lite.mixtures.sisdr import best_sources, pairwise_si_sdr
 from wedefense_lite.separators.base import Separator
@@ -44,7 +44,7 @@ def separate(
         raise InputError(f"chunks of {chunk_seconds:g} s can't overlap by {overlap_seconds:g} s")
     if not wav_T.any():
         return np.zeros((separator.talkers, len(wav_T)), dtype=np.float32)
-    wav = torch.from_numpy(resampled(wav_T, sample_rate, rate))
+    wav = torch.from_numpy(resample(wav_T, sample_rate, rate))
     device = next(separator.parameters(), wav).device
     made = None
     for start, chunk_T in _chunks(wav, chunk, overlap):
@@ -52,7 +52,7 @@ def separate(
             streams_KT = separator(chunk_T[None].to(device))[0].cpu()
         made = streams_KT if made is None else _joined(made, streams_KT, made.shape[1] - start)
     # Resampling rounds lengths up, so what comes back is as long or longer.
-    return resampled(made.numpy(), rate, sample_rate)[:, : len(wav_T)]
+    return resample(made.numpy(), rate, sample_rate)[:, : len(wav_T)]
 
 
 def lost_band(separator: Separator, sample_rate: int) -> list[float]:

@@ -45,6 +45,6 @@ def with_talkers(
             )
         ordered = (talkers[str(k)] for k in range(1, len(talkers) + 1))
         rows.append(
-            replace(row, talkers=tuple(one if audio else replace(one, path="") for one in ordered))
+            replace(row, stems=tuple(one if audio else replace(one, path="") for one in ordered))
         )
     return rows
