@@ -1,4 +1,4 @@
-"""Reading audio: the samples that are there, only those asked for, or one line that says why not."""
+"""Reading audio: all samples, only some of them, or one line that says why not."""
 
 import struct
 

@@ -1,9 +1,9 @@
 """Data directories ``data/<set>/``: written by the preparation of a corpus, checked before use.
 
-All files are sorted as ``LC_ALL=C`` sorts. ``wav.scp utt2lab utt2dur utt2spk utt2attack`` have a line
-an utterance; ``lab2utt spk2utt lab2num_utts cm_key_file.txt`` follow from these. Further columns of a
-corpus are in ``meta.tsv``, a table with a header; ``f`` or ``m`` of a speaker is in ``spk2gender``.
-Where audio is in shards only, there is a ``shard.list`` instead of ``wav.scp``.
+All files are sorted as ``LC_ALL=C`` sorts. ``wav.scp utt2lab utt2dur utt2spk utt2attack`` have a
+line an utterance; ``lab2utt spk2utt lab2num_utts cm_key_file.txt`` follow from these. Further
+columns of a corpus are in ``meta.tsv``, a table with a header; ``f`` or ``m`` of a speaker is in
+``spk2gender``. Where audio is in shards only, there is a ``shard.list`` instead of ``wav.scp``.
 """
 
 import logging
@@ -71,7 +71,7 @@ def durations(wavs: dict[str, str], sample_rate: int, num_threads: int) -> dict[
 
 
 def _derive_files(labels: dict[str, str], speakers: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Tables that follow from sorted tables of labels and speakers; the key file with its header."""
+    """Tables that follow from labels and speakers, both sorted; the key file with its header."""
     counts = Counter(labels.values())
     return {
         "lab2utt": _invert(labels),
@@ -170,7 +170,8 @@ def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
 
 
 def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
-    """Check a data directory; only ``utt2lab`` and ``wav.scp``, or ``shard.list``, have to be there.
+    """Check a data directory; only ``utt2lab`` and ``wav.scp``, or ``shard.list``, have to be
+    there.
 
     Returns:
         the tables with a line an utterance, by file name.

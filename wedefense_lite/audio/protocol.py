@@ -22,8 +22,8 @@ def make_trial(
 
     Args:
         line: file and line number, for errors.
-        row: cells by column: ``key`` (with the extension or without) and ``label``, perhaps ``speaker``
-            and ``attack``; all others become the trial's metadata.
+        row: cells by column: ``key`` (with the extension or without) and ``label``, perhaps
+            ``speaker`` and ``attack``; all others become the trial's metadata.
         folder: folder of the audio file.
         extension: extension of the audio file. Ids lack it, since an id holds no dot.
         attack: attack of a spoofed trial without such a column.

@@ -18,7 +18,8 @@ from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.progress import progress
 
 INT16_FULL_SCALE = 32768  # the int16 that stands for 1.0
-# libsndfile reports about 2**63 samples for a stream of unknown length. 2**48 at 16 kHz are 557 years.
+# libsndfile reports about 2**63 samples for a stream of unknown length. 2**48 at 16 kHz are 557
+# years.
 UNKNOWN_LENGTH = 2**48
 # libsndfile shortens a truncated PCM file in silence, but writes it into its log.
 CUT_SHORT = re.compile(r"^ *(data|SSND|Data Size) *:.*should be", re.MULTILINE)
@@ -114,12 +115,12 @@ def _check_header(
 
 
 def spare_samples(file: sf.SoundFile, count: int) -> int:
-    """Number of samples that a file has beyond ``count``; none where ``count`` is 0, which is all."""
+    """Number of samples of a file beyond ``count``; 0 where ``count`` is 0, which reads all."""
     return max(file.frames - count, 0) if count else 0
 
 
 def random_offset(spare: int, rng: np.random.Generator) -> int:
-    """Uniformly random number of samples to skip, 0 to ``spare``; draws nothing if none is spare."""
+    """Uniformly random offset, 0 to ``spare``; draws nothing from ``rng`` where ``spare`` is 0."""
     return int(rng.integers(spare + 1)) if spare else 0
 
 
@@ -140,7 +141,7 @@ def decode(file: sf.SoundFile, count: int = 0, offset: int = 0) -> np.ndarray:
     """
     remaining = file.frames - offset
     expected = min(count, remaining) if count else remaining
-    if expected < file.frames:
+    if expected < file.frames:  # the whole of a file is read without seeking, as a stream would be
         file.seek(offset)
     wav = file.read(expected, dtype="int16" if file.subtype == "PCM_16" else "float32")
     if len(wav) < expected:

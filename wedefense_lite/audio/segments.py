@@ -1,4 +1,7 @@
-"""Labelled segments of utterances as RTTM: ``SPEAKER utt 1 start duration <NA> <NA> label <NA> <NA>``."""
+"""Labelled segments of utterances, and their file format RTTM.
+
+A line is ``SPEAKER utt 1 start duration <NA> <NA> label <NA> <NA>``, times in seconds.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,9 +1,9 @@
 """Tar shards: packing, and the index that makes any utterance of a shard one read away.
 
 A shard is what webdataset writes and reads: ``<utt>.<ext>`` with the audio file's own bytes, and
-beside it ``<utt>.lab``. Its index ``<shard>.index`` is JSON: the size of the tar in bytes, and a row
-``[utt, offset, size, samples, label]`` an utterance. The index is made when a shard is first read
-without one, or with one that is older or of another tar.
+beside it ``<utt>.lab``. Its index ``<shard>.index`` is JSON: the size of the tar in bytes, and a
+row ``[utt, offset, size, samples, label]`` an utterance. The index is made when a shard is first
+read without one, or with one that is older or of another tar.
 """
 
 import json
@@ -88,16 +88,16 @@ class _Members:
 def read_tar(stream: BinaryIO, name: str) -> Iterator[Utterance]:
     """Utterances of a shard with the bytes of their audio files.
 
-    As in webdataset, a key ends at the first dot of a member's name, and the members of an utterance
-    follow each other. Members of other types are left out; nothing else is skipped.
+    As in webdataset, a key ends at the first dot of a member's name, and the members of an
+    utterance follow each other. Members of other types are left out; nothing else is skipped.
 
     Args:
         stream: the archive, read once from its beginning to its end.
         name: path or URL of the shard, for the rows and for errors.
 
     Raises:
-        InputError: the archive is damaged or ends before its end mark, an utterance has not one audio
-            file, or a label is unknown.
+        InputError: the archive is damaged or ends before its end mark, an utterance has not one
+            audio file, or a label is unknown.
     """
     try:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictInfo) as tar:
@@ -116,7 +116,8 @@ def read_tar(stream: BinaryIO, name: str) -> Iterator[Utterance]:
 
 
 def read_shard(path: str) -> list[Utterance]:
-    """Rows of one shard in the order of its members, from its index, which is made if there is none.
+    """Rows of one shard in the order of its members, from its index, which is made if there is
+    none.
 
     Raises:
         InputError: the shard is missing or damaged; names it.

@@ -1,7 +1,8 @@
 """Streams: shards that come over a network or out of a command, whatever webdataset opens.
 
-A stream can't be indexed, so order is random only within a buffer. Each share (one worker of one rank)
-reads shards of its own, or, where shards are fewer than shares, all shards and its part of each.
+A stream can't be indexed, so order is random only within a buffer. Each share (one worker of one
+rank) reads shards of its own, or, where shards are fewer than shares, all shards and its part of
+each.
 """
 
 import random
@@ -57,8 +58,8 @@ class Stream:
             workers: number of workers of each process.
 
         Raises:
-            InputError: a shard is damaged, or its utterances or labels are not those of ``utt2lab``.
-                A missing utterance is noticed only by a share that reads all shards.
+            InputError: a shard is damaged, or its utterances or labels are not those of
+                ``utt2lab``. A missing utterance is noticed only by a share that reads all shards.
         """
         share = rank * workers + worker
         return _batched(self._read_share(self.urls, share, world * workers), size)

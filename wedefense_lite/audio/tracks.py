@@ -1,8 +1,10 @@
-"""Tracks: the class of every sample, made from segments, moved with the samples, read at any resolution.
+"""Tracks: the class of every sample.
 
-A track has one int8 a sample: 0 spoof, 1 bona fide, ``NO_LABEL`` (-1) where there is no audio or no
-segment. Letters of shapes: B utterances of a batch, T samples (or frames, where a track is framed
-again), G rows with a decision each, W samples of a frame.
+Tracks are made from segments, moved with the samples, and read at any resolution. A track has one
+int8 a sample: 0 spoof, 1 bona fide, ``NO_LABEL`` (-1) where there is no audio or no segment.
+Letters of
+shapes: B utterances of a batch, T samples (or frames, where a track is framed again), G rows with a
+decision each, W samples of a frame.
 """
 
 from collections.abc import Iterable

@@ -16,8 +16,8 @@ from wedefense_lite.audio.data_dir import SHARD_LIST, write_tables
 from wedefense_lite.audio.reading import encode_flac
 from wedefense_lite.audio.shards import ShardSet, shard_writer
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.augment.base import mixed
-from wedefense_lite.augment.noise import reverberant
+from wedefense_lite.augment.base import add_noise
+from wedefense_lite.augment.noise import reverberate
 from wedefense_lite.files import NO_VALUE, InputError
 from wedefense_lite.labels import LABELS, SPOOF
 from wedefense_lite.mixtures.plan import Mixture, Talker, write_plan
@@ -127,7 +127,7 @@ def rendered(mixture: Mixture, files: Files, sample_rate: int) -> tuple[np.ndarr
         first = round(mixture.noise_offset * sample_rate)
         noise = _samples(files["noise", mixture.noise], sample_rate, first + samples)[first:]
         talk = sum(parts)
-        parts.append(mixed(talk, np.resize(noise, samples), mixture.snr) - talk)
+        parts.append(add_noise(talk, np.resize(noise, samples), mixture.snr) - talk)
     parts_PT = np.stack(parts)
     peaks = np.abs(parts_PT.sum(axis=0)).max() / PEAK, np.abs(parts_PT).max()
     parts_PT = np.rint(parts_PT * (np.iinfo(np.int16).max / (max(peaks) or 1))).astype(np.int16)
@@ -139,7 +139,7 @@ def _stem(talker: Talker, files: Files, samples: int, sample_rate: int) -> np.nd
     first = round(talker.offset * sample_rate)
     wav = _samples(files["source", talker.source], sample_rate, samples - first)
     if talker.rir:
-        wav = reverberant(
+        wav = reverberate(
             wav, _samples(files["rir", talker.rir], sample_rate, round(RIR_SECONDS * sample_rate))
         )
     if talker.level is not None:

@@ -15,8 +15,8 @@ class EvalLoader:
     """Scoring batches: this rank's block of a list, each utterance once, without augmentation.
 
     A batch holds utterances of one length only, so that no score depends on a neighbour's padding;
-    therefore the order within a block may differ from the list's. Utterances of a stream come one by
-    one, and the shards decide which rank gets which.
+    therefore the order within a block may differ from the list's. Utterances of a stream come one
+    by one, and the shards decide which rank gets which.
 
     Args:
         index: the list; all ranks together deliver it exactly once.

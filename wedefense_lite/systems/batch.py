@@ -23,7 +23,8 @@ class Batch(NamedTuple):
         track_BT: class of each sample (:mod:`wedefense_lite.audio.tracks`); None without segments.
         talker_labels_BK: class of each talker of a mixture, ``NO_LABEL`` where a mixture has fewer
             talkers; None without stems.
-        stems_BKT: stem of each talker of a mixture, float32 in [-1, 1]; None where no task takes it.
+        stems_BKT: stem of each talker of a mixture, float32 in [-1, 1]; None where no task takes
+            it.
     """
 
     keys: list[str]

@@ -29,8 +29,8 @@ class DataConfig:
         batch_size: utterances in a training batch, per process.
         num_workers: processes that read ahead, per process; 0 reads in the process itself.
         balance_classes: draw each class equally often, so that the loss sees a prior of 0.5.
-        shuffle_window: 0 shuffles completely; N permutes the shards and shuffles within windows of N
-            of them, so that reads stay sequential on disks that need it.
+        shuffle_window: 0 shuffles completely; N permutes the shards and shuffles within windows of
+            N of them, so that reads stay sequential on disks that need it.
     """
 
     sample_rate: PositiveInt = 16000
@@ -51,7 +51,7 @@ class DataConfig:
                 f"eval_crop is {self.eval_crop}, but eval_seconds is 0:"
                 " all of an utterance is scored"
             )
-        # Augmentations are built by the configuration's parser, each without the others' options.
+        # The parser builds augmentations from their own options, which don't include the rate.
         for augment in self.augment:
             augment.sample_rate = self.sample_rate
 

@@ -9,8 +9,8 @@ from wedefense_lite.files import InputError
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
 
-# Called with the number of a worker and the number of workers: contents of this worker's batches, in
-# order. The batches of the workers are delivered in turn.
+# Called with the number of a worker and the number of workers: contents of this worker's batches,
+# in order. The batches of the workers are delivered in turn.
 Plan = Callable[[int, int], Iterable[list]]
 ReadBatch = Callable[[list, DataConfig], Batch]
 
@@ -55,8 +55,8 @@ def read_batches(
     Raises:
         InputError: audio that can't be used; names the utterance and the file.
     """
-    # An iterator of DataLoader draws a seed for its workers, from the global generator unless it has
-    # another one. Reading uses no such seed, and is not to change what the caller draws.
+    # An iterator of DataLoader draws a seed for its workers, from the global generator unless it
+    # has another one. Reading uses no such seed, and is not to change what the caller draws.
     generator = torch.Generator()
     loader = DataLoader(
         _Reader(plan, read_batch, config),

@@ -107,10 +107,11 @@ def read_training_sample(utterance: Utterance, config: DataConfig, seed: Seed) -
         spare = reading.spare_samples(file, longer_count)
         offset = reading.random_offset(spare, rng)
         crop = _decode_crop(file, longer_count, offset, config)
+    # Not inside of the block, whose errors name the mixture: those of stems name the stem.
     stems = _read_stems(utterance, crop, config.sample_rate)
     wav_T = crop.wav_T
     track_T = _track_of_crop(utterance, crop, config.sample_rate)
-    if config.augment:
+    if config.augment:  # otherwise 16-bit samples stay as they are: half as many bytes to move
         wav_T = as_float(wav_T)
     for augment in config.augment:
         wav_T, track_T = augment.with_track(wav_T, track_T, rng)
@@ -230,7 +231,7 @@ def read_scoring_batch(rows: list[Utterance], config: DataConfig) -> Batch:
 
 def _collate(rows: list[Utterance], samples: list[Sample]) -> Batch:
     wavs = [sample.signals.wav_T for sample in samples]
-    if len({wav_T.dtype for wav_T in wavs}) > 1:
+    if len({wav_T.dtype for wav_T in wavs}) > 1:  # 16-bit files among others
         wavs = [as_float(wav_T) for wav_T in wavs]
     wav_BT = pad_sequence(wavs, batch_first=True)
     lengths_B = torch.tensor([sample.length for sample in samples])

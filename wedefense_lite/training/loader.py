@@ -138,8 +138,8 @@ class TrainLoader:
             start = (step * self.world + self.rank) * size
             draws = []
             for position in range(start, start + size):
-                # NumPy seeds (seed, epoch) and (seed, epoch, 0) alike, and the order of the epoch is
-                # drawn from the first: so the positions in seeds count from 1.
+                # NumPy seeds (seed, epoch) and (seed, epoch, 0) alike, and the order of the epoch
+                # is drawn from the first: so the positions in seeds count from 1.
                 seed = (self.seed, epoch, position + 1)
                 draws.append((self.index[order[position]], seed))
             batches.append(draws)

@@ -14,9 +14,9 @@ def epoch_order(
 ) -> np.ndarray:
     """Row numbers of an index in the order in which an epoch draws them.
 
-    Every utterance is drawn once; the last steps are filled up from the beginning of the order. With
-    ``balance_classes`` the classes take turns: an epoch draws a part of the larger class, and repeats
-    utterances of the smaller one.
+    Every utterance is drawn once; the last steps are filled up from the beginning of the order.
+    With ``balance_classes`` the classes take turns: an epoch draws a part of the larger class, and
+    repeats utterances of the smaller one.
 
     Args:
         index: the training list.
