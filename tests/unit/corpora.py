@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 
 from wedefense_lite.audio.index import read_index, write_raw_list
-from wedefense_lite.audio.reading import measured
+from wedefense_lite.audio.reading import measure_lengths
 from wedefense_lite.audio.shards import pack
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
@@ -29,7 +29,7 @@ def audio_bytes(wav: np.ndarray, kind: str = "FLAC", rate: int = RATE) -> bytes:
 
 
 def failure(batches) -> str:
-    """The message with which reading all batches ends (``pytest.raises`` would keep workers alive)."""
+    """The error that ends the reading of all batches; ``pytest.raises`` would keep workers alive."""
     try:
         list(batches)
     except InputError as error:
@@ -48,7 +48,7 @@ class Corpus:
 
     def list(self, data_type: str, per_shard: int = 5) -> str:
         """The path of a raw.list or a shard.list of the corpus."""
-        rows = measured(
+        rows = measure_lengths(
             [Utterance(key, wav, label=self.labels[key]) for key, wav in self.wavs.items()]
         )
         path = self.folder / f"{data_type}.list"

@@ -323,8 +323,8 @@ def test_codecs_change_the_audio_and_keep_it_in_time(name):
     pytest.importorskip("av")
     augment = Codec(1.0, (name,))
     augment.prepare(None)
-    for kbit_s in CODECS[name][-1][::2]:
-        changed = augment.coded(WAV, name, kbit_s)
+    for kbit_s in CODECS[name].kbit_s[::2]:
+        changed = augment.transcode(WAV, name, kbit_s)
         assert changed.dtype == np.float32 and changed.shape == WAV.shape
         assert not np.array_equal(changed, WAV)
         assert abs(lag(changed, WAV)) <= (
@@ -344,7 +344,7 @@ def test_codecs_keep_time_at_another_sample_rate(name):
 
 
 def test_a_codec_that_cannot_be_used_is_named(monkeypatch):
-    monkeypatch.setitem(CODECS, "opus", ("no_such_encoder", *CODECS["opus"][1:]))
+    monkeypatch.setitem(CODECS, "opus", CODECS["opus"]._replace(encoder="no_such_encoder"))
     pytest.importorskip("av")
     with pytest.raises(InputError, match="this PyAV has no no_such_encoder; take opus from codecs"):
         prepare([Codec()])

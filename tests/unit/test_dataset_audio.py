@@ -1,4 +1,4 @@
-"""Reading audio: the samples that are there, only those asked for, or one line that says why not."""
+"""Reading audio: all samples, only some of them, or one line that says why not."""
 
 import struct
 
@@ -7,7 +7,14 @@ import pytest
 import soundfile as sf
 from corpora import RATE, audio_bytes, tone
 
-from wedefense_lite.audio.reading import drawn, measured, read
+from wedefense_lite.audio.reading import (
+    decode,
+    measure_lengths,
+    open_audio,
+    random_offset,
+    read,
+    spare_samples,
+)
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 
@@ -38,7 +45,7 @@ def test_lossy_files_give_as_many_samples_as_their_header_says(tmp_path, kind):
     sf.write(tmp_path / f"a.{kind}", WAV, RATE)
     wav = read(at(tmp_path / f"a.{kind}"), RATE)
     assert wav.dtype == np.float32
-    assert len(wav) == measured([at(tmp_path / f"a.{kind}")])[0].samples
+    assert len(wav) == measure_lengths([at(tmp_path / f"a.{kind}")])[0].samples
 
 
 def test_sources_of_more_than_16_bits_are_not_rounded(tmp_path):
@@ -47,20 +54,25 @@ def test_sources_of_more_than_16_bits_are_not_rounded(tmp_path):
     assert np.array_equal(read(at(tmp_path / "a.wav"), RATE), fine)
 
 
+def read_anywhere(utterance, count, rng):
+    with open_audio(utterance, RATE) as file:
+        return decode(file, count, random_offset(spare_samples(file, count), rng))
+
+
 def test_a_part_is_a_slice_and_its_place_is_drawn(flac):
     starts = set()
     for seed in range(20):
-        part = read(at(flac), RATE, 1000, drawn(np.random.default_rng(seed)))
+        part = read_anywhere(at(flac), 1000, np.random.default_rng(seed))
         start = next(n for n in range(7001) if np.array_equal(WAV[n : n + 1000], part))
         starts.add(start)
     assert len(starts) > 10
     assert np.array_equal(read(at(flac), RATE, 1000), WAV[:1000])
-    assert len(read(at(flac), RATE, 9000, drawn(np.random.default_rng(0)))) == 8000
+    assert len(read_anywhere(at(flac), 9000, np.random.default_rng(0))) == 8000
 
 
 def test_the_place_reaches_both_ends(flac):
     rng = np.random.default_rng(0)
-    parts = [read(at(flac), RATE, 7999, drawn(rng)) for _ in range(30)]
+    parts = [read_anywhere(at(flac), 7999, rng) for _ in range(30)]
     assert {part[0] for part in parts} == {WAV[0], WAV[1]}
 
 
@@ -148,7 +160,7 @@ def test_headers_count_all_that_is_wrong(flac, tmp_path):
     with pytest.raises(
         InputError, match=r"5 of 6 utterances can't be used: bad0: .*gone0: No such.* \.\.\."
     ):
-        measured([good, *bad])
-    assert [row.samples for row in measured([good], RATE)] == [8000]
+        measure_lengths([good, *bad])
+    assert [row.samples for row in measure_lengths([good], RATE)] == [8000]
     with pytest.raises(InputError, match="good: .*sample rate 16000 Hz, expected 8000 Hz"):
-        measured([good], 8000)
+        measure_lengths([good], 8000)

@@ -1,4 +1,4 @@
-"""Batches: exactly once to score; to train, a pure function of seed, epoch, step, rank and world."""
+"""Batches: scoring reads all once; training is a function of seed, epoch, step, rank, world."""
 
 import random
 from collections import Counter

@@ -19,7 +19,7 @@ from torch import nn
 
 from wedefense_lite.audio.data_dir import check_data_dir, write_tables
 from wedefense_lite.audio.index import read_index
-from wedefense_lite.audio.reading import encoded, read
+from wedefense_lite.audio.reading import encode_flac, read
 from wedefense_lite.audio.shards import pack
 from wedefense_lite.bin import separate as command
 from wedefense_lite.bin.separate import separate
@@ -366,9 +366,11 @@ def write_mixtures(folder: Path, rate: int = RATE, level: int = 8000) -> Path:
         wavs = [
             np.pad(half, pad).astype(np.int16) for pad in ((0, SAMPLES // 2), (SAMPLES // 2, 0))
         ]
-        rows.append(encoded(mixture, sum(wavs), rate, min(labels, key=["spoof", "bonafide"].index)))
+        rows.append(
+            encode_flac(mixture, sum(wavs), rate, min(labels, key=["spoof", "bonafide"].index))
+        )
         for k, (label, wav) in enumerate(zip(labels, wavs), 1):
-            stems.append(encoded(stem := f"{mixture}-{k}", wav, rate, label))
+            stems.append(encode_flac(stem := f"{mixture}-{k}", wav, rate, label))
             attack = f"A0{k}" if label == "spoof" else "-"
             for table, value in zip(tables.values(), (label, f"s{2 * number + k}", attack)):
                 table[stem] = value
@@ -484,8 +486,10 @@ def test_streams_of_three_talkers_are_given_to_theirs(tmp_path, monkeypatch):
         [np.pad(third, (k * len(third), (2 - k) * len(third))) for k in range(3)]
     ).astype(np.int16)
     labels = {"mix-1": "bonafide", "mix-2": "spoof", "mix-3": "bonafide"}
-    stems = [encoded(key, wav, RATE, label) for (key, label), wav in zip(labels.items(), wavs_KT)]
-    mixture = encoded("mix", wavs_KT.sum(0, dtype=np.int16), RATE, "spoof")
+    stems = [
+        encode_flac(key, wav, RATE, label) for (key, label), wav in zip(labels.items(), wavs_KT)
+    ]
+    mixture = encode_flac("mix", wavs_KT.sum(0, dtype=np.int16), RATE, "spoof")
     for where, rows in (("mix", [mixture]), ("mix/stems", stems)):
         pack(rows, Path(where, "shards"), Path(where, "shard.list"))
     write_tables(

@@ -22,7 +22,7 @@ from wedefense_lite.separators.base import Separator
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
-from wedefense_lite.systems.samples import read_batch
+from wedefense_lite.systems.samples import read_scoring_batch, read_training_batch
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.validation import validate
 
@@ -81,7 +81,10 @@ def batch_of(
     mixtures, audio: bool = True, config: DataConfig | None = None, seed: tuple | None = None
 ) -> Batch:
     rows = with_talkers(*mixtures, "stems.list", audio)
-    return read_batch([(row, seed) for row in rows], config or DataConfig()).to("cpu")
+    config = config or DataConfig()
+    if seed is None:
+        return read_scoring_batch(rows, config).to("cpu")
+    return read_training_batch([(row, seed) for row in rows], config).to("cpu")
 
 
 def test_a_mixture_comes_with_its_talkers_in_their_order(mixtures):
@@ -136,12 +139,12 @@ def test_a_stem_that_ends_before_its_mixture_is_named(mixtures, tmp_path, sample
     rows, stems = mixtures
     sf.write(tmp_path / "short.wav", np.zeros(samples), RATE)
     short = [replace(stem, path=str(tmp_path / "short.wav"), samples=0) for stem in stems]
-    rows = [replace(row, talkers=tuple(short[2 * n : 2 * n + 2])) for n, row in enumerate(rows)]
+    rows = [replace(row, stems=tuple(short[2 * n : 2 * n + 2])) for n, row in enumerate(rows)]
     for seed in range(3):
         with pytest.raises(
             InputError, match=rf"short.wav: {samples} samples, its mixture has \d+ or more"
         ):
-            read_batch([(row, (seed, 1, 1)) for row in rows], DataConfig(crop_seconds=0.1))
+            read_training_batch([(row, (seed, 1, 1)) for row in rows], DataConfig(crop_seconds=0.1))
 
 
 def test_the_prior_is_that_of_the_talkers(mixtures):
@@ -263,7 +266,7 @@ def test_a_mixture_is_judged_as_if_it_were_alone(mixtures, task):
     batch = batch_of(mixtures)
     whole = task.eval().logits(batch)
     for number, row in enumerate(mixtures[0]):
-        one = task.logits(read_batch([(row, None)], DataConfig()).to("cpu"))[0]
+        one = task.logits(read_scoring_batch([row], DataConfig()).to("cpu"))[0]
         torch.testing.assert_close(whole[number], one, rtol=1e-5, atol=1e-6)
         assert len(task.names(row.key)) == len(one)
 

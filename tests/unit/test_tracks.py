@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wedefense_lite.audio.segments import Segments
-from wedefense_lite.audio.tracks import by_overlap, track_of, with_segments
+from wedefense_lite.audio.tracks import by_overlap, make_track, with_segments
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.augment.signal import Speed
 from wedefense_lite.files import InputError
 from wedefense_lite.systems.config import DataConfig
-from wedefense_lite.systems.samples import read_batch
+from wedefense_lite.systems.samples import read_training_batch
 from wedefense_lite.training.loader import TrainLoader
 
 RATE, FRAME = 16000, 320
@@ -56,7 +56,7 @@ def test_labels_are_within_a_frame_of_their_samples(utterances, crop_seconds, pa
     """Through crop, pad, repeat, speed and framing."""
     augment = [Speed(0.8, factor)] if factor else []
     config = DataConfig(crop_seconds=crop_seconds, pad=pad, augment=augment)
-    batch = read_batch(
+    batch = read_training_batch(
         [(spoken(parts), (seed, 1, place)) for place, parts in enumerate(utterances, 1)], config
     )
     assert batch.track_BT.shape == batch.wav_BT.shape
@@ -80,7 +80,7 @@ def test_labels_are_within_a_frame_of_their_samples(utterances, crop_seconds, pa
 
 def test_repeated_audio_repeats_its_labels():
     config = DataConfig(crop_seconds=0.1)
-    batch = read_batch([(spoken([(400, 1), (200, 0)]), (1, 1, 1))], config)
+    batch = read_training_batch([(spoken([(400, 1), (200, 0)]), (1, 1, 1))], config)
     expected = np.resize(np.repeat([1, 0], [400, 200]), 1600)
     np.testing.assert_array_equal(batch.track_BT[0], expected)
     np.testing.assert_array_equal(batch.wav_BT[0] > 0, expected)
@@ -95,8 +95,9 @@ def test_a_frame_is_spoof_if_any_of_it_is_and_nothing_without_audio():
 
 def test_the_track_of_a_part_begins_where_the_part_does():
     parts = segments((0, 0.001, 1), (0.001, 0.002, 0))
-    np.testing.assert_array_equal(track_of(parts, 10, 26, RATE), [1] * 6 + [0] * 16 + [-1] * 4)
-    np.testing.assert_array_equal(track_of(None, 0, 2, RATE), [-1, -1])
+    np.testing.assert_array_equal(make_track(parts, 10, 26, RATE), [1] * 6 + [0] * 16 + [-1] * 4)
+    nothing = Segments(np.zeros(0), np.zeros(0), np.zeros(0, dtype=int))
+    np.testing.assert_array_equal(make_track(nothing, 0, 2, RATE), [-1, -1])
 
 
 LINE = "SPEAKER {} 1 0 {} <NA> <NA> spoof <NA> <NA>\n"

@@ -500,7 +500,7 @@ def mixed(rows, first: str):
         stems = [
             replace(row, key=f"{row.key}-{number}", label=label) for number, label in labels.items()
         ]
-        changed.append(replace(row, talkers=tuple(stems)))
+        changed.append(replace(row, stems=tuple(stems)))
     return changed
 
 

@@ -1,9 +1,9 @@
 """Data directories ``data/<set>/``: written by the preparation of a corpus, checked before use.
 
-All files are sorted as ``LC_ALL=C`` sorts. ``wav.scp utt2lab utt2dur utt2spk utt2attack`` have a line
-an utterance; ``lab2utt spk2utt lab2num_utts cm_key_file.txt`` follow from these. Where a corpus says
-more of its utterances, ``meta.tsv`` has it, a table with a header; of its speakers, ``spk2gender``, ``f`` or
-``m``. Audio that is in shards only has a ``shard.list`` in the place of ``wav.scp``.
+All files are sorted as ``LC_ALL=C`` sorts. ``wav.scp utt2lab utt2dur utt2spk utt2attack`` have a
+line an utterance; ``lab2utt spk2utt lab2num_utts cm_key_file.txt`` follow from these. Further
+columns of a corpus are in ``meta.tsv``, a table with a header; ``f`` or ``m`` of a speaker is in
+``spk2gender``. Where audio is in shards only, there is a ``shard.list`` instead of ``wav.scp``.
 """
 
 import logging
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from wedefense_lite.audio.index import check_keys, read_index
-from wedefense_lite.audio.reading import measured
+from wedefense_lite.audio.reading import measure_lengths
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import (
     NO_VALUE,
@@ -30,12 +30,23 @@ from wedefense_lite.files import (
 from wedefense_lite.labels import BONAFIDE, LABELS
 
 COLUMNS = {"wav.scp": "wav", "utt2lab": "label", "utt2spk": "speaker", "utt2attack": "attack"}
-KEY_FILE, META_FILE, SHARD_LIST = "cm_key_file.txt", "meta.tsv", "shard.list"
+KEY_FILE = "cm_key_file.txt"
+META_FILE = "meta.tsv"
+SHARD_LIST = "shard.list"
+DURATION = re.compile(r"(?=.*[1-9])\d*\.?\d+")  # a decimal number above 0
 
 
 class Trial(NamedTuple):
-    """One line of a corpus's protocol: an utterance, its audio file, label, speaker and attack, and what
-    else is known of it, by column; all trials of a set have the same columns."""
+    """One line of a corpus's protocol; all trials of a set have the same columns.
+
+    Attributes:
+        key: id of the utterance.
+        wav: its audio file.
+        label: ``spoof`` or ``bonafide``.
+        speaker: id of the speaker.
+        attack: id of the attack; ``-`` for bona fide utterances.
+        meta: further columns by name.
+    """
 
     key: str
     wav: str
@@ -54,21 +65,32 @@ class Counts(NamedTuple):
 
 def durations(wavs: dict[str, str], sample_rate: int, num_threads: int) -> dict[str, str]:
     """``utt2dur`` of a ``wav.scp``, from the headers: seconds, to a tenth of a millisecond."""
-    rows = measured([Utterance(key, wav) for key, wav in wavs.items()], sample_rate, num_threads)
+    rows = [Utterance(key, wav) for key, wav in wavs.items()]
+    rows = measure_lengths(rows, sample_rate, num_threads)
     return {row.key: f"{row.samples / sample_rate:.4f}" for row in rows}
 
 
-def _derived(labels: dict[str, str], speakers: dict[str, str]) -> dict[str, dict[str, str]]:
-    """The files that follow from sorted tables of labels and speakers, the key file with its header."""
-    files: dict[str, dict[str, str]] = {}
-    for file, table in {"lab2utt": labels, "spk2utt": speakers}.items():
-        groups: dict[str, list[str]] = {}
-        for key, value in table.items():
-            groups.setdefault(value, []).append(key)
-        files[file] = {value: " ".join(keys) for value, keys in groups.items()}
-    files["lab2num_utts"] = {label: str(count) for label, count in Counter(labels.values()).items()}
-    files[KEY_FILE] = {"filename": "cm-label"} | labels
-    return files
+def _derive_files(labels: dict[str, str], speakers: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Tables that follow from labels and speakers, both sorted; the key file with its header."""
+    counts = Counter(labels.values())
+    return {
+        "lab2utt": _invert(labels),
+        "spk2utt": _invert(speakers),
+        "lab2num_utts": {label: str(count) for label, count in counts.items()},
+        KEY_FILE: {"filename": "cm-label"} | labels,
+    }
+
+
+def _invert(table: dict[str, str]) -> dict[str, str]:
+    """Each value of a table with its keys, separated by spaces."""
+    groups: dict[str, list[str]] = {}
+    for key, value in table.items():
+        groups.setdefault(value, []).append(key)
+    return {value: " ".join(keys) for value, keys in groups.items()}
+
+
+def _sort_table(table: dict[str, str]) -> dict[str, str]:
+    return {key: table[key] for key in sorted(table, key=str.encode)}
 
 
 def write_data_dirs(
@@ -81,61 +103,75 @@ def write_data_dirs(
     """Write ``data_dir/<set>/`` for all sets of a corpus, after everything about it is checked.
 
     Args:
+        data_dir: folder of the data directories.
         sets: name of a set to its trials.
-        counts: what some or all of the sets must have.
-        sample_rate: the rate in Hz that all files must have.
+        counts: published numbers of utterances of some or all sets.
+        sample_rate: rate in Hz that all files must have.
+        num_threads: threads that read headers.
 
     Raises:
-        InputError: other counts, an utterance that is there twice, an unknown label, or audio that
+        InputError: other counts, an utterance that is listed twice, an unknown label, or audio that
             is missing or can't be read; says how many and names the first. Nothing is written.
     """
     for name, trials in sets.items():
-        have = Counter(trial.label for trial in trials)
-        if unknown := have.keys() - set(LABELS):
-            raise InputError(f"{name}: labels {sorted(unknown)}, expected {LABELS}")
-        if counts and name in counts and have != (published := counts[name]._asdict()):
-            hint = "--expect_counts false accepts a part of the corpus"
-            raise InputError(f"{name}: {dict(have)} listed, {published} published; {hint}")
-    check_keys(data_dir, [trial.key for trials in sets.values() for trial in trials])
-    wavs = {trial.key: trial.wav for trials in sets.values() for trial in trials}
+        _check_labels(name, trials, counts.get(name) if counts else None)
+    all_trials = [trial for trials in sets.values() for trial in trials]
+    check_keys(data_dir, [trial.key for trial in all_trials])
+    wavs = {trial.key: trial.wav for trial in all_trials}
     seconds = durations(wavs, sample_rate, num_threads)
     for name, trials in sets.items():
-        rows = sorted(trials, key=lambda trial: trial.key.encode())
-        tables = {
-            file: {row.key: getattr(row, column) for row in rows}
-            for file, column in COLUMNS.items()
-        }
-        tables["utt2dur"] = {row.key: seconds[row.key] for row in rows}
-        write_tables(Path(data_dir, name), tables)
-        if rows and rows[0].meta:
-            header = "\t".join(["filename", *rows[0].meta])
-            lines = ("\t".join([row.key, *row.meta.values()]) for row in rows)
-            write_lines(Path(data_dir, name, META_FILE), [header, *lines])
-        logging.info(
-            "wrote %s: %s", Path(data_dir, name), dict(Counter(tables["utt2lab"].values()))
-        )
+        _write_data_dir(Path(data_dir, name), trials, seconds)
+
+
+def _check_labels(name: str, trials: list[Trial], published: Counts | None) -> None:
+    listed = Counter(trial.label for trial in trials)
+    unknown = listed.keys() - set(LABELS)
+    if unknown:
+        raise InputError(f"{name}: labels {sorted(unknown)}, expected {LABELS}")
+    if published is not None and listed != published._asdict():
+        hint = "--expect_counts false accepts a part of the corpus"
+        raise InputError(f"{name}: {dict(listed)} listed, {published._asdict()} published; {hint}")
+
+
+def _write_data_dir(folder: Path, trials: list[Trial], seconds: dict[str, str]) -> None:
+    rows = sorted(trials, key=lambda trial: trial.key.encode())
+    tables = {}
+    for file, column in COLUMNS.items():
+        tables[file] = {row.key: getattr(row, column) for row in rows}
+    tables["utt2dur"] = {row.key: seconds[row.key] for row in rows}
+    write_tables(folder, tables)
+    if rows and rows[0].meta:
+        lines = ["\t".join(["filename", *rows[0].meta])]
+        for row in rows:
+            lines.append("\t".join([row.key, *row.meta.values()]))
+        write_lines(folder / META_FILE, lines)
+    logging.info("wrote %s: %s", folder, dict(Counter(tables["utt2lab"].values())))
 
 
 def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
-    """Write tables with a line an utterance, ``utt2lab`` among them, and the files that follow from these; no earlier
-    ones of speakers and attacks stay."""
-    ordered = {
-        file: {key: table[key] for key in sorted(table, key=str.encode)}
-        for file, table in tables.items()
-    }
-    ordered |= _derived(ordered["utt2lab"], ordered.get("utt2spk", {}))
-    write_lines(folder / KEY_FILE, map("\t".join, ordered.pop(KEY_FILE).items()))
-    for earlier in {"utt2spk", "spk2utt", "utt2attack"} - {
-        file for file in ordered if ordered[file]
-    }:
-        (folder / earlier).unlink(missing_ok=True)
-    for file, table in ordered.items():
+    """Write the tables of a data directory, and the files that follow from them.
+
+    Earlier tables of speakers and attacks that the new ones lack are removed.
+
+    Args:
+        folder: the data directory.
+        tables: tables with a line an utterance by file name, ``utt2lab`` among them.
+    """
+    files = {file: _sort_table(table) for file, table in tables.items()}
+    files |= _derive_files(files["utt2lab"], files.get("utt2spk", {}))
+    key_lines = ["\t".join(cells) for cells in files.pop(KEY_FILE).items()]
+    write_lines(folder / KEY_FILE, key_lines)
+    for file in ("utt2spk", "spk2utt", "utt2attack"):
+        if not files.get(file):
+            (folder / file).unlink(missing_ok=True)
+    for file, table in files.items():
         if table:
             write_table(folder / file, table)
 
 
 def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
-    """Check a data directory; only ``utt2lab`` and ``wav.scp``, or ``shard.list``, have to be there.
+    """Check a data directory; only ``utt2lab`` and ``wav.scp``, or ``shard.list``, have to be
+    there.
 
     Returns:
         the tables with a line an utterance, by file name.
@@ -144,12 +180,13 @@ def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
         InputError: the first thing that is wrong; names the file.
     """
     folder = Path(folder)
-    there = [
-        name for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack") if (folder / name).exists()
-    ]
-    tables = {name: read_table(folder / name) for name in there}
-    tables["utt2lab"] = labels = read_labels(folder / "utt2lab")
-    if "wav.scp" not in there:
+    tables = {}
+    for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack"):
+        if (folder / name).exists():
+            tables[name] = read_table(folder / name)
+    labels = read_labels(folder / "utt2lab")
+    tables["utt2lab"] = labels
+    if "wav.scp" not in tables:
         if not (folder / SHARD_LIST).exists():
             raise InputError(f"{folder}: neither wav.scp nor {SHARD_LIST} is there")
         read_index(str(folder / SHARD_LIST), "shard", labels)
@@ -157,25 +194,35 @@ def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
         check_keys(folder / name, table, labels)
         if list(table) != sorted(table, key=str.encode):
             raise InputError(f"{folder / name}: not sorted; sort it with LC_ALL=C")
-    if missing := set(LABELS) - set(labels.values()):
-        raise InputError(f"{folder / 'utt2lab'}: no utterance is {missing.pop()}")
+    for label in LABELS:
+        if label not in labels.values():
+            raise InputError(f"{folder / 'utt2lab'}: no utterance is {label}")
     for key, seconds in tables.get("utt2dur", {}).items():
-        if not re.fullmatch(r"(?=.*[1-9])\d*\.?\d+", seconds):
+        if not DURATION.fullmatch(seconds):
             raise InputError(
                 f"{folder / 'utt2dur'}: {key} lasts {seconds!r} s, expected more than 0"
             )
     for key, attack in tables.get("utt2attack", {}).items():
-        if (attack == NO_VALUE) != (labels[key] == LABELS[BONAFIDE]):
+        has_attack = attack != NO_VALUE
+        is_bonafide = labels[key] == LABELS[BONAFIDE]
+        if has_attack == is_bonafide:
             raise InputError(
                 f"{folder / 'utt2attack'}: {key} is {labels[key]}, its attack {attack}"
             )
-    for name, expected in _derived(labels, tables.get("utt2spk", {})).items():
-        if (folder / name).exists() and (found := read_table(folder / name)) != expected:
-            differing = sorted(key for key, _ in found.items() ^ expected.items())
+    _check_derived_files(folder, labels, tables.get("utt2spk", {}))
+    return tables
+
+
+def _check_derived_files(folder: Path, labels: dict[str, str], speakers: dict[str, str]) -> None:
+    for name, expected in _derive_files(labels, speakers).items():
+        if not (folder / name).exists():
+            continue
+        table = read_table(folder / name)
+        if table != expected:
+            differing = sorted(key for key, _ in table.items() ^ expected.items())
             raise InputError(
                 f"{folder / name}: does not follow from the other files at {differing[0]}"
             )
-    return tables
 
 
 def check_data_dirs(folders: Sequence[str | Path]) -> None:
@@ -186,19 +233,17 @@ def check_data_dirs(folders: Sequence[str | Path]) -> None:
     """
     sets = {str(folder): check_data_dir(folder) for folder in folders}
     for name, tables in sets.items():
-        logging.info(
-            "%s: %d utterances, %s",
-            name,
-            len(tables["utt2lab"]),
-            Counter(tables["utt2lab"].values()),
-        )
-    for (one, tables), (other, others) in combinations(sets.items(), 2):
-        if shared := sorted(tables["utt2lab"].keys() & others["utt2lab"].keys()):
+        labels = tables["utt2lab"]
+        logging.info("%s: %d utterances, %s", name, len(labels), Counter(labels.values()))
+    for first, second in combinations(sets, 2):
+        shared = sorted(sets[first]["utt2lab"].keys() & sets[second]["utt2lab"].keys())
+        if shared:
             raise InputError(
-                f"{one} and {other}: {len(shared)} utterances in both: {abbreviate(shared)}"
+                f"{first} and {second}: {len(shared)} utterances in both: {abbreviate(shared)}"
             )
-        speakers, others = (set(both.get("utt2spk", {}).values()) for both in (tables, others))
-        if shared := sorted(speakers & others):
-            logging.warning(
-                "%s and %s: %d speakers in both: %s", one, other, len(shared), abbreviate(shared)
-            )
+        first_speakers = set(sets[first].get("utt2spk", {}).values())
+        second_speakers = set(sets[second].get("utt2spk", {}).values())
+        shared = sorted(first_speakers & second_speakers)
+        if shared:
+            names = abbreviate(shared)
+            logging.warning("%s and %s: %d speakers in both: %s", first, second, len(shared), names)

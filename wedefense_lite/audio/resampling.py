@@ -6,8 +6,15 @@ import numpy as np
 from scipy.signal import resample_poly
 
 
-def resampled(wav: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """Samples, ``T`` or ``KT``, at another rate, float32."""
-    common = math.gcd(rate, wanted)
-    wav = wav if rate == wanted else resample_poly(wav, wanted // common, rate // common, axis=-1)
-    return wav.astype(np.float32)
+def resample(wav: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Samples at another rate, by a polyphase filter (:func:`scipy.signal.resample_poly`).
+
+    Args:
+        wav: ``(..., T)``, float32 or float64, which it stays; returned as it is at its own rate.
+        rate: its rate in Hz.
+        new_rate: rate in Hz of the result, whose length is ``ceil(T * new_rate / rate)``.
+    """
+    if rate == new_rate:
+        return wav
+    common = math.gcd(rate, new_rate)
+    return resample_poly(wav, new_rate // common, rate // common, axis=-1)

@@ -1,4 +1,7 @@
-"""Labelled segments of utterances as RTTM: ``SPEAKER utt 1 start duration <NA> <NA> label <NA> <NA>``."""
+"""Labelled segments of utterances, and their file format RTTM.
+
+A line is ``SPEAKER utt 1 start duration <NA> <NA> label <NA> <NA>``, times in seconds.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,11 +14,25 @@ from wedefense_lite.labels import LABELS, label_id
 
 
 class Segments(NamedTuple):
-    """Labelled segments of one utterance in order, without overlap; seconds, class indices."""
+    """Labelled segments of one utterance, in order and without overlap.
+
+    Attributes:
+        start: ``(N,)``, seconds.
+        end: ``(N,)``, seconds.
+        label: ``(N,)``, class indices.
+    """
 
     start: np.ndarray
     end: np.ndarray
     label: np.ndarray
+
+
+class Run(NamedTuple):
+    """A stretch of equal values: ``values[begin:end]`` are all ``value``."""
+
+    begin: int
+    end: int
+    value: int
 
 
 # Seconds by which printed times that should be equal may differ: files round them, to 1e-4 or 1e-3.
@@ -28,19 +45,26 @@ def read_rttm(path: str | Path) -> dict[str, Segments]:
     """Segments of each utterance from RTTM ``SPEAKER`` lines, the label in field 8.
 
     Raises:
-        InputError: another label than bonafide or spoof, times that are none, segments that overlap.
+        InputError: another label than bonafide or spoof, times that aren't numbers, segments that
+            overlap or have no length.
     """
-    found: dict[str, list[tuple[float, float, int]]] = {}
+    rows: dict[str, list[tuple[float, float, int]]] = {}
     for line, row in iter_rows(path, columns=None):
         if len(row) < 8:
             raise InputError(f"{path}:{line}: {len(row)} columns, expected the label in column 8")
-        start, duration = (converted(path, line, row[1], cell, number) for cell in row[3:5])
-        label = converted(path, line, row[1], row[7], label_id)
-        found.setdefault(row[1], []).append((start, start + duration, label))
-    segments = {name: Segments(*map(np.array, zip(*sorted(rows)))) for name, rows in found.items()}
-    for name, (start, end, _) in segments.items():
-        if start[0] < 0 or not (end > start).all() or (end[:-1] > start[1:] + TIME_SLACK).any():
-            raise InputError(f"{path}: {name} has segments that overlap, or of no length")
+        key = row[1]
+        start = converted(path, line, key, row[3], number)
+        duration = converted(path, line, key, row[4], number)
+        label = converted(path, line, key, row[7], label_id)
+        rows.setdefault(key, []).append((start, start + duration, label))
+    segments = {}
+    for key, utterance_rows in rows.items():
+        starts, ends, labels = zip(*sorted(utterance_rows))
+        segments[key] = Segments(np.array(starts), np.array(ends), np.array(labels))
+    for key, (start, end, _) in segments.items():
+        overlap = (end[:-1] > start[1:] + TIME_SLACK).any()
+        if start[0] < 0 or not (end > start).all() or overlap:
+            raise InputError(f"{path}: {key} has segments that overlap, or of no length")
     return segments
 
 
@@ -49,26 +73,29 @@ def write_rttm(
     segments: Mapping[str, Iterable[tuple[float, float, int]]],
     names: Sequence[str] = LABELS,
 ) -> None:
-    """Write what :func:`read_rttm` reads, utterances and times in order, to a tenth of a millisecond;
-    segments that touch still do.
+    """Write an RTTM that :func:`read_rttm` reads, utterances and times in order.
 
     Args:
+        path: file to write.
         segments: utterance to its segments ``(start, end, class index)``, seconds.
-        names: of the classes; of those of :func:`read_rttm`, or talkers.
+        names: names of the classes: labels as in :func:`read_rttm`, or talkers.
     """
-    line = "SPEAKER {} 1 {:.4f} {:.4f} <NA> <NA> {} <NA> <NA>".format
-    write_lines(
-        path,
-        (
-            line(name, start, round(end, 4) - round(start, 4), names[label])
-            for name in sorted(segments, key=str.encode)
-            for start, end, label in sorted(segments[name])
-        ),
-    )
+    lines = []
+    for key in sorted(segments, key=str.encode):
+        for start, end, label in sorted(segments[key]):
+            # The difference of the rounded ends: segments that touch still do after rounding.
+            duration = round(end, 4) - round(start, 4)
+            name = names[label]
+            lines.append(f"SPEAKER {key} 1 {start:.4f} {duration:.4f} <NA> <NA> {name} <NA> <NA>")
+    write_lines(path, lines)
 
 
-def runs(values: np.ndarray) -> list[tuple[int, int, int]]:
-    """``(begin, end, value)`` of each stretch of equal values, as indices."""
+def runs(values: np.ndarray) -> list[Run]:
+    """Runs of equal values, in order."""
     edges = np.flatnonzero(np.diff(values)) + 1
-    begin, end = np.concatenate([[0], edges]), np.concatenate([edges, [len(values)]])
-    return list(zip(begin.tolist(), end.tolist(), values[begin].tolist()))
+    begins = np.concatenate([[0], edges])
+    ends = np.concatenate([edges, [len(values)]])
+    return [
+        Run(begin, end, value)
+        for begin, end, value in zip(begins.tolist(), ends.tolist(), values[begins].tolist())
+    ]

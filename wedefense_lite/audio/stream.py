@@ -1,12 +1,13 @@
-"""Shards that come over a network or out of a command: read as a stream, whatever webdataset opens.
+"""Streams: shards that come over a network or out of a command, whatever webdataset opens.
 
-A stream can't be indexed, so order is random only within a buffer, and each rank and worker reads
-shards of its own, or all shards and a part of each where they are fewer.
+A stream can't be indexed, so order is random only within a buffer. Each share (one worker of one
+rank) reads shards of its own, or, where shards are fewer than shares, all shards and its part of
+each.
 """
 
 import random
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import count
 
 import numpy as np
 
@@ -14,71 +15,126 @@ from wedefense_lite.audio.shards import read_tar
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, abbreviate
 
-BUFFER = 1000
-Seed = tuple[int, ...] | None  # where the chance of an utterance starts; None to score it
+BUFFER = 1000  # utterances among which the next one is drawn
+Seed = tuple[int, ...]  # start of a random stream
+Draw = tuple[Utterance, Seed]  # an utterance to train on, and the seed of its crop and augmentation
 
 
-class Stream(list[Utterance]):
-    """The rows of a streamed list, which ``utt2lab`` states: they are what must come out of it.
+class Stream:
+    """A streamed list, whose utterances ``utt2lab`` states: exactly these must come out of it.
+
+    Iteration gives ``rows``. These hold ids and labels; the audio comes with the utterances of
+    :meth:`scoring_batches` and :meth:`training_batches`.
 
     Args:
-        urls: the shards.
+        urls: URLs or commands of the shards.
         labels: ``utt2lab`` of the list.
+
+    Attributes:
+        rows: rows of ``utt2lab``, in its order.
     """
 
     def __init__(self, urls: list[str], labels: dict[str, str]):
-        super().__init__(Utterance(key, "", label=label) for key, label in labels.items())
-        self.urls, self._labels = urls, labels
+        self.urls = urls
+        self.rows = [Utterance(key, "", label=label) for key, label in labels.items()]
+        self._labels = labels
 
-    def batches(
-        self, size: int, seed: Seed, rank: int, world: int, worker: int, workers: int
-    ) -> Iterator[list[tuple[Utterance, Seed]]]:
-        """``size`` utterances at a time of one worker's part; all parts together are exactly all.
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Utterance]:
+        return iter(self.rows)
+
+    def scoring_batches(
+        self, size: int, rank: int, world: int, worker: int, workers: int
+    ) -> Iterator[list[Utterance]]:
+        """Batches of one worker's share, read once; all shares together are exactly the list.
 
         Args:
-            seed: None reads the part once; else it comes over and over, shards permuted, utterances
-                shuffled, each with a seed of its own.
+            size: utterances in a batch, at most.
+            rank: number of the process.
+            world: number of processes.
+            worker: number of the worker of this process.
+            workers: number of workers of each process.
 
         Raises:
-            InputError: a shard is damaged, or the utterances or labels are not those of ``utt2lab``.
-                What is in no shard is known only to a part that reads all of them.
+            InputError: a shard is damaged, or its utterances or labels are not those of
+                ``utt2lab``. A missing utterance is noticed only by a share that reads all shards.
         """
-        draws = self._draws(rank * workers + worker, world * workers, seed)
-        return iter(lambda: list(islice(draws, size)), [])
+        share = rank * workers + worker
+        return _batched(self._read_share(self.urls, share, world * workers), size)
 
-    def _draws(self, part: int, parts: int, seed: Seed) -> Iterator[tuple[Utterance, Seed]]:
+    def training_batches(
+        self, size: int, seed: Seed, rank: int, world: int, worker: int, workers: int
+    ) -> Iterator[list[Draw]]:
+        """Batches of one worker's share, over and over, without an end.
+
+        Each turn permutes the shards and shuffles the utterances.
+
+        Args:
+            size: utterances in a batch.
+            seed: seed of the order; that of an utterance follows from it.
+            rank: number of the process.
+            world: number of processes.
+            worker: number of the worker of this process.
+            workers: number of workers of each process.
+
+        Raises:
+            InputError: as :meth:`scoring_batches`.
+        """
+        draws = self._draw_forever(rank * workers + worker, world * workers, seed)
+        return _batched(draws, size)
+
+    def _draw_forever(self, share: int, shares: int, seed: Seed) -> Iterator[Draw]:
         from webdataset import shuffle  # brings torch along, which reading an index can do without
 
-        if seed is None:
-            yield from ((row, None) for row in self._part(self.urls, part, parts))
-            return
-        parts = min(parts, len(self))  # where utterances are fewer, parts share them
-        part %= parts
+        # Where utterances are fewer than shares, several shares draw the same ones.
+        shares = min(shares, len(self))
+        share %= shares
         for turn in count():
             permuted = np.random.default_rng([*seed, turn]).permutation(self.urls).tolist()
-            mixed = shuffle(BUFFER, rng=random.Random(repr((seed, turn, part))))
-            for position, row in enumerate(mixed(self._part(permuted, part, parts)), 1):
-                yield row, (*seed, turn, part, position)
+            mix = shuffle(BUFFER, rng=random.Random(repr((seed, turn, share))))
+            rows = mix(self._read_share(permuted, share, shares))
+            for position, row in enumerate(rows, 1):
+                yield row, (*seed, turn, share, position)
 
-    def _part(self, urls: list[str], part: int, parts: int) -> Iterator[Utterance]:
-        from webdataset import gopen
+    def _read_share(self, urls: list[str], share: int, shares: int) -> Iterator[Utterance]:
+        has_own_shards = len(urls) >= shares
+        if has_own_shards:
+            urls = urls[share::shares]
+        missing = dict(self._labels)
+        for url in urls:
+            for row in _read_url(url):
+                label = missing.pop(row.key, None)
+                if label is None or row.label not in (None, label):
+                    expected = label or "nothing, or not twice"
+                    raise InputError(f"{url}: {row.key} is {row.label}, utt2lab says {expected}")
+                # The number of utterances that are still missing numbers those of all shards.
+                if has_own_shards or len(missing) % shares == share:
+                    yield row
+        reads_all = shares == 1 or not has_own_shards
+        if missing and reads_all:
+            names = abbreviate(list(missing))
+            raise InputError(f"{len(missing)} utterances are not in the shards: {names}")
 
-        by_shard, left = len(urls) >= parts, dict(self._labels)
-        for url in urls[part::parts] if by_shard else urls:
-            try:
-                with gopen(url) as stream:
-                    for row in read_tar(stream, url):
-                        known = left.pop(row.key, None)
-                        if known is None or row.label not in (None, known):
-                            expected = known or "nothing, or not twice"
-                            raise InputError(
-                                f"{url}: {row.key} is {row.label}, utt2lab says {expected}"
-                            )
-                        if by_shard or len(left) % parts == part:
-                            yield row
-            except OSError as error:
-                raise InputError(f"{url}: {error}") from error
-        if left and (parts == 1 or not by_shard):
-            raise InputError(
-                f"{len(left)} utterances are not in the shards: {abbreviate(list(left))}"
-            )
+
+def _read_url(url: str) -> Iterator[Utterance]:
+    from webdataset import gopen
+
+    try:
+        with gopen(url) as stream:
+            yield from read_tar(stream, url)
+    except OSError as error:
+        raise InputError(f"{url}: {error}") from error
+
+
+def _batched(items: Iterator, size: int) -> Iterator[list]:
+    """Lists of ``size`` items; the last one may hold fewer."""
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

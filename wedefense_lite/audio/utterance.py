@@ -1,4 +1,4 @@
-"""An utterance: where its audio is, and what is known of it."""
+"""The utterance: one row of every list of audio."""
 
 from dataclasses import dataclass, field
 
@@ -7,18 +7,22 @@ from wedefense_lite.audio.segments import Segments
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One row of an index: where an utterance's audio is.
+    """One row of an index: the place, the length and the label of an utterance's audio.
+
+    For example ``Utterance("u1", "shards_0.tar", offset=1536, size=9000, samples=48000,
+    label="spoof")`` is 3 s in the middle of a shard.
 
     Attributes:
-        key: the utterance's id.
+        key: id of the utterance.
         path: an audio file, a tar shard, or ``command |`` whose output is an audio file.
         offset: byte offset of the audio file inside ``path``.
         size: byte count of the audio file inside ``path``; 0 stands for all of ``path``.
-        samples: length; 0 where it is not known before reading.
+        samples: length of the audio; 0 where it is unknown before reading.
         label: ``spoof``, ``bonafide``, or None where unknown.
-        data: the bytes of the audio file, where they are in memory already.
-        segments: its labelled parts, where they are known.
-        talkers: of a mixture, the stem of each talker, where they are known; without ``path``, its label only.
+        data: bytes of the audio file, where they are in memory already.
+        segments: labelled segments, for tasks that localize.
+        stems: stems of a mixture, one a talker, for tasks on mixtures. A stem without ``path`` only
+            states the talker's label.
     """
 
     key: str
@@ -29,4 +33,4 @@ class Utterance:
     label: str | None = None
     data: bytes | None = field(default=None, repr=False)
     segments: Segments | None = field(default=None, repr=False, compare=False)
-    talkers: tuple["Utterance", ...] = field(default=(), repr=False, compare=False)
+    stems: tuple["Utterance", ...] = field(default=(), repr=False, compare=False)

@@ -11,15 +11,17 @@ Range = tuple[float, float]
 
 
 class Augment(ABC):
-    """Something that is done to an utterance with a probability.
+    """An augmentation, which changes an utterance with a probability.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
 
     Attributes:
-        sample_rate: of the audio, in Hz; the configuration's ``data`` section sets it.
-        stretch: samples that it needs, at most, for each that it gives.
-        source: hash of the list that it draws from, if any: training isn't continued with another.
+        sample_rate: rate in Hz of the audio; :class:`wedefense_lite.systems.config.DataConfig` sets
+            its own rate for all its augmentations.
+        stretch: highest ratio of the lengths of input and output; crops are read longer by it.
+        source: hash of the list of files that it draws from, empty without one. A training is not
+            continued with another list.
     """
 
     sample_rate: int = 16000
@@ -38,49 +40,63 @@ class Augment(ABC):
         return self.apply(wav, rng) if rng.random() < self.p else wav
 
     def with_track(
-        self, wav: np.ndarray, track: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What calling gives, and the track (a label a sample) of it: another length is another speed.
+        self, wav: np.ndarray, track: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The utterance as calling gives it, and its track moved along.
 
-        To be overridden by what changes the length in another way.
+        Another length is taken for another speed. A class that changes the length in another way
+        overrides this method.
+
+        Args:
+            wav: ``(T,)``, float32.
+            track: ``(T,)``, class of each sample; None without segments.
+            rng: source of all chance; the track draws nothing from it.
         """
         changed = self(wav, rng)
-        return changed, track[np.arange(len(changed)) * len(track) // len(changed)]
+        if track is None or len(changed) == len(track):
+            return changed, track
+        sources = np.arange(len(changed)) * len(track) // len(changed)
+        return changed, track[sources]
 
 
 class Prepared(Augment):
-    """An augmentation that needs more than the utterance.
+    """An augmentation that needs files or a library.
 
     Attributes:
-        option: of ``train.py``, which gives it a ``wav.scp``; empty where it needs none.
+        option: option of ``train.py`` that names its ``wav.scp``; empty where it needs none.
     """
 
     option: str = ""
 
     @abstractmethod
     def prepare(self, wav_scp: str | None) -> None:
-        """Called once before training, with what ``option`` was given.
+        """Load what :meth:`apply` needs; called once before training.
+
+        Args:
+            wav_scp: value of ``option``, None where it is missing.
 
         Raises:
-            InputError: something that :meth:`apply` needs isn't there.
+            InputError: a list, a file or a library is missing.
         """
 
 
 def prepare(augments: list[Augment], **wav_scps: str | None) -> None:
-    """Give augmentations what they need.
+    """Prepare the augmentations of a configuration.
 
     Args:
-        augments: those of a configuration.
-        wav_scps: each option of ``train.py`` that names a ``wav.scp``, and what it was given.
+        augments: augmentations.
+        wav_scps: value of each option of ``train.py`` that names a ``wav.scp``.
 
     Raises:
-        InputError: a list is missing, or is given and nothing uses it, or an augmentation can't be used.
+        InputError: a list is missing, or is named and nothing uses it, or an augmentation can't be
+            used.
     """
-    needy = [augment for augment in augments if isinstance(augment, Prepared)]
+    prepared = [augment for augment in augments if isinstance(augment, Prepared)]
+    options = {augment.option for augment in prepared}
     for option, path in wav_scps.items():
-        if path is not None and option not in {augment.option for augment in needy}:
+        if path is not None and option not in options:
             raise InputError(f"--{option} {path}: no augmentation of the configuration uses it")
-    for augment in needy:
+    for augment in prepared:
         augment.prepare(wav_scps.get(augment.option))
 
 
@@ -89,14 +105,21 @@ def power(wav: np.ndarray) -> float:
     return float(np.mean(np.square(wav, dtype=np.float64)))
 
 
-def with_power(wav: np.ndarray, wanted: float) -> np.ndarray:
-    """``wav`` louder or softer, float32; digital silence stays as it is."""
-    return wav.astype(np.float32) * np.float32(np.sqrt(wanted / (power(wav) or 1)))
+def set_power(wav: np.ndarray, mean_square: float) -> np.ndarray:
+    """``wav`` scaled to a mean square, float32; digital silence stays as it is."""
+    gain = np.sqrt(mean_square / (power(wav) or 1))  # of silence any gain gives silence
+    return wav.astype(np.float32) * np.float32(gain)
 
 
-def mixed(wav: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
-    """``wav`` and noise at a ratio of their mean powers in dB."""
-    return wav + with_power(noise, power(wav) * 10 ** (-snr_db / 10))
+def add_noise(wav: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """``wav`` plus noise at a ratio of their mean powers.
+
+    Args:
+        wav: ``(T,)``.
+        noise: ``(T,)``, at any level.
+        snr_db: ratio of the powers of ``wav`` and noise in dB.
+    """
+    return wav + set_power(noise, power(wav) * 10 ** (-snr_db / 10))
 
 
 class WhiteNoise(Augment):
@@ -114,4 +137,5 @@ class WhiteNoise(Augment):
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         snr_db = rng.uniform(*self.snr_db)
-        return mixed(wav, rng.standard_normal(len(wav), dtype=np.float32), snr_db)
+        noise = rng.standard_normal(len(wav), dtype=np.float32)
+        return add_noise(wav, noise, snr_db)

@@ -1,6 +1,6 @@
 """Codecs that a phone call or an upload meets."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jsonargparse.typing import ClosedUnitInterval
@@ -9,28 +9,46 @@ from wedefense_lite.augment.base import Prepared
 from wedefense_lite.files import InputError
 
 Name = Literal["mulaw", "alaw", "g722", "opus", "mp3", "aac"]
-# FFmpeg's encoder and decoder, the sample rate that they work at, by how many samples what is decoded comes
-# late, and the rates in kbit/s to draw from.
-CODECS: dict[Name, tuple[str, str, int, int, list[int]]] = {
-    "mulaw": ("pcm_mulaw", "pcm_mulaw", 8000, 0, [64]),
-    "alaw": ("pcm_alaw", "pcm_alaw", 8000, 0, [64]),
-    "g722": ("g722", "g722", 16000, 22, [64]),
-    "opus": ("libopus", "libopus", 16000, 0, [8, 12, 16, 24, 32]),
-    "mp3": ("libmp3lame", "mp3float", 16000, 0, [16, 24, 32, 64]),
-    "aac": ("aac", "aac", 16000, 1024, [16, 24, 32, 64]),
+
+
+class Format(NamedTuple):
+    """A codec of FFmpeg.
+
+    Attributes:
+        encoder: name of FFmpeg's encoder.
+        decoder: name of FFmpeg's decoder.
+        sample_rate: rate in Hz that the codec works at.
+        delay: samples, at that rate, by which the decoded audio comes late.
+        kbit_s: bit rates to draw from.
+    """
+
+    encoder: str
+    decoder: str
+    sample_rate: int
+    delay: int
+    kbit_s: list[int]
+
+
+CODECS: dict[Name, Format] = {
+    "mulaw": Format("pcm_mulaw", "pcm_mulaw", 8000, 0, [64]),
+    "alaw": Format("pcm_alaw", "pcm_alaw", 8000, 0, [64]),
+    "g722": Format("g722", "g722", 16000, 22, [64]),
+    "opus": Format("libopus", "libopus", 16000, 0, [8, 12, 16, 24, 32]),
+    "mp3": Format("libmp3lame", "mp3float", 16000, 0, [16, 24, 32, 64]),
+    "aac": Format("aac", "aac", 16000, 1024, [16, 24, 32, 64]),
 }
 
 
 class Codec(Prepared):
-    """Through a codec and back, aligned in time and of the same length, by FFmpeg's libraries in PyAV.
+    """A codec and back, by FFmpeg's libraries in PyAV; time and length stay.
 
-    G.711's mu-law and A-law at 8 kHz; G.722, Opus, MP3 and AAC at 16 kHz. Opus, MP3 and AAC have a bit rate that
-    is drawn from those of calls and of small files. ASVspoof 2021 has calls through such codecs (LA) and
-    compressed files (DF), which its training data of 2019 has not.
+    G.711's mu-law and A-law work at 8 kHz; G.722, Opus, MP3 and AAC at 16 kHz. The bit rates of
+    Opus, MP3 and AAC are drawn from those of calls and of small files. ASVspoof 2021 has calls
+    through such codecs (LA) and compressed files (DF); its training data of 2019 has neither.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
-        codecs: to draw from, each as likely as another.
+        codecs: codecs to draw from, all equally likely.
     """
 
     def __init__(self, p: ClosedUnitInterval = 0.5, codecs: tuple[Name, ...] = tuple(CODECS)):
@@ -46,35 +64,53 @@ class Codec(Prepared):
                 "augmentation Codec needs PyAV: pip install 'wedefense_lite[augment]'"
             ) from error
         for name in self.codecs:
-            if CODECS[name][0] not in av.codecs_available:
+            encoder = CODECS[name].encoder
+            if encoder not in av.codecs_available:
                 raise InputError(
-                    f"augmentation Codec: this PyAV has no {CODECS[name][0]}; take {name} from codecs"
+                    f"augmentation Codec: this PyAV has no {encoder}; take {name} from codecs"
                 )
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         name = self.codecs[rng.integers(len(self.codecs))]
-        return self.coded(wav, name, int(rng.choice(CODECS[name][-1])))
+        kbit_s = int(rng.choice(CODECS[name].kbit_s))
+        return self.transcode(wav, name, kbit_s)
 
-    def coded(self, wav: np.ndarray, name: Name, kbit_s: int) -> np.ndarray:
-        """``wav`` after a codec at a bit rate."""
+    def transcode(self, wav: np.ndarray, name: Name, kbit_s: int) -> np.ndarray:
+        """``wav`` encoded and decoded.
+
+        Args:
+            wav: ``(T,)``, float32.
+            name: codec.
+            kbit_s: bit rate in kbit/s.
+        """
         import av
 
-        *names, sample_rate, delay, _ = CODECS[name]
-        encoder, decoder = (av.CodecContext.create(codec, mode) for codec, mode in zip(names, "wr"))
-        encoder.format, encoder.bit_rate = encoder.codec.audio_formats[0], 1000 * kbit_s
+        codec = CODECS[name]
+        encoder = av.CodecContext.create(codec.encoder, "w")
+        decoder = av.CodecContext.create(codec.decoder, "r")
+        encoder.format = encoder.codec.audio_formats[0]
+        encoder.bit_rate = 1000 * kbit_s
         for context in (encoder, decoder):
-            context.sample_rate, context.layout = sample_rate, "mono"
+            context.sample_rate = codec.sample_rate
+            context.layout = "mono"
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(wav)[None], format="fltp", layout="mono"
         )
-        frame.sample_rate, frame.pts = self.sample_rate, 0
-        packets = [*encoder.encode(frame), *encoder.encode(None), None]  # it resamples as well
-        if encoder.extradata:
+        frame.sample_rate = self.sample_rate
+        frame.pts = 0
+        # The encoder resamples to its rate. A frame, packet or array of None flushes what is
+        # buffered.
+        packets = [*encoder.encode(frame), *encoder.encode(None), None]
+        if encoder.extradata:  # AAC: the decoder can't start without the encoder's header
             decoder.extradata = encoder.extradata
-        back = av.AudioResampler(format="fltp", layout="mono", rate=self.sample_rate)
-        decoded = [part for packet in packets for part in decoder.decode(packet)]
-        parts = [
-            part.to_ndarray()[0] for frame in [*decoded, None] for part in back.resample(frame)
-        ]
-        found = np.concatenate(parts)[round(delay * self.sample_rate / sample_rate) :][: len(wav)]
-        return np.pad(found, (0, len(wav) - len(found)))
+        frames = []
+        for packet in packets:
+            frames.extend(decoder.decode(packet))
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=self.sample_rate)
+        arrays = []
+        for frame in [*frames, None]:
+            for resampled in resampler.resample(frame):
+                arrays.append(resampled.to_ndarray()[0])
+        delay = round(codec.delay * self.sample_rate / codec.sample_rate)
+        decoded = np.concatenate(arrays)[delay : delay + len(wav)]
+        return np.pad(decoded, (0, len(wav) - len(decoded)))

@@ -1,4 +1,4 @@
-"""Noise and rooms from files, of which only the part that is needed is read."""
+"""Noise and rooms from files; only the samples that are needed are read."""
 
 import numpy as np
 from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
@@ -6,7 +6,7 @@ from scipy.signal import oaconvolve
 
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.augment.base import Prepared, Range, mixed, power, with_power
+from wedefense_lite.augment.base import Prepared, Range, add_noise, power, set_power
 from wedefense_lite.files import InputError, read_table
 from wedefense_lite.provenance import file_hash
 
@@ -14,39 +14,63 @@ Snr = Range | None
 
 
 class FromFiles(Prepared):
-    """An augmentation that draws from the reading files of a ``wav.scp``.
+    """An augmentation that draws from the audio files of a ``wav.scp``.
+
+    Args:
+        p: probability in [0, 1] that an utterance is changed.
+        groups: names of groups of files; an id begins with the name of its group.
 
     Attributes:
-        files: by kind; an id begins with the name of its kind.
+        files: files of each group; empty until :meth:`prepare` has read the list.
     """
 
-    def __init__(self, p: float, kinds: tuple[str, ...]):
+    def __init__(self, p: float, groups: tuple[str, ...]):
         super().__init__(p)
-        self.files: dict[str, list[Utterance]] = dict.fromkeys(kinds, [])
+        self.files: dict[str, list[Utterance]] = {group: [] for group in groups}
 
     def prepare(self, wav_scp: str | None) -> None:
-        """Read the list and the header of a first file of each kind; see :meth:`Prepared.prepare`."""
+        """Read the list, and the header of the first file of each group.
+
+        Raises:
+            InputError: no list, a group without files, or audio that can't be used.
+        """
+        name = type(self).__name__
         if wav_scp is None:
-            raise InputError(
-                f"{type(self).__name__} in the configuration needs --{self.option}, a wav.scp"
-            )
+            raise InputError(f"{name} in the configuration needs --{self.option}, a wav.scp")
         rows = [Utterance(key, path) for key, path in read_table(wav_scp).items()]
         self.source = file_hash(wav_scp)
-        for kind in self.files:
-            self.files[kind] = [row for row in rows if row.key.startswith(kind)]
-            if not self.files[kind]:
+        for group in self.files:
+            self.files[group] = [row for row in rows if row.key.startswith(group)]
+            if not self.files[group]:
                 raise InputError(
-                    f"{wav_scp}: no ids that begin with {kind!r}, which {type(self).__name__} draws from"
+                    f"{wav_scp}: no ids that begin with {group!r}, which {name} draws from"
                 )
-            reading.measured(self.files[kind][:1], self.sample_rate)
+            # Another sample rate of a list is noticed here; a single bad file when it is drawn.
+            reading.measure_lengths(self.files[group][:1], self.sample_rate)
 
     def draw(
-        self, kind: str, samples: int, rng: np.random.Generator, anywhere: bool = True
+        self, group: str, samples: int, rng: np.random.Generator, anywhere: bool = True
     ) -> np.ndarray:
-        """A part of a file of a kind, float32, of that many samples at most; from anywhere or the beginning."""
-        row = self.files[kind][rng.integers(len(self.files[kind]))]
-        start = reading.drawn(rng) if anywhere else reading.at_first
-        wav = reading.read(row, self.sample_rate, samples, start).astype(np.float32)
+        """Samples of a random file of a group.
+
+        Args:
+            group: name of the group.
+            samples: length; a shorter file is read whole.
+            rng: source of all chance.
+            anywhere: from a random offset; otherwise from the beginning, where digital silence is
+                refused.
+
+        Returns:
+            ``(T,)``, float32.
+
+        Raises:
+            InputError: audio that can't be used; names the file.
+        """
+        row = self.files[group][rng.integers(len(self.files[group]))]
+        with reading.open_audio(row, self.sample_rate) as file:
+            spare = reading.spare_samples(file, samples)
+            offset = reading.random_offset(spare, rng) if anywhere else 0
+            wav = reading.as_float(reading.decode(file, samples, offset))
         if not wav.any() and not anywhere:
             raise InputError(f"{row.key}: {row.path}: digital silence")
         return wav
@@ -55,15 +79,17 @@ class FromFiles(Prepared):
 class AdditiveNoise(FromFiles):
     """Noise, music, or babble of several talkers, from the ``wav.scp`` given as ``--noise_data``.
 
-    Ids begin with ``noise``, ``music`` or ``speech``, as ``tools/prepare_noise.py`` writes them for MUSAN
-    (Snyder et al., 2015). Each kind is as likely as another. The ratios and the number of talkers are those of
-    Kaldi's recipe for x-vectors (``egs/voxceleb/v2``), as ranges. Shorter files are repeated.
+    Ids begin with ``noise``, ``music`` or ``speech``, as ``tools/prepare_noise.py`` writes them for
+    MUSAN (Snyder et al., 2015). The three are equally likely. The ratios and the number of talkers
+    are those of Kaldi's recipe for x-vectors (``egs/voxceleb/v2``), as ranges. Shorter files are
+    repeated.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
-        noise: lowest and highest ratio of the mean powers in dB for noise; null leaves this kind out.
+        noise: lowest and highest ratio of the mean powers in dB for noise; null leaves noise out.
         music: the same for music.
-        babble: the same for babble: its three to seven talkers are equally loud, and taken together.
+        babble: the same for babble: three to seven equally loud talkers; the ratio is that of their
+            sum.
     """
 
     option = "noise_data"
@@ -76,27 +102,29 @@ class AdditiveNoise(FromFiles):
         babble: Snr = (13, 20),
     ):
         snr = {"noise": noise, "music": music, "speech": babble}
-        self.snr_db = {kind: limits for kind, limits in snr.items() if limits is not None}
+        self.snr_db = {group: limits for group, limits in snr.items() if limits is not None}
         super().__init__(p, tuple(self.snr_db))
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        kind = rng.choice(list(self.files))
-        count = rng.integers(3, 7, endpoint=True) if kind == "speech" else 1
-        parts = [np.resize(self.draw(kind, len(wav), rng), len(wav)) for _ in range(count)]
-        noise = sum(with_power(part, 1.0) for part in parts)
-        return mixed(wav, noise, rng.uniform(*self.snr_db[kind]))
+        group = rng.choice(list(self.files))
+        count = rng.integers(3, 7, endpoint=True) if group == "speech" else 1
+        voices = []  # one, unless they babble
+        for _ in range(count):
+            voice = np.resize(self.draw(group, len(wav), rng), len(wav))
+            voices.append(set_power(voice, 1.0))
+        return add_noise(wav, sum(voices), rng.uniform(*self.snr_db[group]))
 
 
 class Reverberation(FromFiles):
-    """A room impulse response from the ``wav.scp`` given as ``--reverb_data``, convolved with the utterance.
+    """A room impulse response from the ``wav.scp`` given as ``--reverb_data``.
 
-    The strongest tap, the direct path, stays where the utterance was, and the mean power is kept, as in Kaldi. The
-    responses of RIRS_NOISES are described by Ko et al., "A study on data augmentation of reverberant speech for
-    robust speech recognition", ICASSP 2017.
+    The strongest tap, the direct path, keeps its time, and the mean power is kept, as in Kaldi. The
+    responses of RIRS_NOISES are described by Ko et al., "A study on data augmentation of
+    reverberant speech for robust speech recognition", ICASSP 2017.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
-        max_seconds: of a response, its beginning, that are read.
+        max_seconds: length that is read of a response, from its beginning.
     """
 
     option = "reverb_data"
@@ -106,12 +134,20 @@ class Reverberation(FromFiles):
         self.max_seconds = max_seconds
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return reverberant(
-            wav, self.draw("", round(self.max_seconds * self.sample_rate), rng, anywhere=False)
-        )
+        samples = round(self.max_seconds * self.sample_rate)
+        return reverberate(wav, self.draw("", samples, rng, anywhere=False))
 
 
-def reverberant(wav: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """``wav`` (``T`` samples) through a room impulse response; direct path, length and mean power stay."""
+def reverberate(wav: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """``wav`` convolved with a room impulse response; direct path, length and mean power stay.
+
+    Args:
+        wav: ``(T,)``.
+        response: ``(N,)``, at any level.
+
+    Returns:
+        ``(T,)``, float32.
+    """
     direct = np.abs(response).argmax()
-    return with_power(oaconvolve(wav, response)[direct : direct + len(wav)], power(wav))
+    wet = oaconvolve(wav, response)[direct : direct + len(wav)]
+    return set_power(wet, power(wav))

@@ -6,20 +6,21 @@ import numpy as np
 from jsonargparse.typing import ClosedUnitInterval
 from scipy.signal import firwin, freqz, oaconvolve
 
-from wedefense_lite.augment.base import Augment, mixed
+from wedefense_lite.augment.base import Augment, add_noise
 
-# The noises that an algorithm adds, one after the other.
+# Noises that an algorithm adds in series; algorithm 8 adds two in parallel.
 SERIES = {1: "1", 2: "2", 3: "3", 4: "123", 5: "12", 6: "13", 7: "23"}
 
 
 class RawBoost(Augment):
-    """RawBoost (Tak et al., ICASSP 2022), algorithms as numbered and with the defaults of the authors' code.
+    """RawBoost (Tak et al., ICASSP 2022), with the numbers and defaults of the authors' code.
 
-    There are three noises. 1, convolutive: powers of the samples, each through band-stop filters of its own. 2,
-    impulsive and dependent on the signal: some samples change by a random share of themselves. 3, stationary
-    and independent: filtered white noise. Algorithms 1 to 3 are these; 4 is 1, 2 and 3 in series, 5 is 1 and 2 in
-    series, 6 is 1 and 3, 7 is 2 and 3, and 8 is 1 and 2 in parallel. Filters keep the utterance in time, where
-    the authors' come one sample early. The authors augment every utterance, ``p: 1.0``.
+    There are three noises. 1, convolutive: powers of the samples, each through its own band-stop
+    filters. 2, impulsive and dependent on the signal: some samples change by a random share of
+    themselves. 3, stationary and independent: filtered white noise. Algorithms 1 to 3 are these; 4
+    is 1, 2 and 3 in series, 5 is 1 and 2 in series, 6 is 1 and 3, 7 is 2 and 3, and 8 is 1 and 2 in
+    parallel. Filters keep the utterance in time; those of the authors come one sample early. The
+    authors augment every utterance, ``p: 1.0``.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
@@ -31,11 +32,10 @@ class RawBoost(Augment):
         self.algorithm = algorithm
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        noises = {"1": self.convolutive, "2": self.impulsive, "3": self.stationary}
         if self.algorithm == 8:
-            return within_one(self.convolutive(wav, rng) + self.impulsive(wav, rng)).astype(
-                np.float32
-            )
+            in_parallel = self.convolutive(wav, rng) + self.impulsive(wav, rng)
+            return limit_peak(in_parallel).astype(np.float32)
+        noises = {"1": self.convolutive, "2": self.impulsive, "3": self.stationary}
         for name in SERIES[self.algorithm]:
             wav = noises[name](wav, rng)
         return wav.astype(np.float32)
@@ -45,35 +45,38 @@ class RawBoost(Augment):
         filtered = oaconvolve(wav, self.band_stops(rng), mode="same")
         for exponent in range(2, 6):
             gain = 10 ** (rng.uniform(-20, -5) / 20)
-            filtered = filtered + oaconvolve(
-                wav**exponent, gain * self.band_stops(rng), mode="same"
-            )
-        return within_one(filtered - filtered.mean())
+            taps = gain * self.band_stops(rng)
+            filtered = filtered + oaconvolve(wav**exponent, taps, mode="same")
+        return limit_peak(filtered - filtered.mean())
 
     def impulsive(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Noise 2: a tenth of the samples, or fewer, change by up to twice themselves."""
         count = int(len(wav) * rng.uniform(0, 0.1))
-        places = rng.choice(len(wav), count, replace=False)
+        positions = rng.choice(len(wav), count, replace=False)
         changed = wav.copy()
-        changed[places] *= 1 + 2 * rng.uniform(-1, 1, count) * rng.uniform(-1, 1, count)
-        return within_one(changed)
+        changed[positions] *= 1 + 2 * rng.uniform(-1, 1, count) * rng.uniform(-1, 1, count)
+        return limit_peak(changed)
 
     def stationary(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Noise 3, at a ratio of mean powers between 10 and 40 dB."""
         noise = oaconvolve(rng.standard_normal(len(wav)), self.band_stops(rng), mode="same")
-        return mixed(wav, noise, rng.uniform(10, 40))
+        return add_noise(wav, noise, rng.uniform(10, 40))
 
     def band_stops(self, rng: np.random.Generator) -> np.ndarray:
-        """Taps, of odd number, of a filter that stops five bands and leaves the loudest frequency as it is."""
-        taps, nyquist = np.ones(1), self.sample_rate / 2
+        """Taps of a filter that stops five random bands; odd in number, the largest gain is 1."""
+        taps = np.ones(1)
+        nyquist = self.sample_rate / 2
         for _ in range(5):
-            center, half_width = rng.uniform(20, min(8000, nyquist)), rng.uniform(100, 1000) / 2
+            center = rng.uniform(20, min(8000, nyquist))
+            half_width = rng.uniform(100, 1000) / 2
+            # Band edges have to lie inside of 0 and the Nyquist frequency.
             band = np.clip([center - half_width, center + half_width], 1e-3, nyquist - 1e-3)
             count = int(rng.uniform(10, 100)) // 2 * 2 + 1
             taps = np.convolve(taps, firwin(count, band, fs=self.sample_rate))
-        return taps / np.abs(freqz(taps)[1]).max()
+        _, response = freqz(taps)
+        return taps / np.abs(response).max()
 
 
-def within_one(wav: np.ndarray) -> np.ndarray:
-    """Divided by the largest magnitude where that is above one."""
+def limit_peak(wav: np.ndarray) -> np.ndarray:
+    """``wav`` divided by its largest magnitude where that is above 1."""
     return wav / max(1.0, np.abs(wav).max())

@@ -1,4 +1,7 @@
-"""Speed, pitch, bandwidth and silence."""
+"""Speed, pitch, bandwidth and silence.
+
+Letters of shapes: Q frequency bins of a spectrum, F frames.
+"""
 
 import numpy as np
 from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
@@ -6,14 +9,15 @@ from scipy.signal import butter, istft, resample_poly, sosfiltfilt, stft
 
 from wedefense_lite.augment.base import Augment, Range
 
-# Speeds and pitches are drawn in steps of a hundredth, so that resampling is by a ratio of small numbers.
+# Speeds and pitches are rounded to hundredths, so that resampling is by a ratio of small numbers.
 STEPS = 100
 
 
 class Speed(Augment):
-    """Another speed, and with it another pitch (Ko et al., "Audio augmentation for speech recognition", 2015).
+    """Another speed, and with it another pitch.
 
-    Changes the length; training crops are read longer, so that they keep theirs.
+    Ko et al., "Audio augmentation for speech recognition", Interspeech 2015. The length changes;
+    training crops are read longer, so that they keep theirs.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
@@ -22,21 +26,22 @@ class Speed(Augment):
 
     def __init__(self, p: ClosedUnitInterval = 0.5, factor: Range = (0.9, 1.1)):
         super().__init__(p)
-        self.factor, self.stretch = factor, max(1.0, factor[1])
+        self.factor = factor
+        self.stretch = max(1.0, factor[1])
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return resample_poly(wav, STEPS, round(STEPS * rng.uniform(*self.factor)))
 
 
 class PitchShift(Augment):
-    """Another pitch at the same speed: a phase vocoder stretches, and resampling takes the length back.
+    """Another pitch at the same speed: a phase vocoder stretches, resampling restores the length.
 
-    Laroche and Dolson, "Improved phase vocoder time-scale modification of audio", 1999, without their phase
-    locking.
+    Laroche and Dolson, "Improved phase vocoder time-scale modification of audio", 1999, without
+    their phase locking.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
-        semitones: lowest and highest shift.
+        semitones: lowest and highest shift in semitones.
     """
 
     def __init__(self, p: ClosedUnitInterval = 0.5, semitones: Range = (-2.0, 2.0)):
@@ -45,31 +50,37 @@ class PitchShift(Augment):
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         steps = round(STEPS * 2 ** (rng.uniform(*self.semitones) / 12))
-        longer = stretched(wav, steps / STEPS)
+        longer = stretch_time(wav, steps / STEPS)
         return np.resize(resample_poly(longer, STEPS, steps), len(wav)).astype(np.float32)
 
 
-def stretched(wav: np.ndarray, factor: float, size: int = 512) -> np.ndarray:
+def stretch_time(wav: np.ndarray, factor: float, size: int = 512) -> np.ndarray:
     """``wav`` at the same pitch and ``factor`` times as long, and some silence.
 
     Args:
+        wav: ``(T,)``.
+        factor: ratio of the lengths.
         size: samples of a frame; frames are a quarter of it apart.
     """
-    frames_FN = stft(np.pad(wav, (0, size)), nperseg=size, noverlap=size - size // 4)[2]
-    places = np.arange(0, frames_FN.shape[1] - 1, 1 / factor)
-    before = places.astype(int)
-    share = places - before
-    magnitudes_FN = (1 - share) * np.abs(frames_FN[:, before]) + share * np.abs(
-        frames_FN[:, before + 1]
-    )
-    # Frames come out as far apart as they went in, so phases advance as they did between the neighbours.
-    advance_FN = np.angle(frames_FN[:, before + 1] * frames_FN[:, before].conj())
-    phases_FN = np.angle(frames_FN[:, :1]) + np.cumsum(advance_FN, axis=1) - advance_FN
-    return istft(magnitudes_FN * np.exp(1j * phases_FN), nperseg=size, noverlap=size - size // 4)[1]
+    overlap = size - size // 4
+    _, _, spectrum_QF = stft(np.pad(wav, (0, size)), nperseg=size, noverlap=overlap)
+    # Each frame of the result lies between two frames of the original.
+    positions = np.arange(0, spectrum_QF.shape[1] - 1, 1 / factor)
+    before = positions.astype(int)
+    share = positions - before
+    before_QF = spectrum_QF[:, before]
+    after_QF = spectrum_QF[:, before + 1]
+    magnitudes_QF = (1 - share) * np.abs(before_QF) + share * np.abs(after_QF)
+    # Frames come out as far apart as they went in, so phases advance as between the two neighbours.
+    advance_QF = np.angle(after_QF * before_QF.conj())
+    phases_QF = np.angle(spectrum_QF[:, :1]) + np.cumsum(advance_QF, axis=1) - advance_QF
+    stretched_QF = magnitudes_QF * np.exp(1j * phases_QF)
+    _, stretched_T = istft(stretched_QF, nperseg=size, noverlap=overlap)
+    return stretched_T
 
 
 class LowPass(Augment):
-    """A low-pass filter, Butterworth of order 4, once forward and once back, so that nothing is delayed.
+    """A low-pass filter: Butterworth of order 4, forward and backward, so that nothing is delayed.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
@@ -99,21 +110,21 @@ class Resample(Augment):
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         rate = int(rng.choice(self.rates))
-        return resample_poly(resample_poly(wav, rate, self.sample_rate), self.sample_rate, rate)[
-            : len(wav)
-        ]
+        lower = resample_poly(wav, rate, self.sample_rate)
+        # Resampling rounds lengths up, so that the result is as long or longer.
+        return resample_poly(lower, self.sample_rate, rate)[: len(wav)]
 
 
 class SilenceTrim(Augment):
-    """Silence taken off both ends, down to a rest that is drawn; shortens the utterance.
+    """Silence at both ends trimmed to a random length; shortens the utterance.
 
-    Silent are 20 ms whose mean power lies below that of the loudest 20 ms by more than the threshold. Digital
-    silence stays as it is.
+    Silent are 20 ms whose mean power lies below that of the loudest 20 ms by more than the
+    threshold. Digital silence stays as it is.
 
     Args:
         p: probability in [0, 1] that an utterance is changed.
-        threshold_db: distance to the loudest 20 ms.
-        rest_ms: shortest and longest rest on each side.
+        threshold_db: distance to the loudest 20 ms in dB.
+        rest_ms: shortest and longest silence that stays on each side, in milliseconds.
     """
 
     def __init__(
@@ -123,18 +134,22 @@ class SilenceTrim(Augment):
         rest_ms: Range = (0.0, 100.0),
     ):
         super().__init__(p)
-        self.threshold_db, self.rest_ms = threshold_db, rest_ms
+        self.threshold_db = threshold_db
+        self.rest_ms = rest_ms
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return wav[self._kept(wav, rng)]
+        return wav[self._draw_speech(wav, rng)]
 
     def with_track(
-        self, wav: np.ndarray, track: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        kept = self._kept(wav, rng) if rng.random() < self.p else slice(None)
-        return wav[kept], track[kept]
+        self, wav: np.ndarray, track: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        speech = slice(None)
+        if rng.random() < self.p:
+            speech = self._draw_speech(wav, rng)
+        return wav[speech], None if track is None else track[speech]
 
-    def _kept(self, wav: np.ndarray, rng: np.random.Generator) -> slice:
+    def _draw_speech(self, wav: np.ndarray, rng: np.random.Generator) -> slice:
+        """The samples from the first to the last loud frame, and a random rest of silence."""
         size = self.sample_rate // 50
         padded = np.pad(wav, (0, -len(wav) % size)).astype(np.float64)
         powers = np.square(padded).reshape(-1, size).mean(1)
@@ -142,4 +157,6 @@ class SilenceTrim(Augment):
         if not len(loud):
             return slice(None)
         before, after = (rng.uniform(*self.rest_ms, 2) / 1000 * self.sample_rate).astype(int)
-        return slice(max(loud[0] * size - before, 0), (loud[-1] + 1) * size + after)
+        first = max(loud[0] * size - before, 0)
+        end = (loud[-1] + 1) * size + after
+        return slice(first, end)

@@ -12,7 +12,7 @@ import soundfile as sf
 
 import wedefense_lite
 from wedefense_lite import cli
-from wedefense_lite.audio.resampling import resampled
+from wedefense_lite.audio.resampling import resample
 from wedefense_lite.audio.segments import write_rttm
 from wedefense_lite.files import NO_VALUE, InputError, write_text
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
@@ -112,7 +112,7 @@ def read_recording(path: str, sample_rate: int) -> tuple[np.ndarray, dict]:
         "sample_rate": rate,
         "channels": channels,
     }
-    return resampled(wav_TA[:, 0], rate, sample_rate), facts
+    return resample(wav_TA[:, 0], rate, sample_rate), facts
 
 
 def score_talker(

@@ -4,8 +4,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.segments import Segments, read_rttm
@@ -17,7 +15,6 @@ from wedefense_lite.localization.frames import FrameScores
 from wedefense_lite.localization.metrics import confusion
 from wedefense_lite.localization.pictures import timeline
 from wedefense_lite.scoring.scores import align
-from wedefense_lite.systems.batch import as_float
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,8 @@ def draw_localization(
         worst = candidates[count // 2 - count :]
         candidates = best + worst
     for candidate in candidates:
-        samples = reading.read(Utterance(candidate.name, candidate.wav), sample_rate)
-        wav_T = as_float(torch.from_numpy(samples)).numpy()
+        utterance = Utterance(candidate.name, candidate.wav)
+        wav_T = reading.read(utterance, sample_rate, floats=True)
         picture = timeline(wav_T, sample_rate, candidate.frames, candidate.truth, candidate.decided)
         write_text(Path(out_dir, f"{candidate.name}.svg"), picture)
     logging.info("%d pictures in %s", len(candidates), out_dir)

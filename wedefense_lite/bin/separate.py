@@ -19,8 +19,8 @@ from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.data_dir import SHARD_LIST, check_data_dir, write_tables
 from wedefense_lite.audio.index import read_index
-from wedefense_lite.audio.reading import encoded
-from wedefense_lite.audio.shards import hidden_shards, new_shards, shard_writer
+from wedefense_lite.audio.reading import encode_flac
+from wedefense_lite.audio.shards import ShardSet, shard_writer
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.mixtures.ids import talker_id
@@ -32,7 +32,6 @@ from wedefense_lite.progress import progress
 from wedefense_lite.runtime import barrier, end_process, gather_objects, start_process
 from wedefense_lite.separators import ConvTasNet, Separator
 from wedefense_lite.separators.sepformer import SepFormer
-from wedefense_lite.systems.batch import as_float
 from wedefense_lite.systems.checkpoint import load, load_state
 
 LIBRI2MIX = (
@@ -107,20 +106,21 @@ def separate(
     stem_tables = check_data_dir(Path(mixtures_dir, "stems")) if stems else {}
     index = _read_mixtures(mixtures_dir, separator.num_talkers, stems)
 
-    shards = []
+    rows_by_shard = []
     for start in range(0, len(index), mixtures_per_shard):
-        shards.append(index[start : start + mixtures_per_shard])
+        rows_by_shard.append(index[start : start + mixtures_per_shard])
     separate_wav = partial(
         separate_audio, separator, chunk_seconds=chunk_seconds, overlap_seconds=overlap_seconds
     )
     out = Path(out_dir)
+    shards = ShardSet(out / "shards", out / SHARD_LIST, len(rows_by_shard))
     separated = []
     with ExitStack() as stack:
         # One process makes the hidden folder and shows it at the end; the others write into it.
         if process.is_main:
-            stack.enter_context(new_shards(out / "shards", out / SHARD_LIST, len(shards)))
+            stack.enter_context(shards)
         barrier(process)
-        paths_and_rows = list(zip(hidden_shards(out / "shards", len(shards)), shards))
+        paths_and_rows = list(zip(shards.paths, rows_by_shard))
         own = paths_and_rows[process.rank :: process.world]
         for path, rows in progress(own, len(own), "separating", unit="shard"):
             separated.extend(_write_shard(path, rows, separate_wav, sample_rate))
@@ -152,9 +152,9 @@ def _read_mixtures(mixtures_dir: str, num_talkers: int, stems: bool) -> list[Utt
     stem_list = str(Path(mixtures_dir, "stems", SHARD_LIST))
     index = with_talkers(index, read_index(stem_list, "shard"), stem_list, audio=True)
     for row in index:
-        if len(row.talkers) != num_talkers:
+        if len(row.stems) != num_talkers:
             raise InputError(
-                f"{mixtures_dir}: {row.key} has {len(row.talkers)} talkers, "
+                f"{mixtures_dir}: {row.key} has {len(row.stems)} talkers, "
                 f"the separator makes {num_talkers} streams"
             )
     return index
@@ -190,15 +190,15 @@ def _write_shard(
     separated = []
     with shard_writer(path) as add:
         for row in rows:
-            wav_T = as_float(torch.from_numpy(reading.read(row, sample_rate))).numpy()
+            wav_T = reading.read(row, sample_rate, floats=True)
             streams_KT = _to_int16(row.key, separate_wav(wav_T, sample_rate))
             labels = [None] * len(streams_KT)
-            if row.talkers:
+            if row.stems:
                 comparison = _compare_with_stems(row, torch.from_numpy(streams_KT), sample_rate)
                 separated.append(comparison)
-                labels = [row.talkers[stem].label for stem in comparison.stems]
+                labels = [row.stems[stem].label for stem in comparison.stems]
             for stream, (stream_T, label) in enumerate(zip(streams_KT, labels), 1):
-                add(encoded(talker_id(row.key, stream), stream_T, sample_rate, label))
+                add(encode_flac(talker_id(row.key, stream), stream_T, sample_rate, label))
     return separated
 
 
@@ -217,7 +217,7 @@ def _to_int16(mixture: str, streams_KT: np.ndarray) -> np.ndarray:
 
 
 def _compare_with_stems(row: Utterance, streams_KT: Tensor, sample_rate: int) -> SeparatedMixture:
-    stems = [reading.read(stem, sample_rate) for stem in row.talkers]
+    stems = [reading.read(stem, sample_rate) for stem in row.stems]
     stems_ST = torch.from_numpy(np.stack(stems))
     mixture_1T = torch.from_numpy(reading.read(row, sample_rate))[None]
     sisdr_KS = pairwise_si_sdr(streams_KT[None], stems_ST[None])[0]

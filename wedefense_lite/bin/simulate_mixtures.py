@@ -11,7 +11,7 @@ import numpy as np
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.audio.reading import measured
+from wedefense_lite.audio.reading import measure_lengths
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_table
 from wedefense_lite.mixtures.plan import read_plan, write_plan
@@ -73,7 +73,7 @@ def simulate_mixtures(
         sources = read_sources(data_dirs, recipe, excluded_plans)
         noise_seconds = {}
         if noises:
-            for row in measured(noises, sample_rate):
+            for row in measure_lengths(noises, sample_rate):
                 noise_seconds[row.key] = row.samples / sample_rate
         rng = np.random.default_rng([seed])
         planner = Planner(sources, recipe, rng, [row.key for row in rirs], noise_seconds)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wedefense_lite.audio.pre_emphasis import pre_emphasise
 from wedefense_lite.frontends.base import Frontend, valid_mask
 
 
@@ -23,7 +24,7 @@ class Raw(Frontend):
 
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         if self.pre_emphasis:
-            emphasised_BT = wav_BT - self.pre_emphasis * F.pad(wav_BT, (1, 0))[:, :-1]
+            emphasised_BT = pre_emphasise(wav_BT, self.pre_emphasis)
             wav_BT = emphasised_BT * valid_mask(lengths_B, wav_BT.shape[1])
         return wav_BT[..., None], lengths_B
 

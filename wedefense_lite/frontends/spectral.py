@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from scipy.fft import dct
 from torch import Tensor
 
+from wedefense_lite.audio.pre_emphasis import pre_emphasise
 from wedefense_lite.frontends.base import Frontend, valid_mask
 
 
@@ -137,7 +138,7 @@ class CentredStft(Spectral):
 
     def power(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """``power_BFK`` with K = fft_size / 2 + 1."""
-        emphasised_BT = wav_BT - self.pre_emphasis * F.pad(wav_BT, (1, 0))[:, :-1]
+        emphasised_BT = pre_emphasise(wav_BT, self.pre_emphasis)
         # Without the mask the first padded sample would hold the end of the utterance.
         emphasised_BT = emphasised_BT * valid_mask(lengths_B, wav_BT.shape[1])
         spectrum_BKF = torch.stft(

@@ -16,11 +16,11 @@ import numpy as np
 
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.data_dir import SHARD_LIST, write_tables
-from wedefense_lite.audio.reading import encoded
-from wedefense_lite.audio.shards import new_shards, shard_writer
+from wedefense_lite.audio.reading import encode_flac
+from wedefense_lite.audio.shards import ShardSet, shard_writer
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.augment.base import mixed
-from wedefense_lite.augment.noise import reverberant
+from wedefense_lite.augment.base import add_noise
+from wedefense_lite.augment.noise import reverberate
 from wedefense_lite.files import NO_VALUE, InputError
 from wedefense_lite.labels import LABELS, SPOOF
 from wedefense_lite.mixtures.ids import talker_id
@@ -115,7 +115,9 @@ def _check_files(mixture: Mixture, files: Files) -> None:
 
 def _begin_shards(stack: ExitStack, folder: Path, count: int) -> list[Path]:
     """Paths of new shards, which take the place of old ones when the stack closes without error."""
-    return stack.enter_context(new_shards(folder / "shards", folder / SHARD_LIST, count))
+    shards = ShardSet(folder / "shards", folder / SHARD_LIST, count)
+    stack.enter_context(shards)
+    return shards.paths
 
 
 def _render_shard(
@@ -135,10 +137,10 @@ def _render_shard(
         for mixture in mixtures:
             wav_T, stems_KT = render_mixture(mixture, files, sample_rate)
             label = mixture.utterance_label
-            add_mixture(encoded(mixture.mixture, wav_T, sample_rate, label))
+            add_mixture(encode_flac(mixture.mixture, wav_T, sample_rate, label))
             for number, (talker, stem_T) in enumerate(zip(mixture.talkers, stems_KT), 1):
                 key = talker_id(mixture.mixture, number)
-                add_stem(encoded(key, stem_T, sample_rate, talker.label))
+                add_stem(encode_flac(key, stem_T, sample_rate, talker.label))
             difference = _level_difference(stems_KT, sample_rate)
             rendered.append(replace(mixture, level_difference=difference))
     return rendered
@@ -163,7 +165,7 @@ def render_mixture(
         first = round(mixture.noise_offset * sample_rate)
         noise_T = _read_float(files["noise", mixture.noise], sample_rate, first + samples)[first:]
         speech_T = sum(signals)
-        noisy_T = mixed(speech_T, np.resize(noise_T, samples), mixture.snr)
+        noisy_T = add_noise(speech_T, np.resize(noise_T, samples), mixture.snr)
         signals.append(noisy_T - speech_T)
     signals_ST = np.stack(signals)
     mixture_peak = np.abs(signals_ST.sum(axis=0)).max() / PEAK
@@ -180,7 +182,7 @@ def _stem(talker: Talker, files: Files, samples: int, sample_rate: int) -> np.nd
     wav_T = _read_float(files["source", talker.source], sample_rate, samples - first)
     if talker.rir:
         rir = _read_float(files["rir", talker.rir], sample_rate, round(RIR_SECONDS * sample_rate))
-        wav_T = reverberant(wav_T, rir)
+        wav_T = reverberate(wav_T, rir)
     if talker.level is not None:
         power = 10 ** (talker.level / 10)
         wav_T = wav_T * np.sqrt(power / (active_power(wav_T, sample_rate) or 1))
@@ -191,8 +193,7 @@ def _stem(talker: Talker, files: Files, samples: int, sample_rate: int) -> np.nd
 
 def _read_float(row: Utterance, sample_rate: int, count: int) -> np.ndarray:
     """Up to ``count`` samples from the first one, float64 in [-1, 1]."""
-    wav_T = reading.read(row, sample_rate, count)
-    return wav_T / 32768 if wav_T.dtype == np.int16 else wav_T.astype(np.float64)
+    return reading.read(row, sample_rate, count, floats=True).astype(np.float64)
 
 
 def active_power(wav_T: np.ndarray, sample_rate: int) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wedefense_lite.audio.resampling import resampled
+from wedefense_lite.audio.resampling import resample
 from wedefense_lite.files import InputError
 from wedefense_lite.mixtures.sisdr import assign_streams, pairwise_si_sdr
 from wedefense_lite.separators.base import Separator
@@ -51,7 +51,7 @@ def separate(
         raise InputError(f"chunks of {chunk_seconds:g} s can't overlap by {overlap_seconds:g} s")
     if not wav_T.any():
         return np.zeros((separator.num_talkers, len(wav_T)), dtype=np.float32)
-    mixture_T = torch.from_numpy(resampled(wav_T, sample_rate, rate))
+    mixture_T = torch.from_numpy(resample(wav_T, sample_rate, rate))
     # A separator without parameters works where the audio is.
     device = next(separator.parameters(), mixture_T).device
     streams_KT = None
@@ -64,7 +64,7 @@ def separate(
         shared = streams_KT.shape[1] - start
         streams_KT = _join(streams_KT, chunk_KT, shared)
     # Resampling rounds lengths up, so streams come back as long as the recording or longer.
-    return resampled(streams_KT.numpy(), rate, sample_rate)[:, : len(wav_T)]
+    return resample(streams_KT.numpy(), rate, sample_rate)[:, : len(wav_T)]
 
 
 def lost_band(separator: Separator, sample_rate: int) -> list[float]:

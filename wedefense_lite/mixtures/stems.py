@@ -46,7 +46,7 @@ def with_talkers(
         if not audio:
             # Without a path a stem is a label, and nothing tries to read it.
             ordered = [replace(stem, path="") for stem in ordered]
-        rows.append(replace(row, talkers=tuple(ordered)))
+        rows.append(replace(row, stems=tuple(ordered)))
     return rows
 
 

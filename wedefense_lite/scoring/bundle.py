@@ -26,7 +26,7 @@ from wedefense_lite.scoring.sidecar import Sidecar
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.experiment import load_experiment
-from wedefense_lite.systems.samples import read_batch
+from wedefense_lite.systems.samples import read_scoring_batch
 
 CONFIG, WEIGHTS, FACTS = "config.yaml", "model.safetensors", "bundle.json"
 SILENCE = 1e-4  # root mean square about the mean, full scale being 1: -80 dB, above dither and below speech
@@ -144,7 +144,7 @@ class Detector:
     @torch.no_grad()
     def _of(self, audio: Audio, function: Callable[[Batch], Tensor]) -> np.ndarray:
         row = _as_utterance(audio, self.data.sample_rate)
-        batch = read_batch([(row, None)], self.data).to(self.device)
+        batch = read_scoring_batch([row], self.data).to(self.device)
         if (level := float(batch.wav_BT.std(correction=0))) < SILENCE:
             raise InputError(
                 f"{row.path}: silence, a level of {level:.2g} in what is scored, expected speech"

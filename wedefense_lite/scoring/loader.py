@@ -3,26 +3,28 @@
 from collections.abc import Iterator
 from functools import partial
 
-from wedefense_lite.audio.stream import Seed, Stream
+from wedefense_lite.audio.stream import Stream
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
 from wedefense_lite.systems.delivery import read_batches, worker_share
+from wedefense_lite.systems.samples import read_scoring_batch
 
 
 class EvalLoader:
-    """Scoring batches: this rank's block of a list, each utterance once, whole, no augmentation.
+    """Scoring batches: this rank's block of a list, each utterance once, without augmentation.
 
     A batch holds utterances of one length only, so that no score depends on a neighbour's padding;
-    therefore the order within a block may differ from the list's. A stream's utterances come one by one,
-    and which of them this rank gets depends on the shards.
+    therefore the order within a block may differ from the list's. Utterances of a stream come one
+    by one, and the shards decide which rank gets which.
 
     Args:
         index: the list; all ranks together deliver it exactly once.
-        rank: this process's number.
-        world: the number of processes.
-        batch_size: utterances in a batch, at most; by default one, or, where ``eval_seconds`` makes all of one length,
-            those of a training batch.
+        config: how audio is read.
+        rank: number of this process.
+        world: number of processes.
+        batch_size: utterances in a batch, at most; by default 1, or that of training where
+            ``eval_seconds`` gives all utterances one length.
         num_workers: processes that read ahead.
 
     Attributes:
@@ -31,35 +33,51 @@ class EvalLoader:
 
     def __init__(
         self,
-        index: list[Utterance],
+        index: list[Utterance] | Stream,
         config: DataConfig,
-        rank=0,
-        world=1,
-        batch_size=None,
-        num_workers=0,
+        rank: int = 0,
+        world: int = 1,
+        batch_size: int | None = None,
+        num_workers: int = 0,
     ):
-        size = batch_size or (config.batch_size if config.eval_seconds else 1)
-        self.positions = range(rank * len(index) // world, (rank + 1) * len(index) // world)
-        self.config, self.num_workers = config, num_workers
+        first = rank * len(index) // world
+        end = (rank + 1) * len(index) // world
+        self.positions = range(first, end)
+        self.config = config
+        self.num_workers = num_workers
         if isinstance(index, Stream):
-            self._plan, self._length = (
-                partial(index.batches, 1, None, rank, world),
-                len(self.positions),
-            )
-            return
-        groups: dict[int, list[tuple[Utterance, Seed]]] = {}
-        for row in self.positions:
-            groups.setdefault(0 if config.eval_seconds else index[row].samples, []).append(
-                (index[row], None)
-            )
-        batches = [
-            group[n : n + size] for group in groups.values() for n in range(0, len(group), size)
-        ]
-        self._plan, self._length = partial(worker_share, batches), len(batches)
+            # A stream's lengths are unknown before reading: a batch of one has one length.
+            self._plan = partial(index.scoring_batches, 1, rank, world)
+            self._length = len(self.positions)
+        else:
+            if batch_size is None:
+                batch_size = config.batch_size if config.eval_seconds else 1
+            batches = _plan_batches(index[first:end], batch_size, bool(config.eval_seconds))
+            self._plan = partial(worker_share, batches)
+            self._length = len(batches)
 
     def __len__(self) -> int:
         """Batches of this rank; of a stream, what an even split would give."""
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        return read_batches(self._plan, self.config, self.num_workers)
+        return read_batches(self._plan, read_scoring_batch, self.config, self.num_workers)
+
+
+def _plan_batches(rows: list[Utterance], size: int, one_length: bool) -> list[list[Utterance]]:
+    """Batches of utterances of the same length, in the order in which lengths first occur.
+
+    Args:
+        rows: rows of a rank.
+        size: utterances in a batch, at most.
+        one_length: whether all are read with the same length.
+    """
+    groups: dict[int, list[Utterance]] = {}
+    for row in rows:
+        length = 0 if one_length else row.samples
+        groups.setdefault(length, []).append(row)
+    batches = []
+    for group in groups.values():
+        for start in range(0, len(group), size):
+            batches.append(group[start : start + size])
+    return batches

@@ -1,4 +1,7 @@
-"""Utterances put together in a batch."""
+"""Batches of utterances.
+
+Letters of shapes: B utterances of a batch, T samples, K talkers of a mixture.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,18 +9,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wedefense_lite.audio.reading import as_float
+
 
 class Batch(NamedTuple):
-    """Utterances put together.
+    """Utterances of a batch.
 
     Attributes:
-        keys: their ids, ``B``.
+        keys: ids of the utterances.
         wav_BT: waveforms, float32 in [-1, 1], or int16 until :meth:`to` has moved them.
         lengths_B: samples of each row that are not zero padding, int64.
-        labels_B: class ids, int64, -1 where unknown.
-        track_BT: class of each sample (:mod:`wedefense_lite.audio.tracks`), where segments are known.
-        talkers_BK: of mixtures, class of each talker, -1 where there is none, where they are known.
-        stems_BKT: of mixtures, what each talker says, float32 in [-1, 1], where it is asked for.
+        labels_B: class indices, int64, ``NO_LABEL`` (-1) where unknown.
+        track_BT: class of each sample (:mod:`wedefense_lite.audio.tracks`); None without segments.
+        talker_labels_BK: class of each talker of a mixture, ``NO_LABEL`` where a mixture has fewer
+            talkers; None without stems.
+        stems_BKT: stem of each talker of a mixture, float32 in [-1, 1]; None where no task takes
+            it.
     """
 
     keys: list[str]
@@ -30,20 +37,17 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device, its waveforms float32 in [-1, 1]."""
-        moved = [
-            tensor if tensor is None else tensor.to(device, non_blocking=True)
-            for tensor in self[1:]
-        ]
-        return Batch(self.keys, as_float(moved[0]), *moved[1:])
+        moved = []
+        for tensor in self[1:]:
+            moved.append(None if tensor is None else tensor.to(device, non_blocking=True))
+        batch = Batch(self.keys, *moved)
+        # Converted on the device: 16-bit samples are half as many bytes to move.
+        return batch._replace(wav_BT=as_float(batch.wav_BT))
 
     def each(self) -> Iterator["Batch"]:
-        """Its utterances, each as a batch."""
+        """Each utterance as a batch of one."""
         for row, key in enumerate(self.keys):
-            yield Batch(
-                [key], *(tensor if tensor is None else tensor[row : row + 1] for tensor in self[1:])
-            )
-
-
-def as_float(wav: Tensor) -> Tensor:
-    """Samples as float32 in [-1, 1], which they may be already, of 16-bit integers."""
-    return wav if wav.is_floating_point() else wav.float() / 32768
+            tensors = []
+            for tensor in self[1:]:
+                tensors.append(None if tensor is None else tensor[row : row + 1])
+            yield Batch([key], *tensors)

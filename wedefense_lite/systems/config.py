@@ -14,22 +14,23 @@ from wedefense_lite.systems.schedule import Schedule
 
 @dataclass
 class DataConfig:
-    """How audio is read, cut, changed and put into batches.
+    """Reading of audio: rate, crops, augmentation, batches.
 
     Attributes:
         sample_rate: rate in Hz that all audio must have.
-        crop_seconds: length of training crops; 0 takes whole utterances, in batches padded with zeros.
-        pad: how an utterance shorter than a crop is filled up.
-        eval_seconds: scoring reads so many seconds, filled up as ``pad`` says; 0 reads all.
-        eval_crop: which these are of longer utterances: the first ones, or those in the centre.
-        augment: what is done to training crops, in this order.
-        pre_emphasis: what each sample loses of the one before it, 0 for nothing; behind augmentation, and before
-            crops are cut and short utterances are filled up.
+        crop_seconds: length of training crops; 0 takes whole utterances, in batches padded with
+            zeros.
+        pad: filling of an utterance that is shorter than a crop.
+        eval_seconds: length that is scored, filled up as ``pad`` says; 0 scores whole utterances.
+        eval_crop: for utterances longer than ``eval_seconds``, score the beginning or the centre.
+        augment: augmentations of training crops, in this order.
+        pre_emphasis: coefficient a of y[t] = x[t] - a x[t-1]; 0 disables it. Applied after
+            augmentation, before cropping and padding.
         batch_size: utterances in a training batch, per process.
         num_workers: processes that read ahead, per process; 0 reads in the process itself.
         balance_classes: draw each class equally often, so that the loss sees a prior of 0.5.
-        shuffle_window: 0 shuffles completely; N permutes the shards and shuffles within windows of N
-            of them, so that reads stay sequential on disks that need it.
+        shuffle_window: 0 shuffles completely; N permutes the shards and shuffles within windows of
+            N of them, so that reads stay sequential on disks that need it.
     """
 
     sample_rate: PositiveInt = 16000
@@ -47,8 +48,10 @@ class DataConfig:
     def __post_init__(self):
         if self.eval_crop != "first" and not self.eval_seconds:
             raise ValueError(
-                f"eval_crop is {self.eval_crop}, but eval_seconds is 0: all of an utterance is scored"
+                f"eval_crop is {self.eval_crop}, but eval_seconds is 0:"
+                " all of an utterance is scored"
             )
+        # The parser builds augmentations from their own options, which don't include the rate.
         for augment in self.augment:
             augment.sample_rate = self.sample_rate
 

@@ -1,119 +1,260 @@
-"""Batches for training and for scoring."""
+"""Utterances read for training and for scoring: crop, augmentation, pre-emphasis, length, batch.
+
+Letters of shapes: B utterances of a batch, T samples, K talkers of a mixture.
+"""
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import soundfile as sf
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from wedefense_lite.audio import reading
-from wedefense_lite.audio.stream import Seed
-from wedefense_lite.audio.tracks import track_of
+from wedefense_lite.audio.pre_emphasis import pre_emphasise
+from wedefense_lite.audio.reading import as_float
+from wedefense_lite.audio.stream import Draw, Seed
+from wedefense_lite.audio.tracks import make_track
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import NO_LABEL, label_id
-from wedefense_lite.systems.batch import Batch, as_float
+from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
 
-CROPS = {"first": reading.at_first, "centre": lambda spare: spare // 2}
+
+class Crop(NamedTuple):
+    """A crop as it is read.
+
+    Attributes:
+        wav_T: int16 of 16-bit files, float32 of others.
+        first: sample of the utterance that ``wav_T`` begins with.
+        has_previous: whether that is the sample before the crop, which pre-emphasis needs.
+    """
+
+    wav_T: np.ndarray
+    first: int
+    has_previous: bool
+
+
+class Signals(NamedTuple):
+    """Signals of an utterance on one time axis, which are cropped and filled up together.
+
+    Attributes:
+        wav_T: waveform.
+        track_T: class of each sample (:mod:`wedefense_lite.audio.tracks`); None without segments.
+        stems: stem of each talker of a mixture, ``(T,)`` each; empty where no task takes them.
+    """
+
+    wav_T: Tensor
+    track_T: Tensor | None
+    stems: list[Tensor]
+
+    def crop(self, first: int, count: int | None = None) -> "Signals":
+        """``count`` samples from ``first`` on; all that follow without ``count``."""
+        crop = slice(first, None if count is None else first + count)
+        track_T = None if self.track_T is None else self.track_T[crop]
+        return Signals(self.wav_T[crop], track_T, [stem_T[crop] for stem_T in self.stems])
+
+    def repeat(self, count: int) -> "Signals":
+        """The signals repeated until they are ``count`` samples long."""
+        track_T = None if self.track_T is None else _repeat(self.track_T, count)
+        stems = [_repeat(stem_T, count) for stem_T in self.stems]
+        return Signals(_repeat(self.wav_T, count), track_T, stems)
+
+    def pad(self, count: int) -> "Signals":
+        """The signals with silence behind them, ``count`` samples long."""
+        missing = (0, count - len(self.wav_T))
+        track_T = None
+        if self.track_T is not None:
+            track_T = F.pad(self.track_T, missing, value=NO_LABEL)
+        stems = [F.pad(stem_T, missing) for stem_T in self.stems]
+        return Signals(F.pad(self.wav_T, missing), track_T, stems)
 
 
 class Sample(NamedTuple):
-    """An utterance as it goes into a batch: :class:`Batch` without its first dimension, and the valid length."""
+    """An utterance as it goes into a batch.
 
-    wav: Tensor
-    track: Tensor
-    stems: list[Tensor]
+    Attributes:
+        signals: its signals.
+        length: number of samples that are not zero padding.
+    """
+
+    signals: Signals
     length: int
 
 
-def read_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
-    """To train, a random crop, augmented; to score, the whole utterance or ``eval_seconds`` of it, the same ones every
-    time. Filled up to the length that the configuration asks for.
+def read_training_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
+    """A random crop, augmented, of the length that the configuration asks for.
+
+    Args:
+        utterance: utterance to read.
+        config: crop, augmentation and padding.
+        seed: seed of the crop and of all augmentation.
 
     Raises:
-        InputError: reading that can't be used, or augmentation that changes the length of a mixture whose stems
-            are to go with it.
+        InputError: audio that can't be used, or augmentation that changes the length of a mixture
+            whose stems go with it.
     """
-    train = seed is not None
-    count = round((config.crop_seconds if train else config.eval_seconds) * config.sample_rate)
-    rng = np.random.default_rng(seed) if train else None
-    augments = config.augment if train else []
-    # Augmentation that shortens gets more, so that what comes out is a crop of the length asked for.
-    needed = math.ceil(count * math.prod(augment.stretch for augment in augments))
-    start = reading.drawn(rng) if train else CROPS[config.eval_crop]
-    wav, first = reading.read_part(
-        utterance, config.sample_rate, needed, start, before=config.pre_emphasis > 0
-    )
-    before = int(0 < needed < len(wav))
-    track = track_of(utterance.segments, first, len(wav), config.sample_rate)
-    stems = [
-        _stem(stem, config.sample_rate, len(wav), first) for stem in utterance.talkers if stem.path
-    ]
-    if augments or config.pre_emphasis:
-        wav = as_float(torch.from_numpy(wav)).numpy()
-        for augment in augments:
-            wav, track = augment.with_track(wav, track, rng)
-        if config.pre_emphasis:
-            wav, *stems = (_emphasised(one, config.pre_emphasis) for one in (wav, *stems))
-            wav, track, *stems = (one[before:] for one in (wav, track, *stems))
-        if stems and len(wav) != len(stems[0]):
-            raise InputError(
-                f"{utterance.key}: augmentation changed its length, so its stems are no longer aligned"
-            )
-        if 0 < count < len(wav):
-            first = int(rng.integers(len(wav) - count + 1))
-            wav, track, *stems = (one[first : first + count] for one in (wav, track, *stems))
-    length = len(wav)
-    if length < count and config.pad == "repeat":
-        wav, track, *stems = (np.resize(one, count) for one in (wav, track, *stems))
-        length = count
-    missing = (0, max(count - length, 0))
-    track = np.pad(track, missing, constant_values=NO_LABEL)
-    wav, *stems = (torch.from_numpy(np.pad(one, missing)) for one in (wav, *stems))
-    return Sample(wav, torch.from_numpy(track), stems, length)
+    rng = np.random.default_rng(seed)
+    count = round(config.crop_seconds * config.sample_rate)
+    # Augmentation may shorten: it gets a longer crop, from which one of full length is cut.
+    stretch = math.prod(augment.stretch for augment in config.augment)
+    longer_count = math.ceil(count * stretch)
+    with reading.open_audio(utterance, config.sample_rate) as file:
+        spare = reading.spare_samples(file, longer_count)
+        offset = reading.random_offset(spare, rng)
+        crop = _decode_crop(file, longer_count, offset, config)
+    # Not inside of the block, whose errors name the mixture: those of stems name the stem.
+    stems = _read_stems(utterance, crop, config.sample_rate)
+    wav_T = crop.wav_T
+    track_T = _track_of_crop(utterance, crop, config.sample_rate)
+    if config.augment:  # otherwise 16-bit samples stay as they are: half as many bytes to move
+        wav_T = as_float(wav_T)
+    for augment in config.augment:
+        wav_T, track_T = augment.with_track(wav_T, track_T, rng)
+    signals = _to_tensors(wav_T, track_T, stems)
+    if config.pre_emphasis:
+        signals = _pre_emphasise(signals, config.pre_emphasis, crop.has_previous)
+    length = len(signals.wav_T)
+    if stems and length != len(signals.stems[0]):
+        raise InputError(
+            f"{utterance.key}: augmentation changed its length, so its stems are no longer aligned"
+        )
+    if 0 < count < length:
+        offset = reading.random_offset(length - count, rng)
+        signals = signals.crop(offset, count)
+    return _fill_up(signals, count, config)
 
 
-def _emphasised(wav: np.ndarray, factor: float) -> np.ndarray:
-    """Float32 samples less a part of the one before each."""
-    wav = as_float(torch.from_numpy(wav)).numpy()
-    return np.append(wav[:1], wav[1:] - np.float32(factor) * wav[:-1])
+def read_scoring_sample(utterance: Utterance, config: DataConfig) -> Sample:
+    """The whole utterance, or a crop of ``eval_seconds``; the same samples every time.
+
+    Raises:
+        InputError: audio that can't be used.
+    """
+    count = round(config.eval_seconds * config.sample_rate)
+    with reading.open_audio(utterance, config.sample_rate) as file:
+        spare = reading.spare_samples(file, count)
+        offset = spare // 2 if config.eval_crop == "centre" else 0
+        crop = _decode_crop(file, count, offset, config)
+    stems = _read_stems(utterance, crop, config.sample_rate)
+    track_T = _track_of_crop(utterance, crop, config.sample_rate)
+    signals = _to_tensors(crop.wav_T, track_T, stems)
+    if config.pre_emphasis:
+        signals = _pre_emphasise(signals, config.pre_emphasis, crop.has_previous)
+    return _fill_up(signals, count, config)
 
 
-def _stem(stem: Utterance, sample_rate: int, count: int, first: int) -> np.ndarray:
-    wav, start = reading.read_part(stem, sample_rate, count, lambda spare: first)
-    if start != first or len(wav) < count:
-        found = f"{start + len(wav)} samples, its mixture has {first + count} or more"
-        raise InputError(f"{stem.key}: {stem.path}: {found}")
-    return wav
+def _decode_crop(file: sf.SoundFile, count: int, offset: int, config: DataConfig) -> Crop:
+    """The crop, with the sample before it where pre-emphasis needs one and there is one."""
+    has_previous = config.pre_emphasis > 0 and offset > 0
+    if has_previous:
+        offset -= 1
+        count += 1
+    return Crop(reading.decode(file, count, offset), offset, has_previous)
 
 
-def read_batch(drawn: list[tuple[Utterance, Seed]], config: DataConfig) -> Batch:
-    """Utterances read and padded with zeros to the longest."""
-    wavs, tracks, stems, lengths = zip(
-        *(read_sample(utterance, config, seed) for utterance, seed in drawn)
-    )
-    if len({wav.dtype for wav in wavs}) > 1:
-        wavs = [as_float(wav) for wav in wavs]
-    rows = [utterance for utterance, _ in drawn]
-    labels, track, talkers = torch.tensor([_label(row) for row in rows]), None, None
-    if rows[0].segments:
-        track = pad_sequence(tracks, batch_first=True, padding_value=NO_LABEL)
-    if rows[0].talkers:
-        talkers = [torch.tensor([_label(talker) for talker in row.talkers]) for row in rows]
-        talkers = pad_sequence(talkers, batch_first=True, padding_value=NO_LABEL)
-    wav = pad_sequence(wavs, batch_first=True)
+def _read_stems(mixture: Utterance, crop: Crop, sample_rate: int) -> list[np.ndarray]:
+    """The same samples of each stem as of its mixture."""
+    stems = []
+    for stem in mixture.stems:
+        if stem.path:
+            stems.append(_read_stem(stem, crop, sample_rate))
+    return stems
+
+
+def _read_stem(stem: Utterance, crop: Crop, sample_rate: int) -> np.ndarray:
+    count = len(crop.wav_T)
+    end = crop.first + count
+    with reading.open_audio(stem, sample_rate) as file:
+        if file.frames < end:
+            raise InputError(f"{file.frames} samples, its mixture has {end} or more")
+        return reading.decode(file, count, crop.first)
+
+
+def _track_of_crop(utterance: Utterance, crop: Crop, sample_rate: int) -> np.ndarray | None:
+    if utterance.segments is None:
+        return None
+    return make_track(utterance.segments, crop.first, len(crop.wav_T), sample_rate)
+
+
+def _to_tensors(wav_T: np.ndarray, track_T: np.ndarray | None, stems: list[np.ndarray]) -> Signals:
+    track = None if track_T is None else torch.from_numpy(track_T)
+    return Signals(torch.from_numpy(wav_T), track, [torch.from_numpy(stem_T) for stem_T in stems])
+
+
+def _pre_emphasise(signals: Signals, coefficient: float, has_previous: bool) -> Signals:
+    """Signals after pre-emphasis, without the sample before the crop, which has served its turn."""
+    wav_T = pre_emphasise(as_float(signals.wav_T), coefficient)
+    stems = [pre_emphasise(as_float(stem_T), coefficient) for stem_T in signals.stems]
+    emphasised = Signals(wav_T, signals.track_T, stems)
+    return emphasised.crop(1) if has_previous else emphasised
+
+
+def _fill_up(signals: Signals, count: int, config: DataConfig) -> Sample:
+    length = len(signals.wav_T)
+    if length >= count:
+        return Sample(signals, length)
+    if config.pad == "repeat":
+        return Sample(signals.repeat(count), count)
+    return Sample(signals.pad(count), length)
+
+
+def _repeat(signal_T: Tensor, count: int) -> Tensor:
+    times = math.ceil(count / len(signal_T))
+    return signal_T.repeat(times)[:count]
+
+
+def read_training_batch(draws: list[Draw], config: DataConfig) -> Batch:
+    """Training samples padded with zeros to the longest.
+
+    Args:
+        draws: utterances, each with its seed.
+        config: as :func:`read_training_sample` takes it.
+    """
+    rows = []
+    samples = []
+    for utterance, seed in draws:
+        rows.append(utterance)
+        samples.append(read_training_sample(utterance, config, seed))
+    return _collate(rows, samples)
+
+
+def read_scoring_batch(rows: list[Utterance], config: DataConfig) -> Batch:
+    """Scoring samples padded with zeros to the longest."""
+    samples = [read_scoring_sample(row, config) for row in rows]
+    return _collate(rows, samples)
+
+
+def _collate(rows: list[Utterance], samples: list[Sample]) -> Batch:
+    wavs = [sample.signals.wav_T for sample in samples]
+    if len({wav_T.dtype for wav_T in wavs}) > 1:  # 16-bit files among others
+        wavs = [as_float(wav_T) for wav_T in wavs]
+    wav_BT = pad_sequence(wavs, batch_first=True)
+    lengths_B = torch.tensor([sample.length for sample in samples])
+    labels_B = torch.tensor([_label(row) for row in rows])
+    track_BT = None
+    if rows[0].segments is not None:
+        tracks = [sample.signals.track_T for sample in samples]
+        track_BT = pad_sequence(tracks, batch_first=True, padding_value=NO_LABEL)
+    talker_labels_BK = None
+    if rows[0].stems:
+        talker_labels = []
+        for row in rows:
+            talker_labels.append(torch.tensor([_label(stem) for stem in row.stems]))
+        talker_labels_BK = pad_sequence(talker_labels, batch_first=True, padding_value=NO_LABEL)
+    stems_BKT = _pad_stems([sample.signals.stems for sample in samples], wav_BT.shape[1])
     return Batch(
         [row.key for row in rows],
-        wav,
-        torch.tensor(lengths),
-        labels,
-        track,
-        talkers,
-        _padded(stems, *wav.shape),
+        wav_BT,
+        lengths_B,
+        labels_B,
+        track_BT,
+        talker_labels_BK,
+        stems_BKT,
     )
 
 
@@ -121,11 +262,13 @@ def _label(utterance: Utterance) -> int:
     return NO_LABEL if utterance.label is None else label_id(utterance.label)
 
 
-def _padded(stems: Sequence[list[Tensor]], rows: int, samples: int) -> Tensor | None:
-    """Stems of mixtures as ``stems_BKT``, silence for talkers that a mixture lacks; None where there are none."""
-    most = max(map(len, stems))
-    padded = torch.zeros(rows, most, samples)
-    for row, talkers in enumerate(stems):
-        for number, stem in enumerate(talkers):
-            padded[row, number, : len(stem)] = as_float(stem)
-    return padded if most else None
+def _pad_stems(stems_of_mixtures: list[list[Tensor]], samples: int) -> Tensor | None:
+    """``stems_BKT``, silent where a mixture lacks a talker; None where there are no stems."""
+    most_talkers = max(len(stems) for stems in stems_of_mixtures)
+    if not most_talkers:
+        return None
+    stems_BKT = torch.zeros(len(stems_of_mixtures), most_talkers, samples)
+    for row, stems in enumerate(stems_of_mixtures):
+        for talker, stem_T in enumerate(stems):
+            stems_BKT[row, talker, : len(stem_T)] = as_float(stem_T)
+    return stems_BKT

@@ -47,7 +47,7 @@ def data_hashes(index: Iterable[Utterance], augments: Iterable[Augment]) -> dict
         if row.segments is not None:
             for start, end, label in zip(*row.segments):
                 segments.append(f"{row.key} {start:.6f} {end:.6f} {label}")
-        for stem in row.talkers:
+        for stem in row.stems:
             stems.append(f"{stem.key} {stem.label}")
     for augment in augments:
         utterances.append(augment.source)

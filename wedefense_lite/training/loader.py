@@ -1,19 +1,21 @@
 """Batches for training."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
 import numpy as np
 
-from wedefense_lite.audio.stream import Stream
+from wedefense_lite.audio.stream import Draw, Stream
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
-from wedefense_lite.labels import LABELS, SPOOF
+from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
 from wedefense_lite.systems.delivery import read_batches, worker_share
+from wedefense_lite.systems.samples import read_training_batch
 from wedefense_lite.training.order import epoch_order
 
 
@@ -22,82 +24,123 @@ class TrainLoader:
 
     Args:
         index: the training list; all its utterances have labels.
-        seed: of the order and of all augmentation; the same on every rank.
-        rank: this process's number.
-        world: the number of processes; each gets batches of its own and the same number of them.
+        config: how audio is read.
+        seed: seed of the order, of crops and of augmentation; the same on every rank.
+        rank: number of this process.
+        world: number of processes; each gets batches of its own and the same number of them.
 
     Attributes:
         steps_per_epoch: batches in an epoch that draws all utterances, at least one.
-        class_prior: ``[p_spoof, p_bonafide]`` of what sampling delivers: of its time, where segments are known, and
-            of its talkers, where these are.
+        class_prior: ``[p_spoof, p_bonafide]`` among what sampling delivers: utterances; with
+            segments, time; with stems, talkers.
 
     Raises:
         InputError: an utterance without label, or ``balance_classes`` with one class only.
     """
 
-    def __init__(self, index: list[Utterance], config: DataConfig, seed: int, rank=0, world=1):
-        self.index, self.config, self.seed, self.rank, self.world = index, config, seed, rank, world
+    def __init__(
+        self,
+        index: list[Utterance] | Stream,
+        config: DataConfig,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self.index = index
+        self.config = config
+        self.seed = seed
+        self.rank = rank
+        self.world = world
         self.steps_per_epoch = math.ceil(len(index) / (config.batch_size * world))
-        counts = [sum(utterance.label == label for utterance in index) for label in LABELS]
-        if sum(counts) < len(index):
-            raise InputError(f"{len(index) - sum(counts)} training utterances have no label")
         if isinstance(index, Stream) and (config.balance_classes or config.shuffle_window):
             raise InputError("balance_classes and shuffle_window need an index; a stream has none")
-        if config.balance_classes and not all(counts):
-            raise InputError(f"balance_classes with {dict(zip(LABELS, counts))} utterances")
-        self.class_prior = (
-            [0.5, 0.5] if config.balance_classes else [n / len(index) for n in counts]
-        )
-        if index and index[0].segments:
-            self.class_prior = self._prior_of_time(dict(zip(LABELS, counts)))
-        elif index and index[0].talkers:
-            self.class_prior = self._prior_of_talkers(dict(zip(LABELS, counts)))
+        self.class_prior = self._compute_prior()
 
-    def _prior_of_time(self, counts: dict[str, int]) -> list[float]:
-        """Shares of the classes in the time that sampling delivers: crops are of one length."""
-        spoofed, weights = [], []
-        for row in self.index:
+    def _compute_prior(self) -> list[float]:
+        rows = list(self.index)
+        labels = Counter(row.label for row in rows)
+        counts = {label: labels[label] for label in LABELS}
+        unlabelled = len(rows) - sum(counts.values())
+        if unlabelled:
+            raise InputError(f"{unlabelled} training utterances have no label")
+        if self.config.balance_classes and not all(counts.values()):
+            raise InputError(f"balance_classes with {counts} utterances")
+        if rows and rows[0].segments:
+            return self._prior_of_time(rows, counts)
+        if rows and rows[0].stems:
+            return self._prior_of_talkers(rows, counts)
+        if self.config.balance_classes:
+            return [0.5, 0.5]
+        return [counts[label] / len(rows) for label in LABELS]
+
+    def _prior_of_time(self, rows: list[Utterance], counts: dict[str, int]) -> list[float]:
+        """Shares of the classes in the time that sampling delivers."""
+        spoofed_shares = []
+        weights = []
+        for row in rows:
             start, end, label = row.segments
-            spoofed.append(((end - start) * (label == SPOOF)).sum() / (end - start).sum())
-            weights.append(
-                self._drawn(row, counts) * (1.0 if self.config.crop_seconds else row.samples)
-            )
-        share = float(np.average(spoofed, weights=weights))
+            seconds = end - start
+            spoofed_seconds = np.where(label == SPOOF, seconds, 0.0)
+            spoofed_shares.append(spoofed_seconds.sum() / seconds.sum())
+            # Crops are of one length; whole utterances deliver their own.
+            length = 1.0 if self.config.crop_seconds else row.samples
+            weights.append(self._draw_rate(row, counts) * length)
+        share = float(np.average(spoofed_shares, weights=weights))
         if not 0 < share < 1:
-            raise InputError(f"the segments of the training set are all {LABELS[share < 0.5]}")
+            label = LABELS[SPOOF] if share else LABELS[BONAFIDE]
+            raise InputError(f"the segments of the training set are all {label}")
         return [share, 1 - share]
 
-    def _prior_of_talkers(self, counts: dict[str, int]) -> list[float]:
+    def _prior_of_talkers(self, rows: list[Utterance], counts: dict[str, int]) -> list[float]:
         """Shares of the classes among the talkers of the mixtures that sampling delivers."""
-        spoofed = [
-            np.mean([talker.label == LABELS[SPOOF] for talker in row.talkers]) for row in self.index
-        ]
-        weights = [self._drawn(row, counts) * len(row.talkers) for row in self.index]
-        share = float(np.average(spoofed, weights=weights))
+        spoofed_shares = []
+        weights = []
+        for row in rows:
+            is_spoof = [stem.label == LABELS[SPOOF] for stem in row.stems]
+            spoofed_shares.append(np.mean(is_spoof))
+            weights.append(self._draw_rate(row, counts) * len(row.stems))
+        share = float(np.average(spoofed_shares, weights=weights))
         return [share, 1 - share]
 
-    def _drawn(self, row: Utterance, counts: dict[str, int]) -> float:
-        """How often sampling draws an utterance, on some scale."""
+    def _draw_rate(self, row: Utterance, counts: dict[str, int]) -> float:
+        """How often sampling draws an utterance, up to a factor that all utterances share."""
         return 1 / counts[row.label] if self.config.balance_classes else 1.0
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """This rank's batches of an epoch, from a step on. Only a stream reads what is skipped.
+        """This rank's batches of an epoch.
+
+        Args:
+            epoch: number of the epoch.
+            start_step: steps to skip. Only a stream reads their audio.
 
         Raises:
-            InputError: reading that can't be used; names the utterance and the file.
+            InputError: audio that can't be used; names the utterance and the file.
         """
-        size, steps, workers = self.config.batch_size, self.steps_per_epoch, self.config.num_workers
+        size = self.config.batch_size
         if isinstance(self.index, Stream):
-            plan = partial(self.index.batches, size, (self.seed, epoch), self.rank, self.world)
-            return islice(read_batches(plan, self.config, workers), start_step, steps)
-        order = epoch_order(
-            self.index, self.config, self.seed, epoch, total=steps * self.world * size
-        )
-        starts = range((start_step * self.world + self.rank) * size, len(order), self.world * size)
-        # Places count from 1: a seed that ends in 0 is the one without it, which the order has.
-        batches = [enumerate(order[first : first + size], first + 1) for first in starts]
-        draws = [
-            [(self.index[row], (self.seed, epoch, place)) for place, row in batch]
-            for batch in batches
-        ]
-        return read_batches(partial(worker_share, draws), self.config, workers)
+            seed = (self.seed, epoch)
+            plan = partial(self.index.training_batches, size, seed, self.rank, self.world)
+        else:
+            plan = partial(worker_share, self._plan_epoch(epoch, start_step))
+        batches = read_batches(plan, read_training_batch, self.config, self.config.num_workers)
+        if isinstance(self.index, Stream):
+            return islice(batches, start_step, self.steps_per_epoch)
+        return batches
+
+    def _plan_epoch(self, epoch: int, start_step: int) -> list[list[Draw]]:
+        """Contents of this rank's batches of an epoch, from a step on."""
+        size = self.config.batch_size
+        total = self.steps_per_epoch * self.world * size
+        order = epoch_order(self.index, self.config, self.seed, epoch, total)
+        batches = []
+        for step in range(start_step, self.steps_per_epoch):
+            # The ranks take turns, a batch each.
+            start = (step * self.world + self.rank) * size
+            draws = []
+            for position in range(start, start + size):
+                # NumPy seeds (seed, epoch) and (seed, epoch, 0) alike, and the order of the epoch
+                # is drawn from the first: so the positions in seeds count from 1.
+                seed = (self.seed, epoch, position + 1)
+                draws.append((self.index[order[position]], seed))
+            batches.append(draws)
+        return batches

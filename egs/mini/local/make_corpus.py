@@ -17,13 +17,14 @@ import numpy as np
 import soundfile
 from download import asterisk_archive, debian_root, has_apt, wheel
 from engines import NEURAL_WHEELS, PROGRAMS, VOICE_PACKAGES, Engines
-from neutralise import RATE, at_level, neutralise, pass_g722, to_rate
+from neutralise import RATE, at_level, neutralise, pass_g722
 from plan import ATTACKS, Item, make_plan
 from sources import ASTERISK, PACKAGES, SETS, Source, asterisk, load, own_folder, rng_for, words
 from vocoders import VOCODERS
 from write import flac_path, manifest_row, write_tables
 
 from wedefense_lite import cli
+from wedefense_lite.audio.resampling import resample
 from wedefense_lite.files import NO_VALUE, InputError, read_text, write_text
 from wedefense_lite.progress import progress
 
@@ -176,7 +177,7 @@ def _waves(engines: Engines, chunk: list[Item]) -> Iterator[np.ndarray]:
     method = ATTACKS[attack].method
     if ATTACKS[attack].voices:
         for wave, rate in engines.speak(method, [item.request for item in chunk]):
-            yield pass_g722(at_level(to_rate(wave, rate), ENGINE_LEVEL_DB))
+            yield pass_g722(at_level(resample(wave, rate, RATE), ENGINE_LEVEL_DB))
         return
     for item in chunk:
         others = [load(other) for other in item.others]

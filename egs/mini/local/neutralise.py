@@ -5,7 +5,10 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
-from scipy.signal import butter, firwin2, lfilter, oaconvolve, resample_poly, sosfiltfilt
+from scipy.signal import butter, firwin2, lfilter, oaconvolve, sosfiltfilt
+
+from wedefense_lite.audio.reading import as_float
+from wedefense_lite.audio.resampling import resample
 
 RATE = 16000
 FRAME = RATE // 100  # samples, 10 ms
@@ -34,21 +37,14 @@ def read_audio(path: Path) -> np.ndarray:
     if path.suffix == ".g722":
         return decode_g722(path.read_bytes())
     wave, rate = soundfile.read(path, always_2d=True)
-    return to_rate(wave.mean(1), rate)
-
-
-def to_rate(wave: np.ndarray, rate: int) -> np.ndarray:
-    """``wave`` resampled from ``rate`` to 16 kHz."""
-    if rate == RATE:
-        return wave
-    common = np.gcd(rate, RATE)
-    return resample_poly(wave, RATE // common, rate // common)
+    return resample(wave.mean(1), rate, RATE)
 
 
 def decode_g722(data: bytes) -> np.ndarray:
     """Waveform of G.722 at 64 kbit/s."""
     frames = _g722("r").decode(av.Packet(data))
-    return np.concatenate([frame.to_ndarray().ravel() for frame in frames]) / 32768.0
+    samples = np.concatenate([frame.to_ndarray().ravel() for frame in frames])
+    return as_float(samples).astype(np.float64)
 
 
 def pass_g722(wave: np.ndarray) -> np.ndarray:
