@@ -203,7 +203,8 @@ def test_sex_is_said_where_it_is_known():
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):
-    plan = planned(PRESETS["conversation"], 20, rirs=list("abcde"), noises={"n": 1.0})
+    recipe = replace(PRESETS["conversation"], gain=(0.7, 1.3))
+    plan = planned(recipe, 20, rirs=list("abcde"), noises={"n": 9.0})
     write_plan(tmp_path / "plan.tsv", plan)
     again = read_plan(tmp_path / "plan.tsv")
     write_plan(tmp_path / "again.tsv", again)

@@ -192,6 +192,7 @@ def _write_shard(
         for row in rows:
             wav_T = reading.read(row, sample_rate, floats=True)
             streams_KT = _to_int16(row.key, separate_wav(wav_T, sample_rate))
+            # Compared as they are written, rounding included.
             labels = [None] * len(streams_KT)
             if row.stems:
                 comparison = _compare_with_stems(row, torch.from_numpy(streams_KT), sample_rate)

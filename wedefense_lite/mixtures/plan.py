@@ -28,6 +28,7 @@ from wedefense_lite.files import (
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 
 DECIMALS = 4  # of the numbers in a plan: a tenth of a millisecond, a ten-thousandth of a dB
+# Of the table that the published study of mixed speakers comes with.
 METADATA_COLUMNS = ("mixture", "file1", "label1", "file2", "label2", "mixed_label")
 
 
@@ -137,6 +138,7 @@ def write_plan(path: str | Path, plan: list[Mixture]) -> None:
         columns.extend(_numbered(TALKER_COLUMNS, talker_number))
     columns.extend(TRAILING_COLUMNS)
 
+    # Columns of absent talkers are not in the row of their mixture: get() gives None for these.
     rows = [_cells(mixture) for mixture in plan]
     names = []
     for column in columns:
@@ -229,6 +231,7 @@ def read_mixture_table(
         cells = dict(zip(conversions, values))
         talkers = []
         for talker_number in numbers:
+            # Cells of talkers are taken out; those of the mixture remain.
             talker = {}
             for column in talker_columns:
                 name = _numbered_name(column, talker_number)
@@ -305,6 +308,7 @@ def _check_mixture(path: str | Path, mixture: Mixture) -> None:
             "expected an S for each spoof, then a B for each bonafide, of two talkers or more"
         )
     for talker in mixture.talkers:
+        # A cell may be "inf", which is a number; rendering would not end.
         if not 0 <= talker.offset < mixture.seconds < inf:
             raise InputError(
                 f"{where}: a talker begins at {talker.offset:g} s, "

@@ -325,6 +325,7 @@ class Planner:
         room = self._draw(self.rooms)
         rirs = [None] * num_talkers
         if room:
+            # Without replacement: each talker stands in another place of the room.
             positions = self.rng.choice(len(room), num_talkers, replace=False)
             rirs = [room[position] for position in positions]
         levels = [None] * num_talkers
@@ -365,6 +366,7 @@ class Planner:
             return {}
         noise, duration = self._draw(self.noises)
         snr = self.rng.uniform(*self.recipe.snr_db)
+        # A noise shorter than the mixture begins at its start, and rendering repeats it.
         offset = self.rng.uniform(0, max(0, duration - seconds))
         return {
             "noise": noise,
@@ -377,6 +379,7 @@ class Planner:
         in_order = [LABELS[SPOOF] if letter == "S" else LABELS[BONAFIDE] for letter in class_name]
         labels = self.rng.permutation(in_order).tolist()
         delays = self.rng.uniform(0, self.recipe.delay, len(labels))
+        # Someone talks from the beginning, at random: position says nothing about the class.
         delays[self.rng.integers(len(labels))] = 0
         overlap = self.rng.uniform(*self.recipe.overlap) if self.recipe.overlap else None
         for _ in range(MAX_DRAWS):
@@ -384,6 +387,7 @@ class Planner:
             for label in labels:
                 group = self._draw(self.groups[label], label)
                 sources.append(self._draw(group))
+            # All are drawn again: keeping some would make talkers of small groups more likely.
             if not self._are_different(sources):
                 continue
             durations = [source.seconds for source in sources]

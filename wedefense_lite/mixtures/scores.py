@@ -239,6 +239,7 @@ def read_mixtures(
     }
     improvement_MK = None
     if separation:
+        # The improvement is that of the best assignment, however talkers are assigned for metrics.
         sisdr_MKS, mixture_sisdr_MKS = _read_separation(separation, key)
         _check_sisdr(sisdr_MKS, separation, key)
         by_sisdr_MK = assign_by_sisdr(sisdr_MKS)

@@ -141,6 +141,8 @@ class SeparatedTalkers(TalkerTask):
         """The loss, and of each mixture the logits of its stream of lowest score, and its label."""
         _check_talkers(batch, self.num_talkers)
         streams_BKT = self._separate(batch)
+        # A loss of the model needs labels before there are embeddings, by which permutation assigns
+        # them; without stems it gets none.
         labels_BK = torch.full_like(batch.talker_labels_BK, NO_LABEL)
         if self.by_stems:
             si_sdr_BKS = pairwise_si_sdr(streams_BKT.detach(), batch.stems_BKT, batch.lengths_B)
@@ -156,6 +158,7 @@ class SeparatedTalkers(TalkerTask):
             loss = loss + self.separation_weight * separation_loss
         logits_BKC = self.head(embedding_NE).unflatten(0, streams_BKT.shape[:2])
         score_BK = logits_BKC[..., BONAFIDE] - logits_BKC[..., SPOOF]
+        # A mixture is spoofed if any talker is, so its most spoofed stream decides.
         lowest_B = score_BK.argmin(1)
         return loss, logits_BKC[torch.arange(len(lowest_B)), lowest_B], batch.labels_B
 
