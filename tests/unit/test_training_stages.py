@@ -378,7 +378,7 @@ def test_imported_weights_are_not_trained_over(exp, system):
 
 def test_a_training_killed_before_its_first_last_begins_again(exp):
     with pytest.raises(Killed):
-        exp.train("first", kill="_train_epoch")
+        exp.train("first", kill="train_epoch")
     assert {"config.yaml", "env.json", "train.log"} <= set(tiny.files(exp.folder))
     exp.train("first")
     assert checkpoint.load(exp.models / "last.pt")["epoch"] == 3

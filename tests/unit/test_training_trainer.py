@@ -286,7 +286,7 @@ def test_patience_counts_bad_validations_in_a_row(rows, tmp_path, made_up, patie
 def test_rank_0_decides_when_training_ends(rows, tmp_path, monkeypatch):
     trained = tiny.trainer(tiny.experiment(), tmp_path, rows["train"])
     for decision in (True, False):
-        monkeypatch.setattr(module, "from_main", lambda place, value, said=decision: said)
+        monkeypatch.setattr(module, "broadcast_from_main", lambda process, value, said=decision: said)
         assert trained.finished is decision
 
 
@@ -302,6 +302,15 @@ def test_the_best_model_has_the_lowest_eer_and_of_those_the_lowest_loss(rows, tm
     assert best["epoch"] == 3
     third = checkpoint.load(tmp_path / "models/model_3.pt")["model"]
     assert all(torch.equal(value, third[name]) for name, value in best["model"].items())
+
+
+def test_a_first_dev_loss_that_is_no_number_is_not_best_for_ever(rows, tmp_path, monkeypatch):
+    """Separation has a loss alone, and NaN compares as neither better nor worse."""
+    losses = iter((math.nan, 0.5, math.nan))
+    monkeypatch.setattr(module, "validate", lambda *_: {"dev_loss": next(losses)})
+    trained = epochs(tiny.experiment(num_epochs=3), tmp_path, rows)
+    assert checkpoint.load(tmp_path / "models/best_model.pt")["epoch"] == 2
+    assert trained.best == [0.0, 0.5]
 
 
 def test_validation_comes_at_its_interval_and_after_the_last_epoch(rows, tmp_path, made_up):
