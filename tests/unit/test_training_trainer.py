@@ -286,7 +286,9 @@ def test_patience_counts_bad_validations_in_a_row(rows, tmp_path, made_up, patie
 def test_rank_0_decides_when_training_ends(rows, tmp_path, monkeypatch):
     trained = tiny.trainer(tiny.experiment(), tmp_path, rows["train"])
     for decision in (True, False):
-        monkeypatch.setattr(module, "broadcast_from_main", lambda process, value, said=decision: said)
+        monkeypatch.setattr(
+            module, "broadcast_from_main", lambda process, value, said=decision: said
+        )
         assert trained.finished is decision
 
 
