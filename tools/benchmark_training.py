@@ -20,7 +20,13 @@ from torch import nn
 from wedefense_lite import cli
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.labels import LABELS
-from wedefense_lite.runtime import Precision, Process, precision_context, start_process
+from wedefense_lite.runtime import (
+    Precision,
+    Process,
+    autocast,
+    float32_precision,
+    start_process,
+)
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.scoring.run import run_inference
 from wedefense_lite.systems.batch import Batch
@@ -99,7 +105,7 @@ def noise(folder: Path, count: int, config: DataConfig) -> list[Utterance]:
 def epoch(trainer: Trainer) -> None:
     """Train on all batches once more."""
     trainer.epoch, trainer.step = trainer.epoch + 1, 0
-    trainer._train_epoch()
+    trainer.train_epoch()
 
 
 def score(trainer: Trainer, loader: EvalLoader) -> None:
@@ -112,9 +118,10 @@ def bare(trainer: Trainer, batch: Batch, steps: int, process: Process) -> None:
     """What a training loop can't do without, on one batch again and again."""
     trainer.task.train()
     for _ in range(steps):
-        with precision_context(process.device, trainer.config.precision):
-            loss = trainer.task(batch)[0]
-        loss.backward()
+        with float32_precision(trainer.config.precision):
+            with autocast(process.device, trainer.config.precision):
+                loss = trainer.task(batch)[0]
+            loss.backward()
         if trainer.config.clip_norm > 0:
             nn.utils.clip_grad_norm_(trainer.task.parameters(), trainer.config.clip_norm)
         trainer.optimizer.step()

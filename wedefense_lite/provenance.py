@@ -9,28 +9,32 @@ from pathlib import Path
 
 from wedefense_lite import __version__
 
+PACKAGE = Path(__file__).resolve().parent
+
 
 def code_commit() -> str:
     """Git commit of the source tree, ``-dirty`` added where tracked files were changed.
 
-    An installed copy outside a git checkout gives ``unknown``.
+    An installed copy gives ``unknown``, also inside a repository of its user, whose commit says
+    nothing of this code: the repository must begin beside the package and track it.
     """
-    root = Path(__file__).resolve().parents[1]
-    command = [
-        "git",
-        "-C",
-        str(root),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+    root = PACKAGE.parent
+    if _git(root, "rev-parse", "--show-toplevel") != str(root):
         return "unknown"
-    return found.stdout.strip() if found.returncode == 0 else "unknown"
+    if not _git(root, "ls-files", "--", f"{PACKAGE.name}/__init__.py"):
+        return "unknown"
+    commit = _git(root, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    return commit or "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """Output of git in a folder; empty where it fails or is not installed."""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""
 
 
 def file_hash(path: str | Path) -> str:

@@ -4,6 +4,8 @@ import gc
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -169,12 +171,32 @@ def average_buffers(process: Process, module: nn.Module) -> None:
             dist.broadcast(buffer, 0)
 
 
-def precision_context(device: torch.device, precision: Precision = "fp32") -> torch.autocast:
-    """The context of a forward pass in a precision: autocast to 16 bits, or none in effect.
+@contextmanager
+def float32_precision(precision: Precision = "fp32") -> Iterator[None]:
+    """Context in which a GPU multiplies float32 in full or, for ``tf32``, with ten mantissa bits.
 
-    From then on, and on the way back, a GPU multiplies float32 in full, or, of ``tf32``, with ten bits after the point.
+    The switches are global. Forward and backward pass read them, so both go inside; afterwards
+    they are what they were.
     """
+    matmul_precision = torch.get_float32_matmul_precision()
+    cudnn_allows_tf32 = torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matmul_precision)
+        torch.backends.cudnn.allow_tf32 = cudnn_allows_tf32
+
+
+def autocast(device: torch.device, precision: Precision = "fp32") -> torch.autocast:
+    """Context of a forward pass in 16 bits; for fp32 and tf32 without effect."""
     dtype = AUTOCAST.get(precision)
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+@contextmanager
+def precision_context(device: torch.device, precision: Precision = "fp32") -> Iterator[None]:
+    """Context of a forward pass without a backward one: both of the above."""
+    with float32_precision(precision), autocast(device, precision):
+        yield

@@ -7,8 +7,10 @@ import tiny
 import torch
 import yaml
 
+from wedefense_lite.bin.train import _parser
 from wedefense_lite.files import InputError
-from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.systems.experiment import build, load_experiment
+from wedefense_lite.training.exp_dir import difference
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf").glob("*.yaml"))
 
@@ -114,3 +116,29 @@ def test_a_system_is_needed(tmp_path):
     (tmp_path / "c.yaml").write_text("training: {num_epochs: 3}\n")
     with pytest.raises(InputError, match="system"):
         load_experiment(tmp_path / "c.yaml")
+
+
+FORMER_MODULES = {
+    "class_path: Detection": "class_path: wedefense_lite.training.tasks.Detection",
+    "class_path: Fbank": "class_path: wedefense_lite.frontends.Fbank",
+    "class_path: ResNet": "class_path: wedefense_lite.models.ResNet",
+    "class_path: CrossEntropy": "class_path: wedefense_lite.heads.CrossEntropy",
+}
+
+
+def test_a_configuration_of_before_modules_moved_keeps_its_text_and_hash(tmp_path):
+    now = tiny.parsed(tmp_path)
+    text = now.text
+    for short, former in FORMER_MODULES.items():
+        assert short in text
+        text = text.replace(short, former)
+    (tmp_path / "config.yaml").write_text(text)
+    former = load_experiment(tmp_path / "config.yaml")
+    assert former.text == text, "models and scores of then hold the hash of this text"
+    assert type(former.system) is type(now.system)
+    last = {"config": text, "list_hash": "x"}
+    assert difference(last, now.text, {"list": "x"}) == ""
+    arguments = _parser().parse_args(
+        f"--config {tmp_path}/config.yaml --exp_dir e --train_data t --train_label l".split()
+    )
+    assert build(arguments).config_hash == now.config_hash

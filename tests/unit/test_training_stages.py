@@ -166,6 +166,22 @@ def test_more_processes_than_utterances_is_no_error(system, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("a", "a was written by two processes"),
+        ("stranger", "1 written that the list lacks: stranger"),
+    ],
+)
+def test_an_utterance_twice_or_of_another_list_is_said(tmp_path, second, said):
+    parts = [tmp_path / f"e.part{rank}.ark" for rank in (0, 1)]
+    for part, keys in zip(parts, (["a", "b"], [second])):
+        write_archive(part, [(key, np.ones(6, np.float32)) for key in keys])
+    with pytest.raises(InputError, match=said):
+        extract_module._join(["a", "b"], parts, tmp_path / "e.ark")
+    assert not (tmp_path / "e.ark").exists()
+
+
+@pytest.mark.parametrize(
     ("asked", "processes", "expected"), [(None, "1", [3]), ("1", "1", []), ("1", "2", [1])]
 )
 def test_threads_are_those_asked_for_or_all_there_are(monkeypatch, asked, processes, expected):
@@ -378,7 +394,7 @@ def test_imported_weights_are_not_trained_over(exp, system):
 
 def test_a_training_killed_before_its_first_last_begins_again(exp):
     with pytest.raises(Killed):
-        exp.train("first", kill="_train_epoch")
+        exp.train("first", kill="train_epoch")
     assert {"config.yaml", "env.json", "train.log"} <= set(tiny.files(exp.folder))
     exp.train("first")
     assert checkpoint.load(exp.models / "last.pt")["epoch"] == 3

@@ -306,6 +306,15 @@ def test_the_best_model_has_the_lowest_eer_and_of_those_the_lowest_loss(rows, tm
     assert all(torch.equal(value, third[name]) for name, value in best["model"].items())
 
 
+def test_a_first_dev_loss_that_is_no_number_is_not_best_for_ever(rows, tmp_path, monkeypatch):
+    """Separation has a loss alone, and NaN compares as neither better nor worse."""
+    losses = iter((math.nan, 0.5, math.nan))
+    monkeypatch.setattr(module, "validate", lambda *_: {"dev_loss": next(losses)})
+    trained = epochs(tiny.experiment(num_epochs=3), tmp_path, rows)
+    assert checkpoint.load(tmp_path / "models/best_model.pt")["epoch"] == 2
+    assert trained.best == [0.0, 0.5]
+
+
 def test_validation_comes_at_its_interval_and_after_the_last_epoch(rows, tmp_path, made_up):
     made_up((0.2, 1.0), (0.1, 1.0), (0.3, 1.0))
     epochs(tiny.experiment(num_epochs=5, validate_interval=2), tmp_path, rows)

@@ -1,6 +1,6 @@
 """Stage 4: embeddings, or logits, of every utterance of a list, under ``torchrun`` or alone."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -99,18 +99,36 @@ def _rows(task: Task, batches: Iterable[tuple[Batch, Tensor]]) -> Iterator[tuple
 
 
 def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:
-    """Join the parts in list order, if they hold every utterance exactly once."""
-    tables = [part.with_suffix(".scp") for part in parts]
-    archives = [
-        read_archive(table) for table in tables if table.stat().st_size
-    ]  # a rank may have none
-    found = {key: archive for archive in archives for key in archive}
-    if sorted(key for archive in archives for key in archive) != sorted(keys):
-        missing = sorted(set(keys) - found.keys())
+    """Join the parts in list order, if they hold every row of the list exactly once.
+
+    Raises:
+        InputError: a row that is missing, that two parts have, or that the list doesn't have.
+    """
+    rows: dict[str, Mapping[str, np.ndarray]] = {}  # by key, the archive that holds it
+    for part in parts:
+        table = part.with_suffix(".scp")
+        if table.stat().st_size == 0:  # a rank without utterances
+            continue
+        archive = read_archive(table)
+        for key in archive:
+            if key in rows:
+                raise InputError(f"{embed_ark}: {key} was written by two processes, expected one")
+            rows[key] = archive
+    missing = sorted(set(keys) - rows.keys())
+    if missing:
         raise InputError(
             f"{embed_ark}: {len(missing)} of {len(keys)} utterances missing: {abbreviate(missing)}"
         )
-    write_archive(embed_ark, ((key, found[key][key]) for key in keys))
+    strangers = sorted(rows.keys() - set(keys))
+    if strangers:
+        raise InputError(
+            f"{embed_ark}: {len(strangers)} written that the list lacks: {abbreviate(strangers)}"
+        )
+    if len(keys) != len(rows):
+        raise InputError(
+            f"{embed_ark}: the list has {len(keys)} rows of {len(rows)} utterances, expected each once"
+        )
+    write_archive(embed_ark, ((key, rows[key][key]) for key in keys))
     for part in parts:
         part.unlink()
         part.with_suffix(".scp").unlink()

@@ -16,7 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, s
 
 import wedefense_lite
 from wedefense_lite import cli
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, read_text
 from wedefense_lite.systems.config import DataConfig, TrainingConfig
 from wedefense_lite.systems.tasks import Task
 
@@ -109,9 +109,7 @@ def build(arguments: Namespace) -> Experiment:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(sections.training.seed)
             objects = parser.instantiate(sections)
-    except (
-        ValueError
-    ) as error:  # what a component refuses, with the layout of jsonargparse around it
+    except ValueError as error:  # a component refuses its options; jsonargparse adds its layout
         raise InputError(cli.in_one_line(str(error))) from error
     for name in ("frontend", "separator"):
         rate = getattr(getattr(objects.system, name, None), "sample_rate", objects.data.sample_rate)
@@ -150,4 +148,9 @@ def load_experiment(
         raise InputError(f"{path}: {cli.in_one_line(str(error))}") from error
     for name, value in changes.items():
         arguments[f"system.init_args.{name}"] = value
-    return build(arguments)
+    experiment = build(arguments)
+    # A config.yaml of before modules moved stays as it is, since models and scores hold its hash.
+    saved_text = read_text(path)
+    if _load_yaml(saved_text) == yaml.safe_load(experiment.text):
+        experiment.text = saved_text
+    return experiment

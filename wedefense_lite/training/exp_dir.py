@@ -14,7 +14,7 @@ from wedefense_lite.augment.base import Augment
 from wedefense_lite.files import InputError, read_text
 from wedefense_lite.runtime import Process, broadcast_from_main
 from wedefense_lite.systems import checkpoint
-from wedefense_lite.systems.experiment import FREE_KEYS, Experiment
+from wedefense_lite.systems.experiment import COMPONENT_MODULE, FREE_KEYS, Experiment
 
 WAY_OUT = "take another --exp_dir, or --overwrite true, which removes that training"
 EPOCH_MODEL = re.compile(r"model_(\d+)\.pt")
@@ -63,7 +63,10 @@ def difference(last: dict, config_text: str, hashes: dict[str, str]) -> str:
         config_text: configuration of the other training.
         hashes: its :func:`data_hashes`.
     """
-    changed = _changed_keys(yaml.safe_load(last["config"]), yaml.safe_load(config_text))
+    # Modules of components may have moved between the two, which changes nothing.
+    old_settings = yaml.safe_load(COMPONENT_MODULE.sub("", last["config"]))
+    new_settings = yaml.safe_load(COMPONENT_MODULE.sub("", config_text))
+    changed = _changed_keys(old_settings, new_settings)
     if changed:
         return f"with another {', '.join(changed)}"
     # Before there were several hashes, there was that of the list.

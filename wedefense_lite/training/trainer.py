@@ -1,4 +1,7 @@
-"""The trainer: one loop for every task, exact to resume."""
+"""The trainer: one loop for every task, exact to resume.
+
+Shapes: N rows with a label in a loss, C classes [spoof, bonafide].
+"""
 
 import contextlib
 import copy
@@ -6,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +22,12 @@ from wedefense_lite.labels import LABELS
 from wedefense_lite.progress import progress
 from wedefense_lite.runtime import (
     Process,
+    autocast,
     average_buffers,
     barrier,
     broadcast_from_main,
+    float32_precision,
     make_deterministic,
-    precision_context,
     sum_over_ranks,
     use_fused_kernels,
 )
@@ -35,21 +40,104 @@ from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.validation import validate
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "dev_loss", "dev_eer")
+# Attributes of the trainer that last.pt holds beside the state dicts.
 COUNTERS = ("epoch", "step", "updates", "history", "best", "bad_validations")
+
+
+class Running:
+    """Sums of loss and accuracy over the utterances of an epoch so far.
+
+    They stay on the device, in double precision, so that adding to them never waits for a GPU.
+
+    Args:
+        device: of the losses that are added.
+    """
+
+    def __init__(self, device: torch.device):
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.correct = torch.zeros((), dtype=torch.float64, device=device)
+        self.utterances = torch.zeros((), dtype=torch.float64, device=device)
+
+    def add(self, loss: Tensor, logits_NC: Tensor, labels_N: Tensor, utterances: int) -> None:
+        """Add a batch; its mean loss and its accuracy count once for each of its utterances."""
+        self.loss += loss.detach() * utterances
+        self.utterances += utterances
+        if len(labels_N) > 0:
+            num_correct = (logits_NC.argmax(1) == labels_N).double().sum()
+            self.correct += utterances * num_correct / len(labels_N)
+
+    def sums(self) -> Tensor:
+        """``(3,)``: loss, correct decisions and utterances, as ``last.pt`` holds them."""
+        return torch.stack([self.loss, self.correct, self.utterances])
+
+    def set(self, sums: Tensor) -> None:
+        """Go on from what :meth:`sums` gave."""
+        self.loss.copy_(sums[0])
+        self.correct.copy_(sums[1])
+        self.utterances.copy_(sums[2])
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        for total in (self.loss, self.correct, self.utterances):
+            total.zero_()
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """Whether the loss of a step is finite, which a GPU may still be computing.
+
+    Attributes:
+        is_finite: a boolean on the device.
+        name: epoch, step and utterances, for the error.
+    """
+
+    is_finite: Tensor
+    name: str
+
+    def check(self) -> None:
+        """Wait for the loss.
+
+        Raises:
+            FloatingPointError: it is not finite.
+        """
+        if not self.is_finite:
+            advice = "a lower rate or --training.clip_norm may help"
+            raise FloatingPointError(f"the loss is not finite ({advice}) at {self.name}")
+
+
+class TimedBatches:
+    """The batches of an epoch, and the seconds that were spent waiting for them.
+
+    Attributes:
+        waited: seconds so far.
+    """
+
+    def __init__(self, batches: Iterator[Batch]):
+        self._batches = batches
+        self.waited = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            start = time.perf_counter()
+            batch = next(self._batches, None)
+            self.waited += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
 
 
 class Trainer:
     """Trains a task and leaves checkpoints and ``metrics.csv`` behind.
 
-    Random numbers come from (seed, epoch, step, rank) alone, so training that was killed and is
-    started again ends with the same bits as training that was not.
+    Random numbers come from (seed, epoch, step, rank) alone, so a training that was killed and
+    started again ends with the same bits as one that was not.
 
     Args:
         experiment: system and settings.
-        place: where this process runs.
+        process: device and rank of this process.
         exp_dir: receives ``models/`` and ``metrics.csv``.
         train_loader: training batches of this rank.
-        dev_loader: this rank's part of the dev list, or None to train without validation.
+        dev_loader: this rank's share of the dev list, or None to train without validation.
         resume: continue from ``models/last.pt``, if it is there.
 
     Raises:
@@ -69,31 +157,45 @@ class Trainer:
         self.config = experiment.training
         if dev_loader is None and self.config.early_stop_patience > 0:
             raise InputError("early_stop_patience needs a dev set: --val_data and --val_label")
-        self.config_text, self.config_hash = experiment.text, experiment.config_hash
-        self.process, self.exp_dir, self.models = process, exp_dir, exp_dir / "models"
-        self.train_loader, self.dev_loader = train_loader, dev_loader
+        self.config_text = experiment.text
+        self.config_hash = experiment.config_hash
+        self.process = process
+        self.exp_dir = exp_dir
+        self.models = exp_dir / "models"
+        self.train_loader = train_loader
+        self.dev_loader = dev_loader
+
+        # The model, and the moving average of its weights. torch.optim.swa_utils.AveragedModel
+        # gives other numbers: its average starts at the first update, not at the initial weights,
+        # and decays integer buffers, which are copied here; its state dict has other names than
+        # those in the last.pt of earlier trainings.
         if process.device.type == "cuda":
             make_deterministic()
         self.task = experiment.system.to(process.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.task) if self.config.ema_decay > 0 else None
+
+        # The optimizer, its learning rate, and the scale of losses in fp16.
         self.optimizer = self.config.optimizer(self.task.parameter_groups())
         use_fused_kernels(self.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] *= group["rate_factor"]
-        updates = math.ceil(train_loader.steps_per_epoch / self.config.accumulate_steps)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda update: self.config.schedule.factor(update, updates, self.config.num_epochs),
-        )
-        self.scaler = torch.amp.GradScaler(
-            process.device.type, enabled=self.config.precision == "fp16"
-        )
-        # Buffers are averaged before every save instead of copied from rank 0 at every step.
-        self.wrapped = (
-            DistributedDataParallel(self.task, broadcast_buffers=False)
-            if process.world > 1
-            else self.task
-        )
+        updates_per_epoch = math.ceil(train_loader.steps_per_epoch / self.config.accumulate_steps)
+
+        # A plain function, of which the schedule's state dict, and so last.pt, holds nothing.
+        def rate_factor(update: int) -> float:
+            return self.config.schedule.factor(update, updates_per_epoch, self.config.num_epochs)
+
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate_factor)
+        uses_fp16 = self.config.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(process.device.type, enabled=uses_fp16)
+
+        # Several ranks. Buffers are averaged before every save instead of copied from rank 0 at
+        # every step.
+        self.wrapped = self.task
+        if process.world > 1:
+            self.wrapped = DistributedDataParallel(self.task, broadcast_buffers=False)
+
+        # What checkpoints say of the data.
         self.class_prior = train_loader.class_prior
         if self.task.head is not None:
             self.class_prior = self.task.head.seen_prior(self.class_prior)
@@ -101,17 +203,22 @@ class Trainer:
                 "class prior that the loss sees: spoof %.4f, bona fide %.4f", *self.class_prior
             )
         self.data_hashes = data_hashes(train_loader.index, train_loader.config.augment)
-        self.epoch, self.step, self.updates = 1, 0, 0
+
+        # Where training is. Epochs count from 1; a step is a batch, an update is a step of the
+        # optimizer.
+        self.epoch = 1
+        self.step = 0
+        self.updates = 0
         self.history: list[dict] = []
         self.best: list[float] | None = None
         self.bad_validations = 0
-        self.sums = torch.zeros(3, dtype=torch.float64, device=process.device)
+        self.running = Running(process.device)
         if resume and (self.models / "last.pt").exists():
             self._resume()
 
     @property
     def final(self) -> nn.Module:
-        """What is validated and saved: the moving average where there is one."""
+        """The module that is validated and saved: the moving average where there is one."""
         return self.task if self.ema is None else self.ema
 
     @property
@@ -121,8 +228,8 @@ class Trainer:
         exhausted = 0 < patience <= self.bad_validations
         return broadcast_from_main(self.process, exhausted or self.epoch > self.config.num_epochs)
 
-    def fit(self, on_epoch: Callable[[dict], None] = lambda row: None) -> None:
-        """Train to the last epoch or until dev EER no longer falls.
+    def fit(self, on_epoch: Callable[[dict], None] | None = None) -> None:
+        """Train to the last epoch or until the dev EER no longer falls.
 
         Args:
             on_epoch: called on rank 0 with each new row of ``metrics.csv``.
@@ -131,72 +238,85 @@ class Trainer:
             FloatingPointError: a loss that is not finite; names the utterances of its batch.
         """
         while not self.finished:
-            row = self._train_epoch()
-            is_due = (
-                self.epoch % self.config.validate_interval == 0
-                or self.epoch == self.config.num_epochs
-            )
+            row = self.train_epoch()
+            is_last = self.epoch == self.config.num_epochs
+            is_due = is_last or self.epoch % self.config.validate_interval == 0
             if self.dev_loader is not None and is_due:
                 row |= validate(self.final, self.dev_loader, self.process)
             self._end_epoch(row)
-            if self.process.is_main:
+            if self.process.is_main and on_epoch is not None:
                 on_epoch(row)
         barrier(self.process)
 
-    def _train_epoch(self) -> dict:
+    def train_epoch(self) -> dict:
+        """Train on the batches of this epoch that are left.
+
+        Returns:
+            Its row of ``metrics.csv``, without the results of validation.
+
+        Raises:
+            FloatingPointError: a loss that is not finite; names the utterances of its batch.
+        """
+        first_step = self.step
+        steps_left = self.train_loader.steps_per_epoch - first_step
+        # Between two updates there are gradients that last.pt doesn't hold, so it is saved after
+        # whole groups of accumulated batches only.
+        save_every = self.config.save_step_interval * self.config.accumulate_steps
         self.task.train()
-        loader, first, start = self.train_loader, self.step, time.perf_counter()
-        waits, unchecked = [], None
-        save_every = (
-            self.config.save_step_interval * self.config.accumulate_steps
-        )  # no gradient is pending
-        batches = _timed(loader.epoch(self.epoch, self.step), waits)
-        for batch in progress(
-            batches, loader.steps_per_epoch - first, f"epoch {self.epoch}", "step"
-        ):
-            checked, unchecked = unchecked, self._train_step(batch)
-            _raise_if_not_finite(checked)  # a step late, so that a GPU need not be waited for
-            if save_every and self.step % save_every == 0:
-                _raise_if_not_finite(unchecked)  # what is saved must be fit to continue from
+        start = time.perf_counter()
+        batches = TimedBatches(self.train_loader.epoch(self.epoch, self.step))
+        previous_loss = None
+        for batch in progress(batches, steps_left, f"epoch {self.epoch}", "step"):
+            loss = self._train_step(batch)
+            # The loss is looked at a step late, so that a GPU need not be waited for.
+            if previous_loss is not None:
+                previous_loss.check()
+            previous_loss = loss
+            if save_every > 0 and self.step % save_every == 0:
+                loss.check()  # a saved model must be fit to continue from
                 self._synchronise()
                 self._save_last()
-        _raise_if_not_finite(unchecked)
-        seconds = time.perf_counter() - start
-        rate = (self.step - first) * loader.config.batch_size * self.process.world / seconds
-        share = 100 * sum(waits) / seconds
-        logging.info(
-            "epoch %d: %.1f utt/s, %.1f %% spent waiting for data", self.epoch, rate, share
-        )
+        if previous_loss is not None:
+            previous_loss.check()
+        self._log_speed(self.step - first_step, time.perf_counter() - start, batches.waited)
         self._synchronise()
-        loss, correct, seen = sum_over_ranks(self.process, self.sums).tolist()
-        last_rate = self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.updates - 1)
-        row = {"epoch": self.epoch, "step": self.updates, "lr": last_rate}
-        decided = {} if self.task.head is None else {"train_accuracy": correct / seen}
-        return row | {"train_loss": loss / seen} | decided
+        return self._row()
 
-    def _train_step(self, batch: Batch) -> tuple[Tensor, str]:
-        """One batch forward and back; whether its loss was finite, and its name."""
-        origin = [self.config.seed, self.epoch, self.step, self.process.rank]
-        torch.manual_seed(int(np.random.SeedSequence(origin).generate_state(1)[0]))
+    def _train_step(self, batch: Batch) -> StepLoss:
+        """One batch forward and back, and an update where it ends a group of accumulated ones."""
+        # Random numbers of the step: a function of its position, so that a resumed run has them.
+        position = [self.config.seed, self.epoch, self.step, self.process.rank]
+        torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
         name = f"epoch {self.epoch}, step {self.step + 1}: {' '.join(batch.keys)}"
         batch = batch.to(self.process.device)
-        every, steps = self.config.accumulate_steps, self.train_loader.steps_per_epoch
-        group = min(every, steps - self.step // every * every)
+
+        # The group of batches whose gradients make one update; the last one may be smaller.
+        group_size = self.config.accumulate_steps
+        steps_per_epoch = self.train_loader.steps_per_epoch
+        group_start = self.step // group_size * group_size
+        batches_in_group = min(group_size, steps_per_epoch - group_start)
         self.step += 1
-        is_update = self.step % every == 0 or self.step == steps
-        alone = isinstance(self.wrapped, DistributedDataParallel) and not is_update
-        with self.wrapped.no_sync() if alone else contextlib.nullcontext():
-            with precision_context(self.process.device, self.config.precision):
+        ends_group = self.step % group_size == 0 or self.step == steps_per_epoch
+
+        # Forward in the precision that was asked for. The backward pass stays outside autocast,
+        # which has noted the types of its operations, and inside the precision of float32.
+        with self._gradients_of_this_rank(not ends_group), float32_precision(self.config.precision):
+            with autocast(self.process.device, self.config.precision):
                 loss, logits_NC, labels_N = self.wrapped(batch)
-            self.scaler.scale(loss / group).backward()
-        if is_update:
+            self.scaler.scale(loss / batches_in_group).backward()
+        if ends_group:
             self._update()
-        size = len(batch.keys)
-        correct = size * (logits_NC.argmax(1) == labels_N).double().sum() / max(1, len(labels_N))
-        self.sums += torch.stack([loss.detach() * size, correct, loss.new_tensor(size)]).double()
-        return loss.detach().isfinite(), name
+        self.running.add(loss, logits_NC, labels_N, len(batch.keys))
+        return StepLoss(loss.detach().isfinite(), name)
+
+    def _gradients_of_this_rank(self, alone: bool) -> contextlib.AbstractContextManager:
+        """Context in which gradients are not averaged over ranks yet, if ``alone``."""
+        if alone and isinstance(self.wrapped, DistributedDataParallel):
+            return self.wrapped.no_sync()
+        return contextlib.nullcontext()
 
     def _update(self) -> None:
+        """One step of the optimizer, of its learning rate and of the moving average."""
         self.scaler.unscale_(self.optimizer)
         if self.config.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.task.parameters(), self.config.clip_norm)
@@ -206,120 +326,160 @@ class Trainer:
         self.schedule.step()
         self.updates += 1
         if self.ema is not None:
-            _follow(self.ema, self.task, self.config.ema_decay)
+            update_average(self.ema, self.task, self.config.ema_decay)
+
+    def _log_speed(self, steps: int, seconds: float, waited: float) -> None:
+        utterances = steps * self.train_loader.config.batch_size * self.process.world
+        logging.info(
+            "epoch %d: %.1f utt/s, %.1f %% spent waiting for data",
+            self.epoch,
+            utterances / seconds,
+            100 * waited / seconds,
+        )
+
+    def _row(self) -> dict:
+        """The epoch's row of ``metrics.csv``; rates and losses over all ranks."""
+        sums = sum_over_ranks(self.process, self.running.sums())
+        loss, correct, utterances = sums.tolist()
+        # The rate of the last update; the optimizer has that of the next one already.
+        rate_factor = self.schedule.lr_lambdas[0](self.updates - 1)
+        row = {
+            "epoch": self.epoch,
+            "step": self.updates,
+            "lr": self.schedule.base_lrs[0] * rate_factor,
+            "train_loss": loss / utterances,
+        }
+        if self.task.head is not None:
+            row["train_accuracy"] = correct / utterances
+        return row
 
     def _synchronise(self) -> None:
-        """Make what every rank holds, and what is saved, one and the same."""
-        for module in [self.task] if self.ema is None else [self.task, self.ema]:
-            average_buffers(self.process, module)
+        """Give all ranks the same buffers, in the model and in its moving average."""
+        average_buffers(self.process, self.task)
+        if self.ema is not None:
+            average_buffers(self.process, self.ema)
 
     def _end_epoch(self, row: dict) -> None:
+        """Note the epoch's results, save its models, and move on to the next epoch."""
         self.history.append(row)
-        is_better = False
-        if "dev_loss" in row:
-            result = [row.get("dev_eer", 0.0), row["dev_loss"]]
-            is_better = self.best is None or result < self.best
-            self.best = result if is_better else self.best
-            self.bad_validations = 0 if is_better else self.bad_validations + 1
+        is_best = "dev_loss" in row and self._is_best(row)
         if self.process.is_main:
-            names = [f"model_{self.epoch}.pt"] + ["best_model.pt"] * is_better
-            for name in names:
-                checkpoint.save(self.models / name, self._inference_state())
+            checkpoint.save(self.models / f"model_{self.epoch}.pt", self._inference_state())
+            if is_best:
+                checkpoint.save(self.models / "best_model.pt", self._inference_state())
             self._write_history()
-        self.epoch, self.step = self.epoch + 1, 0
-        self.sums.zero_()
+        self.epoch += 1
+        self.step = 0
+        self.running.reset()
         self._save_last()
         if self.process.is_main:
-            self._forget(self.epoch - 1 - max(0, self.config.num_avg))
+            self._remove_epoch(self.epoch - 1 - max(0, self.config.num_avg))
 
-    def _forget(self, epoch: int) -> None:
-        """Remove an epoch that neither averaging nor ``save_epoch_interval`` needs any more."""
+    def _is_best(self, row: dict) -> bool:
+        """Whether a validation is better than all before it; if so, it is the best from now on."""
+        # The lower EER is better, and of two equal ones that with the lower loss. Separation has
+        # no EER. NaN is neither lower nor higher than anything, so that a first validation of NaN
+        # would be the best for ever; it counts as infinite.
+        result = [row.get("dev_eer", 0.0), _nan_to_infinity(row["dev_loss"])]
+        if self.best is None or result < self.best:
+            self.best = result
+            self.bad_validations = 0
+            return True
+        self.bad_validations += 1
+        return False
+
+    def _remove_epoch(self, epoch: int) -> None:
+        """Remove a model that neither averaging nor ``save_epoch_interval`` needs any more."""
         interval = self.config.save_epoch_interval
         is_kept = interval > 0 and epoch % interval == 0
         if epoch > 0 and not is_kept:
             (self.models / f"model_{epoch}.pt").unlink(missing_ok=True)
 
     def _write_history(self) -> None:
-        rows = (",".join(str(row.get(name, "")) for name in COLUMNS) for row in self.history)
-        write_lines(self.exp_dir / "metrics.csv", [",".join(COLUMNS), *rows])
+        lines = [",".join(COLUMNS)]
+        for row in self.history:
+            cells = [str(row.get(name, "")) for name in COLUMNS]
+            lines.append(",".join(cells))
+        write_lines(self.exp_dir / "metrics.csv", lines)
 
     def _inference_state(self) -> dict:
-        state = {
+        """Content of ``model_N.pt`` and ``best_model.pt``."""
+        return {
             "model": self.final.state_dict(),
             "labels": list(LABELS),
             "class_prior": self.class_prior,
-        }
-        return state | {
             "epoch": self.epoch,
             "config_hash": self.config_hash,
             "data_hashes": self.data_hashes,
         }
 
-    def _parts(self) -> dict:
+    def _stateful(self) -> dict:
         """Everything with a ``state_dict`` that the next step depends on."""
-        parts = {"model": self.task, "optimizer": self.optimizer}
-        parts |= {"schedule": self.schedule, "scaler": self.scaler}
-        return parts if self.ema is None else parts | {"ema": self.ema}
+        objects = {
+            "model": self.task,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+        }
+        if self.ema is not None:
+            objects["ema"] = self.ema
+        return objects
 
     def _save_last(self) -> None:
-        sums = sum_over_ranks(self.process, self.sums)
+        """Write ``last.pt`` on rank 0: all that the next step depends on."""
+        # Rank 0 has the sums of all ranks from here on, as after a resume, so that a run that was
+        # killed and one that was not add up the same numbers in the same order.
+        sums = sum_over_ranks(self.process, self.running.sums())
         if not self.process.is_main:
-            self.sums.zero_()
+            self.running.reset()
             return
-        self.sums.copy_(sums)
-        state = {name: part.state_dict() for name, part in self._parts().items()}
+        self.running.set(sums)
+        state = {name: stateful.state_dict() for name, stateful in self._stateful().items()}
         state |= {name: getattr(self, name) for name in COUNTERS}
-        state |= {"world": self.process.world, "sums": sums, "config": self.config_text}
-        state |= {"config_hash": self.config_hash, "data_hashes": self.data_hashes}
         state |= {
+            "world": self.process.world,
+            "sums": sums,
+            "config": self.config_text,
+            "config_hash": self.config_hash,
+            "data_hashes": self.data_hashes,
             "labels": list(LABELS),
             "class_prior": self.class_prior,
-            "torch": str(torch.__version__),
+            "torch": str(torch.__version__),  # a plain string, which safe loading takes
         }
         checkpoint.save(self.models / "last.pt", state)
 
     def _resume(self) -> None:
+        """Continue from ``last.pt``."""
         path = self.models / "last.pt"
         state = checkpoint.load(path)
         differing = difference(state, self.config_text, self.data_hashes)
         if differing:
             raise InputError(f"{path} was trained {differing}: take another --exp_dir")
-        if state["world"] != self.process.world and state["epoch"] <= self.config.num_epochs:
-            found = f"by {state['world']} processes, not {self.process.world}"
+        has_steps_left = state["epoch"] <= self.config.num_epochs
+        if has_steps_left and state["world"] != self.process.world:
             raise InputError(
-                f"{path} was trained {found}: keep their number or take another --exp_dir"
+                f"{path} was trained by {state['world']} processes, not {self.process.world}: "
+                "keep their number or take another --exp_dir"
             )
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+        for name, stateful in self._stateful().items():
+            stateful.load_state_dict(state[name])
         for name in COUNTERS:
             setattr(self, name, state[name])
+        if self.best is not None:
+            self.best = [_nan_to_infinity(value) for value in self.best]
         if self.process.is_main:
-            self.sums.copy_(state["sums"])
+            self.running.set(state["sums"])
             self._write_history()
         logging.info("continue from %s: epoch %d, step %d", path, self.epoch, self.step)
 
 
-def _timed(items: Iterator, waits: list[float]) -> Iterator:
-    """The items; the seconds that each was waited for are added to ``waits``."""
-    while True:
-        start = time.perf_counter()
-        item = next(items, None)
-        waits.append(time.perf_counter() - start)
-        if item is None:
-            return
-        yield item
-
-
-def _raise_if_not_finite(step: tuple[Tensor, str] | None) -> None:
-    if step is not None and not step[0]:
-        raise FloatingPointError(
-            f"the loss is not finite (a lower rate or --training.clip_norm may help) at {step[1]}"
-        )
+def _nan_to_infinity(value: float) -> float:
+    return math.inf if math.isnan(value) else value
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """Move an exponential moving average one step; counters are copied."""
+def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Move an exponential moving average of a module one step; counters are copied."""
     current = module.state_dict()
     for name, value in average.state_dict().items():
         if value.is_floating_point():
