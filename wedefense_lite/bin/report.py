@@ -1,4 +1,4 @@
-"""Stage 8: everything an experiment found, on one page that opens without a network."""
+"""Stage 8: the results of an experiment on one page that opens without a network."""
 
 import logging
 from pathlib import Path
@@ -11,7 +11,7 @@ from wedefense_lite.report.run import read_run
 
 
 def report(exp_dir: str, data_dir: str, sets: str = "") -> None:
-    """Write ``report.html``, which holds its pictures.
+    """Write ``report.html`` of an experiment, pictures included.
 
     Args:
         exp_dir: experiment with scores and results of every set.

@@ -7,64 +7,85 @@ import numpy as np
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from wedefense_lite.report.pictures import set_colours
 from wedefense_lite.report.run import Run, ScoredSet
 
-HARDEST = 8
+HARDEST = 8  # trials of each class that the page lists
 
 
 def show(value: float | None, metric: str) -> str:
-    """A metric as text: rates as percent with two digits, counts whole, anything else with three."""
-    if value is None or isinstance(value, int):
-        return "–" if value is None else f"{value:,}"
-    return f"{100 * value:.2f} %" if metric.startswith("eer") else f"{value:z.3f}"
+    """Text of a metric: EERs in percent with two digits, counts whole, others with three digits."""
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if metric.startswith("eer"):
+        return f"{100 * value:.2f} %"
+    return f"{value:z.3f}"
 
 
 def interval(results: dict, metric: str) -> str:
-    """The confidence interval of a metric as text, empty where there is none."""
+    """Text of the confidence interval of a metric; empty without one."""
     bounds = results.get("ci", {}).get(metric, ())
     return "–".join(show(bound, metric).removesuffix(" %") for bound in bounds)
 
 
 def warnings(run: Run) -> list[str]:
-    """What a reader must know before believing the numbers."""
-    found = []
-    for one in run.sets:
-        eer, actual, least = (one.results[metric] for metric in ("eer", "act_dcf", "min_dcf"))
-        if eer > 0.5:
-            found.append(
-                f"{one.name}: EER above 50 %. The polarity of the scores may be flipped: "
+    """Sentences for a reader who is about to believe the numbers."""
+    sentences = []
+    for scored in run.sets:
+        actual = scored.results["act_dcf"]
+        minimum = scored.results["min_dcf"]
+        if scored.results["eer"] > 0.5:
+            sentences.append(
+                f"{scored.name}: EER above 50 %. The polarity of the scores may be flipped: "
                 "a higher score must mean more bona fide."
             )
-        elif actual > 1.5 * least + 0.05:
-            found.append(
-                f"{one.name}: actual DCF {actual:.3f} is far above min DCF {least:.3f}. The scores are "
-                "not calibrated for this set"
-                + (", and no detector costs 1." if actual >= 1 else ".")
+        elif actual > 1.5 * minimum + 0.05:
+            # A system that decides without listening has a normalised DCF of 1.
+            ending = ", and no detector costs 1." if actual >= 1 else "."
+            sentences.append(
+                f"{scored.name}: actual DCF {actual:.3f} is far above min DCF {minimum:.3f}. "
+                f"The scores are not calibrated for this set{ending}"
             )
-    return found
+    return sentences
 
 
-def hardest(one: ScoredSet) -> dict[str, np.ndarray]:
-    """The trials of each class that scored worst, worst first."""
-    order = np.argsort(one.llr, kind="stable")
-    lowest, highest = order[one.bonafide[order]], order[~one.bonafide[order]][::-1]
+def hardest(scored: ScoredSet) -> dict[str, np.ndarray]:
+    """Trials of each class with the worst scores, worst first, by a title."""
+    order = np.argsort(scored.llr, kind="stable")
+    is_bonafide = scored.bonafide[order]
+    lowest = order[is_bonafide]
+    highest = order[~is_bonafide][::-1]
     return {
         "bona fide with the lowest scores": lowest[:HARDEST],
         "spoofs with the highest scores": highest[:HARDEST],
     }
 
 
-def render(run: Run, drawn: dict[str, str]) -> str:
-    """The page, from an experiment and its pictures (SVG text by name)."""
-    page = Environment(
+def render(run: Run, pictures: dict[str, str]) -> str:
+    """HTML of the page.
+
+    Args:
+        run: the experiment.
+        pictures: SVG text by name.
+    """
+    # An undefined name in the template is an error, not an empty text.
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
-    eers = [row.get("eer", 0) for one in run.ranked for row in one.results.get("by", {}).values()]
-    return page.get_template("page.html").render(
+    eers = []
+    for scored in run.ranked:
+        for row in scored.results.get("by", {}).values():
+            eers.append(row.get("eer", 0))
+    encoded = {}
+    for name, picture in pictures.items():
+        encoded[name] = base64.b64encode(picture.encode()).decode()
+    names = [scored.name for scored in run.sets]
+    return templates.get_template("page.html").render(
         run=run,
-        pictures={
-            name: base64.b64encode(picture.encode()).decode() for name, picture in drawn.items()
-        },
+        colours=dict(zip(names, set_colours(run))),
+        pictures=encoded,
         show=show,
         interval=interval,
         hardest=hardest,

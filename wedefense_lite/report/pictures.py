@@ -5,6 +5,7 @@ repeat every difference for print without colour.
 """
 
 import io
+from collections.abc import Callable
 
 import matplotlib
 import numpy as np
@@ -17,9 +18,13 @@ from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.report.run import Run, ScoredSet
 
-BONAFIDE_COLOUR, SPOOF_COLOUR = "#009E73", "#D55E00"
+SET_COLOURS = ("#E69F00", "#0072B2", "#CC79A7", "#56B4E9")
+BONAFIDE_COLOUR = "#009E73"
+SPOOF_COLOUR = "#D55E00"
 CLASS_COLOURS = (SPOOF_COLOUR, BONAFIDE_COLOUR)  # by class index
-INK, SOFT, LINE = "#1d2733", "#5d6b7a", "#e2e6eb"
+INK = "#1d2733"
+SOFT = "#5d6b7a"
+LINE = "#e2e6eb"
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9.5, "svg.hashsalt": "wedefense_lite",
     "text.color": INK, "axes.labelcolor": SOFT, "xtick.color": SOFT, "ytick.color": SOFT,
@@ -29,23 +34,41 @@ STYLE = {
     "legend.framealpha": 0.85, "legend.borderpad": 0.1, "legend.fontsize": 8.5,
 }  # fmt: skip
 DOTTED = {"color": INK, "linewidth": 1.2, "linestyle": ":"}
+# Rates of the axes of a DET curve.
 DET_TICKS = np.array([0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99.5, 99.9]) / 100
 
 
+# A set and its colour.
+ColouredSets = list[tuple[ScoredSet, str]]
+
+
 def draw(run: Run) -> dict[str, str]:
-    """SVG text of every picture by its name; that of training only where there is a history."""
-    drawn = {
-        "det": svg(det, run.ranked),
+    """SVG text of every picture by its name; ``training`` only for a run with a history."""
+    coloured = list(zip(run.sets, set_colours(run)))
+    ranked = [(scored, colour) for scored, colour in coloured if scored in run.ranked]
+    pictures = {
+        "det": svg(det, ranked),
         "histograms": svg(histograms, run.ranked, len(run.ranked)),
-        "bayes_error": svg(bayes_errors, run.sets),
+        "bayes_error": svg(bayes_errors, coloured),
     }
     if run.history is not None:
-        drawn["training"] = svg(training, run.history, 2)
-    return drawn
+        pictures["training"] = svg(training, run.history, 2)
+    return pictures
 
 
-def svg(draw, content, rows: int = 1) -> str:
-    """SVG text of what ``draw(axes, content)`` draws on so many axes above each other."""
+def set_colours(run: Run) -> list[str]:
+    """Colour of each set of a run, by its place among them."""
+    return [SET_COLOURS[number % len(SET_COLOURS)] for number in range(len(run.sets))]
+
+
+def svg(draw: Callable, content, rows: int = 1) -> str:
+    """SVG text of a drawing, the same for the same content.
+
+    Args:
+        draw: function of axes and content; of an array of axes for several rows.
+        content: content of the drawing.
+        rows: number of axes above each other.
+    """
     text = io.StringIO()
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 4.1), layout="constrained")
@@ -54,51 +77,62 @@ def svg(draw, content, rows: int = 1) -> str:
     return text.getvalue()
 
 
-def det(axes, sets: list[ScoredSet]) -> None:
-    """Miss against false alarm rate on probit axes, both DCF points marked."""
-    smallest = min(1 / max(one.scores.bonafide.size, one.scores.spoof.size) for one in sets)
-    low = np.clip(smallest, 0.001, 0.02)
-    high = np.clip(3 * max(one.results["eer"] for one in sets), 0.6, 0.999)
-    for one in sets:
-        curve = one.scores.curve
-        best = np.searchsorted(curve.threshold, one.scores.min_dcf(one.cost).threshold)
+def det(axes, sets: ColouredSets) -> None:
+    """Miss against false alarm rate on probit axes, with the points of both DCFs."""
+    # The finest step of a rate, and a few times the EER, within what can be read.
+    finest = min(
+        1 / max(scored.scores.bonafide.size, scored.scores.spoof.size) for scored, _ in sets
+    )
+    low = np.clip(finest, 0.001, 0.02)
+    high = np.clip(3 * max(scored.results["eer"] for scored, _ in sets), 0.6, 0.999)
+    for scored, colour in sets:
+        curve = scored.scores.curve
+        best = np.searchsorted(curve.threshold, scored.scores.min_dcf(scored.cost).threshold)
         points = {
             "s": (curve.miss[best], curve.false_alarm[best]),
-            "X": one.scores.errors_at(one.cost.threshold),
+            "X": scored.scores.errors_at(scored.cost.threshold),
         }
+        # Rates of 0 and 1 are at infinity on a probit axis.
         rates = np.clip([curve.false_alarm, curve.miss], 1e-7, 1 - 1e-7)
-        axes.plot(*rates, color=one.colour, label=one.name)
+        axes.plot(*rates, color=colour, label=scored.name)
         for marker, point in points.items():
             y, x = np.clip(point, low, high)
             axes.plot(
-                x, y, marker, color=one.colour, mec="white", markersize=8, clip_on=False, zorder=3
+                x, y, marker, color=colour, mec="white", markersize=8, clip_on=False, zorder=3
             )
     for marker, label in {"s": "min DCF", "X": "actual DCF"}.items():
         axes.plot([], [], marker, color=SOFT, label=label)
     axes.plot(DET_TICKS, DET_TICKS, color="#b8c0c9", linewidth=1, linestyle=":")
-    probit, labels = (norm.ppf, norm.cdf), [f"{100 * tick:g}" for tick in DET_TICKS]
-    for name, what in {"x": "spoof accepted, %", "y": "bona fide rejected, %"}.items():
-        axes.set(**{f"{name}label": what})
-        getattr(axes, f"set_{name}scale")("function", functions=probit)
-        getattr(axes, f"set_{name}ticks")(DET_TICKS, labels)
-        getattr(axes, f"set_{name}lim")(low, high)
+    tick_labels = [f"{100 * tick:g}" for tick in DET_TICKS]
+    probit = (norm.ppf, norm.cdf)
+    axes.set(xlabel="spoof accepted, %")
+    axes.set_xscale("function", functions=probit)
+    axes.set_xticks(DET_TICKS, tick_labels)
+    axes.set_xlim(low, high)
+    axes.set(ylabel="bona fide rejected, %")
+    axes.set_yscale("function", functions=probit)
+    axes.set_yticks(DET_TICKS, tick_labels)
+    axes.set_ylim(low, high)
     axes.legend(loc="upper right", ncols=2)
 
 
 def histograms(axes, sets: list[ScoredSet]) -> None:
-    """Scores of both classes, one axes a set, with the thresholds of the EER and of Bayes."""
-    llr = np.concatenate([one.llr for one in sets])
-    low, high = (
-        np.quantile(llr[np.isfinite(llr)], [0.005, 0.995]) if np.isfinite(llr).any() else (0, 0)
-    )
+    """Scores of both classes, one panel a set, with the thresholds of the EER and of Bayes."""
+    llr = np.concatenate([scored.llr for scored in sets])
+    finite = llr[np.isfinite(llr)]
+    low, high = 0, 0
+    if finite.size:
+        # A few extreme scores would squeeze all others into one bin.
+        low, high = np.quantile(finite, [0.005, 0.995])
     edges = np.linspace(low - 1e-9, high + 1e-9, 41)
     panels = np.atleast_1d(axes)
-    for panel, one in zip(panels, sets):
+    for panel, scored in zip(panels, sets):
         for label, mask, colour, line in (
-            ("spoof", ~one.bonafide, SPOOF_COLOUR, "--"),
-            ("bona fide", one.bonafide, BONAFIDE_COLOUR, "-"),
+            ("spoof", ~scored.bonafide, SPOOF_COLOUR, "--"),
+            ("bona fide", scored.bonafide, BONAFIDE_COLOUR, "-"),
         ):
-            values, share = np.clip(one.llr[mask], low, high), np.full(mask.sum(), 100 / mask.sum())
+            values = np.clip(scored.llr[mask], low, high)
+            share = np.full(mask.sum(), 100 / mask.sum())
             style = {
                 "facecolor": (colour, 0.28),
                 "edgecolor": colour,
@@ -107,13 +141,13 @@ def histograms(axes, sets: list[ScoredSet]) -> None:
             }
             panel.hist(values, edges, weights=share, histtype="stepfilled", label=label, **style)
         panel.axvline(
-            one.results.get("eer_threshold", np.nan),
+            scored.results.get("eer_threshold", np.nan),
             color=INK,
             linewidth=1.2,
             label="EER threshold",
         )
-        panel.axvline(one.cost.threshold, **DOTTED, label="Bayes threshold")
-        panel.set_ylabel(f"{one.name}: % of class")
+        panel.axvline(scored.cost.threshold, **DOTTED, label="Bayes threshold")
+        panel.set_ylabel(f"{scored.name}: % of class")
     panels[0].legend(ncols=2, loc="lower left", bbox_to_anchor=(-0.02, 1))
     panels[-1].set_xlabel("LLR, nats (spoof ← 0 → bona fide)")
 
@@ -121,32 +155,38 @@ def histograms(axes, sets: list[ScoredSet]) -> None:
 def bayes_error(scores: SortedScores, log_odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Actual and minimum normalised Bayes error at each effective prior, costs equal.
 
-    1 is what the better of "accept all" and "reject all" gives. The gap between the two is lost by
-    calibration alone (Bruemmer, "Measuring, refining and calibrating speaker and language
-    information extracted from speech", 2010, chapter 2).
+    An error of 1 is that of the better of "accept all" and "reject all". The gap between actual and
+    minimum error is the loss of calibration.
 
     Args:
         scores: LLRs in nats, higher is bona fide.
-        log_odds: log(P(bona fide) / P(spoof)), shape (K,), any finite values.
+        log_odds: ``(R,)`` log(P(bona fide) / P(spoof)), finite.
 
     Returns:
-        actual (K,), not below minimum (K,), which is in [0, 1].
+        ``(R,)`` actual errors, and ``(R,)`` minimum errors in [0, 1], which are not above them.
+
+    Source:
+        Bruemmer, "Measuring, refining and calibrating speaker and language information extracted
+        from speech", 2010, chapter 2.
     """
-    priors = list(zip(expit(log_odds), expit(-log_odds)))
-    actual = [
-        np.dot(prior, scores.errors_at(-odds)) / min(prior) for prior, odds in zip(priors, log_odds)
-    ]
-    return np.array(actual), np.array([scores.min_cost(*prior).value for prior in priors])
+    actual = []
+    minimum = []
+    for odds in log_odds:
+        prior = (expit(odds), expit(-odds))
+        actual.append(np.dot(prior, scores.errors_at(-odds)) / min(prior))
+        minimum.append(scores.min_cost(*prior).value)
+    return np.array(actual), np.array(minimum)
 
 
-def bayes_errors(axes, sets: list[ScoredSet]) -> None:
+def bayes_errors(axes, sets: ColouredSets) -> None:
     """Normalised Bayes error over the prior: actual (solid) and minimum (dashed)."""
     log_odds = np.linspace(-5, 5, 201)
-    for one in sets:
-        actual, minimum = bayes_error(one.scores, log_odds)
-        axes.plot(log_odds, actual, color=one.colour, label=one.name)
-        axes.plot(log_odds, minimum, color=one.colour, linestyle="--")
-        axes.axvline(-one.cost.threshold, **DOTTED)
+    for scored, colour in sets:
+        actual, minimum = bayes_error(scored.scores, log_odds)
+        axes.plot(log_odds, actual, color=colour, label=scored.name)
+        axes.plot(log_odds, minimum, color=colour, linestyle="--")
+        # The prior and costs of the DCF, as one effective prior.
+        axes.axvline(-scored.cost.threshold, **DOTTED)
     for line, label in {"-": "actual", "--": "minimum"}.items():
         axes.plot([], [], line, color=SOFT, label=label)
     axes.axhline(1, color=SOFT, linewidth=1)
@@ -156,25 +196,41 @@ def bayes_errors(axes, sets: list[ScoredSet]) -> None:
 
 
 def training(axes, history: np.ndarray) -> None:
-    """Losses, and dev EER, over epochs, the best epoch marked."""
-    for panel, what, unit, columns in zip(
-        axes, ("loss", "dev EER, %"), (1, 100), (("train_loss", "dev_loss"), ("dev_eer",))
-    ):
-        for column, style, colour in zip(columns, ("o-", "s--"), ("#0072B2", "#E69F00")):
-            there = np.isfinite(history[column])
-            x, y = history["epoch"][there], unit * history[column][there]
-            panel.plot(x, y, style, color=colour, markersize=3, label=column.replace("_", " "))
+    """Losses, and below them the dev EER, over epochs, with the best epoch."""
+    losses, eer = axes
+    _plot_column(losses, history, "train_loss", 1, "o-", "#0072B2")
+    _plot_column(losses, history, "dev_loss", 1, "s--", "#E69F00")
+    losses.set_ylabel("loss")
+    _plot_column(eer, history, "dev_eer", 100, "o-", "#0072B2")
+    eer.set_ylabel("dev EER, %")
+    for panel in axes:
         for epoch in best_epoch(history):
             panel.axvline(epoch, **DOTTED, label=f"best epoch, {epoch:g}")
-        panel.set_ylabel(what)
         panel.legend()
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def _plot_column(
+    axes, history: np.ndarray, column: str, scale: int, style: str, colour: str
+) -> None:
+    """One column over epochs; an epoch without a value has no point."""
+    known = np.isfinite(history[column])
+    x = history["epoch"][known]
+    y = scale * history[column][known]
+    axes.plot(x, y, style, color=colour, markersize=3, label=column.replace("_", " "))
+
+
 def confusion(axes, content: tuple[list[list[int]], list[str]]) -> None:
-    """Counts of decisions, true classes in rows, each cell as dark as its share of the row; then the classes' names."""
-    counts_CC, (names, places) = np.array(content[0]), (content[1], np.arange(len(content[1])))
+    """Confusion matrix: true classes in rows, decisions in columns, darker for a larger share of a row.
+
+    Args:
+        axes: matplotlib axes.
+        content: counts of decisions, and the names of the classes.
+    """
+    counts_CC = np.array(content[0])
+    names = content[1]
+    places = np.arange(len(names))
     share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
     axes.pcolormesh(share_CC, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts_CC):
@@ -189,7 +245,7 @@ def confusion(axes, content: tuple[list[list[int]], list[str]]) -> None:
 
 
 def best_epoch(history: np.ndarray) -> np.ndarray:
-    """The epoch of the lowest dev EER, then of the lowest dev loss; none if none was validated."""
+    """Epoch of the lowest dev EER, and among equals of the lowest dev loss; empty without validation."""
     validated = history[np.isfinite(history["dev_eer"])]
     return np.sort(validated, order=["dev_eer", "dev_loss"])["epoch"][:1]
 
@@ -203,7 +259,8 @@ def draw_waveform(axes, wav_T: np.ndarray, sample_rate: int) -> None:
 
 
 def add_class_legend(axes) -> None:
-    """A legend of the classes' colours, at the lower right corner."""
+    """Legend of the colours of the classes, at the lower right corner."""
     for label, colour in zip(LABELS, CLASS_COLOURS):
-        axes.bar(0, 0, color=colour, label=label)  # an empty bar, which has an entry in the legend
+        # A bar of no height, for its entry in the legend.
+        axes.bar(0, 0, color=colour, label=label)
     axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1))

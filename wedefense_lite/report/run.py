@@ -1,6 +1,5 @@
-"""What one experiment left behind: its set-up, its training history and its scored sets."""
+"""Files of an experiment, read for its report: set-up, history of training, scored sets."""
 
-import itertools
 import math
 import re
 from dataclasses import dataclass
@@ -13,21 +12,28 @@ from wedefense_lite.metrics.costs import CostModel, cost_model
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.scoring.scores import read_condition, read_trials
 
-COLOURS = ("#E69F00", "#0072B2", "#CC79A7", "#56B4E9")  # of sets; after Okabe and Ito
 CALIBRATED = "_calibrated"  # scores of a set a second time, after calibration
 SETS = ("dev", "eval", "eval_calibrated")
 
 
 @dataclass(frozen=True)
 class ScoredSet:
-    """The trials of one set beside the numbers that the evaluation found for it.
+    """Trials of one set, and the results of their evaluation. Arrays have one entry a trial.
 
-    The arrays have one entry a trial: ``llr`` in nats, ``seconds``, ``bonafide`` a mask, and the
-    trial's ``key``, ``attack`` and ``speaker``.
+    Attributes:
+        name: of the set, such as ``eval`` or ``eval_calibrated``.
+        key: utterance.
+        llr: nats.
+        bonafide: true for bona fide trials.
+        attack: attack of a spoof.
+        speaker: speaker of the utterance.
+        seconds: length of the utterance.
+        scores: the LLRs by class.
+        cost: costs of the DCF.
+        results: content of ``results_<set>.json``.
     """
 
     name: str
-    colour: str
     key: np.ndarray
     llr: np.ndarray
     bonafide: np.ndarray
@@ -41,8 +47,15 @@ class ScoredSet:
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment; ``history`` holds the columns of ``metrics.csv``, NaN where a cell is empty, or is
-    None where the model was not trained in its folder."""
+    """An experiment.
+
+    Attributes:
+        name: of its folder.
+        config_text: its configuration.
+        env: content of ``env.json``.
+        history: columns of ``metrics.csv``, NaN for an empty cell; None without a training here.
+        sets: scored sets, in the order of the report.
+    """
 
     name: str
     config_text: str
@@ -52,8 +65,12 @@ class Run:
 
     @property
     def ranked(self) -> list[ScoredSet]:
-        """The sets without those that repeat another with calibrated scores: its order of trials."""
-        return [one for one in self.sets if not one.name.endswith(CALIBRATED)] or self.sets
+        """Sets but for those that repeat another one with calibrated scores.
+
+        Calibration doesn't change the order of trials, so their curves and hardest trials are equal.
+        """
+        originals = [scored for scored in self.sets if not scored.name.endswith(CALIBRATED)]
+        return originals or self.sets
 
     @property
     def components(self) -> list[str]:
@@ -62,43 +79,54 @@ class Run:
 
 
 def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str] | None = None) -> Run:
-    """Read everything that a report shows.
+    """Read all that a report shows.
 
     Args:
-        sets: by default those of :data:`SETS` that were evaluated.
+        exp_dir: folder of the experiment.
+        data_dir: folder with the data directory of each set.
+        sets: names of sets; by default those of :data:`SETS` that were evaluated.
 
     Raises:
         InputError: a file is missing (``metrics.csv`` may be), malformed, or disagrees with another.
     """
-    exp_dir, history = Path(exp_dir), Path(exp_dir) / "metrics.csv"
+    exp_dir = Path(exp_dir)
     names = sets or [name for name in SETS if (exp_dir / f"results_{name}.json").exists()]
     if not names:
         raise InputError(f"{exp_dir}: no results_dev.json or results_eval.json: run stage 7 first")
+    metrics = exp_dir / "metrics.csv"
+    history = None
+    if metrics.exists():
+        # A single epoch is a single row, which is still an array of rows.
+        history = np.genfromtxt(metrics, delimiter=",", names=True, ndmin=1)
+    scored_sets = []
+    for name in names:
+        set_dir = Path(data_dir) / name.removesuffix(CALIBRATED)
+        scored_sets.append(read_set(exp_dir, set_dir, name))
     return Run(
         name=exp_dir.resolve().name,
         config_text=read_text(exp_dir / "config.yaml"),
         env=read_json(exp_dir / "env.json"),
-        history=np.genfromtxt(history, delimiter=",", names=True, ndmin=1)
-        if history.exists()
-        else None,
-        sets=[
-            read_set(exp_dir, Path(data_dir) / name.removesuffix(CALIBRATED), name, colour)
-            for name, colour in zip(names, itertools.cycle(COLOURS))
-        ],
+        history=history,
+        sets=scored_sets,
     )
 
 
-def read_set(exp_dir: Path, data_dir: Path, name: str, colour: str) -> ScoredSet:
-    """Scores, labels and conditions of one set, and the numbers that stage 7 found for them."""
-    path, results_path = exp_dir / "posteriors" / name / "llr.txt", exp_dir / f"results_{name}.json"
+def read_set(exp_dir: Path, data_dir: Path, name: str) -> ScoredSet:
+    """Scores, labels, conditions and results of one set.
+
+    Raises:
+        InputError: the results are not of these scores.
+    """
+    path = exp_dir / "posteriors" / name / "llr.txt"
+    results_path = exp_dir / f"results_{name}.json"
     key, labels, llr = read_trials(path, data_dir / "cm_key_file.txt")
     scores = SortedScores(llr[labels == "bonafide"], llr[labels == "spoof"])
     results = read_json(results_path)
+    # Equal but for rounding: the Cllr depends on every score and label.
     if not math.isclose(results.get("cllr", math.inf), scores.cllr(), rel_tol=1e-9):
         raise InputError(f"{results_path}: its Cllr is not that of {path}: run stage 7 again")
     return ScoredSet(
         name=name,
-        colour=colour,
         key=np.array(key),
         llr=llr,
         bonafide=labels == "bonafide",
