@@ -40,7 +40,7 @@ def test_a_sinc_filter_is_a_difference_of_windowed_low_passes(filters, kernel):
         2 * low / RATE * time
     )
     window = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(kernel) / (kernel - 1))
-    found = Sinc(filters, kernel).filters_D1K
+    found = Sinc(filters, kernel).filters_D1W
     assert found.shape == (filters, 1, kernel)
     np.testing.assert_allclose(found[number, 0].numpy(), band * window, rtol=0, atol=1e-7)
 

@@ -1,4 +1,4 @@
-"""An experiment folder around weights that were trained with the official code of a system."""
+"""Experiment folders of weights that were trained with the official code of a system."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from jsonargparse.typing import PositiveFloat
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, abbreviate, write_json, write_text
-from wedefense_lite.interop.official import ready_classifier, renamed
+from wedefense_lite.interop.official import ready_classifier, rename_weights
 from wedefense_lite.labels import LABELS
 from wedefense_lite.provenance import environment
 from wedefense_lite.scoring.bundle import weights_hash
@@ -17,7 +17,7 @@ from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.exp_dir import epoch_models
 
-# So named because no parameter can be called "from".
+# A parameter can't have the name "from", which is a keyword of Python; a key can.
 Source = TypedDict("Source", {"from": Literal["aasist", "rawnet2", "transformers"]})
 # ASVspoof 2019 LA train, 22,800 spoofed and 2,580 bona fide utterances, under the weights 0.1 and 0.9.
 LA_2019 = (22800 * 0.1, 2580 * 0.9)
@@ -31,65 +31,86 @@ def import_weights(
     bonafide_label: str | None = None,
     **source: Unpack[Source],
 ) -> None:
-    """Make an experiment folder of weights from elsewhere, which stages 4 to 8 take as if trained here.
+    """Make an experiment folder of published weights, which stages 4 to 8 take as if trained here.
 
-    Writes config.yaml, env.json and models/best_model.pt, so stage 4 averages with ``--num_avg 0``. From both,
-    ``train.py --config exp/X/config.yaml --checkpoint exp/X/models/best_model.pt`` trains on in a new folder.
+    Writes config.yaml, env.json and models/best_model.pt, so stage 4 takes ``--num_avg 0``. To train
+    further in a new folder: ``train.py --config exp/X/config.yaml --checkpoint
+    exp/X/models/best_model.pt``.
 
     Args:
-        weights: state dict as the official code saved it; of transformers, a folder or a name on the hub.
-        config: YAML of the system, such as conf/aasist.yaml. The architecture, normalization and layers of a
-            classifier of transformers go before what it says: conf/wavlm_classifier.yaml suits all.
-        exp_dir: folder to write to, in which no training may have been.
-        seen: utterances ``[spoof, bona fide]`` of the training, each times its weight in the loss, in
-            any unit; by default, not for transformers, those of ASVspoof 2019 LA with the weights of both
-            official recipes.
-        bonafide_label: of transformers, the label that is bona fide, where names like real and fake don't tell.
+        weights: state dict as the official code saved it; for transformers, a folder or a name on the
+            hub.
+        config: YAML of the system, such as conf/aasist.yaml. For a classifier of transformers,
+            conf/wavlm_classifier.yaml fits all; its architecture, normalization and layers replace those
+            of the YAML.
+        exp_dir: folder to write to, without a training in it.
+        seen: utterances ``[spoof, bona fide]`` of the training, each times its weight in the loss, in any
+            unit. The default, not for transformers, is ASVspoof 2019 LA with the weights of both official
+            recipes.
+        bonafide_label: bona fide label of a classifier of transformers, if its name is not one like real
+            or genuine.
         from: aasist for AASIST and AASIST-L (clovaai/aasist), rawnet2 for the baseline of
             ASVspoof 2021, transformers for an audio classifier of wav2vec 2.0, HuBERT or WavLM.
     """
-    out, kind, options = Path(exp_dir), source["from"], {}
+    out = Path(exp_dir)
+    origin = source["from"]
     if (out / "models/last.pt").exists() or epoch_models(out / "models"):
         raise InputError(f"{exp_dir}: a training is there, expected a new folder")
-    if kind == "transformers":
+    if origin == "transformers":
         seen = cli.needed("--seen", seen)
-        found, options, rate = ready_classifier(weights, bonafide_label)
+        classifier = ready_classifier(weights, bonafide_label)
+        official = classifier.state
+        experiment = load_experiment(config, classifier.options)
+        if classifier.sample_rate != experiment.data.sample_rate:
+            raise InputError(
+                f"{weights}: made for {classifier.sample_rate} Hz, "
+                f"but {config} has {experiment.data.sample_rate} Hz"
+            )
     else:
-        found, seen = renamed(kind, _state(weights)), seen or LA_2019
-    experiment = load_experiment(config, options)
-    if kind == "transformers" and rate != experiment.data.sample_rate:
-        raise InputError(
-            f"{weights}: made for {rate} Hz, but {config} has {experiment.data.sample_rate} Hz"
-        )
-    expected = experiment.system.state_dict()
-    shapes = [
-        {name: list(value.shape) for name, value in state.items()} for state in (found, expected)
-    ]
-    if differ := [
-        f"{name} is {shapes[0].get(name, 'missing')}, expected {shapes[1].get(name, 'none')}"
-        for name in sorted(found.keys() | expected.keys())
-        if shapes[0].get(name) != shapes[1].get(name)
-    ]:
-        raise InputError(
-            f"{weights}: {len(differ)} names do not fit {config}: {abbreviate(differ)}"
-        )
+        seen = seen or LA_2019
+        official = rename_weights(origin, _read_state(weights))
+        experiment = load_experiment(config)
+    _check_shapes(official, experiment.system.state_dict(), weights, config)
     class_prior = [count / sum(seen) for count in seen]
-    state = {"model": found, "labels": list(LABELS), "class_prior": class_prior}
-    state |= {"epoch": 0, "config_hash": experiment.config_hash}
+    state = {
+        "model": official,
+        "labels": list(LABELS),
+        "class_prior": class_prior,
+        "epoch": 0,
+        "config_hash": experiment.config_hash,
+    }
     env = environment(experiment.training.seed, experiment.config_hash, class_prior)
+    env |= {"weights": weights, "weights_hash": weights_hash(official)}
     write_text(out / "config.yaml", experiment.text)
-    write_json(out / "env.json", env | {"weights": weights, "weights_hash": weights_hash(found)})
+    write_json(out / "env.json", env)
     checkpoint.save(out / "models/best_model.pt", state)
 
 
-def _state(path: str) -> Mapping[str, torch.Tensor]:
+def _read_state(path: str) -> Mapping[str, torch.Tensor]:
     state = checkpoint.load(path)
-    if not (
-        isinstance(state, Mapping)
-        and all(isinstance(value, torch.Tensor) for value in state.values())
-    ):
+    is_state = isinstance(state, Mapping)
+    if not is_state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{path}: not a state dict, expected names and tensors")
     return state
+
+
+def _check_shapes(
+    official: Mapping[str, torch.Tensor],
+    expected: Mapping[str, torch.Tensor],
+    weights: str,
+    config: str,
+) -> None:
+    """Refuse weights with other names or shapes than the system of the configuration."""
+    differences = []
+    for name in sorted(official.keys() | expected.keys()):
+        shape = list(official[name].shape) if name in official else "missing"
+        expected_shape = list(expected[name].shape) if name in expected else "none"
+        if shape != expected_shape:
+            differences.append(f"{name} is {shape}, expected {expected_shape}")
+    if differences:
+        raise InputError(
+            f"{weights}: {len(differences)} names do not fit {config}: {abbreviate(differences)}"
+        )
 
 
 if __name__ == "__main__":

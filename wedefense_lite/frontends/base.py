@@ -1,4 +1,7 @@
-"""What every front end promises."""
+"""Contract of front ends.
+
+Letters: B utterances, T samples, F frames, D features of a frame.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,13 +13,13 @@ from torch import Tensor, nn
 
 
 class Frontend(nn.Module, ABC):
-    """Waveforms to frames, batched, on the model's device.
+    """Waveforms to frames, in batches, on the device of the model.
 
     Attributes:
-        dim: features of a frame (F).
-        hop_seconds: time from one frame to the next.
-        sample_rate: of the audio, in Hz.
-        resolved: options that were not given but found while building; they are kept with the experiment.
+        dim: features of a frame (D).
+        hop_seconds: seconds from one frame to the next.
+        sample_rate: rate of the audio, Hz.
+        resolved: options that building determined, by name; the experiment keeps them.
     """
 
     dim: int
@@ -29,25 +32,24 @@ class Frontend(nn.Module, ABC):
         """Frames of a batch.
 
         Args:
-            wav_BT: float32 in [-1, 1], zeros after each utterance's end.
+            wav_BT: float32 in [-1, 1], zeros behind the end of each utterance.
             lengths_B: samples of each utterance.
 
         Returns:
-            ``frames_BFD`` (batch, frames, dim) and ``frame_lengths_B``; frames at or after an
-            utterance's length are zero.
+            ``frames_BFD`` and ``frame_lengths_B``; frames behind the end of an utterance are zero.
 
         Raises:
             ValueError: an utterance too short for one frame.
         """
 
     def load_pretrained(self) -> None:  # noqa: B027  most have nothing to load
-        """Take on weights that were trained elsewhere, where there are any. Training starts with this."""
+        """Load published weights, if the front end starts from any. Training calls it first."""
 
     def rate_factors(self) -> dict[nn.Parameter, float]:
-        """By what the learning rate is multiplied for parameters that it isn't 1 for."""
+        """Factors of the learning rate, of the parameters whose factor is not 1."""
         return {}
 
 
 def valid_mask(lengths_B: Tensor, size: int) -> Tensor:
-    """``mask_BF``: True at positions before each length."""
+    """``mask_BF``: true for positions below the length of each row."""
     return torch.arange(size, device=lengths_B.device) < lengths_B[:, None]

@@ -1,4 +1,8 @@
-"""The waveform as it is, and through a bank of fixed band-pass filters. A frame is one sample."""
+"""Waveforms as frames, as they are and through a bank of fixed band-pass filters.
+
+A frame is one sample. Letters: B utterances, T samples, F frames, D features of a frame, W samples of a
+filter.
+"""
 
 import numpy as np
 import torch
@@ -10,16 +14,18 @@ from wedefense_lite.frontends.base import Frontend, valid_mask
 
 
 class Raw(Frontend):
-    """The waveform, one value a frame.
+    """Waveform, one value a frame.
 
     Args:
-        pre_emphasis: coefficient of a first-order high-pass, 0 for none.
+        pre_emphasis: coefficient a of y[t] = x[t] - a x[t-1]; 0 disables it.
         sample_rate: Hz.
     """
 
     def __init__(self, pre_emphasis: float = 0.0, sample_rate: int = 16000):
         super().__init__()
-        self.dim, self.hop_seconds, self.sample_rate = 1, 1 / sample_rate, sample_rate
+        self.dim = 1
+        self.hop_seconds = 1 / sample_rate
+        self.sample_rate = sample_rate
         self.pre_emphasis = pre_emphasis
 
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,37 +36,40 @@ class Raw(Frontend):
 
 
 class Sinc(Frontend):
-    """The outputs of fixed band-pass filters, whose edges are equally far apart in mel.
+    """Outputs of fixed band-pass filters with edges at equal distances in mel.
 
-    Each filter is the difference of two ideal low-passes under a Hamming window, and nothing of it is
-    learned. The defaults are AASIST's, whose configuration says 128 for a kernel that its code makes
-    odd (https://github.com/clovaai/aasist); the RawNet2 baseline of ASVspoof 2021 has 20 filters of
-    1025 samples, no other edges (https://github.com/asvspoof-challenge/2021, LA/Baseline-RawNet2).
-    Both train with up to 20 neighbouring filters switched off where that is asked for: here
-    ``SpecAugment`` with ``time_masks: 0`` and ``max_bins: 20``, for each utterance by itself.
+    A filter is the difference of two ideal low-passes under a Hamming window; nothing of it is learned.
+    Frames are computed in float32, whatever the precision of the model behind them. They are a view of
+    ``BDF``, so a model that transposes them copies nothing.
 
-    Frames are computed in float32 whatever the precision of the model behind them. They are a view of
-    ``BDF``: a model that transposes them copies nothing.
+    The authors switch off up to 20 neighbouring filters in training, if asked; ``SpecAugment`` with
+    ``time_masks: 0`` and ``max_bins: 20`` does that for each utterance by itself.
+
+    Source: AASIST (https://github.com/clovaai/aasist), whose defaults these are: its configuration has a
+    kernel of 128, which its code makes odd. The RawNet2 baseline of ASVspoof 2021
+    (https://github.com/asvspoof-challenge/2021, LA/Baseline-RawNet2) has 20 filters of 1025 samples.
 
     Args:
-        num_filters: filters between 0 Hz and half the sample rate.
-        kernel_size: samples of a filter; that many less one are lost at the ends of an utterance.
+        num_filters: number of filters between 0 Hz and half the sample rate.
+        kernel_size: samples of a filter; an utterance loses as many less one.
         sample_rate: Hz.
     """
 
     def __init__(self, num_filters: int = 70, kernel_size: int = 129, sample_rate: int = 16000):
         super().__init__()
-        self.dim, self.hop_seconds, self.kernel_size = num_filters, 1 / sample_rate, kernel_size
+        self.dim = num_filters
+        self.hop_seconds = 1 / sample_rate
+        self.kernel_size = kernel_size
         self.sample_rate = sample_rate
-        filters_DK = torch.from_numpy(sinc_filters(num_filters, kernel_size, sample_rate))
-        self.register_buffer("filters_D1K", filters_DK[:, None].float(), persistent=False)
+        filters_DW = torch.from_numpy(sinc_filters(num_filters, kernel_size, sample_rate))
+        self.register_buffer("filters_D1W", filters_DW[:, None].float(), persistent=False)
 
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         shortest = int(lengths_B.min())
         if shortest < self.kernel_size:
             raise ValueError(f"{shortest} samples are too short for a filter of {self.kernel_size}")
         with torch.autocast(wav_BT.device.type, enabled=False):
-            bands_BDF = F.conv1d(wav_BT[:, None].float(), self.filters_D1K)
+            bands_BDF = F.conv1d(wav_BT[:, None].float(), self.filters_D1W)
         frame_lengths_B = lengths_B - self.kernel_size + 1
         if shortest < wav_BT.shape[1]:
             bands_BDF = bands_BDF * valid_mask(frame_lengths_B, bands_BDF.shape[2])[:, None]
@@ -68,11 +77,13 @@ class Sinc(Frontend):
 
 
 def sinc_filters(num_filters: int, kernel_size: int, sample_rate: int) -> np.ndarray:
-    """``filters_DK``: windowed ideal band-passes; mel(f) = 2595 log10(1 + f / 700)."""
+    """``filters_DW``: windowed ideal band-passes, with mel(f) = 2595 log10(1 + f / 700).
+
+    Kaldi's mel scale has other constants, which round differently, so the two banks share no code.
+    """
     top = 2595 * np.log10(1 + sample_rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, num_filters + 1) / 2595) - 1)
-    widths_E1 = 2 * edges[:, None] / sample_rate
-    low_passes_EK = widths_E1 * np.sinc(
-        widths_E1 * (np.arange(kernel_size) - (kernel_size - 1) / 2)
-    )
-    return np.hamming(kernel_size) * np.diff(low_passes_EK, axis=0)
+    bandwidth = 2 * edges[:, None] / sample_rate
+    time_W = np.arange(kernel_size) - (kernel_size - 1) / 2
+    low_passes = bandwidth * np.sinc(bandwidth * time_W)
+    return np.hamming(kernel_size) * np.diff(low_passes, axis=0)

@@ -1,21 +1,26 @@
-"""SpecAugment."""
+"""SpecAugment.
+
+Letters: B utterances, F frames, D features of a frame.
+"""
 
 import torch
 from torch import Tensor, nn
 
 
 class SpecAugment(nn.Module):
-    """Bands of time and of frequency replaced by the utterance's mean (Park et al., Interspeech 2019).
+    """Bands of time and of frequency replaced by the mean of the utterance.
 
-    Every utterance of a batch gets masks of its own. What is left of the frames keeps its gradient,
-    so trainable front ends learn on augmented batches too.
+    Each utterance of a batch has masks of its own. Values outside of the bands keep their gradient, so
+    trainable front ends learn on augmented batches too.
+
+    Source: Park et al., "SpecAugment", Interspeech 2019, without time warping.
 
     Args:
         p: probability that an utterance is masked.
-        time_masks: bands of frames.
-        max_frames: longest band; each length is uniform from 0.
-        frequency_masks: bands of features.
-        max_bins: widest band; each width is uniform from 0.
+        time_masks: number of bands of frames.
+        max_frames: frames of the longest band; lengths are uniform from 0.
+        frequency_masks: number of bands of features.
+        max_bins: features of the widest band; widths are uniform from 0.
     """
 
     def __init__(
@@ -28,25 +33,28 @@ class SpecAugment(nn.Module):
     ):
         super().__init__()
         self.p = p
-        self.time_masks, self.max_frames = time_masks, max_frames
-        self.frequency_masks, self.max_bins = frequency_masks, max_bins
+        self.time_masks = time_masks
+        self.max_frames = max_frames
+        self.frequency_masks = frequency_masks
+        self.max_bins = max_bins
 
     def forward(self, frames_BFD: Tensor) -> Tensor:
-        """``frames_BFD`` with bands masked in training mode, as they are otherwise."""
+        """``frames_BFD``, with masked bands in training mode only."""
         if not self.training:
             return frames_BFD
         batch, frames, bins = frames_BFD.shape
         time_BF = _bands(batch, frames, self.time_masks, self.max_frames, frames_BFD.device)
         frequency_BD = _bands(batch, bins, self.frequency_masks, self.max_bins, frames_BFD.device)
-        chosen_B11 = torch.rand(batch, 1, 1, device=frames_BFD.device) < self.p
-        mask_BFD = (time_BF[:, :, None] | frequency_BD[:, None, :]) & chosen_B11
+        is_masked_B11 = torch.rand(batch, 1, 1, device=frames_BFD.device) < self.p
+        mask_BFD = (time_BF[:, :, None] | frequency_BD[:, None, :]) & is_masked_B11
         return torch.where(mask_BFD, frames_BFD.mean((1, 2), keepdim=True), frames_BFD)
 
 
 def _bands(batch: int, size: int, count: int, widest: int, device: torch.device) -> Tensor:
-    """``mask_BS``: ``count`` random bands of up to ``widest`` positions in each row."""
+    """Mask ``(batch, size)`` with ``count`` random bands of up to ``widest`` positions in each row."""
     widest = min(widest, size)
-    width_BN1 = torch.randint(0, widest + 1, (batch, count, 1), device=device)
-    start_BN1 = (torch.rand(batch, count, 1, device=device) * (size - width_BN1 + 1)).long()
-    position_S = torch.arange(size, device=device)
-    return ((position_S >= start_BN1) & (position_S < start_BN1 + width_BN1)).any(1)
+    width = torch.randint(0, widest + 1, (batch, count, 1), device=device)
+    start = (torch.rand(batch, count, 1, device=device) * (size - width + 1)).long()
+    position = torch.arange(size, device=device)
+    in_band = (position >= start) & (position < start + width)
+    return in_band.any(1)

@@ -1,7 +1,10 @@
 """Spectral front ends: Kaldi log-mel filterbanks, LFCC and the log-power spectrogram.
 
-All run in float32 whatever the precision of the model behind them: under bfloat16 a log-mel value
-moves by up to 0.07.
+All run in float32, whatever the precision of the model behind them: in bfloat16 a log-mel value moves
+by up to 0.07.
+
+Letters: B utterances, T samples, F frames, D features of a frame, W samples of a window, Q frequency
+bins of a spectrum.
 """
 
 import math
@@ -17,14 +20,14 @@ from wedefense_lite.frontends.base import Frontend, valid_mask
 
 
 class Spectral(Frontend):
-    """Short-time spectra; its options are those of every front end below.
+    """Short-time spectra. All front ends of this module have its options.
 
     Args:
         dim: features of a frame.
         sample_rate: Hz.
-        frame_ms: window length.
-        hop_ms: step between windows.
-        mean_norm: subtract each utterance's mean over its frames.
+        frame_ms: length of a window.
+        hop_ms: step from a window to the next.
+        mean_norm: subtract the mean of the utterance over its frames.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class Spectral(Frontend):
         """``frames_BFD`` of a float32 batch."""
 
     def frame_lengths(self, lengths_B: Tensor) -> Tensor:
-        """Frames of utterances of so many samples."""
+        """Number of frames of utterances, from their numbers of samples."""
         return 1 + (lengths_B - self.window_samples) // self.hop_samples
 
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,38 +73,41 @@ class Spectral(Frontend):
 
 
 class Fbank(Spectral):
-    """Log-mel filterbank energies as Kaldi computes them.
+    """Log-mel filterbank energies of Kaldi.
 
-    Agrees with Kaldi's ``compute-fbank-feats`` and so with ``torchaudio.compliance.kaldi.fbank``
-    (dither 0, Povey window, ``snip_edges``) within float tolerance, in one batched call.
+    Source: Kaldi's ``compute-fbank-feats`` (dither 0, Povey window, ``snip_edges``), with which it agrees
+    within the rounding of float32, as does ``torchaudio.compliance.kaldi.fbank``.
 
     Args:
-        num_mels: filters between 20 Hz and half the sample rate.
-        options: of :class:`Spectral`.
+        num_mels: number of filters between 20 Hz and half the sample rate.
+        options: options of :class:`Spectral`.
     """
 
     def __init__(self, num_mels: int = 80, **options):
         super().__init__(num_mels, **options)
         self.fft_size = 2 ** math.ceil(math.log2(self.window_samples))
+        # Kaldi's own window, named after its author.
         povey = torch.hann_window(self.window_samples, periodic=False) ** 0.85
         self.register_buffer("window", povey, persistent=False)
-        mel_KM = kaldi_mel_filters(num_mels, self.fft_size, self.sample_rate)
-        self.register_buffer("mel_KM", mel_KM, persistent=False)
+        filters_QD = kaldi_mel_filters(num_mels, self.fft_size, self.sample_rate)
+        self.register_buffer("filters_QD", filters_QD, persistent=False)
 
     def features(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
         # Kaldi works on 16-bit amplitudes; with DC removal this only shifts the log.
-        frames_BFN = (wav_BT * 32768).unfold(1, self.window_samples, self.hop_samples)
-        frames_BFN = frames_BFN - frames_BFN.mean(2, keepdim=True)
-        previous_BFN = torch.cat((frames_BFN[..., :1], frames_BFN[..., :-1]), 2)
-        windowed_BFN = (frames_BFN - 0.97 * previous_BFN) * self.window
-        power_BFK = torch.fft.rfft(windowed_BFN, self.fft_size).abs().square()
-        return (power_BFK @ self.mel_KM).clamp_min(torch.finfo(torch.float32).eps).log()
+        windows_BFW = (wav_BT * 32768).unfold(1, self.window_samples, self.hop_samples)
+        windows_BFW = windows_BFW - windows_BFW.mean(2, keepdim=True)
+        # Pre-emphasis within each window; its first sample is its own predecessor.
+        previous_BFW = torch.cat((windows_BFW[..., :1], windows_BFW[..., :-1]), 2)
+        windowed_BFW = (windows_BFW - 0.97 * previous_BFW) * self.window
+        power_BFQ = torch.fft.rfft(windowed_BFW, self.fft_size).abs().square()
+        return (power_BFQ @ self.filters_QD).clamp_min(torch.finfo(torch.float32).eps).log()
 
 
 def kaldi_mel_filters(num_mels: int, fft_size: int, sample_rate: int) -> Tensor:
-    """``mel_KM``: Kaldi's triangles between 20 Hz and half the rate, straight in mel, not in hertz.
+    """``filters_QD``: triangles of Kaldi, between 20 Hz and half the rate.
 
-    mel(f) = 1127 ln(1 + f / 700); the Nyquist bin has no weight.
+    Their sides are straight in mel, with mel(f) = 1127 ln(1 + f / 700), and not in hertz. The bin at half
+    the rate has no weight.
     """
 
     def mel(hertz: Tensor) -> Tensor:
@@ -109,22 +115,24 @@ def kaldi_mel_filters(num_mels: int, fft_size: int, sample_rate: int) -> Tensor:
 
     low, high = mel(torch.tensor([20.0, sample_rate / 2], dtype=torch.float64))
     edges = torch.linspace(low, high, num_mels + 2, dtype=torch.float64)
-    bins_K1 = mel(torch.arange(fft_size // 2, dtype=torch.float64) * sample_rate / fft_size)[
-        :, None
-    ]
-    rising_KM = (bins_K1 - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling_KM = (edges[2:] - bins_K1) / (edges[2:] - edges[1:-1])
-    return F.pad(torch.minimum(rising_KM, falling_KM).clamp_min(0), (0, 0, 0, 1)).float()
+    hertz_Q = torch.arange(fft_size // 2, dtype=torch.float64) * sample_rate / fft_size
+    mel_Q1 = mel(hertz_Q)[:, None]
+    rising_QD = (mel_Q1 - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling_QD = (edges[2:] - mel_Q1) / (edges[2:] - edges[1:-1])
+    triangles_QD = torch.minimum(rising_QD, falling_QD).clamp_min(0)
+    return F.pad(triangles_QD, (0, 0, 0, 1)).float()
 
 
 class CentredStft(Spectral):
-    """Power spectra of Hamming windows centred on multiples of the hop, zeros beyond the ends.
+    """Power spectra of Hamming windows that are centred on multiples of the hop.
+
+    The audio has zeros before its start and behind its end.
 
     Args:
         dim: features of a frame.
         fft_size: points of the transform.
-        pre_emphasis: coefficient of the first-order high-pass before the transform, 0 for none.
-        options: of :class:`Spectral`.
+        pre_emphasis: coefficient a of y[t] = x[t] - a x[t-1]; 0 disables it.
+        options: options of :class:`Spectral`.
     """
 
     def __init__(self, dim: int, fft_size: int = 512, pre_emphasis: float = 0.97, **options):
@@ -137,11 +145,11 @@ class CentredStft(Spectral):
         return 1 + lengths_B // self.hop_samples
 
     def power(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """``power_BFK`` with K = fft_size / 2 + 1."""
+        """``power_BFQ`` with fft_size / 2 + 1 bins."""
         emphasised_BT = pre_emphasise(wav_BT, self.pre_emphasis)
-        # Without the mask the first padded sample would hold the end of the utterance.
+        # The first padded sample would hold a part of the last sample of the utterance.
         emphasised_BT = emphasised_BT * valid_mask(lengths_B, wav_BT.shape[1])
-        spectrum_BKF = torch.stft(
+        spectrum_BQF = torch.stft(
             emphasised_BT,
             self.fft_size,
             self.hop_samples,
@@ -150,22 +158,24 @@ class CentredStft(Spectral):
             pad_mode="constant",
             return_complex=True,
         )
-        return spectrum_BKF.abs().square().transpose(1, 2)
+        return spectrum_BQF.abs().square().transpose(1, 2)
 
 
 class LFCC(CentredStft):
-    """Linear-frequency cepstra with deltas, as the NII baselines of ASVspoof define them.
+    """Linear-frequency cepstra with deltas, of the NII baselines of ASVspoof.
 
-    Pre-emphasis 0.97, triangular filters on a linear frequency axis, log10, orthonormal DCT-II, the
-    first coefficient replaced by log energy, and two differences ``x[t+1] - x[t-1]`` with repeated
-    ends (Wang and Yamagishi, Interspeech 2021, https://arxiv.org/abs/2103.11326).
+    Pre-emphasis 0.97, triangular filters on a linear frequency axis, log10, orthonormal DCT-II, log
+    energy in place of the first coefficient, and two differences ``x[t+1] - x[t-1]`` with repeated ends.
+
+    Source: Wang and Yamagishi, Interspeech 2021, https://arxiv.org/abs/2103.11326, and their code.
 
     Args:
-        num_filters: filters, and static coefficients; a frame has three times as many.
+        num_filters: number of filters and of static coefficients; a frame has three times as many.
         max_frequency: upper band edge as a share of half the sample rate (0.5 in the 2021 baseline).
-        frame_ms: window length.
-        mean_norm: subtract each utterance's mean over its frames.
-        options: of :class:`CentredStft`; ``fft_size`` is 512 in the 2019 baseline, 1024 in the 2021 one.
+        frame_ms: length of a window.
+        mean_norm: subtract the mean of the utterance over its frames.
+        options: options of :class:`CentredStft`; ``fft_size`` is 512 in the 2019 baseline and 1024 in
+            the 2021 one.
     """
 
     def __init__(
@@ -177,42 +187,44 @@ class LFCC(CentredStft):
         **options,
     ):
         super().__init__(3 * num_filters, frame_ms=frame_ms, mean_norm=mean_norm, **options)
-        bins_K = torch.linspace(0, 1, self.fft_size // 2 + 1)[:, None]
+        bins_Q1 = torch.linspace(0, 1, self.fft_size // 2 + 1)[:, None]
         edges = torch.linspace(0, max_frequency, num_filters + 2)
         width = edges[1]
-        filters_KM = (1 - (bins_K - edges[1:-1]).abs() / width).clamp_min(0)
-        self.register_buffer("filters_KM", filters_KM, persistent=False)
-        dct_MM = dct(torch.eye(num_filters).numpy(), norm="ortho")
-        self.register_buffer("dct_MM", torch.from_numpy(dct_MM), persistent=False)
+        filters_QD = (1 - (bins_Q1 - edges[1:-1]).abs() / width).clamp_min(0)
+        self.register_buffer("filters_QD", filters_QD, persistent=False)
+        dct_DD = dct(torch.eye(num_filters).numpy(), norm="ortho")
+        self.register_buffer("dct_DD", torch.from_numpy(dct_DD), persistent=False)
 
     def features(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
         eps = torch.finfo(torch.float32).eps
-        power_BFK = self.power(wav_BT, lengths_B)
-        cepstra_BFM = torch.log10(power_BFK @ self.filters_KM + eps) @ self.dct_MM
-        energy_BF1 = torch.log10(power_BFK.sum(2, keepdim=True) / self.fft_size + eps)
-        static_BFM = torch.cat((energy_BF1, cepstra_BFM[..., 1:]), 2)
+        power_BFQ = self.power(wav_BT, lengths_B)
+        cepstra_BFD = torch.log10(power_BFQ @ self.filters_QD + eps) @ self.dct_DD
+        energy_BF1 = torch.log10(power_BFQ.sum(2, keepdim=True) / self.fft_size + eps)
+        static_BFD = torch.cat((energy_BF1, cepstra_BFD[..., 1:]), 2)
         frame_lengths_B = self.frame_lengths(lengths_B)
-        first_BFM = _difference(static_BFM, frame_lengths_B)
-        return torch.cat((static_BFM, first_BFM, _difference(first_BFM, frame_lengths_B)), 2)
+        first_BFD = _difference(static_BFD, frame_lengths_B)
+        second_BFD = _difference(first_BFD, frame_lengths_B)
+        return torch.cat((static_BFD, first_BFD, second_BFD), 2)
 
 
-def _difference(frames_BFM: Tensor, frame_lengths_B: Tensor) -> Tensor:
-    """``x[t+1] - x[t-1]`` with the first and each utterance's own last frame repeated."""
-    time_F = torch.arange(frames_BFM.shape[1], device=frames_BFM.device)
+def _difference(frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
+    """``x[t+1] - x[t-1]``, where the first frame and the last one of each utterance are repeated."""
+    time_F = torch.arange(frames_BFD.shape[1], device=frames_BFD.device)
     after_BF1 = torch.minimum(time_F + 1, frame_lengths_B[:, None] - 1)[..., None]
-    after_BFM = frames_BFM.gather(1, after_BF1.expand_as(frames_BFM))
-    return after_BFM - frames_BFM[:, (time_F - 1).clamp_min(0)]
+    after_BFD = frames_BFD.gather(1, after_BF1.expand_as(frames_BFD))
+    before_BFD = frames_BFD[:, (time_F - 1).clamp_min(0)]
+    return after_BFD - before_BFD
 
 
 class LogSpectrogram(CentredStft):
     """Log-power spectrogram, log(|X|^2 + 1e-10).
 
-    As in the "FFT" systems of STC (Lavrentyeva et al., Interspeech 2019, section 3.1), whose window and
+    Source: "FFT" systems of STC (Lavrentyeva et al., Interspeech 2019, section 3.1); their window and
     transform are longer.
 
     Args:
         fft_size: points of the transform; a frame has fft_size / 2 + 1 values.
-        options: of :class:`CentredStft`.
+        options: options of :class:`CentredStft`.
     """
 
     def __init__(self, fft_size: int = 512, **options):

@@ -1,4 +1,7 @@
-"""What every head promises."""
+"""Contract of heads.
+
+Letters: B utterances, E embedding size, C classes [spoof, bonafide].
+"""
 
 from abc import ABC, abstractmethod
 
@@ -16,16 +19,16 @@ class Head(nn.Module, ABC):
     The first constructor argument is the size of the embedding.
 
     Args:
-        class_weights: weights ``[spoof, bonafide]`` of the utterances in the loss; the weighted sum is
-            divided by the sum of the weights, as PyTorch does. They shift the prior that the logits
-            hold, and the LLR stage is told so.
+        class_weights: positive weights ``[spoof, bonafide]`` of the utterances in the loss; None for 1.
+            The weighted sum is divided by the sum of the weights, as in PyTorch. Weights shift the
+            prior that the logits hold; the LLR stage divides the shifted prior out.
 
     Attributes:
-        has_posterior: the softmax of the logits is a posterior probability under the class prior
-            the loss saw. Where it isn't, scores need affine calibration before they are LLRs.
+        has_posterior: true where the softmax of the logits is a posterior under the class prior of the
+            loss. Scores of other heads need affine calibration before they are LLRs.
 
     Raises:
-        InputError: a class weight that is not positive, which no prior can be read from.
+        InputError: a class weight that is not positive.
     """
 
     has_posterior: bool
@@ -34,40 +37,49 @@ class Head(nn.Module, ABC):
         super().__init__()
         if class_weights is not None and not all(weight > 0 for weight in class_weights):
             raise InputError(f"class_weights are {list(class_weights)}, expected positive numbers")
-        weights = (
-            None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
-        )
+        weights = None
+        if class_weights is not None:
+            weights = torch.tensor(class_weights, dtype=torch.float32)
+        # Not persistent: the configuration has them, and official checkpoints don't.
         self.register_buffer("class_weights", weights, persistent=False)
 
     @abstractmethod
     def forward(self, embedding_BE: Tensor) -> Tensor:
-        """``logits_BC``, no label needed and no margin applied."""
+        """``logits_BC``, without labels and so without a margin."""
 
     @abstractmethod
     def loss(self, embedding_BE: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The scalar loss and the ``logits_BC`` of :meth:`forward`.
+        """Loss of a batch.
 
         Args:
             embedding_BE: embeddings.
             labels_B: 0 for spoof, 1 for bona fide.
+
+        Returns:
+            the scalar loss, and the ``logits_BC`` of :meth:`forward`.
         """
 
     def weights(self, labels_B: Tensor) -> Tensor:
-        """The weight of each utterance's class, ``B``; 1 without class weights."""
+        """``weights_B``: weight of the class of each utterance; 1 without class weights."""
         if self.class_weights is None:
             return torch.ones_like(labels_B, dtype=torch.float32)
         return self.class_weights[labels_B]
 
     def weighted_mean(self, values_B: Tensor, labels_B: Tensor) -> Tensor:
-        """Mean of the utterances' losses, each with the weight of its class."""
+        """Mean of the losses of the utterances, each with the weight of its class."""
         weights_B = self.weights(labels_B)
         return (weights_B * values_B).sum() / weights_B.sum()
 
     def seen_prior(self, sampled_prior: list[float]) -> list[float]:
-        """Class prior that the loss saw, given the shares ``[spoof, bonafide]`` of the samples."""
+        """Class prior ``[p_spoof, p_bonafide]`` of the loss.
+
+        Args:
+            sampled_prior: shares ``[spoof, bonafide]`` of the utterances that training draws.
+        """
         if self.class_weights is None:
             return sampled_prior
-        shares = [
-            share * weight for share, weight in zip(sampled_prior, self.class_weights.tolist())
-        ]
-        return [share / sum(shares) for share in shares]
+        spoof_weight, bonafide_weight = self.class_weights.tolist()
+        spoof_share = sampled_prior[0] * spoof_weight
+        bonafide_share = sampled_prior[1] * bonafide_weight
+        total_share = spoof_share + bonafide_share
+        return [spoof_share / total_share, bonafide_share / total_share]

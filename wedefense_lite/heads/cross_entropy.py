@@ -1,4 +1,7 @@
-"""Softmax cross-entropy, plain and focal."""
+"""Softmax cross-entropy, plain and focal.
+
+Letters: B utterances, E embedding size, C classes [spoof, bonafide].
+"""
 
 import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeFloat
@@ -8,10 +11,10 @@ from wedefense_lite.heads.base import Head, Weights
 
 
 class CrossEntropy(Head):
-    """One linear layer and the cross-entropy of its softmax.
+    """Linear layer and the cross-entropy of its softmax.
 
-    ASVspoof systems with raw waveforms (RawNet2, AASIST) weight the classes by 0.1 and 0.9, as LA 2019
-    has nine spoofed utterances for a bona fide one.
+    Systems on raw waveforms (RawNet2, AASIST) weight the classes by 0.1 and 0.9, since ASVspoof 2019 LA
+    has nine spoofed utterances for each bona fide one.
 
     Args:
         embed_dim: size of the embedding.
@@ -33,14 +36,16 @@ class CrossEntropy(Head):
 
 
 class Focal(CrossEntropy):
-    """Cross-entropy that counts an utterance less the surer it is: ``(1 - p)^gamma`` times as much.
+    """Cross-entropy times ``(1 - p)^gamma``, where p is the posterior of the true class.
 
-    Lin et al., "Focal loss for dense object detection", ICCV 2017, equations 4 and 5, where the class
-    weights are called alpha. With ``gamma`` 0 it is cross-entropy.
+    With ``gamma`` 0 it is cross-entropy; otherwise its softmax is no posterior.
+
+    Source: Lin et al., "Focal loss for dense object detection", ICCV 2017, equations 4 and 5; their
+    alpha are the class weights.
 
     Args:
         embed_dim: size of the embedding.
-        gamma: exponent; the paper's best is 2.
+        gamma: exponent, 0 or more; 2 is the best one of the paper.
         class_weights: weights ``[spoof, bonafide]`` of the loss.
     """
 
@@ -54,6 +59,6 @@ class Focal(CrossEntropy):
     def loss(self, embedding_BE: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
         logits_BC = self(embedding_BE)
         surprise_B = F.cross_entropy(logits_BC.float(), labels_B, reduction="none")
-        # Kept off zero, where a power below one has no finite slope.
+        # At zero, a power below one has no finite slope.
         doubt_B = (1 - (-surprise_B).exp()).clamp(min=1e-6)
         return self.weighted_mean(doubt_B**self.gamma * surprise_B, labels_B), logits_BC

@@ -1,4 +1,7 @@
-"""A triplet term beside another loss."""
+"""Triplet term beside another loss.
+
+Letters: B utterances, E embedding size, C classes [spoof, bonafide].
+"""
 
 from collections.abc import Callable
 
@@ -13,19 +16,21 @@ Builder = Callable[[int], Head]
 
 
 class WithTriplet(Head):
-    """The logits and the loss of another head, plus a triplet loss with class centres on the embeddings.
+    """Loss of another head plus a triplet loss of the embeddings with learned class centres.
 
-    For each embedding, ``max(0, margin + distance to its own centre - distance to the other centre)``; the
-    centres are learned, distances are Euclidean, and an utterance's weight is that of its class in the other
-    head. This is the binary triplet centre loss of Rostami et al., "Efficient attention branch network with
-    combined loss function", 2021, as their code has it, with its defaults; there it stands beside a focal loss
-    with class weights. The centres don't enter the logits, so these hold a posterior where the other head's do.
+    The term of an utterance is ``max(0, margin + d(own centre) - d(other centre))`` with Euclidean
+    distances d, times the weight of its class in the other head. The logits are the other head's; the
+    centres don't enter them.
+
+    Source: binary triplet centre loss of Rostami et al., "Efficient attention branch network with
+    combined loss function", 2021, as in their code, with its defaults. There it stands beside a focal
+    loss with class weights.
 
     Args:
         embed_dim: size of the embedding.
-        head: the other head.
-        weight: of the triplet term.
-        margin: of the triplet term, in units of the embedding.
+        head: the other head, built for the size of the embedding.
+        weight: factor of the triplet term.
+        margin: margin of the triplet term, in units of the embedding.
     """
 
     def __init__(
@@ -37,7 +42,8 @@ class WithTriplet(Head):
     ):
         super().__init__()
         self.head = head(embed_dim)
-        self.weight, self.margin = weight, margin
+        self.weight = weight
+        self.margin = margin
         self.centers = nn.Parameter(torch.randn(2, embed_dim))
         self.has_posterior = self.head.has_posterior
 

@@ -1,9 +1,10 @@
-"""Weights from elsewhere, of official implementations and of ``transformers``, under the names that they have here."""
+"""Weights of official implementations and of ``transformers``, under the names that they have here."""
 
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,8 +12,8 @@ from torch import Tensor
 from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.frontends.encoders import FAMILIES, architecture, import_transformers
 
-# Patterns on the names of the official state dict and what they become, in this order, each at most
-# once a name. What becomes "" is left out: layers whose output the official code never uses.
+# Patterns on official names and their replacements, applied one after the other. A name that becomes
+# empty is left out: the official code never uses the output of that layer.
 NAMES = {
     "aasist": [
         (r"^encoder\.\d\.0\.bn1\..*", ""),
@@ -49,112 +50,150 @@ NAMES = {
         (r"^classifier\.", "head.linear."),
     ],
 }
-# Whether a label is bona fide, by its name in small letters and without anything else.
-BONAFIDE_NAMES = dict.fromkeys(
-    ["bonafide", "real", "genuine", "human", "authentic", "original"], True
-)
-BONAFIDE_NAMES |= dict.fromkeys(
-    ["spoof", "spoofed", "fake", "deepfake", "synthetic", "generated"], False
-)
+# Names of labels that leave no doubt, as letters only.
+BONAFIDE_NAMES = ("bonafide", "real", "genuine", "human", "authentic", "original")
+SPOOF_NAMES = ("spoof", "spoofed", "fake", "deepfake", "synthetic", "generated")
 
 
-def renamed(source: str, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of a :class:`~wedefense_lite.systems.tasks.Detection` with these weights.
+def rename_weights(source: str, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dict of a :class:`~wedefense_lite.systems.tasks.Detection` with official weights.
 
     Args:
-        source: a key of :data:`NAMES`.
-        official: state dict as the official code saves it; names that are not known stay as they are.
+        source: key of :data:`NAMES`.
+        official: state dict as the official code saves it; unknown names stay as they are.
     """
     state = {}
-    for name, value in official.items():
+    for official_name, value in official.items():
+        name = official_name
         for pattern, replacement in NAMES[source]:
             name = re.sub(pattern, replacement, name)
-        if name:
-            state[name if name.startswith(("head.", "frontend.")) else f"model.{name}"] = value
+        if not name:
+            continue
+        if not name.startswith(("head.", "frontend.")):
+            name = f"model.{name}"
+        state[name] = value
     return state
 
 
-def ready_classifier(name: str, bonafide: str | None = None) -> tuple[dict[str, Tensor], dict, int]:
-    """A classifier of audio in the format of ``transformers``: wav2vec 2.0, HuBERT or WavLM for two labels.
+class ReadyClassifier(NamedTuple):
+    """Classifier of ``transformers``, as a system of this package.
 
-    It is an :class:`~wedefense_lite.frontends.ssl.SSL` under a
-    :class:`~wedefense_lite.models.weighted_sum.WeightedSum` and a linear layer; its output is the same.
+    Attributes:
+        state: weights under the names that they have here.
+        options: options of the configuration that make its architecture, by dotted names below
+            ``system.init_args``.
+        sample_rate: Hz.
+    """
+
+    state: dict[str, Tensor]
+    options: dict[str, object]
+    sample_rate: int
+
+
+def ready_classifier(name: str, bonafide: str | None = None) -> ReadyClassifier:
+    """Audio classifier in the format of ``transformers``: wav2vec 2.0, HuBERT or WavLM with two labels.
+
+    Here it is an :class:`~wedefense_lite.frontends.ssl.SSL` front end, a
+    :class:`~wedefense_lite.models.weighted_sum.WeightedSum` and a linear layer, with the same output.
 
     Args:
         name: its folder, or its name on the hub.
-        bonafide: the name of its label that is bona fide; by default names that leave no doubt are known.
-
-    Returns:
-        Its weights, the options of the configuration that make its architecture, and its sample rate in Hz.
+        bonafide: name of its bona fide label; by default names that leave no doubt are known.
 
     Raises:
-        InputError: it is none, lacks weights, or has other labels.
+        InputError: no such classifier, weights that are missing, or other labels.
     """
-    library, local = import_transformers(), Path(os.environ.get("WEDEFENSE_MODELS") or ".", name)
+    library = import_transformers()
+    local = Path(os.environ.get("WEDEFENSE_MODELS") or ".", name)
     source = str(local if local.is_dir() else name)
     try:
-        made, read = library.AutoModelForAudioClassification.from_pretrained(
+        network, loading = library.AutoModelForAudioClassification.from_pretrained(
             source, output_loading_info=True
         )
         extractor = library.AutoFeatureExtractor.from_pretrained(source)
-    except Exception as error:  # its network's and its files' errors are of no common kind
+    # Errors of the network and of damaged files have no common class.
+    except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        files = f"expected config.json, preprocessor_config.json and model.safetensors in {local}, or a name on the hub"
+        files = "config.json, preprocessor_config.json and model.safetensors"
         raise InputError(
-            f"{name}: no audio classifier of transformers ({reason}): {files}"
+            f"{name}: no audio classifier of transformers ({reason}): "
+            f"expected {files} in {local}, or a name on the hub"
         ) from error
     if not isinstance(extractor, library.Wav2Vec2FeatureExtractor):
         raise InputError(
             f"{name}: a {type(extractor).__name__}, expected one that takes waveforms as they are"
         )
-    if made.config.model_type not in FAMILIES or read["missing_keys"]:
-        found = f"{made.config.model_type} without {abbreviate(sorted(read['missing_keys'])) or 'our architecture'}"
-        raise InputError(f"{name}: a {found}, expected a classifier of {', '.join(FAMILIES)}")
-    config, state = made.config, renamed("transformers", made.state_dict())
+    config = network.config
+    missing = sorted(loading["missing_keys"])
+    if config.model_type not in FAMILIES or missing:
+        lacking = abbreviate(missing) or "our architecture"
+        raise InputError(
+            f"{name}: a {config.model_type} without {lacking}, "
+            f"expected a classifier of {', '.join(FAMILIES)}"
+        )
+    state = rename_weights("transformers", network.state_dict())
+    # Rows of the last layer in our order, [spoof, bonafide].
     rows = label_rows(config.id2label, bonafide, name)
-    state |= {key: value[rows] for key, value in state.items() if key.startswith("head.")}
-    layers, count = (
-        ("all", config.num_hidden_layers + 1) if config.use_weighted_layer_sum else ("last", 1)
-    )
+    for key in state:
+        if key.startswith("head."):
+            state[key] = state[key][rows]
+    # A single layer has a weight too, of which the softmax is 1.
     state.setdefault("model.sum.weights_L", torch.zeros(1))
-    encoder = {"model": _hub_name(source), "layers": layers, "normalize": extractor.do_normalize}
-    encoder["architecture"] = architecture(config.to_dict(), name)
-    parts = {
-        "frontend": encoder,
-        "model": {"num_layers": count, "embed_dim": config.classifier_proj_size},
-    }
+    takes_all_layers = config.use_weighted_layer_sum
     options = {
-        f"{part}.init_args.{key}": value
-        for part, known in parts.items()
-        for key, value in known.items()
+        "frontend.init_args.model": _hub_name(source),
+        "frontend.init_args.layers": "all" if takes_all_layers else "last",
+        "frontend.init_args.normalize": extractor.do_normalize,
+        "frontend.init_args.architecture": architecture(config.to_dict(), name),
+        "model.init_args.num_layers": config.num_hidden_layers + 1 if takes_all_layers else 1,
+        "model.init_args.embed_dim": config.classifier_proj_size,
     }
-    return state, options, extractor.sampling_rate
+    return ReadyClassifier(state, options, extractor.sampling_rate)
 
 
 def _hub_name(source: str) -> str:
-    """What a model is found by later: its name on the hub, of a folder that below ``$WEDEFENSE_MODELS``, or its own."""
-    folder, root = (
-        Path(source).resolve(),
-        Path(os.environ.get("WEDEFENSE_MODELS") or source).resolve(),
-    )
+    """Name by which a model is found later.
+
+    A folder below ``$WEDEFENSE_MODELS`` has its path from there, another folder its own name, and a model
+    of the hub the name that it has there.
+    """
+    folder = Path(source).resolve()
+    root = Path(os.environ.get("WEDEFENSE_MODELS") or source).resolve()
     if not folder.is_dir():
         return source
-    return folder.relative_to(root).as_posix() if root in folder.parents else folder.name
+    if root in folder.parents:
+        return folder.relative_to(root).as_posix()
+    return folder.name
 
 
 def label_rows(names: Mapping[int, str], bonafide: str | None, model: str) -> list[int]:
-    """Which rows of a classifier's last layer are spoof and bona fide.
+    """Rows of the last layer of a classifier in the order ``[spoof, bonafide]``.
+
+    Args:
+        names: name of the label of each row.
+        bonafide: name of the bona fide label; None to know it by its name.
+        model: name of the classifier, for messages.
 
     Raises:
-        InputError: not two labels, one of them bona fide by its name or as the caller says.
+        InputError: other than two labels, or none that is known to be bona fide.
     """
-    known = {
-        name: BONAFIDE_NAMES.get(re.sub("[^a-z]", "", name.lower())) for name in names.values()
-    }
-    found = {
-        known[name] if bonafide is None else name == bonafide: row for row, name in names.items()
-    }
-    if found.keys() != {False, True} or len(names) != 2:
-        said = f"its labels are {', '.join(names.values())}, expected two: --bonafide_label says which is bona fide"
-        raise InputError(f"{model}: {said}")
-    return [found[False], found[True]]
+    spoof_rows = []
+    bonafide_rows = []
+    for row, name in names.items():
+        letters = re.sub("[^a-z]", "", name.lower())
+        if bonafide is None:
+            is_bonafide = letters in BONAFIDE_NAMES
+            is_spoof = letters in SPOOF_NAMES
+        else:
+            is_bonafide = name == bonafide
+            is_spoof = not is_bonafide
+        if is_bonafide:
+            bonafide_rows.append(row)
+        if is_spoof:
+            spoof_rows.append(row)
+    if len(names) != 2 or len(spoof_rows) != 1 or len(bonafide_rows) != 1:
+        raise InputError(
+            f"{model}: its labels are {', '.join(names.values())}, expected two: "
+            "--bonafide_label says which is bona fide"
+        )
+    return spoof_rows + bonafide_rows

@@ -1,4 +1,7 @@
-"""What every separator promises."""
+"""Contract of separators.
+
+Letters: B mixtures of a batch, T samples, K talkers and their streams.
+"""
 
 from abc import ABC, abstractmethod
 
@@ -6,11 +9,11 @@ from torch import Tensor, nn
 
 
 class Separator(nn.Module, ABC):
-    """What takes a mixture apart.
+    """Model that turns a mixture into a stream for each talker.
 
     Attributes:
-        sample_rate: of the audio that it takes and gives, in Hz.
-        num_talkers: streams that it makes of a mixture (K).
+        sample_rate: rate of its input and output, Hz.
+        num_talkers: number of streams (K).
     """
 
     sample_rate: int
@@ -18,8 +21,8 @@ class Separator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, wav_BT: Tensor) -> Tensor:
-        """``streams_BKT``, a stream for each talker, in an order of its own.
+        """``streams_BKT``: streams of the talkers, in an order of the model's own.
 
         Args:
-            wav_BT: mixtures, floats in [-1, 1].
+            wav_BT: mixtures, float32 in [-1, 1].
         """

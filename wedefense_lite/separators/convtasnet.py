@@ -1,4 +1,7 @@
-"""Conv-TasNet."""
+"""Conv-TasNet.
+
+Letters: B mixtures, T samples, F windows, D features of a window, P channels, K talkers.
+"""
 
 from typing import Literal
 
@@ -11,28 +14,38 @@ from wedefense_lite.separators.base import Separator
 
 
 def _norm(channels: int) -> nn.GroupNorm:
+    """Global layer norm of the paper (section II-C): one group over channels and time."""
     return nn.GroupNorm(1, channels, eps=1e-8)
 
 
 class _Block(nn.Module):
-    """Separable dilated convolution with a residual and a skip output (the paper's figure 1 C)."""
+    """Separable dilated convolution with a residual and a skip output (figure 1 C of the paper)."""
 
     def __init__(self, channels: int, hidden: int, dilation: int, last: bool):
         super().__init__()
         depthwise = nn.Conv1d(hidden, hidden, 3, padding=dilation, dilation=dilation, groups=hidden)
-        expanded = nn.Conv1d(channels, hidden, 1), nn.PReLU(), _norm(hidden)
-        self.conv_layers = nn.Sequential(*expanded, depthwise, nn.PReLU(), _norm(hidden))
+        self.conv_layers = nn.Sequential(
+            nn.Conv1d(channels, hidden, 1),
+            nn.PReLU(),
+            _norm(hidden),
+            depthwise,
+            nn.PReLU(),
+            _norm(hidden),
+        )
+        # Nothing reads the residual output of the last block.
         self.res_out = None if last else nn.Conv1d(hidden, channels, 1)
         self.skip_out = nn.Conv1d(hidden, channels, 1)
 
-    def forward(self, frames_BCF: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.conv_layers(frames_BCF)
-        residual = frames_BCF if self.res_out is None else frames_BCF + self.res_out(hidden)
-        return residual, self.skip_out(hidden)
+    def forward(self, frames_BPF: Tensor) -> tuple[Tensor, Tensor]:
+        hidden_BPF = self.conv_layers(frames_BPF)
+        residual_BPF = frames_BPF
+        if self.res_out is not None:
+            residual_BPF = frames_BPF + self.res_out(hidden_BPF)
+        return residual_BPF, self.skip_out(hidden_BPF)
 
 
 class _Masks(nn.Module):
-    """A mask for each talker over the features of the encoder."""
+    """Mask of each talker over the features of the encoder."""
 
     def __init__(
         self,
@@ -45,7 +58,8 @@ class _Masks(nn.Module):
         activation: nn.Module,
     ):
         super().__init__()
-        self.input_norm, self.input_conv = _norm(features), nn.Conv1d(features, bottleneck, 1)
+        self.input_norm = _norm(features)
+        self.input_conv = nn.Conv1d(features, bottleneck, 1)
         last = layers * stacks - 1
         self.conv_layers = nn.ModuleList(
             _Block(bottleneck, hidden, 2 ** (number % layers), number == last)
@@ -56,36 +70,41 @@ class _Masks(nn.Module):
         self.mask_activate = activation
         self.num_talkers = talkers
 
-    def forward(self, features_BNF: Tensor) -> Tensor:
-        frames, total = self.input_conv(self.input_norm(features_BNF)), 0
+    def forward(self, features_BDF: Tensor) -> Tensor:
+        """``masks_BKDF``."""
+        frames_BPF = self.input_conv(self.input_norm(features_BDF))
+        skips_BPF = 0
         for block in self.conv_layers:
-            frames, skip = block(frames)
-            total = total + skip
-        masks = self.mask_activate(self.output_conv(self.output_prelu(total)))
-        return masks.unflatten(1, (self.num_talkers, -1))
+            frames_BPF, skip_BPF = block(frames_BPF)
+            skips_BPF = skips_BPF + skip_BPF
+        masks_BPF = self.mask_activate(self.output_conv(self.output_prelu(skips_BPF)))
+        return masks_BPF.unflatten(1, (self.num_talkers, -1))
 
 
 class ConvTasNet(Separator):
-    """Conv-TasNet (Luo and Mesgarani, "Conv-TasNet: Surpassing ideal time-frequency magnitude masking for speech
-    separation", IEEE/ACM TASLP 2019, https://arxiv.org/abs/1809.07454), not causal.
+    """Conv-TasNet, not causal.
 
-    Modules have the names that torchaudio's ``ConvTasNet`` gives them, so that its weights load, those of
-    ``CONVTASNET_BASE_LIBRI2MIX`` (8 kHz) included. The defaults are the published sizes, 4.98 M parameters at two
-    talkers.
+    Modules have the names of torchaudio's ``ConvTasNet``, so its weights load, among them
+    ``CONVTASNET_BASE_LIBRI2MIX`` (8 kHz). The defaults are the published sizes: 4.98 M parameters with
+    two talkers.
+
+    Source: Luo and Mesgarani, "Conv-TasNet: Surpassing ideal time-frequency magnitude masking for speech
+    separation", IEEE/ACM TASLP 2019, https://arxiv.org/abs/1809.07454. Letters in brackets are those of
+    its table I.
 
     Args:
-        talkers: streams to make.
-        sample_rate: of the audio, in Hz.
+        talkers: number of streams.
+        sample_rate: rate of the audio, Hz.
         kernel: samples of a window, an even number; windows overlap by half (L).
-        features: of the encoder (N).
+        features: features of the encoder (N).
         bottleneck: channels of the residual and skip paths (B).
         hidden: channels within a block (H).
-        layers: blocks of a stack, each of twice the dilation of the one before (X).
-        stacks: of blocks (R).
-        activation: of the masks.
+        layers: blocks of a stack; each has twice the dilation of the block before (X).
+        stacks: number of stacks (R).
+        activation: activation of the masks.
 
     Raises:
-        InputError: windows that can't overlap by half.
+        InputError: an odd kernel.
     """
 
     def __init__(
@@ -103,21 +122,27 @@ class ConvTasNet(Separator):
         super().__init__()
         if kernel % 2:
             raise InputError(f"windows of {kernel} samples, expected an even number")
-        self.num_talkers, self.sample_rate, self.stride = talkers, sample_rate, kernel // 2
+        self.num_talkers = talkers
+        self.sample_rate = sample_rate
+        self.stride = kernel // 2
         framing = {
             "kernel_size": kernel,
             "stride": self.stride,
             "padding": self.stride,
             "bias": False,
         }
-        made = nn.Sigmoid() if activation == "sigmoid" else nn.ReLU()
+        mask_activation = nn.Sigmoid() if activation == "sigmoid" else nn.ReLU()
         self.encoder = nn.Conv1d(1, features, **framing)
-        self.mask_generator = _Masks(features, bottleneck, hidden, layers, stacks, talkers, made)
+        self.mask_generator = _Masks(
+            features, bottleneck, hidden, layers, stacks, talkers, mask_activation
+        )
         self.decoder = nn.ConvTranspose1d(features, 1, **framing)
 
     def forward(self, wav_BT: Tensor) -> Tensor:
         samples = wav_BT.shape[1]
-        features_BNF = self.encoder(F.pad(wav_BT, (0, -samples % self.stride))[:, None])
-        masked_BKNF = self.mask_generator(features_BNF) * features_BNF[:, None]
-        streams = self.decoder(masked_BKNF.flatten(0, 1))[:, 0, :samples]
+        # Whole strides, so that the decoder gives at least as many samples back.
+        padded_BT = F.pad(wav_BT, (0, -samples % self.stride))
+        features_BDF = self.encoder(padded_BT[:, None])
+        masked_BKDF = self.mask_generator(features_BDF) * features_BDF[:, None]
+        streams = self.decoder(masked_BKDF.flatten(0, 1))[:, 0, :samples]
         return streams.unflatten(0, (-1, self.num_talkers))
