@@ -1,4 +1,4 @@
-"""Stage 4: average the last epochs of a training."""
+"""Stage 4: average the weights of the last epochs of a training."""
 
 import logging
 from pathlib import Path
@@ -30,40 +30,45 @@ def average_model(
 ) -> None:
     """Average the weights of the last epochs of a training.
 
-    Models of two configurations or of other training data are not averaged, nor epochs that metrics.csv, in the
-    folder above ``src_path``, does not have.
+    Models of different configurations or training data are refused. Epochs that ``metrics.csv``, in the
+    folder above ``src_path``, does not have are left out.
 
     Args:
         dst_model: the averaged model.
         src_path: folder of the checkpoints ``model_N.pt``.
-        num: epochs to average, the last ones; 0 or less takes the single best model instead. By default
-            the ``num_avg`` of the configuration.
-        min_epoch: leave out earlier epochs.
-        max_epoch: leave out later epochs.
-        bn_data: training list on which batch-norm statistics are computed anew, because averaged
-            weights have other activations than any of the models had; a single model keeps its own.
+        num: number of epochs to average, the last ones; 0 or less takes the best model instead. The
+            default is ``num_avg`` of the configuration.
+        min_epoch: first epoch that may be averaged.
+        max_epoch: last epoch that may be averaged.
+        bn_data: training list for new batch-norm statistics, because averaged weights have other
+            activations than any of the models; a single model keeps its own.
         data_type: kind of that list.
-        config: configuration of the model; by default the one in the folder above ``src_path``.
+        config: configuration of the model; the default is the one in the folder above ``src_path``.
         gpus: device for ``bn_data``.
     """
     folder = Path(src_path)
-    config = config or str(folder.parent / "config.yaml")
-    num = load_experiment(config).training.num_avg if num is None else num
+    if config is None:
+        config = str(folder.parent / "config.yaml")
+    if num is None:
+        num = load_experiment(config).training.num_avg
     trained = last_epoch(folder.absolute().parent)
     if trained is None:
-        logging.info(
-            "no metrics.csv beside %s: nothing but their hashes says which models go together",
-            folder,
-        )
-    sources = [folder / "best_model.pt"]
+        logging.info("no metrics.csv beside %s: hashes alone say which models go together", folder)
     if num > 0:
-        sources = last_epochs(folder, num, min_epoch, max_epoch, trained)
-    logging.info("averaging %s", " ".join(path.name for path in sources))
-    states = [checkpoint.load(path) for path in sources]
-    check_same_training(sources, states)
-    if num <= 0 and trained is not None and states[0].get("epoch", 0) > trained:
-        found = f"of epoch {states[0]['epoch']}, but metrics.csv ends with epoch {trained}"
-        raise InputError(f"{sources[0]}: {found}: train to the end, or take another --exp_dir")
+        paths = last_epochs(folder, num, min_epoch, max_epoch, trained)
+    else:
+        paths = [folder / "best_model.pt"]
+    logging.info("averaging %s", " ".join(path.name for path in paths))
+    states = [checkpoint.load(path) for path in paths]
+    check_same_training(paths, states)
+    if num <= 0 and trained is not None:
+        # Left by a longer training of before.
+        epoch = states[0].get("epoch", 0)
+        if epoch > trained:
+            raise InputError(
+                f"{paths[0]}: of epoch {epoch}, but metrics.csv ends with epoch {trained}: "
+                "train to the end, or take another --exp_dir"
+            )
     state = states[-1] | {"model": mean_weights([state["model"] for state in states])}
     if bn_data is not None and len(states) > 1:
         state["model"] = recompute_batch_norm(state, config, bn_data, data_type, gpus)

@@ -1,9 +1,10 @@
-"""Stage 3: train a system. Run it under ``torchrun``, or alone for one process."""
+"""Stage 3: train a system, under ``torchrun`` or as a single process."""
 
 import inspect
 import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -25,9 +26,19 @@ from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.trainer import Trainer
 
 # Short names that users of this field's tutorials type.
-TRAINING = "num_epochs num_avg save_epoch_interval early_stop_patience validate_interval precision seed".split()
-SHORT_NAMES = {name: f"training.{name}" for name in TRAINING} | {
-    name: f"data.{name}" for name in ("batch_size", "num_workers")
+TRAINING_NAMES = (
+    "num_epochs",
+    "num_avg",
+    "save_epoch_interval",
+    "early_stop_patience",
+    "validate_interval",
+    "precision",
+    "seed",
+)
+DATA_NAMES = ("batch_size", "num_workers")
+SHORT_NAMES = {
+    **{name: f"training.{name}" for name in TRAINING_NAMES},
+    **{name: f"data.{name}" for name in DATA_NAMES},
 }
 
 
@@ -50,35 +61,39 @@ def train(
     reverb_data: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Train a system on one or more processes; continue where ``exp_dir`` left off.
+    """Train a system on one or more processes; continue the training of ``exp_dir``, if there is one.
 
     Args:
-        experiment: what a configuration built.
-        exp_dir: receives config.yaml, env.json, metrics.csv, train.log, tensorboard/ and models/; one that holds the
-            models of another training is refused.
-        train_data: list made in stage 2.
+        experiment: system, data and training of a configuration.
+        exp_dir: folder for config.yaml, env.json, metrics.csv, train.log, tensorboard/ and models/. A folder
+            with the models of another training is refused.
+        train_data: list of stage 2.
         train_label: utt2lab of the training set.
         val_data: list of the dev set, which selects the best model.
         val_label: utt2lab of the dev set.
-        train_segments: RTTM of the training set, which localization needs.
-        val_segments: RTTM of the dev set, which localization needs to validate.
-        train_stems: list of the stems of the training mixtures, which tasks on mixtures need.
-        val_stems: list of the stems of the dev mixtures, which these need to validate.
-        data_type: kind of both lists.
-        gpus: devices, as ``0,1`` or ``[0,1]``; accepted and unused without a GPU.
-        checkpoint: start from the weights of this model; ``last.pt`` goes before it.
-        separator: start from the separator of this model, which was trained by the task Separation.
-        noise_data: wav.scp of noise, music and speech, for augmentation with AdditiveNoise.
-        reverb_data: wav.scp of room impulse responses, for augmentation with Reverberation.
-        overwrite: remove what another training wrote to ``exp_dir`` first: models, metrics, log, curves. A training
-            that ``last.pt`` continues is continued.
+        train_segments: RTTM of the training set, for localization.
+        val_segments: RTTM of the dev set, for localization.
+        train_stems: list of the stems of the training mixtures, for tasks on mixtures.
+        val_stems: list of the stems of the dev mixtures, for tasks on mixtures.
+        data_type: kind of the lists.
+        gpus: devices, as ``0,1`` or ``[0,1]``; without effect where there is no GPU.
+        checkpoint: model whose weights the training starts from; a ``last.pt`` in exp_dir takes precedence.
+        separator: model whose separator the training starts from, trained by the task Separation.
+        noise_data: wav.scp of noise, music and speech, for the augmentation AdditiveNoise.
+        reverb_data: wav.scp of room impulse responses, for the augmentation Reverberation.
+        overwrite: remove the files of another training in exp_dir first: models, metrics, log, curves. A
+            training that ``last.pt`` continues is continued.
     """
-    if (val_data is None) != (val_label is None) or (val_segments or val_stems) and not val_data:
+    val_signals = val_segments or val_stems
+    if (val_data is None) != (val_label is None) or val_signals and not val_data:
         raise InputError("--val_data, --val_label and --val_segments or --val_stems go together")
-    prepare(experiment.data.augment, noise_data=noise_data, reverb_data=reverb_data)
-    _check_what_is_kept(experiment, val_data)
-    process, data = start_process(gpus), experiment.data
-    train_index = _labelled(
+    data = experiment.data
+    prepare(data.augment, noise_data=noise_data, reverb_data=reverb_data)
+    _check_kept_models(experiment, val_data)
+    process = start_process(gpus)
+
+    # Lists, with what the task needs to know of each utterance.
+    train_index = _read_index(
         experiment, train_data, data_type, train_label, train_segments, train_stems
     )
     train_loader = TrainLoader(
@@ -86,59 +101,75 @@ def train(
     )
     dev_loader = None
     if val_data is not None:
-        dev_index = _labelled(experiment, val_data, data_type, val_label, val_segments, val_stems)
+        dev_index = _read_index(experiment, val_data, data_type, val_label, val_segments, val_stems)
         dev_loader = EvalLoader(
             dev_index, data, process.rank, process.world, num_workers=data.num_workers
         )
-    resume = continues(
-        exp_dir, experiment, data_hashes(train_loader.index, data.augment), process, overwrite
-    )
+
+    # The training of before in the folder: continued, refused or removed.
+    hashes = data_hashes(train_loader.index, data.augment)
+    resume = continues(exp_dir, experiment, hashes, process, overwrite)
     removes = overwrite and not resume
     if removes:
-        _keep_apart(exp_dir, checkpoint=checkpoint, separator=separator)
-    _begin_with(experiment.system, resume, checkpoint, separator)
+        _check_outside(exp_dir, checkpoint=checkpoint, separator=separator)
+
+    # Initial weights.
+    _load_initial_weights(experiment.system, resume, checkpoint, separator)
     trainer = Trainer(experiment, process, exp_dir, train_loader, dev_loader, resume)
-    if removes:  # not before all that may refuse has been built
+
+    # Removed only now: all that may refuse has been built.
+    if removes:
         if process.is_main:
             remove_training(exp_dir)
         barrier(process)
+
     _fit(experiment, process, exp_dir, trainer)
-    del trainer  # it holds what leave() must be the last to see
+    # The wrapped model in it must not outlive the process group.
+    del trainer
     end_process()
 
 
-def _keep_apart(exp_dir: Path, **options: str | None) -> None:
-    """Refuse to remove the weights that a training is to start from, which a second start would look for."""
+def _check_outside(exp_dir: Path, **options: str | None) -> None:
+    """Refuse initial weights in the folder that ``--overwrite`` clears: a second start would miss them."""
     for option, path in options.items():
         if path is not None and (exp_dir / "models").resolve() in Path(path).resolve().parents:
             raise InputError(
-                f"--{option} {path} is in the --exp_dir that --overwrite clears: take another --exp_dir"
+                f"--{option} {path} is in the --exp_dir that --overwrite clears: "
+                "take another --exp_dir"
             )
 
 
-def _check_what_is_kept(experiment: Experiment, val_data: str | None) -> None:
+def _check_kept_models(experiment: Experiment, val_data: str | None) -> None:
     """Refuse a training that would leave no model but ``last.pt``, which later stages don't take."""
     training = experiment.training
     if val_data is None and training.num_avg <= 0 and training.save_epoch_interval == 0:
-        kept = f"--num_avg {training.num_avg} keeps the best model alone"
-        raise InputError(f"{kept}, which takes a dev set: give --val_data, or --num_avg 1")
+        raise InputError(
+            f"--num_avg {training.num_avg} keeps the best model alone, which takes a dev set: "
+            "give --val_data, or --num_avg 1"
+        )
 
 
 def _fit(experiment: Experiment, process: Process, exp_dir: Path, trainer: Trainer) -> None:
-    todo = not trainer.finished
+    """Train to the end; rank 0 writes configuration, environment, log and curves."""
+    # All ranks ask together: rank 0 decides for them.
+    was_finished = trainer.finished
     if not process.is_main:
         trainer.fit()
         return
     _log_to(exp_dir)
-    if todo:
+    if not was_finished:
         write_text(exp_dir / "config.yaml", experiment.text)
-        seed, config_hash = experiment.training.seed, experiment.config_hash
+        seed = experiment.training.seed
+        config_hash = experiment.config_hash
         env = environment(seed, config_hash, trainer.class_prior, process.gpu_name, process.world)
         write_json(exp_dir / "env.json", env)
-    trainer.fit(_tensorboard(exp_dir))
+    trainer.fit(_epoch_logger(exp_dir))
 
 
-def _begin_with(system: Task, resume: bool, checkpoint: str | None, separator: str | None) -> None:
+def _load_initial_weights(
+    system: Task, resume: bool, checkpoint: str | None, separator: str | None
+) -> None:
+    """Load the weights that a training starts from; a resumed one has them in ``last.pt``."""
     if checkpoint is not None:
         load_weights(checkpoint, system)
     elif not resume:
@@ -151,27 +182,41 @@ def _begin_with(system: Task, resume: bool, checkpoint: str | None, separator: s
         )
 
 
-def _labelled(
+def _read_index(
     experiment: Experiment,
-    listed: str,
+    data_list: str,
     data_type: str,
     utt2lab: str,
     rttm: str | None,
-    stems: str | None,
+    stem_list: str | None,
 ) -> list[Utterance]:
-    """The index of a list with what the task needs to know of its utterances."""
+    """Index of a list, with the segments or stems that the task needs.
+
+    Raises:
+        InputError: segments or stems that the task needs are not given, or it doesn't take them.
+    """
     task = experiment.system
-    for what, given, taken, by in (
-        ("segments", rttm, task.frame_samples is not None, "localization"),
-        ("stems", stems, task.num_talkers > 0, "a task on mixtures"),
-    ):
-        if (given is not None) != taken:
-            found = f"{what} of {listed} are {given or 'not given'} (--train_{what}, --val_{what})"
-            raise InputError(f"{found}: {by} needs them, nothing else takes them")
-    index = read_index(listed, data_type, read_labels(utt2lab))
-    if stems:
-        return with_talkers(index, read_index(stems, data_type), stems, task.takes_stems)
-    return with_segments(index, rttm, experiment.data.sample_rate) if rttm else index
+    is_on_frames = task.frame_samples is not None
+    is_on_mixtures = task.num_talkers > 0
+    _check_signal("segments", data_list, rttm, is_on_frames, "localization")
+    _check_signal("stems", data_list, stem_list, is_on_mixtures, "a task on mixtures")
+    index = read_index(data_list, data_type, read_labels(utt2lab))
+    if stem_list:
+        stems = read_index(stem_list, data_type)
+        return with_talkers(index, stems, stem_list, task.takes_stems)
+    if rttm:
+        return with_segments(index, rttm, experiment.data.sample_rate)
+    return index
+
+
+def _check_signal(
+    name: str, data_list: str, path: str | None, is_needed: bool, task_name: str
+) -> None:
+    if (path is not None) != is_needed:
+        raise InputError(
+            f"{name} of {data_list} are {path or 'not given'} (--train_{name}, --val_{name}): "
+            f"{task_name} needs them, nothing else takes them"
+        )
 
 
 def _log_to(exp_dir: Path) -> None:
@@ -182,19 +227,20 @@ def _log_to(exp_dir: Path) -> None:
     logging.info("command: %s", " ".join(sys.argv))
 
 
-def _tensorboard(exp_dir: Path):
-    """A function that logs a row of ``metrics.csv`` and adds it to TensorBoard's curves."""
+def _epoch_logger(exp_dir: Path) -> Callable[[dict], None]:
+    """Function that logs a row of ``metrics.csv`` and adds it to the curves of TensorBoard."""
+    # Slow to import, and of no use to other ranks.
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(exp_dir / "tensorboard")
 
-    def on_epoch(row: dict) -> None:
+    def log_epoch(row: dict) -> None:
         logging.info("%s", ", ".join(f"{name} {value:.6g}" for name, value in row.items()))
         for name, value in row.items():
             writer.add_scalar(name, value, row["epoch"])
         writer.flush()
 
-    return on_epoch
+    return log_epoch
 
 
 def _parser() -> cli.Parser:
@@ -208,9 +254,16 @@ def _parser() -> cli.Parser:
 
 
 def _full_names(words: list[str]) -> list[str]:
-    """Options with short names replaced by the keys of the configuration."""
-    short = re.compile(rf"--({'|'.join(SHORT_NAMES)})(?==|$)")
-    return [short.sub(lambda match: f"--{SHORT_NAMES[match[1]]}", word) for word in words]
+    """Command line with keys of the configuration in place of short names."""
+    # --seed 1 and --seed=1, but not --seeds.
+    short_option = re.compile(rf"--({'|'.join(SHORT_NAMES)})(?==|$)")
+    full = []
+    for word in words:
+        match = short_option.match(word)
+        if match:
+            word = f"--{SHORT_NAMES[match[1]]}{word[match.end() :]}"
+        full.append(word)
+    return full
 
 
 def main() -> None:

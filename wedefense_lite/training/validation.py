@@ -1,4 +1,7 @@
-"""Scores of a whole list with the system as it stands: what validation and extraction share."""
+"""Validation: loss and EER of the dev set.
+
+Letters: N decisions of an utterance that have a label, C classes [spoof, bonafide].
+"""
 
 import numpy as np
 import torch
@@ -9,41 +12,70 @@ from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.runtime import Process, gather_objects
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.scoring.run import run_inference
+from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.tasks import Task
 
 
 @torch.no_grad()
 def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, float]:
-    """Loss and EER over a whole labelled list, split over ranks, the same on all of them.
+    """Loss and EER of a whole labelled list, the same on all ranks.
+
+    Each rank scores its block, and all gather the results.
 
     Returns:
-        ``dev_loss``, the mean loss of the utterances, and, of a task that decides, ``dev_eer``, a fraction: of
-        utterances, or, where the task decides for frames, of frames, which is the segment EER at their length.
+        ``dev_loss``, the mean of the losses of the utterances, and, for a task with decisions,
+        ``dev_eer``, a fraction: over utterances, or over frames. Frames have their labels by the rule of
+        PartialSpoof's published label lists; the official scorer's rule differs at boundaries.
 
     Raises:
-        InputError: a score that is not finite, by name, or an utterance scored other than once.
+        InputError: a score that is not finite, or an utterance that was not scored exactly once.
     """
-    scores, losses = {}, {}
-    for batch, judged in run_inference(
-        task, loader, process, lambda batch: [*task.evaluate_each(batch)], output_name="validation"
-    ):
-        for key, (loss, logits_NC, labels_N) in zip(batch.keys, judged):
-            score_N = logits_NC.double()[:, BONAFIDE] - logits_NC.double()[:, SPOOF]
-            scores[key], losses[key] = (labels_N.cpu().numpy(), score_N.cpu().numpy()), loss.item()
-    parts = gather_objects(process, (scores, losses, len(loader.positions)))
-    scores = {key: scored for part, _, _ in parts for key, scored in part.items()}
-    losses = {key: loss for _, part, _ in parts for key, loss in part.items()}
-    listed = sum(count for _, _, count in parts)
-    if len(scores) != listed:
-        raise InputError(f"validation scored {len(scores)} utterances of {listed}")
-    for key, (_, score) in scores.items():
-        if not np.isfinite(score).all():
-            raise InputError(f"validation: the score of {key} is {score[~np.isfinite(score)][0]}")
-    labels_N, score_N = map(np.concatenate, zip(*scores.values()))
-    results = {"dev_loss": sum(losses[key] for key in sorted(losses)) / len(losses)}
+    decisions: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    losses: dict[str, float] = {}
+
+    def evaluate(batch: Batch) -> list:
+        return list(task.evaluate_each(batch))
+
+    batches = run_inference(task, loader, process, evaluate, output_name="validation")
+    for batch, results in batches:
+        for key, (loss, logits_NC, labels_N) in zip(batch.keys, results):
+            logits_NC = logits_NC.double()
+            score_N = logits_NC[:, BONAFIDE] - logits_NC[:, SPOOF]
+            decisions[key] = labels_N.cpu().numpy(), score_N.cpu().numpy()
+            losses[key] = loss.item()
+    decisions, losses = _gather(process, decisions, losses, len(loader.positions))
+    for key, (_, score_N) in decisions.items():
+        if not np.isfinite(score_N).all():
+            worst = score_N[~np.isfinite(score_N)][0]
+            raise InputError(f"validation: the score of {key} is {worst}")
+    # Summed in one order, so that the mean doesn't depend on the number of ranks.
+    summed_loss = sum(losses[key] for key in sorted(losses))
+    metrics = {"dev_loss": summed_loss / len(losses)}
     if task.head is not None:
+        labels_N = np.concatenate([labels for labels, _ in decisions.values()])
+        score_N = np.concatenate([scores for _, scores in decisions.values()])
         trials = SortedScores(
             bonafide=score_N[labels_N == BONAFIDE], spoof=score_N[labels_N == SPOOF]
         )
-        results["dev_eer"] = float(trials.eer().value)
-    return results
+        metrics["dev_eer"] = float(trials.eer().value)
+    return metrics
+
+
+def _gather(process: Process, decisions: dict, losses: dict, num_listed: int) -> tuple[dict, dict]:
+    """Results of all ranks together.
+
+    Raises:
+        InputError: an utterance that was not scored exactly once.
+    """
+    all_decisions = {}
+    all_losses = {}
+    listed = 0
+    for rank_decisions, rank_losses, rank_listed in gather_objects(
+        process, (decisions, losses, num_listed)
+    ):
+        all_decisions |= rank_decisions
+        all_losses |= rank_losses
+        listed += rank_listed
+    if len(all_decisions) != listed:
+        raise InputError(f"validation scored {len(all_decisions)} utterances of {listed}")
+    return all_decisions, all_losses
