@@ -1,7 +1,7 @@
 """Nes2Net: Res2Net blocks in the groups of a Res2Net.
 
 Tensor suffixes: B utterances of a batch, F frames of the front end, D features of a frame, P
-channels over time, V groups in a stack.
+channels over time, U groups in a stack.
 """
 
 import torch
@@ -84,11 +84,11 @@ class Stack(nn.Module):
 
     def forward(self, frames_BPF: Tensor) -> Tensor:
         *groups, last_BPF = frames_BPF.chunk(len(self.weights) + 1, 1)
-        stack_BPFV = last_BPF[..., None]
+        stack_BPFU = last_BPF[..., None]
         outputs = []
-        for branch, weight_V, group_BPF in zip(self.branches, self.weights, groups):
-            stack_BPFV = branch(torch.cat((stack_BPFV, group_BPF[..., None]), 3))
-            outputs.append(stack_BPFV @ weight_V)
+        for branch, weight_U, group_BPF in zip(self.branches, self.weights, groups):
+            stack_BPFU = branch(torch.cat((stack_BPFU, group_BPF[..., None]), 3))
+            outputs.append(stack_BPFU @ weight_U)
         return torch.cat((*outputs, last_BPF), 1)
 
 
