@@ -42,7 +42,7 @@ def hierarchy(channels: int, dilation: int, scale: int) -> Res2:
 
 
 class SERes2Block(nn.Module):
-    """Two layers around a hierarchy of groups, squeeze-and-excitation, and a shortcut (section 3.2).
+    """Two layers around a hierarchy of groups, squeeze-and-excitation, shortcut (section 3.2).
 
     Args:
         channels: channels of input and output.
