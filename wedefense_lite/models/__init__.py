@@ -1,4 +1,8 @@
-"""Frames to embeddings. Importing the package makes the short class names known to configurations."""
+"""Frames to embeddings.
+
+Configurations know the classes that the package imports by their short names; the other models by
+the path of their module.
+"""
 
 from wedefense_lite.models.base import Backbone, FrameBackbone
 from wedefense_lite.models.lcnn import LCNN

@@ -1,4 +1,7 @@
-"""ECAPA-TDNN."""
+"""ECAPA-TDNN.
+
+Tensor suffixes: B utterances of a batch, F frames, D features of a frame, P channels over time.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +11,8 @@ from wedefense_lite.files import InputError
 from wedefense_lite.models.base import Backbone
 from wedefense_lite.models.blocks import Res2, SqueezeExcitation
 from wedefense_lite.models.pooling import AttentiveStatistics
+
+DILATIONS = (2, 3, 4)  # of the three blocks (figure 2 of the paper)
 
 
 def tdnn(in_channels: int, channels: int, kernel: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -19,7 +24,12 @@ def tdnn(in_channels: int, channels: int, kernel: int = 1, dilation: int = 1) ->
 
 
 def hierarchy(channels: int, dilation: int, scale: int) -> Res2:
-    """``scale`` groups of channels, of which each but the last is convolved with the one before it added.
+    """Groups of channels, each but the last convolved after the result before it was added.
+
+    Args:
+        channels: channels of all groups together.
+        dilation: dilation of the convolutions over time.
+        scale: groups.
 
     Raises:
         InputError: channels that don't make so many groups.
@@ -27,11 +37,18 @@ def hierarchy(channels: int, dilation: int, scale: int) -> Res2:
     if channels % scale:
         raise InputError(f"{channels} channels, expected a multiple of the scale, {scale}")
     width = channels // scale
-    return Res2([tdnn(width, width, 3, dilation) for _ in range(scale - 1)], nn.Identity())
+    branches = [tdnn(width, width, 3, dilation) for _ in range(scale - 1)]
+    return Res2(branches, nn.Identity())
 
 
 class SERes2Block(nn.Module):
-    """Two layers around a hierarchy of groups, squeeze-and-excitation, shortcut (section 3.2)."""
+    """Two layers around a hierarchy of groups, squeeze-and-excitation, shortcut (section 3.2).
+
+    Args:
+        channels: channels of input and output.
+        groups: the hierarchy, as :func:`hierarchy` makes it.
+        hidden: size between the two layers of squeeze-and-excitation, 128 as published.
+    """
 
     def __init__(self, channels: int, groups: nn.Module, hidden: int = 128):
         super().__init__()
@@ -40,23 +57,26 @@ class SERes2Block(nn.Module):
             tdnn(channels, channels), groups, tdnn(channels, channels), gates
         )
 
-    def forward(self, frames_BCF: Tensor) -> Tensor:
-        return frames_BCF + self.layers(frames_BCF)
+    def forward(self, frames_BPF: Tensor) -> Tensor:
+        return frames_BPF + self.layers(frames_BPF)
 
 
 class ECAPA(Backbone):
-    """ECAPA-TDNN (Desplanques et al., Interspeech 2020, https://arxiv.org/abs/2005.07143).
+    """ECAPA-TDNN, in the form of WeSpeaker.
 
-    In the form WeSpeaker gave it: each block sees the block before it, not the sum of all. On 80
-    filterbanks 6.19 M parameters, 5.80 M without global context. No EER on ASVspoof 2019 LA is
-    published for it.
+    Source: Desplanques et al., "ECAPA-TDNN: Emphasized channel attention, propagation and
+    aggregation in TDNN based speaker verification" (Interspeech 2020,
+    https://arxiv.org/abs/2005.07143). As in WeSpeaker, each block reads the block before it, not
+    the sum of all. On 80 filterbanks there are 6.19 M parameters, 5.80 M without global context.
+    No EER on ASVspoof 2019 LA is published for it.
 
     Args:
         input_dim: features of a frame.
-        channels: of the blocks; the three blocks together give three times as many to the pooling.
+        channels: channels of a block; the pooling reads those of all three blocks.
         embed_dim: size of the embedding.
         scale: groups of a block.
-        global_context: attention sees mean and deviation of the utterance beside the frame.
+        global_context: whether the attention of the pooling reads mean and deviation of the
+            utterance beside the frame.
 
     Raises:
         InputError: channels that don't make ``scale`` groups.
@@ -73,16 +93,20 @@ class ECAPA(Backbone):
         super().__init__()
         self.embed_dim = embed_dim
         self.first = tdnn(input_dim, channels, 5)
-        self.blocks = nn.ModuleList(
-            SERes2Block(channels, hierarchy(channels, n, scale)) for n in (2, 3, 4)
-        )
-        self.join = nn.Conv1d(3 * channels, 3 * channels, 1)
-        self.pool = AttentiveStatistics(3 * channels, global_context=global_context)
-        self.embed = nn.Sequential(nn.BatchNorm1d(6 * channels), nn.Linear(6 * channels, embed_dim))
+        self.blocks = nn.ModuleList()
+        for dilation in DILATIONS:
+            self.blocks.append(SERes2Block(channels, hierarchy(channels, dilation, scale)))
+        joined = len(DILATIONS) * channels
+        self.join = nn.Conv1d(joined, joined, 1)
+        self.pool = AttentiveStatistics(joined, global_context=global_context)
+        # A mean and a standard deviation of each channel.
+        self.embed = nn.Sequential(nn.BatchNorm1d(2 * joined), nn.Linear(2 * joined, embed_dim))
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
-        found = [self.first(frames_BFD.transpose(1, 2))]
+        hidden_BPF = self.first(frames_BFD.transpose(1, 2))
+        outputs = []
         for block in self.blocks:
-            found.append(block(found[-1]))
-        joined_BCF = F.relu(self.join(torch.cat(found[1:], 1)))
-        return self.embed(self.pool(joined_BCF, frame_lengths_B))
+            hidden_BPF = block(hidden_BPF)
+            outputs.append(hidden_BPF)
+        joined_BPF = F.relu(self.join(torch.cat(outputs, 1)))
+        return self.embed(self.pool(joined_BPF, frame_lengths_B))

@@ -1,4 +1,8 @@
-"""gMLP over frames at several resolutions."""
+"""gMLP over frames at several resolutions.
+
+Tensor suffixes: B utterances of a batch, F frames of the front end, D features of a frame, G rows
+with a decision each (frames of one resolution), E features of a row.
+"""
 
 from collections.abc import Callable
 
@@ -14,31 +18,46 @@ from wedefense_lite.models.base import Encoder, FrameBackbone, Frames, masked_lo
 
 
 class GatedMLP(nn.Module):
-    """A layer of gMLP (Liu et al., "Pay attention to MLPs", NeurIPS 2021, figure 1).
+    """A layer of gMLP, with a convolution as its gate.
 
-    Their gate is a square matrix over time, which ties a model to a length. Here it is a depthwise
-    convolution over time, as in Sakuma et al., "MLP-based architecture with variable length input for automatic
-    speech recognition" (2021); it too begins as nearly 1.
+    Source: Liu et al., "Pay attention to MLPs" (NeurIPS 2021), figure 1. Their gate is a square
+    matrix over time, which ties a model to one length. Here the gate is a depthwise convolution
+    over time, as in Sakuma et al., "MLP-based architecture with variable length input for automatic
+    speech recognition" (2021).
+
+    Args:
+        dim: features of a row.
+        kernel: rows that a gate sees, an odd number.
     """
 
     def __init__(self, dim: int, kernel: int):
         super().__init__()
-        self.norm, self.gate_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.expand, self.reduce = nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.gate_norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, 2 * dim)
+        self.reduce = nn.Linear(dim, dim)
         self.gate = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        # A gate begins as nearly 1, so that a new layer passes its input on (section 2.1 of gMLP).
         nn.init.uniform_(self.gate.weight, -0.01, 0.01)
         nn.init.ones_(self.gate.bias)
 
     def forward(self, frames_BGE: Tensor, mask_BG1: Tensor) -> Tensor:
-        kept_BGE, gating_BGE = F.gelu(self.expand(self.norm(frames_BGE))).chunk(2, -1)
-        gate_BGE = self.gate((self.gate_norm(gating_BGE) * mask_BG1).transpose(1, 2)).transpose(
-            1, 2
-        )
-        return frames_BGE + self.reduce(kept_BGE * gate_BGE)
+        expanded_BGE = F.gelu(self.expand(self.norm(frames_BGE)))
+        content_BGE, context_BGE = expanded_BGE.chunk(2, -1)
+        # Layer norm gives padded rows its bias: zeros again, or the convolution would read them.
+        context_BGE = self.gate_norm(context_BGE) * mask_BG1
+        gate_BGE = self.gate(context_BGE.transpose(1, 2)).transpose(1, 2)
+        return frames_BGE + self.reduce(content_BGE * gate_BGE)
 
 
 class Branch(nn.Module):
-    """gMLP layers at one resolution, and a linear layer to half the width."""
+    """gMLP layers at one resolution, and a linear layer to half the width.
+
+    Args:
+        dim: features of a row.
+        layers: layers of gMLP.
+        kernel: rows that a gate sees, an odd number.
+    """
 
     def __init__(self, dim: int, layers: int, kernel: int):
         super().__init__()
@@ -53,23 +72,25 @@ class Branch(nn.Module):
 
 
 class GMLP(FrameBackbone):
-    """gMLP at one resolution, and in training at coarser ones beside it: PartialSpoof's countermeasure.
+    """gMLP at one resolution, with coarser resolutions beside it in training.
 
-    Zhang et al., "The PartialSpoof database and countermeasures for the detection of short fake speech segments
-    embedded in an utterance" (IEEE/ACM TASLP 2023, https://arxiv.org/abs/2204.05177), in the form of the
-    official code: from one resolution to the next, maxima over two frames and two features, and a linear
-    layer; a branch of gMLP layers and a head of its own at each. There it stands on fine-tuned wav2vec 2.0
-    frames of 20 ms, with resolutions to 640 ms and one more branch for the utterance, which has the pooled
-    frame scores here; the head is P2SGrad.
+    Source: the countermeasure of PartialSpoof (Zhang et al., "The PartialSpoof database and
+    countermeasures for the detection of short fake speech segments embedded in an utterance",
+    IEEE/ACM TASLP 2023, https://arxiv.org/abs/2204.05177), in the form of the official code. From
+    one resolution to the next there are maxima over two frames and two features, and a linear
+    layer. Each resolution has a branch of gMLP layers and a head. The published system stands on
+    fine-tuned wav2vec 2.0 frames of 20 ms, has resolutions up to 640 ms, and its head is P2SGrad.
+    Its branch for the utterance is missing here: pooled frame scores decide instead.
 
     Args:
         input_dim: features of a frame.
-        encoder: what is done to the frames before; by default nothing.
+        encoder: layers before this model; by default none.
         width: features of a frame at the finest resolution, halved from each to the next.
-        layers: of gMLP in a branch.
-        coarser: resolutions beside the finest one, each half as fine; their losses are added to its.
+        layers: layers of gMLP in a branch.
+        coarser: resolutions beside the finest one, each half as fine; their losses are added to
+            the loss of the finest.
         kernel: frames that a gate sees, an odd number.
-        head: of the coarser resolutions, and what gives their loss.
+        head: head and loss of each coarser resolution.
     """
 
     def __init__(
@@ -84,33 +105,35 @@ class GMLP(FrameBackbone):
     ):
         super().__init__()
         self.encoder = encoder(input_dim)
-        self.stride, self.min_frames, self.embed_dim = (
-            self.encoder.stride,
-            self.encoder.min_frames,
-            width // 2,
-        )
+        self.stride = self.encoder.stride
+        self.min_frames = self.encoder.min_frames
+        self.embed_dim = width // 2
         widths = [width >> halvings for halvings in range(coarser + 1)]
-        self.enter = nn.ModuleList(
-            nn.Linear(*pair) for pair in zip([self.encoder.embed_dim, *widths[1:]], widths)
-        )
+        # Maxima over two features leave half of a width: what the next resolution begins with.
+        in_dims = [self.encoder.embed_dim, *widths[1:]]
+        self.enter = nn.ModuleList()
+        for in_dim, dim in zip(in_dims, widths):
+            self.enter.append(nn.Linear(in_dim, dim))
         self.branches = nn.ModuleList(Branch(dim, layers, kernel) for dim in widths)
         self.heads = nn.ModuleList(head(dim // 2) for dim in widths[1:])
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         frames_BGE, lengths_B = self.encoder(frames_BFD, frame_lengths_B)
-        return self.branches[0](self.enter[0](frames_BGE), lengths_B), lengths_B
+        frames_BGE = self.enter[0](frames_BGE)
+        return self.branches[0](frames_BGE, lengths_B), lengths_B
 
     def embed_with_loss(self, frames_BFD: Tensor, frame_lengths_B: Tensor, labels: Tensor) -> tuple:
-        (frames_BGE, lengths_B), loss = self.encoder.embed_with_loss(
-            frames_BFD, frame_lengths_B, labels
-        )
+        encoded, loss = self.encoder.embed_with_loss(frames_BFD, frame_lengths_B, labels)
+        frames_BGE, lengths_B = encoded
         frames_BGE = self.enter[0](frames_BGE)
         finest = self.branches[0](frames_BGE, lengths_B), lengths_B
         for enter, branch, head in zip(self.enter[1:], self.branches[1:], self.heads):
-            frames_BGE = enter(F.max_pool2d(frames_BGE, 2, ceil_mode=True))
-            labels, lengths_B = (
-                by_overlap(labels, 2),
-                torch.div(lengths_B + 1, 2, rounding_mode="floor"),
-            )
-            loss = loss + masked_loss(head, branch(frames_BGE, lengths_B), labels)[0]
+            # Two dimensions at once: pairs of rows, and pairs of features of a row. ``ceil_mode``
+            # keeps a last row without a partner, as ``by_overlap`` keeps its label.
+            pooled_BGE = F.max_pool2d(frames_BGE, 2, ceil_mode=True)
+            frames_BGE = enter(pooled_BGE)
+            labels = by_overlap(labels, 2)
+            lengths_B = torch.div(lengths_B + 1, 2, rounding_mode="floor")
+            branch_loss, *_ = masked_loss(head, branch(frames_BGE, lengths_B), labels)
+            loss = loss + branch_loss
         return finest, loss

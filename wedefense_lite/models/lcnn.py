@@ -1,4 +1,9 @@
-"""Light CNN with max-feature-map activations."""
+"""Light CNN with max-feature-map activations.
+
+Tensor suffixes: B utterances of a batch, F frames of the front end, D features of a frame, P
+channels of a feature map, G rows with a decision each (frames of an utterance), E features of a
+row or of an embedding.
+"""
 
 from functools import partial
 
@@ -12,12 +17,14 @@ from wedefense_lite.files import InputError
 from wedefense_lite.models.base import Backbone, FrameBackbone
 from wedefense_lite.models.pooling import as_maps, halved, mean_over_time, statistics_pooling
 
+POOLINGS = 4  # of STC's table 3; each halves the frequencies, and in the table time too
+
 
 class MaxFeatureMap(nn.Module):
     """The larger of two halves of the channels (Wu et al., IEEE TIFS 2018, equation 2)."""
 
-    def forward(self, maps_BC: Tensor) -> Tensor:
-        first, second = maps_BC.chunk(2, dim=1)
+    def forward(self, maps_BP: Tensor) -> Tensor:
+        first, second = maps_BP.chunk(2, dim=1)
         return torch.maximum(first, second)
 
 
@@ -28,7 +35,7 @@ def mfm_conv(in_channels: int, channels: int, kernel: int) -> nn.Sequential:
 
 
 def lcnn_layers(
-    channels: int, affine: bool = True, ceil_mode: bool = True, time_halvings: int = 4
+    channels: int, affine: bool = True, ceil_mode: bool = True, time_halvings: int = POOLINGS
 ) -> nn.Sequential:
     """Nine convolutions, with four poolings that halve time and frequency (STC's table 3).
 
@@ -38,11 +45,15 @@ def lcnn_layers(
         ceil_mode: whether halves are rounded up.
         time_halvings: poolings that halve time too, the first ones.
     """
-    narrow, middle, wide = channels, channels * 3 // 2, channels * 2
+    narrow = channels
+    middle = channels * 3 // 2
+    wide = channels * 2
     norm = partial(nn.BatchNorm2d, affine=affine)
-    pools = [
-        nn.MaxPool2d((2, 1 + (number < time_halvings)), ceil_mode=ceil_mode) for number in range(4)
-    ]
+    pools = []
+    for number in range(POOLINGS):
+        time_stride = 2 if number < time_halvings else 1
+        pools.append(nn.MaxPool2d((2, time_stride), ceil_mode=ceil_mode))
+    # Line by line as in the table, from Conv_1 to MaxPool_28.
     return nn.Sequential(
         mfm_conv(1, narrow, 5),
         pools[0],
@@ -67,16 +78,17 @@ def lcnn_layers(
 
 
 class LCNN(Backbone):
-    """The LCNN of the STC systems, with statistics over time so that any length fits.
+    """The LCNN of the STC systems, with statistics over time, so that any length fits.
 
-    Layers and widths are those of Lavrentyeva et al., "STC Antispoofing Systems for the ASVspoof2019
-    Challenge" (Interspeech 2019, table 3), dropout before the last batch norm included; their
-    fixed-size flattening is replaced by mean and standard deviation over time. STC's fused
+    Source: Lavrentyeva et al., "STC Antispoofing Systems for the ASVspoof2019 Challenge"
+    (Interspeech 2019), table 3: layers, widths, and dropout before the last batch norm. Mean and
+    standard deviation over time replace the flattening of a fixed size there. STC's fused
     submission has 1.86 % EER on ASVspoof 2019 LA eval; no EER is published for this form.
 
     Args:
         input_dim: features of a frame.
-        channels: maps after the first activation; the other layers are in proportion (32 as published).
+        channels: maps after the first activation; the other layers are in proportion (32 as
+            published).
         embed_dim: size of the embedding.
         dropout: probability before the last batch norm.
     """
@@ -87,39 +99,46 @@ class LCNN(Backbone):
         super().__init__()
         self.embed_dim = embed_dim
         self.layers = lcnn_layers(channels)
-        self.halvings = 4
+        self.halvings = POOLINGS
+        bands = halved(input_dim, self.halvings)
+        statistics = 2 * channels * bands
+        # Twice the size of the embedding, of which the max-feature-map keeps half.
         self.embed = nn.Sequential(
-            nn.Linear(2 * channels * halved(input_dim, self.halvings), 2 * embed_dim),
+            nn.Linear(statistics, 2 * embed_dim),
             MaxFeatureMap(),
             nn.Dropout(dropout),
             nn.BatchNorm1d(embed_dim),
         )
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
-        maps = self.layers(as_maps(frames_BFD))
-        return self.embed(statistics_pooling(maps, halved(frame_lengths_B, self.halvings)))
+        maps_BPDF = self.layers(as_maps(frames_BFD))
+        lengths_B = halved(frame_lengths_B, self.halvings)
+        return self.embed(statistics_pooling(maps_BPDF, lengths_B))
 
 
 class LCNNLSTM(Backbone):
-    """LCNN, two bidirectional LSTM layers with a shortcut around both, mean over time.
+    """LCNN, two bidirectional LSTM layers with a shortcut around both, and the mean over time.
 
-    The LCNN-LSTM-sum of NII's baselines (Wang and Yamagishi, Interspeech 2021,
-    https://arxiv.org/abs/2103.11326): batch norms without scale and shift, halves rounded down, dropout
-    before the LSTM. On 60 LFCC 0.270 M parameters. Published EER on ASVspoof 2019 LA eval: 1.92 %, the
-    best of several seeds, with P2SGrad on a 64-dimensional embedding; seeds differ a lot.
+    Source: the LCNN-LSTM-sum of NII's baselines (Wang and Yamagishi, "A comparative study on recent
+    neural spoofing countermeasures for synthetic speech detection", Interspeech 2021,
+    https://arxiv.org/abs/2103.11326). Unlike in LCNN, batch norms have no scale and shift, halves
+    are rounded down, and dropout is before the LSTM. On 60 LFCC there are 0.270 M parameters.
+    Published EER on ASVspoof 2019 LA eval: 1.92 %, the best of several seeds, with P2SGrad on a
+    64-dimensional embedding; seeds differ a lot.
 
-    LSTMs see valid frames only. Fewer than 16 frames are filled up with zeros.
+    LSTMs read valid frames only. Zeros fill fewer than 16 frames up.
 
     Args:
         input_dim: features of a frame, at least 16.
-        channels: maps after the first activation; the embedding has ``channels`` x (``input_dim`` // 16).
+        channels: maps after the first activation; the embedding has ``channels`` x
+            (``input_dim`` // 16).
         dropout: probability before the LSTM.
 
     Raises:
-        InputError: frames that four halvings leave nothing of.
+        InputError: frames of so few features that four halvings leave none.
     """
 
-    shrinking = 16
+    shrinking = 2**POOLINGS
 
     def __init__(self, input_dim: int, channels: int = 32, dropout: float = 0.7):
         super().__init__()
@@ -128,32 +147,32 @@ class LCNNLSTM(Backbone):
                 f"LCNNLSTM got frames of {input_dim} features, expected {self.shrinking} or more"
             )
         self.embed_dim = channels * (input_dim // self.shrinking)
-        self.layers = nn.Sequential(
-            lcnn_layers(channels, affine=False, ceil_mode=False), nn.Dropout(dropout)
-        )
-        self.lstm = nn.LSTM(
-            self.embed_dim, self.embed_dim // 2, 2, batch_first=True, bidirectional=True
-        )
+        layers = lcnn_layers(channels, affine=False, ceil_mode=False)
+        self.layers = nn.Sequential(layers, nn.Dropout(dropout))
+        self.lstm = shortcut_lstm(self.embed_dim)
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
-        filled_BFD = F.pad(frames_BFD, (0, 0, 0, max(0, self.shrinking - frames_BFD.shape[1])))
-        hidden_BFE = self.layers(as_maps(filled_BFD)).flatten(1, 2).transpose(1, 2)
+        # Rounded down, fewer frames than one pooled frame would leave none.
+        missing = max(0, self.shrinking - frames_BFD.shape[1])
+        filled_BFD = F.pad(frames_BFD, (0, 0, 0, missing))
+        maps_BPDF = self.layers(as_maps(filled_BFD))
+        hidden_BFE = maps_BPDF.flatten(1, 2).transpose(1, 2)
         lengths_B = (frame_lengths_B // self.shrinking).clamp_min(1)
-        return mean_over_time(
-            with_recurrence(self.lstm, hidden_BFE, lengths_B).transpose(1, 2), lengths_B
-        )
+        hidden_BFE = add_recurrence(self.lstm, hidden_BFE, lengths_B)
+        return mean_over_time(hidden_BFE.transpose(1, 2), lengths_B)
 
 
 class FrameLCNN(FrameBackbone):
     """LCNN that keeps time, and two bidirectional LSTM layers with a shortcut around both.
 
-    The segment-level LCNN-LSTM of Zhang et al., "An initial investigation for detecting partially spoofed
-    audio" (Interspeech 2021, https://arxiv.org/abs/2104.02518), but time is halved only in the first poolings,
-    for finer frames than their 160 ms; halves are rounded up.
+    Source: the segment-level LCNN-LSTM of Zhang et al., "An initial investigation for detecting
+    partially spoofed audio" (Interspeech 2021, https://arxiv.org/abs/2104.02518). Here the first
+    poolings alone halve time, for finer frames than the 160 ms there, and halves are rounded up.
 
     Args:
         input_dim: features of a frame.
-        channels: maps after the first activation; the embedding has ``channels`` x (``input_dim`` / 16).
+        channels: maps after the first activation; the embedding has ``channels`` x
+            (``input_dim`` / 16, rounded up).
         dropout: probability before the LSTM.
         time_halvings: poolings, of four, that halve time too: 1 for 20 ms on frames of 10 ms.
     """
@@ -166,27 +185,35 @@ class FrameLCNN(FrameBackbone):
         time_halvings: NonNegativeInt = 1,
     ):
         super().__init__()
-        self.time_halvings = min(time_halvings, 4)
-        self.stride, self.embed_dim = 2**self.time_halvings, channels * halved(input_dim, 4)
-        layers = lcnn_layers(channels, affine=False, time_halvings=time_halvings)
+        self.time_halvings = min(time_halvings, POOLINGS)
+        self.stride = 2**self.time_halvings
+        self.embed_dim = channels * halved(input_dim, POOLINGS)
+        layers = lcnn_layers(channels, affine=False, time_halvings=self.time_halvings)
         self.layers = nn.Sequential(layers, nn.Dropout(dropout))
-        self.lstm = nn.LSTM(
-            self.embed_dim, self.embed_dim // 2, 2, batch_first=True, bidirectional=True
-        )
+        self.lstm = shortcut_lstm(self.embed_dim)
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        hidden_BGE = self.layers(as_maps(frames_BFD)).flatten(1, 2).transpose(1, 2)
+        maps_BPDG = self.layers(as_maps(frames_BFD))
+        hidden_BGE = maps_BPDG.flatten(1, 2).transpose(1, 2)
         lengths_B = halved(frame_lengths_B, self.time_halvings)
-        return with_recurrence(self.lstm, hidden_BGE, lengths_B), lengths_B
+        return add_recurrence(self.lstm, hidden_BGE, lengths_B), lengths_B
 
 
-def with_recurrence(lstm: nn.LSTM, hidden_BFE: Tensor, lengths_B: Tensor) -> Tensor:
-    """``hidden_BFE`` plus what an LSTM, which sees valid frames only, makes of it."""
+def shortcut_lstm(dim: int) -> nn.LSTM:
+    """Two bidirectional LSTM layers with outputs as large as their inputs, for a shortcut."""
+    # Both directions together give ``dim`` features.
+    return nn.LSTM(dim, dim // 2, num_layers=2, batch_first=True, bidirectional=True)
+
+
+def add_recurrence(lstm: nn.LSTM, hidden_BFE: Tensor, lengths_B: Tensor) -> Tensor:
+    """``hidden_BFE`` plus the outputs of an LSTM that reads valid frames only, 0 behind them."""
+    # Packed, the backward direction begins at an utterance's last frame, not in the padding. The
+    # lengths are needed on the CPU.
     packed = pack_padded_sequence(
         hidden_BFE, lengths_B.cpu(), batch_first=True, enforce_sorted=False
     )
-    recurrent = lstm(packed)[0]
-    return (
-        hidden_BFE
-        + pad_packed_sequence(recurrent, batch_first=True, total_length=hidden_BFE.shape[1])[0]
+    packed_outputs, _ = lstm(packed)
+    outputs_BFE, _ = pad_packed_sequence(
+        packed_outputs, batch_first=True, total_length=hidden_BFE.shape[1]
     )
+    return hidden_BFE + outputs_BFE
