@@ -10,7 +10,7 @@ from wedefense_lite.files import InputError
 from wedefense_lite.frontends import SpecAugment
 from wedefense_lite.frontends.raw import Raw, Sinc
 from wedefense_lite.heads import CrossEntropy
-from wedefense_lite.models.aasist import AASIST, Attention, GraphPool, MixedLayer
+from wedefense_lite.models.aasist import AASIST, GraphAttention, GraphPool, MixedLayer
 from wedefense_lite.models.raw_cnn import RawCNN
 from wedefense_lite.models.rawnet2 import FeatureMapScaling, RawNet2
 from wedefense_lite.systems.batch import Batch
@@ -170,9 +170,9 @@ def test_feature_map_scaling_multiplies_and_adds():
     torch.testing.assert_close(scaling(maps), torch.tensor([[[0.75, 2.25]]]))
 
 
-def plain_attention(kinds: int = 1, temperature: float = 1.0) -> Attention:
+def plain_attention(kinds: int = 1, temperature: float = 1.0) -> GraphAttention:
     """One value a node, score weights 1, 2 and 3 for the kinds; what is attended times 10, itself times 1."""
-    attention = Attention(1, 1, temperature, kinds)
+    attention = GraphAttention(1, 1, temperature, kinds)
     with torch.no_grad():
         for layer, weight in [
             ("att_proj", 1.0),

@@ -178,7 +178,7 @@ def test_nes2net_nests_without_a_projection(cls):
 def test_nodes_of_ssl_aasist_are_weighted_means_of_the_published_map(monkeypatch):
     model, seen = SSLAASIST(20).eval(), {}
     model.encoder.register_forward_hook(lambda _, __, maps: seen.update(maps=maps))
-    monkeypatch.setattr(model, "joined", lambda *nodes: seen.update(nodes=nodes))
+    monkeypatch.setattr(model, "join_graphs", lambda *nodes: seen.update(nodes=nodes))
     frames, lengths = random(1, 201, 20), torch.tensor([201])
     nn.init.zeros_(model.attention[3].weight)
     nn.init.zeros_(model.attention[3].bias)

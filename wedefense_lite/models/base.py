@@ -1,4 +1,8 @@
-"""What every backbone promises."""
+"""Contracts of models.
+
+Letters: B utterances, F frames, D features of a frame, G frames with an embedding, E embedding size,
+N rows with a label, C classes.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -6,46 +10,50 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from wedefense_lite.heads import Head
+from wedefense_lite.labels import NO_LABEL
 
 
 class Embedder(nn.Module, ABC):
-    """What turns frames into embeddings. The first constructor argument is the frame dimension.
+    """Model that turns frames into embeddings. Its first constructor argument is the frame dimension.
 
     Attributes:
         embed_dim: size of an embedding (E).
-        min_frames: the fewest frames that it can make an embedding of.
+        min_frames: number of frames that an utterance needs at least.
     """
 
     embed_dim: int
     min_frames: int = 1
 
     def embed_with_loss(self, frames_BFD: Tensor, frame_lengths_B: Tensor, labels: Tensor) -> tuple:
-        """What :meth:`forward` gives, and a scalar that training adds to the head's loss: 0, or what a model adds.
+        """Output of :meth:`forward`, and an auxiliary loss that training adds to the loss of the head.
 
         Args:
-            frames_BFD: as :meth:`forward` takes them.
+            frames_BFD: frames, as for :meth:`forward`.
             frame_lengths_B: frames of each utterance.
-            labels: ``B``, or ``BG`` of a :class:`FrameBackbone`; 0 for spoof, 1 for bona fide, -1 where
-                there is nothing to learn from.
+            labels: ``B``, or ``BG`` for a :class:`FrameBackbone`; 0 spoof, 1 bona fide,
+                ``NO_LABEL`` for rows without a label.
+
+        Returns:
+            the output, and a scalar, which is 0 for a model without a loss of its own.
         """
         return self(frames_BFD, frame_lengths_B), frames_BFD.new_zeros(())
 
 
 class Backbone(Embedder):
-    """Frames to one embedding an utterance."""
+    """Model with one embedding an utterance."""
 
     @abstractmethod
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         """``embedding_BE``.
 
         Args:
-            frames_BFD: batch, frames, features; zeros after each utterance's end.
+            frames_BFD: frames, zeros behind the end of each utterance.
             frame_lengths_B: frames of each utterance.
         """
 
 
 class FrameBackbone(Embedder):
-    """Frames to an embedding for every ``stride`` of them, those at the end that are fewer included.
+    """Model with an embedding for every ``stride`` frames; the last one may stand for fewer.
 
     Attributes:
         stride: frames of the front end from one embedding to the next.
@@ -55,11 +63,15 @@ class FrameBackbone(Embedder):
 
     @abstractmethod
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """``embedding_BGE`` and ``lengths_B``: F and the lengths by ``stride``, rounded up.
+        """Embeddings of frames.
 
         Args:
-            frames_BFD: batch, frames, features; zeros after each utterance's end.
+            frames_BFD: frames, zeros behind the end of each utterance.
             frame_lengths_B: frames of each utterance.
+
+        Returns:
+            ``embedding_BGE`` and ``lengths_B``, the number of embeddings of each utterance: frames by
+            ``stride``, rounded up.
         """
 
 
@@ -67,7 +79,7 @@ Encoder = Callable[[int], FrameBackbone]
 
 
 class Frames(FrameBackbone):
-    """The frames themselves: of an encoder that is the front end, or for a head that is to stand on its own.
+    """Frames as embeddings, for an encoder that is the front end, or for a head without a model.
 
     Args:
         input_dim: features of a frame.
@@ -82,16 +94,17 @@ class Frames(FrameBackbone):
 
 
 def masked_loss(head: Head, embedding: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A head's loss where labels are known.
+    """Loss of a head over the rows that have a label.
 
     Args:
-        head: judges embeddings ``NE``.
+        head: head for embeddings ``NE``.
         embedding: ``BE``, or ``BGE``.
-        labels: ``B``, or ``BG``, -1 where unknown.
+        labels: ``B``, or ``BG``, ``NO_LABEL`` for rows without a label.
 
     Returns:
-        the loss, and logits ``NC`` and labels ``N`` where these are known.
+        the loss, ``logits_NC`` and ``labels_N`` of these rows.
     """
-    known = labels >= 0
-    loss, logits_NC = head.loss(embedding[known], labels[known])
-    return loss, logits_NC, labels[known]
+    has_label = labels != NO_LABEL
+    labels_N = labels[has_label]
+    loss, logits_NC = head.loss(embedding[has_label], labels_N)
+    return loss, logits_NC, labels_N

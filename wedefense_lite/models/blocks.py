@@ -1,4 +1,7 @@
-"""Blocks that several backbones are made of."""
+"""Blocks of several models.
+
+Letters: B utterances, F frames, D features of a frame, P channels.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -13,56 +16,69 @@ def conv_norm(
     groups: int = 1,
     **norm,
 ) -> nn.Sequential:
-    """A convolution over time and frequency that halves sizes with stride 2 (rounding up), batch norm,
-    and an activation. ``norm`` are options of the batch norm."""
+    """Convolution over time and frequency, batch norm and activation.
+
+    Sizes stay, or are halved and rounded up with stride 2. ``norm`` are options of the batch norm.
+    """
     conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(channels, **norm), activation())
 
 
 class SqueezeExcitation(nn.Module):
-    """Each channel times a gate in (0, 1) that is computed from the means of all channels.
+    """Channels times gates in (0, 1) that are computed from the means of all channels.
 
-    Hu et al., CVPR 2018, section 3. One implementation serves maps (``BCDF``) and frames (``BCF``).
-    The mean takes in whatever frames there are, padded ones too; batches of one length have none.
+    It takes maps (``BPDF``) and frames (``BPF``). Means include padded frames, as in the official code;
+    batches of one length have none.
+
+    Source: Hu et al., CVPR 2018, section 3.
 
     Args:
         channels: channels of the input.
         hidden: size between the two layers.
-        activation: between the two layers.
-        bias: whether the layers have one.
+        activation: activation between the two layers.
+        bias: layers with a bias.
     """
 
     def __init__(
         self, channels: int, hidden: int, activation: type[nn.Module] = nn.ReLU, bias: bool = True
     ):
         super().__init__()
-        squeeze, excite = nn.Linear(channels, hidden, bias), nn.Linear(hidden, channels, bias)
+        squeeze = nn.Linear(channels, hidden, bias)
+        excite = nn.Linear(hidden, channels, bias)
         self.layers = nn.Sequential(squeeze, activation(), excite, nn.Sigmoid())
 
     def forward(self, maps: Tensor) -> Tensor:
-        gates_BC = self.layers(maps.mean(tuple(range(2, maps.dim()))))
-        return maps * gates_BC[(...,) + (None,) * (maps.dim() - 2)]
+        inner_axes = tuple(range(2, maps.dim()))
+        gates_BP = self.layers(maps.mean(inner_axes))
+        for _ in inner_axes:
+            gates_BP = gates_BP[..., None]
+        return maps * gates_BP
 
 
 class Res2(nn.Module):
-    """Groups of channels, each convolved after the result of the group before was added to it.
+    """Groups of channels; the output of a group is added to the input of the next one.
 
-    Gao et al., IEEE TPAMI 2021 (https://arxiv.org/abs/1904.01169), equation 1, but in the order of its
-    code: the last group is the one that no convolution sees.
+    Source: Res2Net (Gao et al., IEEE TPAMI 2021, https://arxiv.org/abs/1904.01169), equation 1, in the
+    order of its code: the last group, not the first, has no convolution.
 
     Args:
-        branches: one for each group but the last.
-        last: what is done to the last group.
-        cascade: add the result of the group before; the first block of a stage doesn't, in its code.
+        branches: modules of the groups but the last.
+        last: module of the last group.
+        cascade: add the output of the group before; the first block of a stage doesn't, in the code.
     """
 
     def __init__(self, branches: list[nn.Module], last: nn.Module, cascade: bool = True):
         super().__init__()
-        self.branches, self.last, self.cascade = nn.ModuleList(branches), last, cascade
+        self.branches = nn.ModuleList(branches)
+        self.last = last
+        self.cascade = cascade
 
     def forward(self, maps: Tensor) -> Tensor:
-        *groups, last = maps.chunk(len(self.branches) + 1, 1)
-        found: list[Tensor] = []
+        groups = maps.chunk(len(self.branches) + 1, 1)
+        outputs: list[Tensor] = []
         for branch, group in zip(self.branches, groups):
-            found.append(branch(group + found[-1] if self.cascade and found else group))
-        return torch.cat((*found, self.last(last)), 1)
+            if self.cascade and outputs:
+                group = group + outputs[-1]
+            outputs.append(branch(group))
+        outputs.append(self.last(groups[-1]))
+        return torch.cat(outputs, 1)

@@ -14,7 +14,7 @@ from wedefense_lite.labels import NO_LABEL
 from wedefense_lite.models.base import Encoder, FrameBackbone, Frames
 
 
-class Attention(nn.Module):
+class SegmentAttention(nn.Module):
     """A projection of each row plus one of the rows that it attends to, layer norm, and SELU.
 
     Args:
@@ -77,11 +77,11 @@ class BoundaryAware(FrameBackbone):
         self.stride = self.encoder.stride
         self.min_frames = self.encoder.min_frames
         self.embed_dim = 2 * dim
-        self.across = Attention(dim)
+        self.across = SegmentAttention(dim)
         self.within = nn.Sequential(nn.Linear(dim, dim), nn.SELU(), nn.Linear(dim, dim))
         self.boundary = nn.Linear(2 * dim, 1)
         self.project = nn.Linear(2 * dim, dim)
-        self.layers = nn.ModuleList(Attention(dim) for _ in range(layers))
+        self.layers = nn.ModuleList(SegmentAttention(dim) for _ in range(layers))
         self.weight = weight
         self.negatives = negatives
 

@@ -1,4 +1,7 @@
-"""Attention branch network: a small network marks the spectrogram, a large one judges it."""
+"""Attention branch network: a small network weights the spectrogram for a large one.
+
+Letters: B utterances, F frames, D features of a frame, P channels.
+"""
 
 from collections.abc import Callable
 
@@ -11,23 +14,25 @@ from wedefense_lite.models.pooling import as_maps, mean_over_time
 from wedefense_lite.models.res2net import SERes2Net
 from wedefense_lite.models.resnet import BasicBlock
 
-WIDTHS = (2, 4, 8, 12, 16)
+WIDTHS = (2, 4, 8, 12, 16)  # channels of the branch, of the official code
 
 
 class EABN(Backbone):
-    """Frames times one plus a mask in (0, 1), which a branch with a classifier of its own computes.
+    """Trunk on frames that are multiplied by 1 + a mask in (0, 1), which a branch computes.
 
-    Rostami et al., "Efficient Attention Branch Network with Combined Loss Function for Automatic Speaker
-    Verification Spoof Detection" (https://arxiv.org/abs/2109.02051), widths and weights from its official
-    code. Published EER on ASVspoof 2019 eval: LA 1.89 % with LFCC and :class:`SERes2Net`, PA 0.86 %
-    with log-power spectra and :class:`EfficientNetA0`. The branch adds the weighted cross-entropy of
-    its classifier to the loss in training and has no say in the score.
+    The branch has a classifier of its own. Training adds the weighted cross-entropy of that classifier to
+    the loss; scores don't depend on it. Published EERs on ASVspoof 2019 eval: 1.89 % on LA with LFCC and
+    :class:`SERes2Net`, 0.86 % on PA with log-power spectra and :class:`EfficientNetA0`.
+
+    Source: Rostami et al., "Efficient Attention Branch Network with Combined Loss Function for Automatic
+    Speaker Verification Spoof Detection" (https://arxiv.org/abs/2109.02051); widths and weights of its
+    official code.
 
     Args:
         input_dim: features of a frame.
-        trunk: judges the marked frames, and gives the embedding.
-        branch_weight: of the branch's loss.
-        class_weights: ``[spoof, bonafide]`` in the branch's loss, as :class:`CrossEntropy` has them.
+        trunk: model that makes the embedding of the weighted frames.
+        branch_weight: factor of the loss of the branch.
+        class_weights: weights ``[spoof, bonafide]`` in the loss of the branch.
     """
 
     def __init__(
@@ -48,18 +53,20 @@ class EABN(Backbone):
         self.classifier = CrossEntropy(WIDTHS[-1], class_weights)
         self.branch_weight = branch_weight
 
-    def _marked(self, frames_BFD: Tensor) -> tuple[Tensor, Tensor]:
-        """The marked frames, and ``maps_BCDF`` of the branch."""
-        maps_BCDF = self.branch(as_maps(frames_BFD))
-        return frames_BFD * (1 + self.mask(maps_BCDF)[:, 0].transpose(1, 2)), maps_BCDF
+    def _weight_frames(self, frames_BFD: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted frames, and ``maps_BPDF`` of the branch."""
+        maps_BPDF = self.branch(as_maps(frames_BFD))
+        mask_BFD = self.mask(maps_BPDF)[:, 0].transpose(1, 2)
+        return frames_BFD * (1 + mask_BFD), maps_BPDF
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
-        return self.trunk(self._marked(frames_BFD)[0], frame_lengths_B)
+        weighted_BFD, _ = self._weight_frames(frames_BFD)
+        return self.trunk(weighted_BFD, frame_lengths_B)
 
     def embed_with_loss(
         self, frames_BFD: Tensor, frame_lengths_B: Tensor, labels_B: Tensor
     ) -> tuple[Tensor, Tensor]:
-        marked_BFD, maps_BCDF = self._marked(frames_BFD)
-        pooled_BC = mean_over_time(maps_BCDF.mean(2), frame_lengths_B)
-        loss, _ = self.classifier.loss(pooled_BC, labels_B)
-        return self.trunk(marked_BFD, frame_lengths_B), self.branch_weight * loss
+        weighted_BFD, maps_BPDF = self._weight_frames(frames_BFD)
+        pooled_BP = mean_over_time(maps_BPDF.mean(2), frame_lengths_B)
+        loss, _ = self.classifier.loss(pooled_BP, labels_B)
+        return self.trunk(weighted_BFD, frame_lengths_B), self.branch_weight * loss

@@ -50,7 +50,7 @@ class GatedMLP(nn.Module):
         return frames_BGE + self.reduce(content_BGE * gate_BGE)
 
 
-class Branch(nn.Module):
+class ResolutionBranch(nn.Module):
     """gMLP layers at one resolution, and a linear layer to half the width.
 
     Args:
@@ -114,7 +114,7 @@ class GMLP(FrameBackbone):
         self.enter = nn.ModuleList()
         for in_dim, dim in zip(in_dims, widths):
             self.enter.append(nn.Linear(in_dim, dim))
-        self.branches = nn.ModuleList(Branch(dim, layers, kernel) for dim in widths)
+        self.branches = nn.ModuleList(ResolutionBranch(dim, layers, kernel) for dim in widths)
         self.heads = nn.ModuleList(head(dim // 2) for dim in widths[1:])
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,7 @@
-"""From frames to maps, and pooling over time that leaves padded frames out."""
+"""Frames as maps, and pooling over time without padded frames.
+
+Letters: B utterances, F frames, D features of a frame, P channels.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,37 +10,38 @@ from wedefense_lite.frontends.base import valid_mask
 
 
 def as_maps(frames_BFD: Tensor) -> Tensor:
-    """``maps_B1DF`` of frames, one channel, in the memory order that convolutions are fastest in."""
+    """``maps_B1DF`` of one channel, in the memory order in which convolutions are fastest."""
     return frames_BFD.transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)
 
 
 def halved(size: int | Tensor, times: int) -> int | Tensor:
-    """A length after so many halvings that round up."""
+    """Length after a number of halvings that round up, as strided convolutions do."""
     for _ in range(times):
         size = -(-size // 2)
     return size
 
 
-def mean_over_time(values_BCF: Tensor, lengths_B: Tensor) -> Tensor:
-    """``mean_BC`` over the valid frames, at least 1, of each utterance, in float32."""
-    mask_B1F = valid_mask(lengths_B, values_BCF.shape[2])[:, None]
-    return (values_BCF.float() * mask_B1F).sum(2) / lengths_B[:, None]
+def mean_over_time(values_BPF: Tensor, lengths_B: Tensor) -> Tensor:
+    """``mean_BP`` over the valid frames of each utterance, which are 1 or more, in float32."""
+    mask_B1F = valid_mask(lengths_B, values_BPF.shape[2])[:, None]
+    return (values_BPF.float() * mask_B1F).sum(2) / lengths_B[:, None]
 
 
-def statistics_pooling(maps_BCDF: Tensor, lengths_B: Tensor) -> Tensor:
-    """Mean and standard deviation over the valid frames of each channel and feature.
+def statistics_pooling(maps_BPDF: Tensor, lengths_B: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel and feature over the valid frames.
 
-    The temporal statistics pooling of x-vectors (Snyder et al., ICASSP 2018), with the unbiased
-    variance and 1e-7 under the root.
+    The variance is the unbiased one, with 1e-7 under the root, as in WeSpeaker.
+
+    Source: temporal statistics pooling of x-vectors (Snyder et al., ICASSP 2018).
 
     Args:
-        maps_BCDF: batch, channels, features, frames.
-        lengths_B: valid frames of each utterance, at least 1.
+        maps_BPDF: feature maps.
+        lengths_B: valid frames of each utterance, 1 or more.
 
     Returns:
-        ``stats_BS`` with S = 2 x channels x features, the means first.
+        statistics ``(B, 2 x channels x features)``, the means first.
     """
-    maps_BDF = maps_BCDF.flatten(1, 2).float()
+    maps_BDF = maps_BPDF.flatten(1, 2).float()
     mask_B1F = valid_mask(lengths_B, maps_BDF.shape[2])[:, None]
     count_B1 = lengths_B[:, None]
     mean_BD = mean_over_time(maps_BDF, lengths_B)
@@ -47,15 +51,16 @@ def statistics_pooling(maps_BCDF: Tensor, lengths_B: Tensor) -> Tensor:
 
 
 class AttentiveStatistics(nn.Module):
-    """Mean and standard deviation over time, every channel with weights of its own for the frames.
+    """Mean and standard deviation over time, weighted by attention for each channel.
 
-    Channel- and context-dependent statistics pooling of Desplanques et al. (Interspeech 2020, section 3.1).
+    Source: channel- and context-dependent statistics pooling (Desplanques et al., Interspeech 2020,
+    section 3.1).
 
     Args:
-        channels: of the frames.
-        hidden: size of the attention's inner layer.
-        global_context: the attention sees mean and deviation of the whole utterance beside each frame.
-        between: what is done between the layers of the attention; by default tanh.
+        channels: channels of the frames.
+        hidden: size of the inner layer of the attention.
+        global_context: attend to mean and deviation of the whole utterance beside each frame.
+        between: activation between the layers of the attention; tanh by default.
     """
 
     def __init__(
@@ -70,16 +75,19 @@ class AttentiveStatistics(nn.Module):
         first = nn.Conv1d(3 * channels if global_context else channels, hidden, 1)
         self.attention = nn.Sequential(first, between or nn.Tanh(), nn.Conv1d(hidden, channels, 1))
 
-    def forward(self, frames_BCF: Tensor, lengths_B: Tensor) -> Tensor:
-        """``stats_BS`` with S = 2 x channels, the means first; padded frames have weight 0."""
-        seen = frames_BCF
+    def forward(self, frames_BPF: Tensor, lengths_B: Tensor) -> Tensor:
+        """Statistics ``(B, 2 x channels)``, the means first; padded frames have weight 0."""
+        num_frames = frames_BPF.shape[2]
+        context_BPF = frames_BPF
         if self.global_context:
-            context_BS1 = statistics_pooling(frames_BCF[:, None], lengths_B)[..., None].to(
-                seen.dtype
-            )
-            seen = torch.cat((seen, context_BS1.expand(-1, -1, seen.shape[2])), 1)
-        mask_B1F = valid_mask(lengths_B, seen.shape[2])[:, None]
-        weights_BCF = self.attention(seen).float().masked_fill(~mask_B1F, -torch.inf).softmax(2)
-        mean_BC1 = (weights_BCF * frames_BCF).sum(2, keepdim=True)
-        variance_BC = (weights_BCF * (frames_BCF - mean_BC1).square()).sum(2)
-        return torch.cat((mean_BC1[..., 0], variance_BC.clamp_min(1e-10).sqrt()), 1)
+            statistics = statistics_pooling(frames_BPF[:, None], lengths_B).to(frames_BPF.dtype)
+            repeated = statistics[..., None].expand(-1, -1, num_frames)
+            context_BPF = torch.cat((frames_BPF, repeated), 1)
+        mask_B1F = valid_mask(lengths_B, num_frames)[:, None]
+        scores_BPF = self.attention(context_BPF).float().masked_fill(~mask_B1F, -torch.inf)
+        weights_BPF = scores_BPF.softmax(2)
+        mean_BP1 = (weights_BPF * frames_BPF).sum(2, keepdim=True)
+        variance_BP = (weights_BPF * (frames_BPF - mean_BP1).square()).sum(2)
+        # At zero the root has no finite slope.
+        deviation_BP = variance_BP.clamp_min(1e-10).sqrt()
+        return torch.cat((mean_BP1[..., 0], deviation_BP), 1)

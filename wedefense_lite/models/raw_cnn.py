@@ -1,4 +1,7 @@
-"""A small convolutional network over samples."""
+"""Small convolutional network over samples.
+
+Letters: B utterances, F frames, D features of a frame, P channels.
+"""
 
 from torch import Tensor, nn
 
@@ -10,13 +13,13 @@ from wedefense_lite.models.pooling import statistics_pooling
 class RawCNN(Backbone):
     """Two convolutions, batch norms, dropout, and statistics over time: 37,184 parameters on ``Raw``.
 
-    The small raw-waveform network of student projects on ASVspoof 2017, with global pooling in place
-    of their fixed length, so that any length fits; frames of the second layer are 10 ms apart at 16 kHz.
-    No EER on a standard set is published for it.
+    It is the network of student projects on ASVspoof 2017, with statistics pooling in place of their
+    fixed length. Frames of the second layer are 10 ms apart at 16 kHz. No EER on a standard set is
+    published for it.
 
     Args:
         input_dim: features of a frame, 1 on ``Raw``.
-        channels: maps of the first convolution; the second has twice as many.
+        channels: channels of the first convolution; the second has twice as many.
         dropout: probability before the embedding.
     """
 
@@ -37,8 +40,8 @@ class RawCNN(Backbone):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
-        maps_BCF = self.first(frames_BFD.transpose(1, 2))
+        maps_BPF = self.first(frames_BFD.transpose(1, 2))
         lengths_B = -(-frame_lengths_B // 8)
-        # With zeros in place of what was made of padding, an utterance's embedding is its own.
-        maps_BCF = self.second(maps_BCF * valid_mask(lengths_B, maps_BCF.shape[2])[:, None])
-        return self.drop(statistics_pooling(maps_BCF[:, :, None], -(-lengths_B // 20)))
+        # Zeros behind each utterance again, so that its embedding doesn't depend on the padding.
+        maps_BPF = self.second(maps_BPF * valid_mask(lengths_B, maps_BPF.shape[2])[:, None])
+        return self.drop(statistics_pooling(maps_BPF[:, :, None], -(-lengths_B // 20)))

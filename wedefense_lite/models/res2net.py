@@ -1,4 +1,7 @@
-"""Res2Net with squeeze-and-excitation."""
+"""Res2Net with squeeze-and-excitation.
+
+Letters: B utterances, F frames, D features of a frame, P channels.
+"""
 
 from functools import partial
 
@@ -10,24 +13,26 @@ from wedefense_lite.models.blocks import Res2, SqueezeExcitation, conv_norm
 from wedefense_lite.models.pooling import as_maps, halved, mean_over_time
 from wedefense_lite.models.resnet import stacked
 
-EXPANSION = 2
+EXPANSION = 2  # channels of the output of a block, over its own
 
 
 class Res2Block(nn.Module):
-    """Bottleneck whose 3 x 3 convolution is a hierarchy of groups, squeeze-and-excitation at its end.
+    """Bottleneck with a hierarchy of groups for its 3 x 3 convolution, and squeeze-and-excitation.
 
-    In the first block of a stage, whose channels differ, the groups stand side by side, and the last
-    group and the shortcut are averaged where others stride.
+    In the first block of a stage, whose channels change, the groups don't feed each other, and average
+    pooling strides the last group and the shortcut.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, base_width: int, scale: int):
         super().__init__()
-        out_channels, width = EXPANSION * channels, channels * base_width // 64
+        out_channels = EXPANSION * channels
+        width = channels * base_width // 64
         first = in_channels != out_channels
         groups = [conv_norm(width, width, 3, stride) for _ in range(scale - 1)]
+        last_group = nn.AvgPool2d(3, stride, 1) if first else nn.Identity()
         self.layers = nn.Sequential(
             conv_norm(in_channels, width * scale),
-            Res2(groups, nn.AvgPool2d(3, stride, 1) if first else nn.Identity(), cascade=not first),
+            Res2(groups, last_group, cascade=not first),
             conv_norm(width * scale, out_channels, activation=nn.Identity),
             SqueezeExcitation(out_channels, max(1, out_channels // 16), bias=False),
         )
@@ -38,24 +43,26 @@ class Res2Block(nn.Module):
                 pool, conv_norm(in_channels, out_channels, activation=nn.Identity)
             )
 
-    def forward(self, maps_BCDF: Tensor) -> Tensor:
-        return F.relu(self.layers(maps_BCDF) + self.shortcut(maps_BCDF))
+    def forward(self, maps_BPDF: Tensor) -> Tensor:
+        return F.relu(self.layers(maps_BPDF) + self.shortcut(maps_BPDF))
 
 
 class SERes2Net(Backbone):
-    """SE-Res2Net50 of Li et al., "Replay and Synthetic Speech Detection with Res2Net Architecture"
-    (ICASSP 2021, https://arxiv.org/abs/2010.15006), in the form of its official code ("v1b", 26w4s).
+    """SE-Res2Net50, 0.92 M parameters.
 
-    0.92 M parameters. On ASVspoof 2019 LA eval, as the trunk of an attention branch network on LFCC
-    (:class:`EABN`), it has a published EER of 1.89 %.
+    As the trunk of an attention branch network on LFCC (:class:`EABN`) it has a published EER of 1.89 %
+    on ASVspoof 2019 LA eval.
+
+    Source: Li et al., "Replay and Synthetic Speech Detection with Res2Net Architecture" (ICASSP 2021,
+    https://arxiv.org/abs/2010.15006), in the form of its official code ("v1b", 26w4s).
 
     Args:
         input_dim: features of a frame.
-        channels: of the first stage's inner layers, doubled at each further stage.
-        blocks: of each stage; every stage but the first halves time and frequency.
-        base_width: channels of a group, when a stage had 64.
+        channels: channels of the inner layers of the first stage; each further stage doubles them.
+        blocks: blocks of each stage; each stage but the first halves time and frequency.
+        base_width: channels of a group in a stage of 64 channels.
         scale: groups of a block.
-        embed_dim: size of a linear layer on the pooled channels; 0 takes these (256 in number) themselves.
+        embed_dim: size of a linear layer on the pooled channels; 0: the embedding is these 256 channels.
     """
 
     def __init__(
@@ -78,5 +85,6 @@ class SERes2Net(Backbone):
         self.embed_dim = embed_dim or pooled
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
-        maps = self.stages(self.stem(as_maps(frames_BFD)))
-        return self.embed(mean_over_time(maps.mean(2), halved(frame_lengths_B, self.halvings)))
+        maps_BPDF = self.stages(self.stem(as_maps(frames_BFD)))
+        lengths_B = halved(frame_lengths_B, self.halvings)
+        return self.embed(mean_over_time(maps_BPDF.mean(2), lengths_B))

@@ -1,4 +1,7 @@
-"""ResNet over time and frequency with statistics pooling."""
+"""ResNet over time and frequency with statistics pooling.
+
+Letters: B utterances, F frames, D features of a frame, P channels, G frames with an embedding.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +19,7 @@ from wedefense_lite.models.pooling import as_maps, halved, statistics_pooling
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions and a shortcut (He et al., CVPR 2016, figure 5, left).
 
-    With ``se_ratio``, squeeze-and-excitation of that ratio before the sum (Hu et al., CVPR 2018).
+    ``se_ratio`` adds squeeze-and-excitation of that ratio before the sum (Hu et al., CVPR 2018).
     """
 
     def __init__(
@@ -27,9 +30,9 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.gates = (
-            SqueezeExcitation(channels, max(1, channels // se_ratio)) if se_ratio else nn.Identity()
-        )
+        self.gates = nn.Identity()
+        if se_ratio:
+            self.gates = SqueezeExcitation(channels, max(1, channels // se_ratio))
         self.strides = (stride, stride) if isinstance(stride, int) else stride
         self.shortcut = nn.Sequential()
         if self.strides != (1, 1) or in_channels != channels:
@@ -37,12 +40,14 @@ class BasicBlock(nn.Module):
                 nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels)
             )
 
-    def forward(self, maps_BCDF: Tensor) -> Tensor:
-        hidden = F.relu(self.bn1(self.conv1(maps_BCDF)))
-        # The stride is taken outside the 1 x 1 convolution: inside, its gradient on CPUs is wrong or
-        # overwrites memory with fewer than 16 channels (https://github.com/uxlfoundation/oneDNN/issues/6035).
-        kept_BCDF = maps_BCDF[..., :: self.strides[0], :: self.strides[1]]
-        return F.relu(self.gates(self.bn2(self.conv2(hidden))) + self.shortcut(kept_BCDF))
+    def forward(self, maps_BPDF: Tensor) -> Tensor:
+        hidden = F.relu(self.bn1(self.conv1(maps_BPDF)))
+        hidden = self.gates(self.bn2(self.conv2(hidden)))
+        # The stride is outside of the 1 x 1 convolution: inside of it, with fewer than 16 channels, the
+        # gradient on CPUs is wrong or overwrites memory
+        # (https://github.com/uxlfoundation/oneDNN/issues/6035).
+        strided_BPDF = maps_BPDF[..., :: self.strides[0], :: self.strides[1]]
+        return F.relu(hidden + self.shortcut(strided_BPDF))
 
 
 def stacked(
@@ -53,41 +58,46 @@ def stacked(
     expansion: int = 1,
     time_halvings: int | None = None,
 ) -> nn.Sequential:
-    """Stages of blocks. Every stage but the first has double channels and halves time and frequency.
+    """Stages of blocks. Each stage but the first doubles the channels and halves time and frequency.
 
     Args:
-        block: made of the channels of its input, its own, and its stride.
-        in_channels: of the first block's input.
-        channels: of the first stage.
-        blocks: of each stage.
-        expansion: channels of a block's output, over its own.
-        time_halvings: stages that halve time too, the first ones; all unless given.
+        block: function of the channels of its input, its own channels, and its stride.
+        in_channels: channels of the input of the first block.
+        channels: channels of the first stage.
+        blocks: number of blocks of each stage.
+        expansion: channels of the output of a block, over its own.
+        time_halvings: number of stages that halve time too, from the first one that halves; None: all.
     """
-    made = []
+    layers = []
     for stage, count in enumerate(blocks):
-        halving = 2 if time_halvings is None or stage <= time_halvings else (2, 1)
+        stage_channels = channels * 2**stage
+        halves_time = time_halvings is None or stage <= time_halvings
         for number in range(count):
-            made.append(
-                block(in_channels, channels * 2**stage, halving if stage > 0 and number == 0 else 1)
-            )
-            in_channels = channels * 2**stage * expansion
-    return nn.Sequential(*made)
+            stride = 1
+            if stage > 0 and number == 0:
+                stride = 2 if halves_time else (2, 1)
+            layers.append(block(in_channels, stage_channels, stride))
+            in_channels = stage_channels * expansion
+    return nn.Sequential(*layers)
 
 
 class ResNet(Backbone):
-    """ResNet in the form WeSpeaker gave it: no first pooling, statistics over time, one linear layer.
+    """ResNet in the form of WeSpeaker: no first pooling, statistics over time, one linear layer.
 
-    The defaults are its ResNet18, 4.1 M parameters on 80 filterbanks (Wang et al., ICASSP 2023,
-    https://arxiv.org/abs/2210.17016). No EER on ASVspoof 2019 LA is published for it.
+    The defaults are its ResNet18, with 4.1 M parameters on 80 filterbanks. Batch norm of the statistics
+    is an addition to WeSpeaker's form. No EER on ASVspoof 2019 LA is published for it.
+
+    Source: Wang et al., ICASSP 2023, https://arxiv.org/abs/2210.17016.
 
     Args:
         input_dim: features of a frame.
-        channels: channels of the first stage, doubled at each further stage.
-        blocks: residual blocks of each stage; every stage but the first halves time and frequency.
+        channels: channels of the first stage; each further stage doubles them.
+        blocks: residual blocks of each stage; each stage but the first halves time and frequency.
         embed_dim: size of the embedding.
-        stem_stride: 2 halves time and frequency at once, for a quarter of the work; WeSpeaker has 1.
-        se_ratio: squeeze-and-excitation in every block, to so many times fewer channels; 0 for none,
-            16 in Hu et al. (CVPR 2018), which makes 4.13 M parameters.
+        stem_stride: 2 halves time and frequency in the first layer, for a quarter of the work; WeSpeaker
+            has 1.
+        se_ratio: ratio of squeeze-and-excitation in every block; 0 disables it, and 16 is that of Hu et
+            al. (CVPR 2018), with 4.13 M parameters.
     """
 
     def __init__(
@@ -106,31 +116,32 @@ class ResNet(Backbone):
         self.stages = stacked(partial(BasicBlock, se_ratio=se_ratio), channels, channels, blocks)
         self.halvings = len(blocks) - 1 + (stem_stride == 2)
         statistics = 2 * channels * 2 ** (len(blocks) - 1) * halved(input_dim, self.halvings)
-        # Means and deviations differ in scale by orders of magnitude; brought to one scale, a
-        # small corpus is learned from in fewer steps. It has no parameters.
+        # Means and deviations differ in scale by orders of magnitude. On one scale, a small corpus is
+        # learned in fewer steps. The layer has no parameters.
         self.scale = nn.BatchNorm1d(statistics, affine=False)
         self.embed = nn.Linear(statistics, embed_dim)
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
-        maps = self.stages(F.relu(self.bn1(self.conv1(as_maps(frames_BFD)))))
-        return self.embed(
-            self.scale(statistics_pooling(maps, halved(frame_lengths_B, self.halvings)))
-        )
+        maps_BPDF = self.stages(F.relu(self.bn1(self.conv1(as_maps(frames_BFD)))))
+        lengths_B = halved(frame_lengths_B, self.halvings)
+        statistics = statistics_pooling(maps_BPDF, lengths_B)
+        return self.embed(self.scale(statistics))
 
 
 class FrameResNet(FrameBackbone):
-    """:class:`ResNet` that keeps time: an embedding for every two frames of the front end, or as many as asked for.
+    """:class:`ResNet` with an embedding for every two frames of the front end, or another power of two.
 
-    Frequency is halved as there, time only where it is halved first. No EER is published for this form.
+    Frequency is halved as there. Time is halved in the first layers only. No EER is published for this
+    form.
 
     Args:
         input_dim: features of a frame.
-        channels: channels of the first stage, doubled at each further stage.
+        channels: channels of the first stage; each further stage doubles them.
         blocks: residual blocks of each stage.
         embed_dim: size of the embedding.
-        stem_stride: 2 halves frequency, and time if it is to be halved, at once.
-        time_halvings: how often time is halved, at most as often as frequency.
-        se_ratio: as in :class:`ResNet`.
+        stem_stride: 2 halves frequency in the first layer, and time if it is halved at all.
+        time_halvings: number of halvings of time, at most that of frequency.
+        se_ratio: ratio of squeeze-and-excitation, as in :class:`ResNet`.
     """
 
     def __init__(
@@ -145,26 +156,25 @@ class FrameResNet(FrameBackbone):
     ):
         super().__init__()
         halvings = stem_stride // 2 + len(blocks) - 1
-        self.embed_dim, self.time_halvings = embed_dim, min(time_halvings, halvings)
+        self.embed_dim = embed_dim
+        self.time_halvings = min(time_halvings, halvings)
         self.stride = 2**self.time_halvings
-        first = min(stem_stride, self.stride)
+        stem_time_stride = min(stem_stride, self.stride)
+        stage_time_halvings = time_halvings - stem_time_stride // 2
         self.layers = nn.Sequential(
-            conv_norm(1, channels, 3, (stem_stride, first)),
+            conv_norm(1, channels, 3, (stem_stride, stem_time_stride)),
             stacked(
                 partial(BasicBlock, se_ratio=se_ratio),
                 channels,
                 channels,
                 blocks,
-                1,
-                time_halvings - first // 2,
+                time_halvings=stage_time_halvings,
             ),
         )
-        self.embed = nn.Linear(
-            channels * 2 ** (len(blocks) - 1) * halved(input_dim, halvings), embed_dim
-        )
+        last_channels = channels * 2 ** (len(blocks) - 1)
+        self.embed = nn.Linear(last_channels * halved(input_dim, halvings), embed_dim)
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        maps_BCDF = self.layers(as_maps(frames_BFD))
-        return self.embed(maps_BCDF.flatten(1, 2).transpose(1, 2)), halved(
-            frame_lengths_B, self.time_halvings
-        )
+        maps_BPDF = self.layers(as_maps(frames_BFD))
+        embedding_BGE = self.embed(maps_BPDF.flatten(1, 2).transpose(1, 2))
+        return embedding_BGE, halved(frame_lengths_B, self.time_halvings)

@@ -67,4 +67,4 @@ class SSLAASIST(AASIST):
         scores_BPDF = self.attention(maps_BPDF)
         spectral_BPD = (maps_BPDF * scores_BPDF.softmax(3)).sum(3)
         temporal_BPF = (maps_BPDF * scores_BPDF.softmax(2)).sum(2)
-        return self.joined(spectral_BPD, temporal_BPF)
+        return self.join_graphs(spectral_BPD, temporal_BPF)
