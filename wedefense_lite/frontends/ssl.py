@@ -1,6 +1,10 @@
-"""Self-supervised front ends: wav2vec 2.0, XLS-R, HuBERT and WavLM."""
+"""Self-supervised front ends: wav2vec 2.0, XLS-R, HuBERT and WavLM.
+
+Letters: B utterances of a batch, T samples, F frames, D features of a frame.
+"""
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from math import prod
 from typing import Literal
@@ -15,45 +19,51 @@ from wedefense_lite.frontends.base import Frontend, valid_mask
 
 
 class SSL(Frontend):
-    """The layers of a self-supervised encoder, a frame of 25 ms every 20 ms.
+    """Layers of a self-supervised encoder: a frame of 25 ms every 20 ms.
 
     wav2vec 2.0 (https://arxiv.org/abs/2006.11477), XLS-R (https://arxiv.org/abs/2111.09296), HuBERT
-    (https://arxiv.org/abs/2106.07447) and WavLM (https://arxiv.org/abs/2110.13900), by ``transformers`` or, without
-    that, by ``torchaudio``. :meth:`load_pretrained` takes on what the encoder was published with; training calls it
-    when it starts. Checkpoints hold all weights, frozen ones too, so later stages need no other file.
+    (https://arxiv.org/abs/2106.07447) and WavLM (https://arxiv.org/abs/2110.13900), as
+    ``transformers`` computes them. :meth:`load_pretrained` loads the published weights; training
+    calls it when it starts. Checkpoints hold all weights, frozen ones too, so later stages need no
+    other file.
 
-    Models whose convolutions have layer norm (XLS-R, WavLM large) were pretrained with masks on the padding and on
-    waveforms of unit variance, and get both; there a padded batch gives the frames of its utterances. The base models
-    have a group norm over the whole length instead, were pretrained without either, and get neither.
+    XLS-R and WavLM-large were pretrained with padding masks and normalised waveforms; both are
+    applied, so a padded batch gives the same frames as single utterances. The base models have a
+    group norm over the whole length instead and were pretrained without masks and normalisation;
+    neither is applied, and padding changes their frames.
 
-    In bf16 or fp16 the encoder runs in the trainer's autocast. Attention is torch's own, fused where the device has a
-    kernel for it, but in training on a GPU, where that would not repeat its bits; for the gated position bias of WavLM
-    ``transformers`` has none.
+    Under bf16 or fp16 the encoder runs in the trainer's autocast. Attention is PyTorch's own, fused
+    where the device has a kernel. Training on a GPU doesn't use the fused kernels, which are not
+    deterministic. ``transformers`` has no fused attention for WavLM's gated position bias.
 
     Args:
-        model: name as on the hub, such as facebook/wav2vec2-xls-r-300m, and no path: files are looked for in the
-            folder of that name in ``$WEDEFENSE_MODELS``, in the user's cache, and on the hub.
-        architecture: sizes that are to be others than the model's, in the words of its ``config.json``. Of a model that
-            isn't known here they are read from there, and are kept with the experiment.
-        layers: last, the encoder's output with its final norm; all, what enters the first layer and the output of
-            each, the last without the final norm; or the outputs of so many last layers, without it too. A frame has
-            them one after the other: ``frames_BFD.unflatten(2, (num_layers, -1))`` gives them back.
-        trained: what is fine-tuned: all, so many of the last layers, or none, a frozen encoder, which stays in
-            evaluation mode.
-        freeze_extractor: keep the convolutions as they are, whatever ``trained`` says.
-        rate_factor: learning rate of the encoder, a factor of the training's.
-        layer_decay: learning rate of a layer, a factor of that of the layer above.
-        gradient_factor: factor of the gradient that comes back into the encoder, and into what stands before it. The
-            steps of Adam don't depend on it, but for gradients that are clipped.
-        checkpointing: compute layers a second time on the way back instead of keeping what is inside them.
-        dropout: of layers, attention and projection in training.
-        layer_drop: chance that a layer in training passes its input on. It is computed all the same, so that every
-            parameter has a gradient, which training on several processes needs.
-        normalize: bring waveforms to zero mean and unit variance; by default as in pretraining.
+        model: name as on the hub, such as facebook/wav2vec2-xls-r-300m, not a path. Files are
+            looked for in the folder of that name in ``$WEDEFENSE_MODELS``, in the user's cache, and
+            on the hub.
+        architecture: changes to the model's sizes, in the words of its ``config.json``. Sizes of a
+            model that isn't built in are read from that file and kept with the experiment.
+        layers: ``last``: final output (with norm). ``all``: the input of layer 1 and every layer's
+            output (no final norm). An integer N: the last N layer outputs (no final norm). A frame
+            is their concatenation; ``frames_BFD.unflatten(2, (num_layers, -1))`` separates them.
+        trained: what is fine-tuned: ``all``, ``none`` or the last N layers. With ``none`` the
+            encoder stays in evaluation mode.
+        freeze_extractor: keep the convolutions fixed, whatever ``trained`` says.
+        rate_factor: learning rate of the last layer, as a multiple of the training's.
+        layer_decay: learning rate of each layer, as a multiple of that of the layer above.
+        gradient_factor: factor on the gradient that enters the encoder. It changes nothing under
+            Adam, whose steps don't depend on the scale of gradients, unless gradients are clipped.
+        checkpointing: save memory by recomputing activations in the backward pass.
+        dropout: probability in layers, attention and projection in training.
+        layer_drop: probability that a layer is skipped in training. It is computed nevertheless,
+            so that every parameter has a gradient, as training on several processes needs.
+        normalize: scale each waveform to zero mean and unit variance; by default as in pretraining.
         mask: keep attention off the padding; by default as in pretraining.
 
     Attributes:
         num_layers: layers in a frame.
+
+    Raises:
+        InputError: unknown model or option, or ``transformers`` is missing.
     """
 
     def __init__(
@@ -73,55 +83,53 @@ class SSL(Frontend):
         mask: bool | None = None,
     ):
         super().__init__()
-        if architecture is None and model not in encoders.KNOWN:
+        if architecture is None and model not in encoders.PUBLISHED:
             architecture = encoders.find_architecture(model)
             self.resolved = {"architecture": architecture}
-        shape = encoders.BASE | encoders.KNOWN.get(model, {}) | (architecture or {})
-        if unknown := ", ".join(sorted(shape.keys() - encoders.BASE.keys())):
-            raise InputError(
-                f"{model}: architecture has {unknown}, expected some of {', '.join(encoders.BASE)}"
-            )
-        depth, self.stable = shape["num_hidden_layers"], shape["do_stable_layer_norm"]
-        self.num_layers = {"last": 1, "all": depth + 1}.get(layers, layers)
-        if shape["model_type"] not in encoders.FAMILIES:
-            raise InputError(
-                f"{model}: {shape['model_type']}, expected {' or '.join(encoders.FAMILIES)}"
-            )
-        for option, asked, most in (("layers", layers, depth + 1), ("trained", trained, depth)):
-            if not isinstance(asked, str) and asked > most:
-                raise InputError(f"{model}: {option} is {asked}, expected at most {most}")
-        self.model, self.layers, self.trained = model, layers, trained
-        self.rate_factor, self.layer_decay, self.gradient_factor = (
-            rate_factor,
-            layer_decay,
-            gradient_factor,
-        )
-        self.frame_lengths = partial(encoders.frame_lengths, shape)
-        self.dim, self.sample_rate = self.num_layers * shape["hidden_size"], 16000
+        shape = encoders.BASE | encoders.PUBLISHED.get(model, {}) | (architecture or {})
+        depth = shape["num_hidden_layers"]
+        _check_architecture(model, shape)
+        _check_at_most(model, "layers", layers, depth + 1)
+        _check_at_most(model, "trained", trained, depth)
+        self.model = model
+        self.shape = shape
+        self.layers = layers
+        self.trained = trained
+        self.rate_factor = rate_factor
+        self.layer_decay = layer_decay
+        self.gradient_factor = gradient_factor
+        # "Stable": layer norm before attention and not behind it, so that the last layer's output
+        # needs a norm of its own.
+        self.stable = shape["do_stable_layer_norm"]
+        self.num_layers = count_layers(layers, depth)
+        self.dim = self.num_layers * shape["hidden_size"]
+        self.sample_rate = 16000
         self.hop_seconds = prod(shape["conv_stride"]) / self.sample_rate
-        usual = shape["feat_extract_norm"] == "layer"
-        self.normalize, self.mask = (
-            usual if asked is None else asked for asked in (normalize, mask)
-        )
-        self.encoder = encoders.build_encoder(shape, dropout, checkpointing)
+        # The published models with layer norm in their convolutions had both in pretraining.
+        in_pretraining = shape["feat_extract_norm"] == "layer"
+        self.normalize = in_pretraining if normalize is None else normalize
+        self.mask = in_pretraining if mask is None else mask
+        self.encoder = encoders.TransformersEncoder(shape, dropout, checkpointing)
         self._freeze(freeze_extractor)
-        for layer in self.network.encoder.layers if layer_drop else ():
-            layer.register_forward_hook(partial(_pass_on, layer_drop))
+        if layer_drop:
+            for layer in self.network.encoder.layers:
+                layer.register_forward_hook(partial(_drop_layer, layer_drop))
 
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        shortest, frame_lengths_B = int(lengths_B.min()), self.frame_lengths(lengths_B)
+        shortest = int(lengths_B.min())
+        frame_lengths_B = encoders.frame_lengths(self.shape, lengths_B)
         if int(frame_lengths_B.min()) < 1:
             raise ValueError(f"{shortest} samples are too short for a frame of {self.model}")
-        padded, mask_BT = shortest < wav_BT.shape[1], valid_mask(lengths_B, wav_BT.shape[1])
+        is_padded = shortest < wav_BT.shape[1]
+        mask_BT = valid_mask(lengths_B, wav_BT.shape[1])
         if self.normalize:
-            centred_BT = (wav_BT - wav_BT.sum(1, keepdim=True) / lengths_B[:, None]) * mask_BT
-            variance_B1 = centred_BT.square().sum(1, keepdim=True) / lengths_B[:, None]
-            wav_BT = centred_BT / (variance_B1 + 1e-7).sqrt()
-        states = self.encoder(wav_BT, mask_BT if padded and self.mask else None)
+            wav_BT = _normalize(wav_BT, lengths_B, mask_BT)
+        # Without padding there is nothing to mask, and attention is faster without a mask.
+        states = self.encoder(wav_BT, mask_BT if is_padded and self.mask else None)
         if self.stable and self.layers == "last":
             states.append(self.network.encoder.layer_norm(states[-1]))
         frames_BFD = torch.cat(states[-self.num_layers :], 2).float()
-        if padded:
+        if is_padded:
             frames_BFD = frames_BFD * valid_mask(frame_lengths_B, frames_BFD.shape[1])[..., None]
         if frames_BFD.requires_grad and self.gradient_factor != 1:
             frames_BFD.register_hook(lambda gradient: gradient * self.gradient_factor)
@@ -129,60 +137,106 @@ class SSL(Frontend):
 
     @property
     def network(self) -> nn.Module:
-        """The encoder's parts, by the hub's names."""
+        """The encoder's submodules under the hub's names."""
         return self.encoder.network
 
     def train(self, mode: bool = True) -> "SSL":
-        """As of every module, but a frozen encoder has no training mode."""
+        """Training or evaluation mode; a frozen encoder is always in evaluation mode."""
         return super().train(mode and self.trained != "none")
 
     def rate_factors(self) -> dict[nn.Parameter, float]:
-        return {
-            value: self.rate_factor * self.layer_decay**depth
-            for value, depth in self._depths().items()
-        }
+        factors = {}
+        for parameter, depth in self._depths().items():
+            factors[parameter] = self.rate_factor * self.layer_decay**depth
+        return factors
 
     def load_pretrained(self) -> None:
-        """Take on the weights that the model was published with.
+        """Load the weights that the model was published with.
 
         Raises:
-            InputError: there are none, they are damaged, or they aren't the model's.
+            InputError: no weights, damaged ones, or those of another model.
         """
-        path = encoders.find_file(self.model, encoders.WEIGHTS)
+        path = encoders.find_file(self.model, encoders.WEIGHT_FILES)
         logging.info("%s: weights of %s", self.model, path)
         try:
             self.network.load_state_dict(encoders.read_weights(path), strict=True)
         except RuntimeError as error:
-            differ = "; ".join(line.strip() for line in str(error).splitlines()[:3])
+            differences = "; ".join(line.strip() for line in str(error).splitlines()[:3])
             raise InputError(
-                f"{path}: weights of another model than {self.model}: {differ}"
+                f"{path}: weights of another model than {self.model}: {differences}"
             ) from error
 
     def _depths(self) -> dict[nn.Parameter, int]:
-        """How many layers there are above each parameter."""
+        """The number of layers above each parameter."""
         encoder = self.network.encoder
         depths = dict.fromkeys(self.parameters(), len(encoder.layers))
         for depth, layer in enumerate(reversed(encoder.layers)):
             depths |= dict.fromkeys(layer.parameters(), depth)
-        return depths | dict.fromkeys(encoder.layer_norm.parameters(), 0) if self.stable else depths
+        if self.stable:
+            # Its norm stands behind the last layer; in the other models, before the first.
+            depths |= dict.fromkeys(encoder.layer_norm.parameters(), 0)
+        return depths
 
     def _freeze(self, freeze_extractor: bool) -> None:
+        """Switch off the gradients of parameters that training must not change."""
         depths = self._depths()
-        trained = {"all": len(depths), "none": 0}.get(self.trained, self.trained)
-        for value, depth in depths.items():
-            value.requires_grad_(depth < trained)
+        if isinstance(self.trained, int):
+            num_trained = self.trained
+        else:
+            # More than any depth: below the first layer there are the projection and convolutions.
+            num_trained = len(depths) if self.trained == "all" else 0
+        for parameter, depth in depths.items():
+            parameter.requires_grad_(depth < num_trained)
         if freeze_extractor:
             self.network.feature_extractor.requires_grad_(False)
-        if self.stable and self.layers != "last":  # nothing depends on it
+        if self.stable and self.layers != "last":
+            # The norm is not applied, so its parameters would have no gradient.
             self.network.encoder.layer_norm.requires_grad_(False)
 
 
-def _pass_on(
-    chance: float, layer: nn.Module, inputs: tuple, output: Tensor | tuple
+def count_layers(layers: str | int, depth: int) -> int:
+    """Layers in a frame, for the option ``layers`` and an encoder of ``depth`` layers."""
+    if isinstance(layers, int):
+        return layers
+    return 1 if layers == "last" else depth + 1
+
+
+def _check_architecture(model: str, shape: Mapping) -> None:
+    unknown = ", ".join(sorted(shape.keys() - encoders.BASE.keys()))
+    if unknown:
+        raise InputError(
+            f"{model}: architecture has {unknown}, expected some of {', '.join(encoders.BASE)}"
+        )
+    if shape["model_type"] not in encoders.FAMILIES:
+        families = " or ".join(encoders.FAMILIES)
+        raise InputError(f"{model}: {shape['model_type']}, expected {families}")
+
+
+def _check_at_most(model: str, option: str, value: str | int, limit: int) -> None:
+    if isinstance(value, int) and value > limit:
+        raise InputError(f"{model}: {option} is {value}, expected at most {limit}")
+
+
+def _normalize(wav_BT: Tensor, lengths_B: Tensor, mask_BT: Tensor) -> Tensor:
+    """Waveforms of zero mean and unit variance, with statistics over their own samples."""
+    centred_BT = (wav_BT - wav_BT.sum(1, keepdim=True) / lengths_B[:, None]) * mask_BT
+    variance_B1 = centred_BT.square().sum(1, keepdim=True) / lengths_B[:, None]
+    # 1e-7 is the constant of transformers' feature extractor.
+    return centred_BT / (variance_B1 + 1e-7).sqrt()
+
+
+def _drop_layer(
+    probability: float, layer: nn.Module, inputs: tuple, output: Tensor | tuple
 ) -> Tensor | tuple:
-    """The output of a layer, or by chance what it would be without the layer (https://arxiv.org/abs/1909.11556)."""
-    if not layer.training or torch.rand(()) >= chance:
+    """Forward hook that replaces a layer's output by its input with some probability.
+
+    Source: Fan et al., "Reducing transformer depth on demand with structured dropout", ICLR 2020,
+    https://arxiv.org/abs/1909.11556.
+    """
+    if not layer.training or torch.rand(()) >= probability:
         return output
+    # Zero times the output keeps the layer in the graph: its parameters get gradients of zero
+    # instead of none, which DDP would wait for.
     if isinstance(output, tuple):
         return inputs[0] + 0 * output[0], *output[1:]
     return inputs[0] + 0 * output

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wedefense_lite.files import InputError, abbreviate
-from wedefense_lite.frontends.encoders import FAMILIES, architecture, import_transformers
+from wedefense_lite.frontends.encoders import FAMILIES, import_transformers, parse_architecture
 
 # Patterns on official names and their replacements, applied one after the other. A name that becomes
 # empty is left out: the official code never uses the output of that layer.
@@ -144,7 +144,7 @@ def ready_classifier(name: str, bonafide: str | None = None) -> ReadyClassifier:
         "frontend.init_args.model": _hub_name(source),
         "frontend.init_args.layers": "all" if takes_all_layers else "last",
         "frontend.init_args.normalize": extractor.do_normalize,
-        "frontend.init_args.architecture": architecture(config.to_dict(), name),
+        "frontend.init_args.architecture": parse_architecture(config.to_dict(), name),
         "model.init_args.num_layers": config.num_hidden_layers + 1 if takes_all_layers else 1,
         "model.init_args.embed_dim": config.classifier_proj_size,
     }
