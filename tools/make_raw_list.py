@@ -1,4 +1,4 @@
-"""List the audio files of a wav.scp for reading without shards."""
+"""A list of the audio files of a wav.scp, for reading without shards."""
 
 from jsonargparse.typing import PositiveInt
 
@@ -20,7 +20,7 @@ def make_raw_list(
         utt2lab: lines "utt bonafide|spoof".
         raw_list: the list to write.
         num_threads: threads that read headers.
-        sample_rate: the rate in Hz that all files must have; 0 for any.
+        sample_rate: required sample rate of all files in Hz; 0 for any.
     """
     write_raw_list(raw_list, read_corpus(wav_scp, utt2lab, sample_rate, num_threads))
 

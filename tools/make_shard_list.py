@@ -1,4 +1,4 @@
-"""Pack the audio of a wav.scp into tar shards."""
+"""Tar shards of the audio of a wav.scp, and their list."""
 
 import random
 from pathlib import Path
@@ -29,14 +29,15 @@ def make_shard_list(
         utt2lab: lines "utt bonafide|spoof".
         shards_dir: folder of the shards.
         shard_list: the list to write, one shard a line.
-        num_utts_per_shard: utterances in each shard.
+        num_utts_per_shard: utterances of a shard; the last shard may have fewer.
         num_threads: threads that read and write.
         prefix: beginning of the shards' names.
-        shuffle: permute the utterances.
-        seed: of the permutation.
-        sample_rate: the rate in Hz that all files must have; 0 for any.
+        shuffle: pack the utterances in random order.
+        seed: seed of the random order.
+        sample_rate: required sample rate of all files in Hz; 0 for any.
     """
     rows = read_corpus(wav_scp, utt2lab, sample_rate, num_threads)
+    # A stream reads shards from front to back: neighbours in a sorted list are often of one speaker.
     if shuffle:
         random.Random(seed).shuffle(rows)
     pack(rows, Path(shards_dir), Path(shard_list), prefix, num_utts_per_shard, num_threads)

@@ -10,13 +10,13 @@ from wedefense_lite.files import read_table, write_table
 def wav2dur(
     wav_scp: str, utt2dur: str, num_threads: PositiveInt = 8, sample_rate: PositiveInt = 16000
 ):
-    """Write the durations in seconds of the audio files of a wav.scp, from their headers.
+    """Write the durations of the audio files of a wav.scp, in seconds, from their headers.
 
     Args:
         wav_scp: lines "utt path" or "utt command |".
         utt2dur: the table to write, lines "utt seconds".
         num_threads: threads that read headers.
-        sample_rate: the rate in Hz that all files must have.
+        sample_rate: required sample rate of all files in Hz.
     """
     write_table(utt2dur, durations(read_table(wav_scp), sample_rate, num_threads))
 

@@ -37,6 +37,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        # A rename within a file system happens at once or not at all.
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -55,11 +56,13 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
 
 def write_table(path: str | Path, table: dict[str, str]) -> None:
     """Write a two-column table ``key value`` sorted by key in byte order (``LC_ALL=C``)."""
-    write_lines(path, (f"{key} {table[key]}" for key in sorted(table, key=str.encode)))
+    keys = sorted(table, key=str.encode)
+    write_lines(path, (f"{key} {table[key]}" for key in keys))
 
 
 def write_json(path: str | Path, value) -> None:
     """Write JSON atomically, numbers in full precision."""
+    # NaN and Infinity are no JSON, and other readers refuse the whole file.
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
@@ -70,6 +73,7 @@ def read_text(path: str | Path) -> str:
 
 def _lines(path: str | Path) -> Iterator[str]:
     try:
+        # Editors on Windows begin a file with a byte order mark, which is no part of the first key.
         with open(path, encoding="utf-8-sig") as file:
             yield from file
     except OSError as error:
@@ -91,9 +95,12 @@ def read_json(path: str | Path):
 def iter_rows(
     path: str | Path, columns: int | None, maxsplit: int = -1
 ) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a white-space separated file as ``(line number from 1, fields)``, blank lines left out.
+    """Rows of a file that white space separates, as ``(line number from 1, fields)``.
+
+    Blank lines are left out.
 
     Args:
+        path: the file.
         columns: the number of fields each line must have; None: as many as the first one has.
         maxsplit: as in :meth:`str.split`, for a last field that may hold spaces.
 
@@ -105,6 +112,7 @@ def iter_rows(
         fields = line.split(None, maxsplit)
         if not fields:
             continue
+        # Without a number, the first line decides for all.
         columns = columns or len(fields)
         if len(fields) != columns:
             raise InputError(
@@ -123,6 +131,7 @@ def number(text: str) -> float:
         ValueError: no number, or NaN.
     """
     value = float(text)
+    # A comparison with NaN is false, so a NaN would count as a low score without a word.
     if math.isnan(value):
         raise ValueError("NaN, expected a number")
     return value
@@ -216,7 +225,8 @@ def read_columns(
 
     Args:
         path: table, separated by tabs or spaces.
-        columns: names in the header, each with the conversion of its cells, which raises ValueError.
+        columns: names in the header, each with the conversion of its cells, which raises
+            ValueError.
         ids: columns whose values, joined by spaces, name a trial.
         header: names of the columns of a table without a header line.
 
@@ -236,6 +246,7 @@ def read_columns(
                     f"{path}:{first}: header {' '.join(header)!r} has no column {name!r}"
                 )
     id_columns = [header.index(name) for name in ids]
+    # A trial may be named by several columns, as a talker by mixture and number.
     cells: dict[str, list] = {}
     for line, row in rows:
         trial = " ".join([row[column] for column in id_columns])

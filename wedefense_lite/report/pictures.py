@@ -37,7 +37,6 @@ DOTTED = {"color": INK, "linewidth": 1.2, "linestyle": ":"}
 # Rates of the axes of a DET curve.
 DET_TICKS = np.array([0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99.5, 99.9]) / 100
 
-
 # A set and its colour.
 ColouredSets = list[tuple[ScoredSet, str]]
 
@@ -120,10 +119,12 @@ def histograms(axes, sets: list[ScoredSet]) -> None:
     """Scores of both classes, one panel a set, with the thresholds of the EER and of Bayes."""
     llr = np.concatenate([scored.llr for scored in sets])
     finite = llr[np.isfinite(llr)]
-    low, high = 0, 0
+    low = 0
+    high = 0
     if finite.size:
         # A few extreme scores would squeeze all others into one bin.
         low, high = np.quantile(finite, [0.005, 0.995])
+    # Wider by a hair: the extreme scores lie inside, and equal scores have a bin that isn't empty.
     edges = np.linspace(low - 1e-9, high + 1e-9, 41)
     panels = np.atleast_1d(axes)
     for panel, scored in zip(panels, sets):
@@ -215,14 +216,16 @@ def _plot_column(
     axes, history: np.ndarray, column: str, scale: int, style: str, colour: str
 ) -> None:
     """One column over epochs; an epoch without a value has no point."""
-    known = np.isfinite(history[column])
-    x = history["epoch"][known]
-    y = scale * history[column][known]
+    has_value = np.isfinite(history[column])
+    x = history["epoch"][has_value]
+    y = scale * history[column][has_value]
     axes.plot(x, y, style, color=colour, markersize=3, label=column.replace("_", " "))
 
 
 def confusion(axes, content: tuple[list[list[int]], list[str]]) -> None:
-    """Confusion matrix: true classes in rows, decisions in columns, darker for a larger share of a row.
+    """Confusion matrix: true classes in rows, decisions in columns.
+
+    A cell is darker for a larger share of its row.
 
     Args:
         axes: matplotlib axes.
@@ -230,22 +233,26 @@ def confusion(axes, content: tuple[list[list[int]], list[str]]) -> None:
     """
     counts_CC = np.array(content[0])
     names = content[1]
-    places = np.arange(len(names))
+    centres = np.arange(len(names)) + 0.5
     share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
     axes.pcolormesh(share_CC, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts_CC):
         colour = "white" if share_CC[row, column] > 0.6 else INK
         text = f"{count}\n{100 * share_CC[row, column]:.0f} %" if len(names) < 6 else str(count)
         axes.text(column + 0.5, row + 0.5, text, color=colour, ha="center", va="center")
-    axes.set_xticks(places + 0.5, names, rotation=0 if len(names) < 6 else 90)
-    axes.set_yticks(places + 0.5, names)
+    # Many classes need upright names, and have no room for percentages.
+    axes.set_xticks(centres, names, rotation=0 if len(names) < 6 else 90)
+    axes.set_yticks(centres, names)
     axes.set(xlabel="decided", ylabel="true", aspect="equal")
     axes.invert_yaxis()
     axes.grid(visible=False)
 
 
 def best_epoch(history: np.ndarray) -> np.ndarray:
-    """Epoch of the lowest dev EER, and among equals of the lowest dev loss; empty without validation."""
+    """Epoch of the lowest dev EER, and among equals of the lowest dev loss.
+
+    Empty without validation.
+    """
     validated = history[np.isfinite(history["dev_eer"])]
     return np.sort(validated, order=["dev_eer", "dev_loss"])["epoch"][:1]
 

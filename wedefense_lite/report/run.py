@@ -67,7 +67,7 @@ class Run:
     def ranked(self) -> list[ScoredSet]:
         """Sets but for those that repeat another one with calibrated scores.
 
-        Calibration doesn't change the order of trials, so their curves and hardest trials are equal.
+        Calibration keeps the order of trials, so curves and hardest trials are equal.
         """
         originals = [scored for scored in self.sets if not scored.name.endswith(CALIBRATED)]
         return originals or self.sets
@@ -87,7 +87,8 @@ def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str] | None =
         sets: names of sets; by default those of :data:`SETS` that were evaluated.
 
     Raises:
-        InputError: a file is missing (``metrics.csv`` may be), malformed, or disagrees with another.
+        InputError: a file is missing (``metrics.csv`` may be), malformed, or disagrees with
+            another one.
     """
     exp_dir = Path(exp_dir)
     names = sets or [name for name in SETS if (exp_dir / f"results_{name}.json").exists()]
