@@ -35,9 +35,9 @@ setup(
         "mini": ["av", "pyworld-prebuilt"],
         # Codecs as augmentation; the wheel brings FFmpeg along.
         "augment": ["av"],
-        # Self-supervised encoders; torchaudio, if it fits the torch that is there, does without it.
+        # Self-supervised encoders.
         "ssl": ["transformers>=5.23"],
-        # SepFormer; SpeechBrain imports torchaudio, which has to be one that goes with the torch that is there.
+        # SepFormer. SpeechBrain imports torchaudio, which must go with the installed torch.
         "separation": ["speechbrain>=1.0"],
         # Text to speech with the weights inside the wheel.
         "neural": ["hibari-tts", "onnxruntime"],

@@ -46,7 +46,7 @@ def in_one_line(message: str) -> str:
 def run(function: Callable, positional: bool = False, from_hub: bool = False) -> None:
     """Run ``function`` with options read from the command line, then exit truly.
 
-    Types, defaults and help come from its signature and docstring. An :class:`InputError` becomes
+    Types, defaults and help come from its signature and docstring. An ``InputError`` becomes
     one line on standard error and exit status 2.
 
     Args:
@@ -175,7 +175,7 @@ def checked(function: Callable, *arguments):
     """Result of ``function(*arguments)``, for arguments that the user typed.
 
     Raises:
-        InputError: in place of a :class:`ValueError` of the function.
+        InputError: in place of a ``ValueError`` of the function.
     """
     try:
         return function(*arguments)

@@ -67,7 +67,7 @@ def write_json(path: str | Path, value) -> None:
 
 
 def read_text(path: str | Path) -> str:
-    """Text of a UTF-8 file; an :class:`InputError` where it can't be read."""
+    """Text of a UTF-8 file; an ``InputError`` where it can't be read."""
     return "".join(_lines(path))
 
 
@@ -85,7 +85,7 @@ def _lines(path: str | Path) -> Iterator[str]:
 
 
 def read_json(path: str | Path):
-    """Parsed JSON; an :class:`InputError` names the file where it is missing or malformed."""
+    """Parsed JSON; an ``InputError`` names the file where it is missing or malformed."""
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
@@ -102,7 +102,7 @@ def iter_rows(
     Args:
         path: the file.
         columns: the number of fields each line must have; None: as many as the first one has.
-        maxsplit: as in :meth:`str.split`, for a last field that may hold spaces.
+        maxsplit: as in ``str.split``, for a last field that may hold spaces.
 
     Raises:
         InputError: unreadable or empty file, or a line with another number of fields.
@@ -159,7 +159,7 @@ def converted(path: str | Path, line: int, name: str, text: str, convert: Callab
 def read_rows(
     path: str | Path, columns: int | None, maxsplit: int = -1
 ) -> list[tuple[int, list[str]]]:
-    """Rows of :func:`iter_rows` at once, so that a bad line is found before any line is used."""
+    """Rows of ``iter_rows`` at once, so that a bad line is found before any line is used."""
     return list(iter_rows(path, columns, maxsplit))
 
 
@@ -167,7 +167,7 @@ def read_table(path: str | Path) -> dict[str, str]:
     """Two-column table ``key value`` in file order; a value may hold spaces.
 
     Raises:
-        InputError: as :func:`read_rows`, or a key on two lines.
+        InputError: as ``read_rows``, or a key on two lines.
     """
     table: dict[str, str] = {}
     for number, (key, value) in read_rows(path, columns=2, maxsplit=1):
@@ -181,7 +181,7 @@ def read_labels(path: str | Path) -> dict[str, str]:
     """``utt2lab``: utterance to ``bonafide`` or ``spoof``.
 
     Raises:
-        InputError: as :func:`read_table`, or another label.
+        InputError: as ``read_table``, or another label.
     """
     table = read_table(path)
     for key, label in table.items():
@@ -198,7 +198,7 @@ def abbreviate(names: list[str]) -> str:
 
 
 def one_of(words: Collection[str]) -> Callable[[str], str]:
-    """Conversion of a cell that accepts certain words only, for :func:`read_columns`.
+    """Conversion of a cell that accepts certain words only, for ``read_columns``.
 
     Args:
         words: accepted texts.

@@ -58,7 +58,7 @@ def subclasses(base: type) -> list[type]:
 
 
 def small(cls: type, arguments: int) -> dict:
-    """The sizes of :data:`SMALL` that a constructor knows, behind so many arguments of its own."""
+    """The sizes of ``SMALL`` that a constructor knows, behind so many arguments of its own."""
     return {
         name: SMALL[name]
         for name in list(inspect.signature(cls).parameters)[arguments:]
@@ -67,7 +67,7 @@ def small(cls: type, arguments: int) -> dict:
 
 
 def build(cls: type, *arguments, seed: int = 0):
-    """An instance with the sizes of :data:`SMALL` where its constructor knows them, in eval mode."""
+    """An instance with the sizes of ``SMALL`` where its constructor knows them, in eval mode."""
     torch.manual_seed(seed)
     made = cls(*arguments, **small(cls, len(arguments)))
     if isinstance(made, Prepared):

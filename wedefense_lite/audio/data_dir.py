@@ -229,7 +229,7 @@ def check_data_dirs(folders: Sequence[str | Path]) -> None:
     """Check data directories, each and against each other. Speakers in two sets are reported only.
 
     Raises:
-        InputError: as :func:`check_data_dir`, or an utterance that is in two sets.
+        InputError: as ``check_data_dir``, or an utterance that is in two sets.
     """
     sets = {str(folder): check_data_dir(folder) for folder in folders}
     for name, tables in sets.items():

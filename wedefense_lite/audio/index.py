@@ -33,7 +33,7 @@ def read_index(
 
     Args:
         data_list: the list. A shard list that names a URL, ``file:`` or a command, ``pipe:``, gives
-            a :class:`Stream`, which both loaders take as well.
+            a ``Stream``, which both loaders take as well.
         data_type: format of the list.
         labels: ``utt2lab``; must hold exactly the utterances of the list, with the same labels.
 

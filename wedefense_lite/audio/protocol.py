@@ -1,4 +1,4 @@
-"""Protocols of published corpora, a trial a line, read as :class:`Trial`."""
+"""Protocols of published corpora, a trial a line, read as ``Trial``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,12 +51,12 @@ def read_protocol(path: Path, columns: str, folder: Path, **options: str) -> lis
 
     Args:
         path: lines without a header, cells separated by white space.
-        columns: names of the columns, as :func:`make_trial` takes them; ``-`` is left out.
+        columns: names of the columns, as ``make_trial`` takes them; ``-`` is left out.
         folder: folder of the audio files.
-        options: ``extension`` and ``attack`` of :func:`make_trial`.
+        options: ``extension`` and ``attack`` of ``make_trial``.
 
     Raises:
-        InputError: as :func:`read_rows` and :func:`make_trial`.
+        InputError: as ``read_rows`` and ``make_trial``.
     """
     names = columns.split()
     trials = []

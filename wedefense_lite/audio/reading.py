@@ -128,7 +128,7 @@ def decode(file: sf.SoundFile, count: int = 0, offset: int = 0) -> np.ndarray:
     """Decoded samples of an open audio file.
 
     Args:
-        file: file of :func:`open_audio`.
+        file: file of ``open_audio``.
         count: number of samples; 0 reads to the end, and a shorter file is read to its end.
         offset: number of samples to skip; smaller than the number of samples of the file.
 
@@ -164,7 +164,7 @@ def read(
         floats: give float32 in [-1, 1] of 16-bit files too.
 
     Returns:
-        ``(T,)``, int16 or float32 as :func:`decode` gives them.
+        ``(T,)``, int16 or float32 as ``decode`` gives them.
 
     Raises:
         InputError: anything is wrong with the audio; names the utterance and the file.

@@ -7,7 +7,7 @@ from scipy.signal import resample_poly
 
 
 def resample(wav: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Samples at another rate, by a polyphase filter (:func:`scipy.signal.resample_poly`).
+    """Samples at another rate, by a polyphase filter (``scipy.signal.resample_poly``).
 
     Args:
         wav: ``(..., T)``, float32 or float64, which it stays; returned as it is at its own rate.

@@ -73,12 +73,12 @@ def write_rttm(
     segments: Mapping[str, Iterable[tuple[float, float, int]]],
     names: Sequence[str] = LABELS,
 ) -> None:
-    """Write an RTTM that :func:`read_rttm` reads, utterances and times in order.
+    """Write an RTTM that ``read_rttm`` reads, utterances and times in order.
 
     Args:
         path: file to write.
         segments: utterance to its segments ``(start, end, class index)``, seconds.
-        names: names of the classes: labels as in :func:`read_rttm`, or talkers.
+        names: names of the classes: labels as in ``read_rttm``, or talkers.
     """
     lines = []
     for key in sorted(segments, key=str.encode):

@@ -33,7 +33,7 @@ EXTENSIONS |= {name.lower() for name in sf.available_formats()}
 
 
 class _StrictInfo(tarfile.TarInfo):
-    """Header of a member; a damaged one is an error, where :mod:`tarfile` ends in silence."""
+    """Header of a member; a damaged one is an error, where ``tarfile`` ends in silence."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:
@@ -152,7 +152,7 @@ def pack(
     num_utts_per_shard=1000,
     num_threads=8,
 ) -> None:
-    """Pack utterances into the shards of a :class:`ShardSet`.
+    """Pack utterances into the shards of a ``ShardSet``.
 
     Args:
         rows: labelled utterances in the order of packing.

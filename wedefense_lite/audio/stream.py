@@ -24,7 +24,7 @@ class Stream:
     """A streamed list, whose utterances ``utt2lab`` states: exactly these must come out of it.
 
     Iteration gives ``rows``. These hold ids and labels; the audio comes with the utterances of
-    :meth:`scoring_batches` and :meth:`training_batches`.
+    ``scoring_batches`` and ``training_batches``.
 
     Args:
         urls: URLs or commands of the shards.
@@ -80,7 +80,7 @@ class Stream:
             workers: number of workers of each process.
 
         Raises:
-            InputError: as :meth:`scoring_batches`.
+            InputError: as ``scoring_batches``.
         """
         draws = self._draw_forever(rank * workers + worker, world * workers, seed)
         return _batched(draws, size)

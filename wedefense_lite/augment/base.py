@@ -17,7 +17,7 @@ class Augment(ABC):
         p: probability in [0, 1] that an utterance is changed.
 
     Attributes:
-        sample_rate: rate in Hz of the audio; :class:`wedefense_lite.systems.config.DataConfig` sets
+        sample_rate: rate in Hz of the audio; ``wedefense_lite.systems.config.DataConfig`` sets
             its own rate for all its augmentations.
         stretch: highest ratio of the lengths of input and output; crops are read longer by it.
         source: hash of the list of files that it draws from, empty without one. A training is not
@@ -70,7 +70,7 @@ class Prepared(Augment):
 
     @abstractmethod
     def prepare(self, wav_scp: str | None) -> None:
-        """Load what :meth:`apply` needs; called once before training.
+        """Load what ``apply`` needs; called once before training.
 
         Args:
             wav_scp: value of ``option``, None where it is missing.

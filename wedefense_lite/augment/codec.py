@@ -56,7 +56,7 @@ class Codec(Prepared):
         self.codecs = codecs
 
     def prepare(self, wav_scp: str | None) -> None:
-        """See that PyAV is there, and the encoders in it; see :meth:`Prepared.prepare`."""
+        """See that PyAV is there, and the encoders in it; see ``Prepared.prepare``."""
         try:
             import av
         except ImportError as error:

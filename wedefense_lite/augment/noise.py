@@ -21,7 +21,7 @@ class FromFiles(Prepared):
         groups: names of groups of files; an id begins with the name of its group.
 
     Attributes:
-        files: files of each group; empty until :meth:`prepare` has read the list.
+        files: files of each group; empty until ``prepare`` has read the list.
     """
 
     def __init__(self, p: float, groups: tuple[str, ...]):

@@ -130,7 +130,7 @@ def error_rates(pairs: Pairs, hop: float, seconds: Resolutions) -> dict[str, flo
 
 
 def _by_metric(values: dict, seconds: Resolutions) -> dict:
-    """Values of :func:`error_rates`, or their intervals, as the results file has them."""
+    """Values of ``error_rates``, or their intervals, as the results file has them."""
     return {
         "segment_eer": {spelling: values[spelling] for spelling in seconds},
         "range_eer": values["range_eer"],

@@ -221,14 +221,14 @@ def find_architecture(model: str) -> dict:
 
 
 def parse_architecture(config: Mapping, path: str | Path) -> dict:
-    """The keys of :data:`BASE` in a ``config.json``; where one is missing, the base model's value.
+    """The keys of ``BASE`` in a ``config.json``; where one is missing, the base model's value.
 
     Args:
         config: contents of ``config.json``.
         path: file or model that they are from, for the error.
 
     Raises:
-        InputError: an option of :data:`FIXED` with another value.
+        InputError: an option of ``FIXED`` with another value.
     """
     for name, expected in FIXED.items():
         value = config.get(name, expected)

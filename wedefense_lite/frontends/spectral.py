@@ -80,7 +80,7 @@ class Fbank(Spectral):
 
     Args:
         num_mels: number of filters between 20 Hz and half the sample rate.
-        options: options of :class:`Spectral`.
+        options: options of ``Spectral``.
     """
 
     def __init__(self, num_mels: int = 80, **options):
@@ -132,7 +132,7 @@ class CentredStft(Spectral):
         dim: features of a frame.
         fft_size: points of the transform.
         pre_emphasis: coefficient a of y[t] = x[t] - a x[t-1]; 0 disables it.
-        options: options of :class:`Spectral`.
+        options: options of ``Spectral``.
     """
 
     def __init__(self, dim: int, fft_size: int = 512, pre_emphasis: float = 0.97, **options):
@@ -174,7 +174,7 @@ class LFCC(CentredStft):
         max_frequency: upper band edge as a share of half the sample rate (0.5 in the 2021 baseline).
         frame_ms: length of a window.
         mean_norm: subtract the mean of the utterance over its frames.
-        options: options of :class:`CentredStft`; ``fft_size`` is 512 in the 2019 baseline and 1024 in
+        options: options of ``CentredStft``; ``fft_size`` is 512 in the 2019 baseline and 1024 in
             the 2021 one.
     """
 
@@ -224,7 +224,7 @@ class LogSpectrogram(CentredStft):
 
     Args:
         fft_size: points of the transform; a frame has fft_size / 2 + 1 values.
-        options: options of :class:`CentredStft`.
+        options: options of ``CentredStft``.
     """
 
     def __init__(self, fft_size: int = 512, **options):

@@ -23,7 +23,7 @@ class SSL(Frontend):
 
     wav2vec 2.0 (https://arxiv.org/abs/2006.11477), XLS-R (https://arxiv.org/abs/2111.09296), HuBERT
     (https://arxiv.org/abs/2106.07447) and WavLM (https://arxiv.org/abs/2110.13900), as
-    ``transformers`` computes them. :meth:`load_pretrained` loads the published weights; training
+    ``transformers`` computes them. ``load_pretrained`` loads the published weights; training
     calls it when it starts. Checkpoints hold all weights, frozen ones too, so later stages need no
     other file.
 

@@ -56,7 +56,7 @@ class Head(nn.Module, ABC):
             labels_B: 0 for spoof, 1 for bona fide.
 
         Returns:
-            the scalar loss, and the ``logits_BC`` of :meth:`forward`.
+            the scalar loss, and the ``logits_BC`` of ``forward``.
         """
 
     def weights(self, labels_B: Tensor) -> Tensor:

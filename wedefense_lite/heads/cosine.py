@@ -59,7 +59,7 @@ class MarginHead(CosineHead):
         margin: size of the margin, in the unit of the head.
         scale: factor of the cosines.
         warmup_steps: training batches in which the margin grows linearly from 0.
-        options: options of :class:`CosineHead`.
+        options: options of ``CosineHead``.
 
     Attributes:
         steps: training batches so far. It is a buffer, so that a resumed training keeps its margin.
@@ -111,7 +111,7 @@ class AMSoftmax(MarginHead):
         embed_dim: size of the embedding.
         margin: difference of cosines, 0 or more.
         scale: factor of the cosines.
-        options: options of :class:`MarginHead`.
+        options: options of ``MarginHead``.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class AAM(MarginHead):
         embed_dim: size of the embedding.
         margin: angle in radians, 0 or more, that is added to the angle of the true class.
         scale: factor of the cosines.
-        options: options of :class:`MarginHead`.
+        options: options of ``MarginHead``.
     """
 
     def __init__(

@@ -56,10 +56,10 @@ SPOOF_NAMES = ("spoof", "spoofed", "fake", "deepfake", "synthetic", "generated")
 
 
 def rename_weights(source: str, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State dict of a :class:`~wedefense_lite.systems.tasks.Detection` with official weights.
+    """State dict of a ``wedefense_lite.systems.tasks.Detection`` with official weights.
 
     Args:
-        source: key of :data:`NAMES`.
+        source: key of ``NAMES``.
         official: state dict as the official code saves it; unknown names stay as they are.
     """
     state = {}
@@ -93,8 +93,8 @@ class ReadyClassifier(NamedTuple):
 def ready_classifier(name: str, bonafide: str | None = None) -> ReadyClassifier:
     """Audio classifier in the format of ``transformers``: wav2vec 2.0, HuBERT or WavLM with two labels.
 
-    Here it is an :class:`~wedefense_lite.frontends.ssl.SSL` front end, a
-    :class:`~wedefense_lite.models.weighted_sum.WeightedSum` and a linear layer, with the same output.
+    Here it is an ``wedefense_lite.frontends.ssl.SSL`` front end, a
+    ``wedefense_lite.models.weighted_sum.WeightedSum`` and a linear layer, with the same output.
 
     Args:
         name: its folder, or its name on the hub.

@@ -34,10 +34,10 @@ def time_metrics(seconds_CC: np.ndarray) -> dict:
     """Rates of decisions, and seconds of either error in an hour of audio.
 
     Args:
-        seconds_CC: as :func:`wedefense_lite.localization.metrics.confusion` gives them.
+        seconds_CC: as ``wedefense_lite.localization.metrics.confusion`` gives them.
 
     Returns:
-        :func:`decision_rates`, ``hours``, ``missed_seconds_an_hour``, ``false_seconds_an_hour``.
+        ``decision_rates``, ``hours``, ``missed_seconds_an_hour``, ``false_seconds_an_hour``.
     """
     hours = seconds_CC.sum() / 3600
     metrics = decision_rates(seconds_CC)
@@ -48,7 +48,7 @@ def time_metrics(seconds_CC: np.ndarray) -> dict:
 
 
 def by_fraction(pairs: Pairs) -> dict[str, dict]:
-    """:func:`time_metrics` of utterances by the share of their time that is spoofed."""
+    """``time_metrics`` of utterances by the share of their time that is spoofed."""
     seconds_NCC = np.array([confusion(decided, reference) for decided, reference in pairs])
     quarters = 4 * seconds_NCC[:, SPOOF].sum(1) / seconds_NCC.sum((1, 2))
     # A share of a quarter that is rounded up by 1e-16 still belongs to "up to 25 %".
@@ -90,10 +90,10 @@ def by_length(pairs: Pairs) -> dict[str, dict]:
 
 
 def at_resolution(pairs: Pairs, hop: float, resolution: float) -> dict[str, float | None]:
-    """:func:`decision_rates` of segments of ``resolution`` seconds.
+    """``decision_rates`` of segments of ``resolution`` seconds.
 
     Segments of the reference are labelled by the official scorer's rule, see
-    :func:`wedefense_lite.localization.metrics.segment_scores`. A frame is decided to be what it is
+    ``wedefense_lite.localization.metrics.segment_scores``. A frame is decided to be what it is
     in its middle, and a segment is decided to be spoof if one of its frames is.
     """
     size = frames_of_segment(hop, resolution)

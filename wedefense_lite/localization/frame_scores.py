@@ -51,7 +51,7 @@ def _check_frames(path: str | Path, name: str, table: np.ndarray, hop: float) ->
 
 
 def write_frames(path: str | Path, llr: Mapping[str, np.ndarray], hop: float) -> None:
-    """Write lines ``utt start duration llr``, which :func:`read_frames` reads.
+    """Write lines ``utt start duration llr``, which ``read_frames`` reads.
 
     Args:
         path: file to write.

@@ -109,11 +109,11 @@ def segment_scores(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels of the segments of one utterance, by the official scorer's rule.
 
-    PartialSpoof's scorer labels frames first, see :func:`frame_labels`. A segment of several frames
+    PartialSpoof's scorer labels frames first, see ``frame_labels``. A segment of several frames
     has their lowest score, and is spoof if one of them is. The last segment may be shorter.
 
     The label lists that PartialSpoof publishes follow another rule, that of
-    :func:`wedefense_lite.audio.tracks.by_overlap`: a frame is spoof if any of its samples is. The
+    ``wedefense_lite.audio.tracks.by_overlap``: a frame is spoof if any of its samples is. The
     two differ at boundaries that lie inside a frame: in 218 of 40,000 labels of 20 ms, where the
     boundaries are multiples of 10 ms.
 
@@ -137,7 +137,7 @@ def segment_scores(
 def segment_eer(
     utterances: Iterable[tuple[FrameScores, Segments]], hop: float, resolution: float
 ) -> OperatingPoint:
-    """Equal error rate of segments of ``resolution`` seconds; see :func:`segment_scores`."""
+    """Equal error rate of segments of ``resolution`` seconds; see ``segment_scores``."""
     scores = []
     labels = []
     for frames, segments in utterances:
@@ -169,7 +169,7 @@ def decision_rates(counts_CC: np.ndarray) -> dict[str, float | None]:
     """Precision, recall, F1 and intersection over union (IoU) of the class spoof.
 
     Args:
-        counts_CC: seconds as :func:`confusion` gives them, or numbers of segments.
+        counts_CC: seconds as ``confusion`` gives them, or numbers of segments.
 
     Returns:
         Each rate in [0, 1]; None where its denominator is 0.

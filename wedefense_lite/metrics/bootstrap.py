@@ -100,7 +100,7 @@ def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float
 def intervals(
     statistic: Callable[..., dict[str, float]], resampler: Resampler, count: int
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of all metrics that are finite in every sample; see :func:`replicates`."""
+    """95 % intervals of all metrics that are finite in every sample; see ``replicates``."""
     ends = {}
     for name, values in replicates(statistic, resampler, count).items():
         if np.isfinite(values).all():

@@ -5,12 +5,12 @@ false alarm a spoofed trial that is accepted. Rates are fractions.
 
 Two comparisons are in use, and every function says which is its own:
 
-- A :class:`Curve` and an :class:`OperatingPoint` reject at their threshold t: the miss rate is the
+- A ``Curve`` and an ``OperatingPoint`` reject at their threshold t: the miss rate is the
   share of bona fide trials with score <= t, the false alarm rate that of spoofed trials with
   score > t. EER, minimum DCF and minimum t-DCF are read from this curve.
 - A threshold that is given accepts: the miss rate is the share of bona fide trials with score < t,
-  the false alarm rate that of spoofed trials with score >= t. See :meth:`WeightedScores.errors_at`
-  and :meth:`WeightedScores.act_dcf`.
+  the false alarm rate that of spoofed trials with score >= t. See ``WeightedScores.errors_at``
+  and ``WeightedScores.act_dcf``.
 """
 
 import math
@@ -120,7 +120,7 @@ class ClassWeights(NamedTuple):
 
 
 class WeightedScores:
-    """Every detection metric of trials with weights; :meth:`SortedScores.weighted` makes one.
+    """Every detection metric of trials with weights; ``SortedScores.weighted`` makes one.
 
     Args:
         ranking: scores of both classes, sorted.
@@ -184,7 +184,7 @@ class WeightedScores:
 
         Of several such thresholds the first from below counts. No interpolation, no hull. At the
         threshold t that is returned, the miss rate counts score <= t and the false alarm rate
-        score > t, so :meth:`errors_at` gives other rates for the same t if a trial has this score.
+        score > t, so ``errors_at`` gives other rates for the same t if a trial has this score.
 
         Args:
             merge_ties: put a threshold between distinct scores only, as a detector can. The
@@ -209,7 +209,7 @@ class WeightedScores:
         return OperatingPoint(float(miss + false_alarm) / 2, self._threshold(nearest))
 
     def min_cost(self, miss_weight: float, fa_weight: float) -> OperatingPoint:
-        """Least weighted sum of both rates on :attr:`curve`, over the smaller weight.
+        """Least weighted sum of both rates on ``curve``, over the smaller weight.
 
         The smaller weight is the cost of the better constant decision, so 1 is the cost of a
         detector that looks at nothing. The threshold rejects score <= t; of equal costs the lowest
@@ -296,7 +296,7 @@ class WeightedScores:
         """Cllr after the best increasing map of the scores, in bits.
 
         The map is that of the pool-adjacent-violators algorithm, a block for each edge of
-        :attr:`hull`.
+        ``hull``.
 
         Source:
             Bruemmer and du Preez, 2006; agrees with PYLLR.

@@ -26,7 +26,7 @@ class MetricOptions:
     Attributes:
         cost: priors and costs of DCF, t-DCF and a-DCF.
         asv: error rates of the ASV system; without them there is no t-DCF of a detector.
-        merge_ties: tie rule of the EER, see :meth:`SortedScores.eer`.
+        merge_ties: tie rule of the EER, see ``SortedScores.eer``.
         asv_by: error rates of the ASV system on the spoofs of each attack, if ASV scores were
             given.
     """
@@ -136,7 +136,7 @@ def _eer(accepted: np.ndarray, rejected: np.ndarray, options: MetricOptions) -> 
 
 
 class DetectionMeasure:
-    """The :func:`detection_metrics` of a column of scores, which are sorted once for all samples.
+    """The ``detection_metrics`` of a column of scores, which are sorted once for all samples.
 
     Args:
         trials: tables of ``bonafide`` and ``spoof``.
@@ -158,7 +158,7 @@ class DetectionMeasure:
 
 
 class VerificationMeasure:
-    """The :func:`verification_metrics` of trials.
+    """The ``verification_metrics`` of trials.
 
     Args:
         trials: tables of ``target``, ``nontarget`` and ``spoof``.

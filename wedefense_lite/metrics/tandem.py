@@ -36,7 +36,7 @@ def measure_asv_rates(
         target: ASV scores of target trials.
         nontarget: ASV scores of nontarget trials.
         spoof: ASV scores of spoofed trials.
-        merge_ties: as in :meth:`SortedScores.eer`.
+        merge_ties: as in ``SortedScores.eer``.
     """
     threshold = SortedScores(target, nontarget).eer(merge_ties).threshold
     return AsvRates(

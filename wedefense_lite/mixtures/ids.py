@@ -12,13 +12,13 @@ def talker_id(mixture: str, number: int) -> str:
 
     Args:
         mixture: id of the mixture.
-        number: of the talker from 1, or :data:`WHOLE_MIXTURE`.
+        number: of the talker from 1, or ``WHOLE_MIXTURE``.
     """
     return f"{mixture}-{number}"
 
 
 def split_talker_id(key: str) -> tuple[str, str]:
-    """Mixture and number of an id of :func:`talker_id`, both as text.
+    """Mixture and number of an id of ``talker_id``, both as text.
 
     The number is not converted: a reader compares it with the numbers that it expects, so that
     ``m-01`` and ``m-x`` are refused as what they are.

@@ -1,7 +1,7 @@
 """Metrics of mixtures of talkers, each bona fide or spoofed, from one score a separated stream.
 
 Mixtures may have different numbers of talkers. Arrays are as wide as the largest number, and absent
-talkers come last: their label is :data:`wedefense_lite.labels.NO_LABEL`, their scores and SI-SDRs
+talkers come last: their label is ``wedefense_lite.labels.NO_LABEL``, their scores and SI-SDRs
 are NaN. A source of the results is a talker of a mixture.
 
 Shapes: M mixtures, K streams or talkers of a mixture.
@@ -153,7 +153,7 @@ def mixture_metrics(
 
     Returns:
         ``classes``; the decisions on the number of spoofed talkers
-        (:func:`wedefense_lite.metrics.classification.decision_metrics`, which needs no assignment);
+        (``wedefense_lite.metrics.classification.decision_metrics``, which needs no assignment);
         ``any_spoof_eer``, where a mixture is bona fide if all talkers are; with ``assignment`` also
         ``source_eer``, ``source_accuracy`` and ``n_permuted``, the number of mixtures whose streams
         are not in the order of their talkers. An EER without one of its classes is left out.

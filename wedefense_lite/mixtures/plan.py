@@ -270,7 +270,7 @@ def read_plan(path: str | Path) -> list[Mixture]:
     """Read a plan.
 
     Raises:
-        InputError: as :func:`read_mixture_table`; an id that can't be that of an utterance; a
+        InputError: as ``read_mixture_table``; an id that can't be that of an utterance; a
             mixture whose label or length is not that of its talkers.
     """
     rows = read_mixture_table(path, (*LEADING_COLUMNS, *TRAILING_COLUMNS), TALKER_COLUMNS)

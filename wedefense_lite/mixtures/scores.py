@@ -92,7 +92,7 @@ class ScoredMixtures(NamedTuple):
     def metrics(self, threshold: float, rows: Sequence[int] | slice = slice(None)) -> dict:
         """Metrics of some rows, by default of all.
 
-        See :func:`wedefense_lite.mixtures.metrics.mixture_metrics`.
+        See ``wedefense_lite.mixtures.metrics.mixture_metrics``.
         """
         assignment_MK = None if self.assignment_MK is None else self.assignment_MK[rows]
         return mixture_metrics(
@@ -129,7 +129,7 @@ class ScoredMixtures(NamedTuple):
         return summary
 
     def by_condition(self, threshold: float) -> dict[str, dict[str, dict]]:
-        """A :meth:`summary` of each value of each condition that has two or more known values.
+        """A ``summary`` of each value of each condition that has two or more known values.
 
         Bins are in their own order, other values in that of the alphabet.
         """
@@ -153,7 +153,7 @@ def read_key(path: str) -> Key:
     """Labels from a table ``mixture label_1 label_2 ...``, conditions from its columns of a plan.
 
     Raises:
-        InputError: as :func:`wedefense_lite.mixtures.plan.read_mixture_table`.
+        InputError: as ``wedefense_lite.mixtures.plan.read_mixture_table``.
     """
     rows = read_mixture_table(path, KEY_COLUMNS, KEY_TALKER_COLUMNS)
     most_talkers = max(len(row.talkers) for row in rows)

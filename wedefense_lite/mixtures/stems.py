@@ -51,7 +51,7 @@ def with_talkers(
 
 
 def _ordered_stems(mixture: str, stems: dict[str, Utterance], stem_list: str) -> list[Utterance]:
-    """Stems by number from 1, two or more; anything else is an :class:`InputError`."""
+    """Stems by number from 1, two or more; anything else is an ``InputError``."""
     # Two at least: a mixture without any stem is told by the numbers that it lacks.
     numbers = [str(number) for number in range(1, max(2, len(stems)) + 1)]
     if set(stems) != set(numbers):

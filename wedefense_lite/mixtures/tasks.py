@@ -25,7 +25,7 @@ class Separation(Task):
     """A separator, trained on mixtures with known stems, selected by its loss on dev.
 
     The loss is the negative mean SI-SDR of the best assignment of streams to stems
-    (:func:`wedefense_lite.mixtures.sisdr.pit_si_sdr_loss`).
+    (``wedefense_lite.mixtures.sisdr.pit_si_sdr_loss``).
 
     Args:
         separator: mixtures to talkers.
@@ -180,7 +180,7 @@ class DirectTalkers(TalkerTask):
     """One encoder of the mixture, with an output for each talker and one for the mixture.
 
     Nothing is separated, so no output has a known talker: the loss takes the assignment of labels
-    that fits best, as :class:`SeparatedTalkers` with ``permutation``. The output for the mixture,
+    that fits best, as ``SeparatedTalkers`` with ``permutation``. The output for the mixture,
     whether any talker is spoofed, is row 0, ``<mixture>-0``. The loss is half that of the mixture
     and half that of the talkers. Stage 6 divides out the prior of talkers, so row 0 is an LLR only
     after the calibration of stage 7.

@@ -25,12 +25,12 @@ class Embedder(nn.Module, ABC):
     min_frames: int = 1
 
     def embed_with_loss(self, frames_BFD: Tensor, frame_lengths_B: Tensor, labels: Tensor) -> tuple:
-        """Output of :meth:`forward`, and an auxiliary loss that training adds to the loss of the head.
+        """Output of ``forward``, and an auxiliary loss that training adds to the loss of the head.
 
         Args:
-            frames_BFD: frames, as for :meth:`forward`.
+            frames_BFD: frames, as for ``forward``.
             frame_lengths_B: frames of each utterance.
-            labels: ``B``, or ``BG`` for a :class:`FrameBackbone`; 0 spoof, 1 bona fide,
+            labels: ``B``, or ``BG`` for a ``FrameBackbone``; 0 spoof, 1 bona fide,
                 ``NO_LABEL`` for rows without a label.
 
         Returns:

@@ -22,7 +22,7 @@ class EABN(Backbone):
 
     The branch has a classifier of its own. Training adds the weighted cross-entropy of that classifier to
     the loss; scores don't depend on it. Published EERs on ASVspoof 2019 eval: 1.89 % on LA with LFCC and
-    :class:`SERes2Net`, 0.86 % on PA with log-power spectra and :class:`EfficientNetA0`.
+    ``SERes2Net``, 0.86 % on PA with log-power spectra and ``EfficientNetA0``.
 
     Source: Rostami et al., "Efficient Attention Branch Network with Combined Loss Function for Automatic
     Speaker Verification Spoof Detection" (https://arxiv.org/abs/2109.02051); widths and weights of its

@@ -46,7 +46,7 @@ class SERes2Block(nn.Module):
 
     Args:
         channels: channels of input and output.
-        groups: the hierarchy, as :func:`hierarchy` makes it.
+        groups: the hierarchy, as ``hierarchy`` makes it.
         hidden: size between the two layers of squeeze-and-excitation, 128 as published.
     """
 

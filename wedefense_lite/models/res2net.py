@@ -50,7 +50,7 @@ class Res2Block(nn.Module):
 class SERes2Net(Backbone):
     """SE-Res2Net50, 0.92 M parameters.
 
-    As the trunk of an attention branch network on LFCC (:class:`EABN`) it has a published EER of 1.89 %
+    As the trunk of an attention branch network on LFCC (``EABN``) it has a published EER of 1.89 %
     on ASVspoof 2019 LA eval.
 
     Source: Li et al., "Replay and Synthetic Speech Detection with Res2Net Architecture" (ICASSP 2021,

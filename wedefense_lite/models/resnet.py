@@ -129,7 +129,7 @@ class ResNet(Backbone):
 
 
 class FrameResNet(FrameBackbone):
-    """:class:`ResNet` with an embedding for every two frames of the front end, or another power of two.
+    """``ResNet`` with an embedding for every two frames of the front end, or another power of two.
 
     Frequency is halved as there. Time is halved in the first layers only. No EER is published for this
     form.
@@ -141,7 +141,7 @@ class FrameResNet(FrameBackbone):
         embed_dim: size of the embedding.
         stem_stride: 2 halves frequency in the first layer, and time if it is halved at all.
         time_halvings: number of halvings of time, at most that of frequency.
-        se_ratio: ratio of squeeze-and-excitation, as in :class:`ResNet`.
+        se_ratio: ratio of squeeze-and-excitation, as in ``ResNet``.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ class UtteranceGMLP(Backbone):
     """A weighted sum of the layers, gMLP at one resolution, and the mean over time.
 
     Source: the layers of Liu et al., "Pay attention to MLPs" (NeurIPS 2021,
-    https://arxiv.org/abs/2105.08050), in the form of :class:`~wedefense_lite.models.gmlp.GMLP`,
+    https://arxiv.org/abs/2105.08050), in the form of ``wedefense_lite.models.gmlp.GMLP``,
     which decides for each frame. No EER is published for it. It is simpler than PartialSpoof's
     branch for the utterance, which lies behind the coarsest of six resolutions.
 

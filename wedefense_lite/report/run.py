@@ -84,7 +84,7 @@ def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str] | None =
     Args:
         exp_dir: folder of the experiment.
         data_dir: folder with the data directory of each set.
-        sets: names of sets; by default those of :data:`SETS` that were evaluated.
+        sets: names of sets; by default those of ``SETS`` that were evaluated.
 
     Raises:
         InputError: a file is missing (``metrics.csv`` may be), malformed, or disagrees with

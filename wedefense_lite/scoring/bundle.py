@@ -76,7 +76,7 @@ class BundleFacts(Sidecar):
 
 
 class Detector:
-    """A spoof detector; :func:`wedefense_lite.load` makes one of a bundle.
+    """A spoof detector; ``wedefense_lite.load`` makes one of a bundle.
 
     Audio is a path, or samples ``T``: floats in [-1, 1], or int16. It is mono, at ``data.sample_rate`` Hz, and of any
     length from what the system needs at least. Each is scored as in stage 4: whole or, where the configuration has

@@ -1,7 +1,7 @@
 """From logits to log-likelihood ratios: which prior is divided out, and how.
 
 The training prior is the class prior that the loss saw. It travels in the sidecar from the
-checkpoint to the logits, :func:`training_prior` finds it, :func:`llr_from_logits` divides it out,
+checkpoint to the logits, ``training_prior`` finds it, ``llr_from_logits`` divides it out,
 and ``calibration.json`` keeps it as ``training_prior``. The target prior of a calibration
 (``pi_spoof``) is another one, and plays no role here.
 
@@ -138,7 +138,7 @@ def read_logits(scp: str | Path, by_frame: bool) -> dict[str, np.ndarray]:
 
 
 def utterance_llr(llr_F: np.ndarray, frame_seconds: float | None) -> float:
-    """Score of an utterance: the lowest mean of its frames over :data:`POOL_SECONDS`.
+    """Score of an utterance: the lowest mean of its frames over ``POOL_SECONDS``.
 
     One spoofed part makes the utterance spoofed, so the lowest frames decide. A shorter utterance
     has the mean of all its frames.

@@ -72,7 +72,7 @@ def read_trials(scores: str | Path, key: str | Path) -> tuple[list[str], np.ndar
         utterances; ``(N,)`` labels ``bonafide`` or ``spoof``; ``(N,)`` scores.
 
     Raises:
-        InputError: as :func:`read_columns`, an utterance in one file only, a class without trials.
+        InputError: as ``read_columns``, an utterance in one file only, a class without trials.
     """
     labels = read_columns(key, {"cm-label": one_of(LABELS)})
     rows = align(read_scores(scores), scores, labels, key)
@@ -97,7 +97,7 @@ def read_verification(
         column.
 
     Raises:
-        InputError: as :func:`read_trials`, or a spoof by one label alone.
+        InputError: as ``read_trials``, or a spoof by one label alone.
     """
     ids = ("spk", "filename")
     labels = read_columns(key, {"cm-label": one_of(LABELS), "asv-label": one_of(ASV_LABELS)}, ids)
@@ -184,7 +184,7 @@ def read_asv_scores(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, 
 def by_class(
     labels: np.ndarray, values: np.ndarray, classes: Sequence[str], source: str | Path
 ) -> dict[str, np.ndarray]:
-    """``values`` of each class; a class without trials is an :class:`InputError`."""
+    """``values`` of each class; a class without trials is an ``InputError``."""
     _check_classes(labels, classes, source)
     return {label: values[labels == label] for label in classes}
 

@@ -18,7 +18,7 @@ class Sidecar:
     """Meaning and origin of the numbers in an archive.
 
     Attributes:
-        labels: class names in the order of the logits, always :data:`wedefense_lite.labels.LABELS`.
+        labels: class names in the order of the logits, always ``wedefense_lite.labels.LABELS``.
         class_prior: prior of each class that the training loss saw (sampling and class weights
             included), summing to 1; None where unknown.
         has_posterior: whether the head's softmax is a posterior, so that a prior can be divided
@@ -28,7 +28,7 @@ class Sidecar:
         commit: version of the code.
         model_hash: hash of the checkpoint file, so that another one is noticed.
         frame_seconds: length of a frame, of an archive that has a row a frame; else None.
-        polarity: always :data:`wedefense_lite.labels.POLARITY`.
+        polarity: always ``wedefense_lite.labels.POLARITY``.
 
     Raises:
         ValueError: values that contradict each other, or another polarity or order of labels.

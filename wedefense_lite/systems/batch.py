@@ -17,10 +17,10 @@ class Batch(NamedTuple):
 
     Attributes:
         keys: ids of the utterances.
-        wav_BT: waveforms, float32 in [-1, 1], or int16 until :meth:`to` has moved them.
+        wav_BT: waveforms, float32 in [-1, 1], or int16 until ``to`` has moved them.
         lengths_B: samples of each row that are not zero padding, int64.
         labels_B: class indices, int64, ``NO_LABEL`` (-1) where unknown.
-        track_BT: class of each sample (:mod:`wedefense_lite.audio.tracks`); None without segments.
+        track_BT: class of each sample (``wedefense_lite.audio.tracks``); None without segments.
         talker_labels_BK: class of each talker of a mixture, ``NO_LABEL`` where a mixture has fewer
             talkers; None without stems.
         stems_BKT: stem of each talker of a mixture, float32 in [-1, 1]; None where no task takes

@@ -16,7 +16,7 @@ ReadBatch = Callable[[list, DataConfig], Batch]
 
 
 class _Reader(IterableDataset):
-    """Batches of a plan; an :class:`InputError` is delivered as one, since a worker can't raise it.
+    """Batches of a plan; an ``InputError`` is delivered as one, since a worker can't raise it.
 
     Raised in a worker, it would reach the main process as another exception with a traceback.
     """

@@ -44,7 +44,7 @@ class Signals(NamedTuple):
 
     Attributes:
         wav_T: waveform.
-        track_T: class of each sample (:mod:`wedefense_lite.audio.tracks`); None without segments.
+        track_T: class of each sample (``wedefense_lite.audio.tracks``); None without segments.
         stems: stem of each talker of a mixture, ``(T,)`` each; empty where no task takes them.
     """
 
@@ -213,7 +213,7 @@ def read_training_batch(draws: list[Draw], config: DataConfig) -> Batch:
 
     Args:
         draws: utterances, each with its seed.
-        config: as :func:`read_training_sample` takes it.
+        config: as ``read_training_sample`` takes it.
     """
     rows = []
     samples = []

@@ -17,7 +17,7 @@ class Task(nn.Module, ABC):
     """What is trained, and for what.
 
     Attributes:
-        head: turns what :meth:`embed` gives into logits; None of a task that decides nothing.
+        head: turns what ``embed`` gives into logits; None of a task that decides nothing.
         frame_samples: of a task that decides for each frame, the samples of one; else None.
         num_talkers: talkers of a mixture, for a task that separates them or decides for each; else 0.
         takes_stems: its loss needs the reference stems of mixtures.
@@ -114,7 +114,7 @@ class Classification(Task):
         return batch.labels_B
 
     def _evaluate_rows(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """What :meth:`evaluate_each` gives, from one pass of the model over the whole batch.
+        """What ``evaluate_each`` gives, from one pass of the model over the whole batch.
 
         For tasks whose labels do not depend on the embeddings.
         """

@@ -61,7 +61,7 @@ def difference(last: dict, config_text: str, hashes: dict[str, str]) -> str:
     Args:
         last: content of ``last.pt``.
         config_text: configuration of the other training.
-        hashes: its :func:`data_hashes`.
+        hashes: its ``data_hashes``.
     """
     # Modules of components may have moved between the two, which changes nothing.
     old_settings = yaml.safe_load(COMPONENT_MODULE.sub("", last["config"]))
@@ -78,7 +78,7 @@ def difference(last: dict, config_text: str, hashes: dict[str, str]) -> str:
 
 
 def _changed_keys(old: dict, new: dict) -> list[str]:
-    """Dotted names of the settings, other than :data:`FREE_KEYS`, that differ."""
+    """Dotted names of the settings, other than ``FREE_KEYS``, that differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [""] if old != new else []
     changed = []
@@ -99,7 +99,7 @@ def continues(
     Args:
         exp_dir: folder of the training.
         experiment: what is to be trained.
-        hashes: :func:`data_hashes` of what it is to be trained on.
+        hashes: ``data_hashes`` of what it is to be trained on.
         place: where this process runs.
         overwrite: another training's checkpoints are no reason to refuse.
 

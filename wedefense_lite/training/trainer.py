@@ -71,7 +71,7 @@ class Running:
         return torch.stack([self.loss, self.correct, self.utterances])
 
     def set(self, sums: Tensor) -> None:
-        """Go on from what :meth:`sums` gave."""
+        """Go on from what ``sums`` gave."""
         self.loss.copy_(sums[0])
         self.correct.copy_(sums[1])
         self.utterances.copy_(sums[2])

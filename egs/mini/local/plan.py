@@ -87,7 +87,7 @@ def make_plan(
 
     Args:
         sources: human utterances.
-        attacks: keys of :data:`ATTACKS` that can be made; each is made for its own sets.
+        attacks: keys of ``ATTACKS`` that can be made; each is made for its own sets.
         seed: of every choice.
         scale: factor on the number of utterances.
 
@@ -151,13 +151,13 @@ def _spoofs(name: str, attack: str, pool: list[Source], count: int, seed: int) -
 
 
 def _stock(source: Source, pool: list[Source], stream: str) -> tuple[Source, ...]:
-    """Other utterances of the speaker of a source, :data:`STOCK` at most."""
+    """Other utterances of the speaker of a source, ``STOCK`` at most."""
     others = [other for other in pool if other.speaker == source.speaker and other != source]
     return tuple(_pick(others, min(len(others), STOCK), stream))
 
 
 def _pick(pool: list[Source], count: int, stream: str) -> list[Source]:
-    """Random sources, voices in turn; voices with sentences :data:`PROMPT_SHARE` times as often.
+    """Random sources, voices in turn; voices with sentences ``PROMPT_SHARE`` times as often.
 
     Args:
         pool: sources to pick from.

@@ -164,7 +164,7 @@ def _is_wideband(path: Path) -> bool:
 def own_folder(folder: Path, seed: int) -> Iterator[Source]:
     """Speech of the user: a folder a speaker; ``X.txt`` beside ``X.wav`` has its text.
 
-    Where there is no text, engines say one of :data:`SENTENCES`.
+    Where there is no text, engines say one of ``SENTENCES``.
 
     Args:
         folder: holds a folder a speaker.
