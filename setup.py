@@ -31,7 +31,8 @@ setup(
         "jinja2",
     ],
     extras_require={
-        # The mini corpus: G.722, and the WORLD vocoder (pyworld itself needs a compiler, and pkg_resources).
+        # The mini corpus: G.722, and the WORLD vocoder (pyworld itself needs a compiler, and
+        # pkg_resources).
         "mini": ["av", "pyworld-prebuilt"],
         # Codecs as augmentation; the wheel brings FFmpeg along.
         "augment": ["av"],

@@ -2,8 +2,9 @@
 
     python tools/benchmark_ssl_memory.py [--model facebook/wav2vec2-base --batch_size 4 --seconds 4]
 
-Weights are random, nothing is downloaded. Each training is a process of its own. Counted is what it takes, with
-weights, gradients and moments: on a GPU tensors, on a CPU memory beyond that of the libraries.
+Weights are random, nothing is downloaded. Each training is a process of its own. Counted is what it
+takes, with weights, gradients and moments: on a GPU tensors, on a CPU memory beyond that of the
+libraries.
 """
 
 import os

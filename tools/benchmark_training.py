@@ -1,8 +1,11 @@
-"""How fast a system trains and is scored, against the bare PyTorch loop on audio that lies on the device already.
+"""How fast a system trains and is scored, against the bare PyTorch loop on audio that lies on the
+device already.
 
-    python tools/benchmark_training.py --config conf/resnet18.yaml [--precision bf16 --num_workers 8]
+    python tools/benchmark_training.py --config conf/resnet18.yaml [--precision bf16 --num_workers
+    8]
 
-Audio is noise, weights are random: nothing is downloaded. A first epoch, which is not counted, warms up.
+Audio is noise, weights are random: nothing is downloaded. A first epoch, which is not counted,
+warms up.
 """
 
 import tempfile
@@ -42,11 +45,13 @@ def benchmark_training(
     num_workers: NonNegativeInt = 0,
     precision: Precision | None = None,
 ) -> None:
-    """Print utterances a second of the trainer, of the bare loop, and of scoring one by one and in batches.
+    """Print utterances a second of the trainer, of the bare loop, and of scoring one by one and in
+    batches.
 
     Args:
         config: YAML of a system that decides for utterances.
-        steps: batches of an epoch; reading processes start anew with each, which few steps make look dear.
+        steps: batches of an epoch; reading processes start anew with each, which few steps make
+            look dear.
         num_workers: reading processes.
         precision: of training, by default the YAML's; scoring is in fp32.
     """
@@ -82,7 +87,8 @@ def benchmark_training(
     for label, rate in rates.items():
         print(f"{label:<22} {rate:9.1f} utt/s", flush=True)
     print(
-        f"the trainer takes {rates['the bare loop'] / rates['the trainer']:.2f} of the bare loop's time"
+        f"the trainer takes {rates['the bare loop'] / rates['the trainer']:.2f} "
+        "of the bare loop's time"
     )
     if process.device.type == "cuda":
         print(f"at most {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB on the GPU")

@@ -97,7 +97,8 @@ def unpack(archive: Path, target: Path) -> None:
     """Unpack one folder of an archive; it gets its name when it is complete.
 
     Args:
-        archive: ``.zip`` or ``.tar.gz`` with a folder ``target.name`` at its top or one level below.
+        archive: ``.zip`` or ``.tar.gz`` with a folder ``target.name`` at its top or one level
+            below.
         target: the folder to make.
 
     Raises:

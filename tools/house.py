@@ -34,8 +34,8 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Names that say nothing: a noun of the field stands for what they hold.
 FILLERS = frozenset(
-    "asked chosen drawn few fill found given judge kind kinds known made of one own part parts place "
-    "places rest said total wanted what".split()
+    "asked chosen drawn few fill found given judge kind kinds known made of one own part parts "
+    "place places rest said total wanted what".split()
 )
 
 
@@ -96,7 +96,9 @@ def imports() -> dict[str, set[str]]:
 
 
 def room_of(module: str) -> str:
-    """Room of a module: its folder, its file on the ground floor, or ``door``, the package itself."""
+    """Room of a module: its folder, its file on the ground floor, or ``door``, the package
+    itself.
+    """
     below = module.partition(".")[2]
     return below.partition(".")[0] or "door"
 
@@ -363,9 +365,9 @@ def reading_table() -> list[str]:
 def house(show: Literal["arrows", "reading"] = "arrows", draw: str | None = None) -> None:
     """Print the imports between rooms, or how the code of each room reads.
 
-    Columns of the reading: lines of code; nodes of the syntax tree a line; comprehensions, and those
-    with another one inside, in 100 lines; comments in 100 lines; assigned names that say nothing;
-    names that several modules define; the longest function.
+    Columns of the reading: lines of code; nodes of the syntax tree a line; comprehensions, and
+    those with another one inside, in 100 lines; comments in 100 lines; assigned names that say
+    nothing; names that several modules define; the longest function.
 
     Args:
         show: what is printed.

@@ -37,7 +37,8 @@ def make_shard_list(
         sample_rate: required sample rate of all files in Hz; 0 for any.
     """
     rows = read_corpus(wav_scp, utt2lab, sample_rate, num_threads)
-    # A stream reads shards from front to back: neighbours in a sorted list are often of one speaker.
+    # A stream reads shards from front to back: neighbours in a sorted list are often of one
+    # speaker.
     if shuffle:
         random.Random(seed).shuffle(rows)
     pack(rows, Path(shards_dir), Path(shard_list), prefix, num_utts_per_shard, num_threads)

@@ -96,9 +96,9 @@ def prepare_noise(
 ):
     """Write out_dir/wav.scp of all files, and out_dir/CATEGORY/wav.scp of each category.
 
-    The categories of MUSAN are noise, music and speech; those of RIRS_NOISES are simulated and real.
-    An id begins with the category, or with the size of a simulated room: noise-free-sound-0000,
-    smallroom-Room001-00001.
+    The categories of MUSAN are noise, music and speech; those of RIRS_NOISES are simulated and
+    real. An id begins with the category, or with the size of a simulated room:
+    noise-free-sound-0000, smallroom-Room001-00001.
 
     Args:
         corpus: layout of corpus_dir.

@@ -4,7 +4,8 @@ __version__ = "0.1.0"
 
 
 def load(folder, device="cpu"):
-    """The ``wedefense_lite.scoring.bundle.Detector`` of a folder that ``bin/export_bundle.py`` wrote.
+    """The ``wedefense_lite.scoring.bundle.Detector`` of a folder that ``bin/export_bundle.py``
+    wrote.
 
     Args:
         folder: its path.

@@ -105,7 +105,9 @@ def make_deterministic() -> None:
 
 
 def use_fused_kernels(optimizer: torch.optim.Optimizer) -> None:
-    """Let a GPU step over all parameters at once, in place: faster, and no copies of them, where it is known how."""
+    """Let a GPU step over all parameters at once, in place: faster, and no copies of them, where
+    it is known how.
+    """
     for group in optimizer.param_groups:
         undecided = group.get("fused", True) is None and group.get("foreach") is None
         if undecided and all(parameter.is_cuda for parameter in group["params"]):
@@ -121,9 +123,12 @@ def _devices(gpus: str | None) -> list[int] | None:
 
 
 def end_process() -> None:
-    """End the process group, if there is one. Nothing may hold a model that was wrapped for it any more."""
+    """End the process group, if there is one. Nothing may hold a model that was wrapped for it any
+    more.
+    """
     if dist.is_initialized():
-        gc.collect()  # a wrapped model, if it outlived the group, would end gloo's threads when it is too late
+        # A wrapped model that outlived the group would end gloo's threads when it is too late.
+        gc.collect()
         dist.destroy_process_group()
 
 

@@ -25,7 +25,9 @@ def wavs(batch: int, seconds: float, seed: int = 0) -> tuple[torch.Tensor, torch
 
 
 def frames(cls: type, batch: int, count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """So many frames of 10 ms, or samples of as many seconds for a backbone that is made for samples."""
+    """So many frames of 10 ms, or samples of as many seconds for a backbone that is made for
+    samples.
+    """
     count *= 160 if cls.min_frames > count else 1
     values = torch.randn(batch, count, DIM, generator=torch.Generator().manual_seed(seed))
     return values, torch.full((batch,), count)

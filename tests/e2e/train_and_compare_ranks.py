@@ -1,5 +1,5 @@
-"""The training entry point, with every rank's weights compared at each save and a dev EER that never
-gets better. Run it under torchrun."""
+"""The training entry point, with every rank's weights compared at each save and a dev EER that
+never gets better. Run it under torchrun."""
 
 import torch
 

@@ -1,4 +1,6 @@
-"""The house keeps its plan: imports go one way, a task is one folder, a recipe is only its differences."""
+"""The house keeps its plan: imports go one way, a task is one folder, a recipe is only its
+differences.
+"""
 
 import ast
 import subprocess
@@ -81,7 +83,9 @@ def test_a_drawing_leaves_out_what_a_chain_of_arrows_says():
 
 
 def test_the_reading_counts_code_and_not_its_layout(tmp_path):
-    """One nested comprehension in three lines of code, one comment, one name of two that says nothing."""
+    """One nested comprehension in three lines of code, one comment, one name of two that says
+    nothing.
+    """
     text = '"""Doc."""\n\n# why\nfound = [[y for y in x] for x in z]\n\n\ndef f(row):\n    """Doc."""\n    return row\n'
     (tmp_path / "module.py").write_text(text)
     reading = house.Reading()

@@ -1,4 +1,6 @@
-"""Every recipe: what its folder holds, what it answers, and that a corpus that isn't there is named."""
+"""Every recipe: what its folder holds, what it answers, and that a corpus that isn't there is
+named.
+"""
 
 import runpy
 import sys

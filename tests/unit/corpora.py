@@ -29,7 +29,9 @@ def audio_bytes(wav: np.ndarray, kind: str = "FLAC", rate: int = RATE) -> bytes:
 
 
 def failure(batches) -> str:
-    """The error that ends the reading of all batches; ``pytest.raises`` would keep workers alive."""
+    """The error that ends the reading of all batches; ``pytest.raises`` would keep workers
+    alive.
+    """
     try:
         list(batches)
     except InputError as error:

@@ -125,7 +125,9 @@ def test_an_average_says_what_its_models_were_trained_on(models):
 
 @pytest.fixture
 def training(models, tmp_path_factory):
-    """The models as those of an experiment that was trained for ten epochs after another one of twelve."""
+    """The models as those of an experiment that was trained for ten epochs after another one of
+    twelve.
+    """
     folder = tmp_path_factory.mktemp("exp")
     shutil.copytree(models, folder / "models")
     rows = [f"{epoch},{epoch * 7},0.1" for epoch in range(1, 11)]

@@ -154,7 +154,8 @@ def test_thresholds_are_those_of_dev(made, bundle, detector):
     scores = {label: np.array([detector.score(row.path) for row in made.rows["dev"] if row.label == label])
               for label in ("bonafide", "spoof")}  # fmt: skip
     assert len(labels) == 9 and facts["threshold"] == facts["thresholds"]["FAR 0.4"]
-    # A third of the spoofs is the largest share not above 0.4, and a higher threshold would only miss more.
+    # A third of the spoofs is the largest share not above 0.4, and a higher threshold would only
+    # miss more.
     assert (scores["spoof"] > facts["threshold"] + 1e-6).mean() <= 1 / 3
     assert (scores["spoof"] > facts["threshold"] - 1e-6).mean() >= 1 / 3
     affine = facts["scale"], facts["offset"]

@@ -119,8 +119,8 @@ def test_the_interval_of_clusters_is_that_of_a_bootstrap_paired_by_cluster(monke
 def test_equally_good_systems_rarely_differ(monkeypatch, tmp_path, correlation, clustered):
     """At most 6 of 40 pairs have p < .05 where 2 are expected; drawn by rank, more than 20 have.
 
-    An EER moves in steps of a trial, so many of its differences are 0 and hide draws by rank. The AUC
-    has hardly any ties.
+    An EER moves in steps of a trial, so many of its differences are 0 and hide draws by rank. The
+    AUC has hardly any ties.
     """
     rng = np.random.default_rng([int(100 * correlation), clustered])
     count = 200

@@ -21,7 +21,9 @@ def zipped(top="LA"):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``data`` at any path; the first reply ends after ``cut`` bytes, later ones at the end."""
+    """Serves ``data`` at any path; the first reply ends after ``cut`` bytes, later ones at the
+    end.
+    """
 
     daemon_threads = True
 

@@ -18,7 +18,9 @@ torch.set_num_threads(1)
 
 
 def harmonic(seconds: float) -> np.ndarray:
-    """A voice-like buzz: a moving pitch, a falling spectrum, syllables, and room noise at -60 dB."""
+    """A voice-like buzz: a moving pitch, a falling spectrum, syllables, and room noise at -60
+    dB.
+    """
     time = np.arange(round(seconds * RATE)) / RATE
     phase = 2 * np.pi * (120 * time + 5 * np.sin(2 * np.pi * 3 * time))
     buzz = sum(np.sin(number * phase) / number for number in range(1, 60))

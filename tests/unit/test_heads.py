@@ -114,7 +114,9 @@ def test_aam_falls_without_a_jump_where_the_angle_would_pass_180_degrees():
 
 
 def test_a_softmax_by_hand():
-    """Four times 30 degrees are 120, of 60 degrees 240: psi is cos(120) and -cos(240) - 2; lambda is 5."""
+    """Four times 30 degrees are 120, of 60 degrees 240: psi is cos(120) and -cos(240) - 2; lambda
+    is 5.
+    """
     head = angular_head(ASoftmax)
     head.steps += 10**6
     torch.testing.assert_close(head(at(30)), torch.tensor([[2 * COS30, 1.0]]))

@@ -69,7 +69,9 @@ def waveforms() -> np.ndarray:
 
 
 def official_rawnet2() -> dict[str, torch.Tensor]:
-    """A state dict with the names and shapes of the official baseline, narrower, its batch norms run in."""
+    """A state dict with the names and shapes of the official baseline, narrower, its batch norms
+    run in.
+    """
     torch.manual_seed(0)
     widths = [FILTERS] * 3 + [CHANNELS] * 4
     parts = {"first_bn": nn.BatchNorm1d(FILTERS), "bn_before_gru": nn.BatchNorm1d(CHANNELS)}
@@ -133,7 +135,9 @@ def rawnet2_by_hand(state: dict[str, torch.Tensor], frames_DF: torch.Tensor) -> 
 
 
 class Imported:
-    """A narrow RawNet2 in the official format, its experiment folder, and a small corpus to score."""
+    """A narrow RawNet2 in the official format, its experiment folder, and a small corpus to
+    score.
+    """
 
     def __init__(self, folder: Path):
         self.folder, self.exp = folder, folder / "exp"

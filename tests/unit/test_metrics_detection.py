@@ -1,4 +1,6 @@
-"""Detection metrics: the official values where they are right, the definition where they are not."""
+"""Detection metrics: the official values where they are right, the definition where they are
+not.
+"""
 
 import math
 

@@ -1,4 +1,6 @@
-"""Raw-waveform systems: filters and graph layers worked out by hand, published sizes, any length."""
+"""Raw-waveform systems: filters and graph layers worked out by hand, published sizes, any
+length.
+"""
 
 import math
 
@@ -113,8 +115,9 @@ def test_masked_sinc_bands_are_neighbours_and_each_utterances_own():
     ],
 )
 def test_systems_have_their_published_sizes(model, published, unused):
-    """The official code has batch norms besides that reach no output: weight and bias of the inputs of
-    every block but the first, 2 x (2 x 32 + 3 x 64), 2 x (2 x 32 + 3 x 24) and 2 x (2 x 20 + 3 x 128)."""
+    """The official code has batch norms besides that reach no output: weight and bias of the inputs
+    of every block but the first, 2 x (2 x 32 + 3 x 64), 2 x (2 x 32 + 3 x 24) and 2 x (2 x 20 + 3 x
+    128)."""
     assert sum(parameter.numel() for parameter in model().parameters()) == published - unused
 
 
@@ -151,7 +154,9 @@ def test_the_raw_cnn_takes_any_length_and_leaves_padding_out(samples):
 
 
 def test_rawnet2_ends_at_each_utterances_last_frame():
-    """With the scaling of the maps held still, only convolutions at the end hear of what comes after."""
+    """With the scaling of the maps held still, only convolutions at the end hear of what comes
+    after.
+    """
     model = system(Sinc(4, 65), RawNet2, channels=6, embed_dim=8).model
     for block in model.blocks:
         torch.nn.init.zeros_(block[1].linear.weight)
@@ -171,7 +176,9 @@ def test_feature_map_scaling_multiplies_and_adds():
 
 
 def plain_attention(kinds: int = 1, temperature: float = 1.0) -> GraphAttention:
-    """One value a node, score weights 1, 2 and 3 for the kinds; what is attended times 10, itself times 1."""
+    """One value a node, score weights 1, 2 and 3 for the kinds; what is attended times 10, itself
+    times 1.
+    """
     attention = GraphAttention(1, 1, temperature, kinds)
     with torch.no_grad():
         for layer, weight in [

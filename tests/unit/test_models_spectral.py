@@ -1,4 +1,6 @@
-"""Blocks and backbones on spectra: sizes from their papers' tables, and what is special worked out by hand."""
+"""Blocks and backbones on spectra: sizes from their papers' tables, and what is special worked out
+by hand.
+"""
 
 import math
 
@@ -47,7 +49,9 @@ def small_trunk(dim: int) -> ResNet:
 
 
 def test_published_sizes():
-    """In millions: NII's LCNN-LSTM (with its output layer of one logit) and WeSpeaker's ECAPA-TDNN-512."""
+    """In millions: NII's LCNN-LSTM (with its output layer of one logit) and WeSpeaker's
+    ECAPA-TDNN-512.
+    """
     assert round((parameters(LCNNLSTM, 60) + 96 + 1) / 1e6, 3) == 0.270
     assert round(parameters(ECAPA, 80) / 1e6, 2) == 6.19
     assert round(parameters(ECAPA, 80, global_context=False) / 1e6, 2) == 5.80

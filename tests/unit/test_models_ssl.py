@@ -1,4 +1,6 @@
-"""Back ends on the frames of self-supervised encoders: published sizes, blocks worked out by hand, any length."""
+"""Back ends on the frames of self-supervised encoders: published sizes, blocks worked out by hand,
+any length.
+"""
 
 import numpy as np
 import pytest
@@ -38,7 +40,9 @@ def random(*shape: int) -> torch.Tensor:
 
 
 def filled(module: nn.Module, **values) -> nn.Module:
-    """The module in evaluation mode, with parameters of it set to numbers, under their names with ``__`` for dots."""
+    """The module in evaluation mode, with parameters of it set to numbers, under their names with
+    ``__`` for dots.
+    """
     for name, value in values.items():
         nn.init.constant_(module.get_parameter(name.replace("__", ".")), value)
     return module.eval()
@@ -56,8 +60,9 @@ def filled(module: nn.Module, **values) -> nn.Module:
     ],
 )
 def test_back_ends_have_their_published_sizes(model, with_head, published, unused):
-    """Published are 1.25 M, 23,399 k, 511 k and 447 k; Nes2Net lacks seven times seven lists of weights. The
-    official AASIST has batch norms besides that reach no output, of 32, 32, 64, 64 and 64 channels."""
+    """Published are 1.25 M, 23,399 k, 511 k and 447 k; Nes2Net lacks seven times seven lists of
+    weights. The official AASIST has batch norms besides that reach no output, of 32, 32, 64, 64 and
+    64 channels."""
     with torch.device("meta"):
         model = model()
     count = sum(parameter.numel() for parameter in model.parameters()) + with_head * 2 * (
@@ -141,7 +146,9 @@ def test_sls_is_the_official_one_where_that_works():
 
 
 def test_a_stack_by_hand():
-    """The middle tap of each convolution is one, and batch norm does nothing: what is left are weighted sums."""
+    """The middle tap of each convolution is one, and batch norm does nothing: what is left are
+    weighted sums.
+    """
     stack, frames = (
         Stack(4, dilation=2, scale=4).eval(),
         torch.tensor([[[1.0, 2.0], [4.0, 1.0], [7.0, 0.0], [3.0, 6.0]]]),

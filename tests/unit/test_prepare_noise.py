@@ -37,7 +37,9 @@ def musan(tmp_path):
 
 @pytest.fixture
 def rirs(tmp_path):
-    """A room of each size, a real response of two channels, and a noise that its list leaves out."""
+    """A room of each size, a real response of two channels, and a noise that its list leaves
+    out.
+    """
     top = tmp_path / "RIRS_NOISES"
     for room in ROOMS:
         folder = top / f"simulated_rirs/{room}/Room001"

@@ -1,4 +1,6 @@
-"""Classifiers of transformers: scored as they are, trained on, and refused where a label leaves doubt."""
+"""Classifiers of transformers: scored as they are, trained on, and refused where a label leaves
+doubt.
+"""
 
 import importlib.util
 import shutil
@@ -76,7 +78,9 @@ def words(folder: Path, exp: Path, *more: object) -> list:
 
 
 def scored(folder: Path, exp: Path) -> tuple:
-    """Logits of three utterances in ``exp/posteriors/dev``; the configuration, the model, the utterances, utt2lab."""
+    """Logits of three utterances in ``exp/posteriors/dev``; the configuration, the model, the
+    utterances, utt2lab.
+    """
     rows = tiny.corpus(folder / "dev", 3)
     listed, labels = tiny.write_lists(folder, rows)
     config, model, archive = (

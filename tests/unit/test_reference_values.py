@@ -1,4 +1,6 @@
-"""The reference values are drawn by the rules that their README states, and need no file of others."""
+"""The reference values are drawn by the rules that their README states, and need no file of
+others.
+"""
 
 import importlib.util
 

@@ -462,7 +462,9 @@ def test_streams_have_the_label_speaker_and_attack_of_the_talker_they_are_of(
 
 
 def test_si_sdr_of_streams_and_mixtures_is_written_down(mixtures, monkeypatch):
-    """Stems have half of the energy: 0 dB. Right streams are at the ceiling, others at the floor."""
+    """Stems have half of the energy: 0 dB. Right streams are at the ceiling, others at the
+    floor.
+    """
     run(monkeypatch, separate, "--mixtures_dir", mixtures, "--out_dir", "out")
     rows = [line.split("\t") for line in Path("out/separation.tsv").read_text().splitlines()]
     assert (

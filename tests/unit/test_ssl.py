@@ -1,4 +1,6 @@
-"""Self-supervised front ends: the encoders of their libraries, from where users have them, trained as asked."""
+"""Self-supervised front ends: the encoders of their libraries, from where users have them, trained
+as asked.
+"""
 
 import copy
 import importlib.util
@@ -76,7 +78,9 @@ def random(name: str = "tiny/xls-r", **options) -> SSL:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_states_are_exactly_those_of_transformers(name, models):
-    """Also those of padded batches. The last state of a model with stable layer norm has no final norm, "last" has."""
+    """Also those of padded batches. The last state of a model with stable layer norm has no final
+    norm, "last" has.
+    """
     model = encoders.import_transformers().AutoModel.from_pretrained(models / name).eval()
     mask = (torch.arange(6400) < SHORT[:, None]).long() if name in MASKED else None
     for wav, lengths, attention in ((WAV, WHOLE, None), (PADDED, SHORT, mask)):
@@ -109,7 +113,9 @@ def test_without_transformers_it_is_said(monkeypatch):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_families_get_masks_and_unit_variance_as_in_pretraining(name):
-    """Values that stand for a padded utterance are those of it alone, but for a group norm over the whole length."""
+    """Values that stand for a padded utterance are those of it alone, but for a group norm over
+    the whole length.
+    """
     frontend, seen = random(name).eval(), []
     frontend.encoder.register_forward_pre_hook(lambda module, given: seen.append(given))
     together, frames = frontend(PADDED, SHORT)
@@ -270,7 +276,9 @@ def test_bfloat16_is_the_trainers_to_choose(name):
 
 
 def test_weights_of_pretraining_have_prefixes_old_names_and_more(models, tmp_path, monkeypatch):
-    """As the published ones do: XLS-R has a quantizer, and its convolution of positions two old names."""
+    """As the published ones do: XLS-R has a quantizer, and its convolution of positions two old
+    names.
+    """
     expected = pretrained("tiny/xls-r").state_dict()
     state = {name.removeprefix("encoder.network."): value for name, value in expected.items()}
     for old, new in {"weight_g": "original0", "weight_v": "original1"}.items():

@@ -1,4 +1,6 @@
-"""Encoders with back ends: every pair trains, frozen and fine-tuned; configurations have the published sizes."""
+"""Encoders with back ends: every pair trains, frozen and fine-tuned; configurations have the
+published sizes.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -142,7 +144,9 @@ def test_the_same_encoders_serve_frames_and_talkers(task, family, trained):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_loss_of_every_configuration_falls(config):
-    """With an encoder in miniature of the same kind, by the configuration's own optimizer, dropout held."""
+    """With an encoder in miniature of the same kind, by the configuration's own optimizer, dropout
+    held.
+    """
     experiment = tiny.miniature(config)
     task, losses = experiment.system.train(), []
     optimizer = experiment.training.optimizer(task.parameter_groups())
@@ -158,9 +162,9 @@ def test_the_loss_of_every_configuration_falls(config):
     assert losses[-1] < losses[0], losses
 
 
-# XLS-R 300M as fairseq has it, 317,390,592 parameters, holds more, which only pretraining uses: a vector that stands
-# for masked frames, a codebook of 2 x 320 entries of 384, what chooses from it, and two projections. Of WavLM only
-# rounded sizes are published, with pretraining's output layer.
+# XLS-R 300M as fairseq has it, 317,390,592 parameters, holds more, which only pretraining uses: a
+# vector that stands for masked frames, a codebook of 2 x 320 entries of 384, what chooses from it,
+# and two projections. Of WavLM only rounded sizes are published, with pretraining's output layer.
 XLSR = 315_437_696
 ONLY_PRETRAINED = 1024 + 640 * 384 + (512 + 1) * 640 + (768 + 1) * 768 + (1024 + 1) * 768
 

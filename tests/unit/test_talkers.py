@@ -224,7 +224,9 @@ def test_the_direct_loss_takes_the_assignment_that_fits_best(labels):
 
 
 def test_separated_talkers_have_the_labels_of_the_stems_that_they_are(mixtures):
-    """At a gain of 0 stream 1 is talker 2, whatever its logits; the lowest score is the mixture's."""
+    """At a gain of 0 stream 1 is talker 2, whatever its logits; the lowest score is the
+    mixture's.
+    """
     batch, task = (
         batch_of(mixtures),
         SeparatedTalkers(Fbank(8), tiny.MeanFrame, Given, separator=Halves()),

@@ -274,7 +274,9 @@ class Exp:
             self.lists[name] = tiny.write_lists(folder / name, rows)
 
     def train(self, name: str, num_epochs=2, lr=0.01, kill=None, **options):
-        """Train on one of the corpora, its own dev set; ``kill`` names the method in which it is killed."""
+        """Train on one of the corpora, its own dev set; ``kill`` names the method in which it is
+        killed.
+        """
         exp = tiny.experiment(num_epochs=num_epochs, save_epoch_interval=1, lr=lr)
         listed = self.lists[name]
         with pytest.MonkeyPatch.context() as patch:

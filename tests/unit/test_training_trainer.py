@@ -1,4 +1,6 @@
-"""The trainer: what one step does, what is kept, what is best, when it ends, and how it continues."""
+"""The trainer: what one step does, what is kept, what is best, when it ends, and how it
+continues.
+"""
 
 import csv
 import math
@@ -206,7 +208,9 @@ def test_validation_scores_the_whole_dev_set_whole_and_once(rows):
 
 
 def test_validation_is_the_same_with_any_batch_size(rows):
-    """Class weights are no weights of utterances: the mean of a batch would have them, that of one has not."""
+    """Class weights are no weights of utterances: the mean of a batch would have them, that of one
+    has not.
+    """
     exp = tiny.experiment(head=partial(CrossEntropy, class_weights=(0.1, 0.9)))
     one, four = (
         validate(exp.system, EvalLoader(rows["dev"], exp.data, batch_size=size), tiny.ALONE)

@@ -1,4 +1,6 @@
-"""Two processes are one training: same weights, same buffers, same end, and the large batch's gradient."""
+"""Two processes are one training: same weights, same buffers, same end, and the large batch's
+gradient.
+"""
 
 import json
 import os

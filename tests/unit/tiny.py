@@ -1,4 +1,6 @@
-"""A system small enough to train in a test: short tones against noise, a ResNet of four channels."""
+"""A system small enough to train in a test: short tones against noise, a ResNet of four
+channels.
+"""
 
 import copy
 from functools import partial
@@ -85,7 +87,9 @@ def write_config(
 
 
 def miniature(config: Path) -> Experiment:
-    """What a YAML describes, its self-supervised encoder, if it has one, of two layers of 64 features."""
+    """What a YAML describes, its self-supervised encoder, if it has one, of two layers of 64
+    features.
+    """
     frontend, changes = (
         yaml.safe_load(config.read_text())["system"]["init_args"].get("frontend", {}),
         {},
@@ -119,7 +123,9 @@ def experiment(model=None, head=CrossEntropy, data=None, lr=0.01, spec_augment=N
 
 
 def corpus(folder: Path, count: int = 8, seed: int = 0) -> list[Utterance]:
-    """Noise (bona fide) and tones in noise (spoof), of two lengths, bona fide first and every third."""
+    """Noise (bona fide) and tones in noise (spoof), of two lengths, bona fide first and every
+    third.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng, rows = np.random.default_rng(seed), []
     for number in range(count):

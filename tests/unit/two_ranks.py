@@ -1,4 +1,6 @@
-"""One of two processes that train together; writes what it ended with. Started by the test beside it."""
+"""One of two processes that train together; writes what it ended with. Started by the test beside
+it.
+"""
 
 import hashlib
 import json
@@ -27,7 +29,9 @@ def digest(module: torch.nn.Module) -> str:
 
 
 def frame_level(exp_dir: Path, rows: list, process: Process) -> list[str]:
-    """What the parameters of a localizer are after each step, at first included; second halves are spoof."""
+    """What the parameters of a localizer are after each step, at first included; second halves are
+    spoof.
+    """
     exp, noted = tiny.experiment(num_epochs=2, data={"batch_size": 2}), []
     exp.system = Localization(Fbank(8), lambda dim: FrameResNet(dim, 4, (1, 1), 6), CrossEntropy)
     ends = [row.samples / tiny.RATE for row in rows]

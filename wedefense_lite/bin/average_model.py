@@ -30,8 +30,8 @@ def average_model(
 ) -> None:
     """Average the weights of the last epochs of a training.
 
-    Models of different configurations or training data are refused. Epochs that ``metrics.csv``, in the
-    folder above ``src_path``, does not have are left out.
+    Models of different configurations or training data are refused. Epochs that ``metrics.csv``, in
+    the folder above ``src_path``, does not have are left out.
 
     Args:
         dst_model: the averaged model.

@@ -1,8 +1,10 @@
-"""A trained system as one folder, to be handed on: weights, configuration, thresholds and a card."""
+"""A trained system as one folder, to be handed on: weights, configuration, thresholds and a
+card.
+"""
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -47,7 +49,8 @@ def export_bundle(
     decide_on: Literal["llr", "bonafide_logit"] = "llr",
     reference_encoder: bool = False,
 ) -> None:
-    """Write config.yaml, model.safetensors, bundle.json and a card, README.md, for ``wedefense_lite.load``.
+    """Write config.yaml, model.safetensors, bundle.json and a card, README.md, for
+    ``wedefense_lite.load``.
 
     Args:
         exp_dir: experiment after stage 7.
@@ -58,113 +61,154 @@ def export_bundle(
         dev_set: name of the dev set in the experiment.
         model_path: checkpoint that was scored; unless given, models/avg_model.pt.
         calibration: calibration.json of stage 6 that scores are to have, such as that of
-            posteriors/eval_calibrated; unless given, that of the dev set, which recipes leave as it is.
-        far: target false-acceptance rate on the dev set; its threshold is then the default, not that of the EER.
+            posteriors/eval_calibrated; unless given, that of the dev set, which recipes leave as it
+            is.
+        far: target false-acceptance rate on the dev set; its threshold is then the default, not
+            that of the EER.
         decide_on: what thresholds are on; some published ones are on the logit of bona fide alone.
-        reference_encoder: leave out what the front end has by its name, bit for bit: a frozen encoder.
+        reference_encoder: leave out what the front end has by its name, bit for bit: a frozen
+            encoder.
     """
-    exp, out, model = Path(exp_dir), Path(out_dir), model_path or f"{exp_dir}/models/avg_model.pt"
+    exp = Path(exp_dir)
+    out = Path(out_dir)
+    model = model_path or f"{exp_dir}/models/avg_model.pt"
     experiment = load_experiment(exp / CONFIG)
     if type(experiment.system) is not Detection:
         name = type(experiment.system).__name__
         raise InputError(
-            f"{exp / CONFIG}: its task is {name}, expected Detection, which decides for whole utterances"
+            f"{exp / CONFIG}: its task is {name}, expected Detection, which decides for utterances"
         )
     weights, encoder = _weights(experiment.system, model, reference_encoder)
-    logits, same = (
-        exp / f"posteriors/{dev_set}/logits.scp",
-        (file_hash(model), experiment.config_hash),
-    )
-    facts = _facts(
-        logits, Path(calibration or logits.with_name("calibration.json")), same, decide_on
-    )
-    thresholds, sets = _thresholds(facts, logits, dev_label, far), {}
+
+    # From logits to LLRs and decisions, as stage 6 and the dev set have it.
+    origin = Origin(file_hash(model), experiment.config_hash)
+    logits = exp / f"posteriors/{dev_set}/logits.scp"
+    calibration_path = Path(calibration or logits.with_name("calibration.json"))
+    facts = _facts(logits, calibration_path, origin, decide_on)
+    thresholds = _thresholds(facts, logits, dev_label, far)
+
+    # Results for the card, if they are of this model.
+    results = {}
     for path in sorted(exp.glob("results_*.json")):
         name = path.stem.removeprefix("results_")
-        _checked(exp / f"posteriors/{name}/llr.txt", same)
-        sets[name] = read_json(path)
+        _read_sidecar_of(exp / f"posteriors/{name}/llr.txt", origin)
+        results[name] = read_json(path)
+
     with atomic_path(out / WEIGHTS) as path:
         path.write_bytes(packed(weights))
     write_text(out / CONFIG, experiment.text)
-    values = {name: row[0] for name, row in thresholds.items()}
-    hashes = {name: file_hash(out / name) for name in (CONFIG, WEIGHTS)}
-    default, referenced = [*values.values()][-1], weights_hash(encoder) if encoder else ""
+    values = {name: row.value for name, row in thresholds.items()}
     facts = replace(
-        facts, thresholds=values, threshold=default, hashes=hashes, referenced=referenced
+        facts,
+        thresholds=values,
+        threshold=list(values.values())[-1],
+        hashes={name: file_hash(out / name) for name in (CONFIG, WEIGHTS)},
+        referenced=weights_hash(encoder) if encoder else "",
     )
     card = Template(
         read_text(CARD), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
-    about = {
-        "name": out.resolve().name,
-        "licence": licence,
-        "training_data": training_data,
-        "dev_set": dev_set,
-    }
-    about |= {"experiment": experiment, "facts": facts, "sets": sets, "thresholds": thresholds}
-    write_text(out / "README.md", card.render(about))
+    text = card.render(
+        name=out.resolve().name,
+        licence=licence,
+        training_data=training_data,
+        dev_set=dev_set,
+        experiment=experiment,
+        facts=facts,
+        sets=results,
+        thresholds=thresholds,
+    )
+    write_text(out / "README.md", text)
+    # Last, because a folder without it is no bundle.
     write_json(out / FACTS, asdict(facts))
+
+
+class Origin(NamedTuple):
+    """Hashes of the model and of the configuration that scores must be of."""
+
+    model_hash: str
+    config_hash: str
+
+
+class Threshold(NamedTuple):
+    """A threshold, and the error rates of dev trials at it."""
+
+    value: float
+    miss: float
+    false_acceptance: float
 
 
 def _weights(
     task: Task, model: str, reference: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Weights for the bundle, and those that are left out because the front end has them by its name."""
+    """Weights for the bundle, and weights that are left to the encoder, because they are equal.
+
+    Raises:
+        InputError: most weights of the encoder were changed, so that its name stands for little.
+    """
+    named = {}
     if reference:
         task.frontend.load_pretrained()
-    named = {
-        name: value.clone()
-        for name, value in task.frontend.state_dict(prefix="frontend.").items()
-        if reference
-    }
+        for name, value in task.frontend.state_dict(prefix="frontend.").items():
+            named[name] = value.clone()
     checkpoint.load_weights(model, task)
     weights = task.state_dict()
-    encoder = {
-        name: weights.pop(name)
-        for name, value in named.items()
-        if torch.equal(value, weights[name])
-    }
-    sizes = [sum(value.numel() for value in part.values()) for part in (encoder, named)]
-    if reference and 2 * sizes[0] <= sizes[1]:
-        found = f"{sizes[0]} of {sizes[1]} numbers of its front end are those that come by name"
-        raise InputError(f"{model}: {found}, expected more than half of them")
+    encoder = {}
+    for name, value in named.items():
+        if torch.equal(value, weights[name]):
+            encoder[name] = weights.pop(name)
+    encoder_size = sum(value.numel() for value in encoder.values())
+    named_size = sum(value.numel() for value in named.values())
+    if reference and 2 * encoder_size <= named_size:
+        raise InputError(
+            f"{model}: {encoder_size} of {named_size} numbers of its front end are those that come "
+            "by name, expected more than half of them"
+        )
     return weights, encoder
 
 
-def _checked(scores: Path, same: tuple[str, str]) -> Sidecar:
-    """The sidecar of scores, if they are of the model and the configuration with these hashes."""
+def _read_sidecar_of(scores: Path, origin: Origin) -> Sidecar:
+    """Sidecar of scores, which must be of a model and a configuration."""
     sidecar = read_sidecar(scores)
-    check_sidecar(scores, sidecar, model_hash=same[0], config_hash=same[1])
+    check_sidecar(scores, sidecar, model_hash=origin.model_hash, config_hash=origin.config_hash)
     return sidecar
 
 
-def _facts(logits: Path, calibrated: Path, same: tuple[str, str], decide_on: str) -> BundleFacts:
-    """How stage 6 made LLRs of logits."""
-    _checked(calibrated.with_name("llr.txt"), same)
-    stage_6, known = read_json(calibrated), asdict(_checked(logits, same))
-    known |= {"model": Path(known["model"]).name, "class_prior": stage_6["training_prior"]}
+def _facts(logits: Path, calibration_path: Path, origin: Origin, decide_on: str) -> BundleFacts:
+    """Facts of a bundle without thresholds: the way from logits to LLRs of stage 6."""
+    _read_sidecar_of(calibration_path.with_name("llr.txt"), origin)
+    calibration = read_json(calibration_path)
+    fields = asdict(_read_sidecar_of(logits, origin))
+    fields["model"] = Path(fields["model"]).name
+    fields["class_prior"] = calibration["training_prior"]
     return BundleFacts(
-        **known, scale=stage_6["scale"][0], offset=stage_6["offset"], decide_on=decide_on
+        **fields,
+        scale=calibration["scale"][0],
+        offset=calibration["offset"],
+        decide_on=decide_on,
     )
 
 
 def _thresholds(
     facts: BundleFacts, logits: Path, dev_label: str, far: float | None
-) -> dict[str, list[float]]:
-    """Thresholds by name, the default last, each with the rates of misses and false acceptances on the set."""
+) -> dict[str, Threshold]:
+    """Thresholds by name, the default last."""
     labels = read_labels(dev_label)
-    scores = facts.evidence(np.stack(align(dict(read_archive(logits)), logits, labels, dev_label)))
+    rows = align(dict(read_archive(logits)), logits, labels, dev_label)
+    scores = facts.evidence(np.stack(rows))
     trials = by_class(np.array(list(labels.values())), scores, LABELS, dev_label)
-    ordered = SortedScores(**trials)
-    found = {"EER": ordered.eer().threshold}
+    detection = SortedScores(**trials)
+    values = {"EER": detection.eer().threshold}
     if far is not None:
-        found[f"FAR {far:g}"] = float(
-            ordered.curve.threshold[np.argmax(ordered.curve.false_alarm <= far)]
-        )
-    return {
-        name: [x, (trials["bonafide"] <= x).mean(), (trials["spoof"] > x).mean()]
-        for name, x in found.items()
-    }
+        # The first threshold from below at which no more than this share is accepted.
+        is_low_enough = detection.curve.false_alarm <= far
+        values[f"FAR {far:g}"] = float(detection.curve.threshold[np.argmax(is_low_enough)])
+    thresholds = {}
+    for name, value in values.items():
+        miss = (trials["bonafide"] <= value).mean()
+        false_acceptance = (trials["spoof"] > value).mean()
+        thresholds[name] = Threshold(value, miss, false_acceptance)
+    return thresholds
 
 
 if __name__ == "__main__":

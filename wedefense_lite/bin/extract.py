@@ -36,7 +36,8 @@ def extract(
     precision: Precision = "fp32",
     gpus: str | None = None,
 ) -> None:
-    """Write one embedding for every utterance of a list, or its logits, a row for each of its frames.
+    """Write one embedding for every utterance of a list, or its logits, a row for each of its
+    frames.
 
     Each process writes a part; when all are done, process 0 checks that every utterance is there
     exactly once and joins the parts in list order.
@@ -48,8 +49,9 @@ def extract(
         embed_ark: archive to write; a sorted ``.scp`` and a sidecar ``.json`` stand beside it.
         data_type: kind of the list.
         output: what is written; of frames, logits only, as their embeddings would fill disks.
-        batch_size: utterances of equal length scored at once; it changes speed, and scores by rounding only. By
-            default one, or ``data.batch_size`` where ``data.eval_seconds`` makes all of one length.
+        batch_size: utterances of equal length scored at once; it changes speed, and scores by
+            rounding only. By default one, or ``data.batch_size`` where ``data.eval_seconds`` makes
+            all of one length.
         num_workers: reading processes.
         precision: of the model's forward pass.
         gpus: devices, as ``0,1`` or ``[0,1]``.
@@ -126,7 +128,8 @@ def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:
         )
     if len(keys) != len(rows):
         raise InputError(
-            f"{embed_ark}: the list has {len(keys)} rows of {len(rows)} utterances, expected each once"
+            f"{embed_ark}: the list has {len(keys)} rows of {len(rows)} utterances, "
+            "expected each once"
         )
     write_archive(embed_ark, ((key, rows[key][key]) for key in keys))
     for part in parts:

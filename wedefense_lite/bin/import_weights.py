@@ -19,7 +19,8 @@ from wedefense_lite.training.exp_dir import epoch_models
 
 # A parameter can't have the name "from", which is a keyword of Python; a key can.
 Source = TypedDict("Source", {"from": Literal["aasist", "rawnet2", "transformers"]})
-# ASVspoof 2019 LA train, 22,800 spoofed and 2,580 bona fide utterances, under the weights 0.1 and 0.9.
+# ASVspoof 2019 LA train, 22,800 spoofed and 2,580 bona fide utterances, under the weights 0.1 and
+# 0.9.
 LA_2019 = (22800 * 0.1, 2580 * 0.9)
 
 
@@ -33,22 +34,22 @@ def import_weights(
 ) -> None:
     """Make an experiment folder of published weights, which stages 4 to 8 take as if trained here.
 
-    Writes config.yaml, env.json and models/best_model.pt, so stage 4 takes ``--num_avg 0``. To train
-    further in a new folder: ``train.py --config exp/X/config.yaml --checkpoint
+    Writes config.yaml, env.json and models/best_model.pt, so stage 4 takes ``--num_avg 0``. To
+    train further in a new folder: ``train.py --config exp/X/config.yaml --checkpoint
     exp/X/models/best_model.pt``.
 
     Args:
-        weights: state dict as the official code saved it; for transformers, a folder or a name on the
-            hub.
+        weights: state dict as the official code saved it; for transformers, a folder or a name on
+            the hub.
         config: YAML of the system, such as conf/aasist.yaml. For a classifier of transformers,
-            conf/wavlm_classifier.yaml fits all; its architecture, normalization and layers replace those
-            of the YAML.
+            conf/wavlm_classifier.yaml fits all; its architecture, normalization and layers replace
+            those of the YAML.
         exp_dir: folder to write to, without a training in it.
-        seen: utterances ``[spoof, bona fide]`` of the training, each times its weight in the loss, in any
-            unit. The default, not for transformers, is ASVspoof 2019 LA with the weights of both official
-            recipes.
-        bonafide_label: bona fide label of a classifier of transformers, if its name is not one like real
-            or genuine.
+        seen: utterances ``[spoof, bona fide]`` of the training, each times its weight in the loss,
+            in any unit. The default, not for transformers, is ASVspoof 2019 LA with the weights of
+            both official recipes.
+        bonafide_label: bona fide label of a classifier of transformers, if its name is not one like
+            real or genuine.
         from: aasist for AASIST and AASIST-L (clovaai/aasist), rawnet2 for the baseline of
             ASVspoof 2021, transformers for an audio classifier of wav2vec 2.0, HuBERT or WavLM.
     """

@@ -16,9 +16,9 @@ def report(exp_dir: str, data_dir: str, sets: str = "") -> None:
     Args:
         exp_dir: experiment with scores and results of every set.
         data_dir: folder that holds the data directory of every set.
-        sets: names of the sets, separated by commas, in the order of the report. By default dev, eval
-            and eval_calibrated, as far as they were evaluated; the last one is eval with the scores
-            in ``posteriors/eval_calibrated``.
+        sets: names of the sets, separated by commas, in the order of the report. By default dev,
+            eval and eval_calibrated, as far as they were evaluated; the last one is eval with the
+            scores in ``posteriors/eval_calibrated``.
     """
     run = read_run(exp_dir, data_dir, sets.replace(",", " ").split())
     page = Path(exp_dir, "report.html")

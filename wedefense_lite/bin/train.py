@@ -61,12 +61,13 @@ def train(
     reverb_data: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Train a system on one or more processes; continue the training of ``exp_dir``, if there is one.
+    """Train a system on one or more processes; continue the training of ``exp_dir``, if there is
+    one.
 
     Args:
         experiment: system, data and training of a configuration.
-        exp_dir: folder for config.yaml, env.json, metrics.csv, train.log, tensorboard/ and models/. A folder
-            with the models of another training is refused.
+        exp_dir: folder for config.yaml, env.json, metrics.csv, train.log, tensorboard/ and models/.
+            A folder with the models of another training is refused.
         train_data: list of stage 2.
         train_label: utt2lab of the training set.
         val_data: list of the dev set, which selects the best model.
@@ -77,12 +78,13 @@ def train(
         val_stems: list of the stems of the dev mixtures, for tasks on mixtures.
         data_type: kind of the lists.
         gpus: devices, as ``0,1`` or ``[0,1]``; without effect where there is no GPU.
-        checkpoint: model whose weights the training starts from; a ``last.pt`` in exp_dir takes precedence.
+        checkpoint: model whose weights the training starts from; a ``last.pt`` in exp_dir takes
+            precedence.
         separator: model whose separator the training starts from, trained by the task Separation.
         noise_data: wav.scp of noise, music and speech, for the augmentation AdditiveNoise.
         reverb_data: wav.scp of room impulse responses, for the augmentation Reverberation.
-        overwrite: remove the files of another training in exp_dir first: models, metrics, log, curves. A
-            training that ``last.pt`` continues is continued.
+        overwrite: remove the files of another training in exp_dir first: models, metrics, log,
+            curves. A training that ``last.pt`` continues is continued.
     """
     val_signals = val_segments or val_stems
     if (val_data is None) != (val_label is None) or val_signals and not val_data:
@@ -130,7 +132,9 @@ def train(
 
 
 def _check_outside(exp_dir: Path, **options: str | None) -> None:
-    """Refuse initial weights in the folder that ``--overwrite`` clears: a second start would miss them."""
+    """Refuse initial weights in the folder that ``--overwrite`` clears: a second start would miss
+    them.
+    """
     for option, path in options.items():
         if path is not None and (exp_dir / "models").resolve() in Path(path).resolve().parents:
             raise InputError(
@@ -140,7 +144,9 @@ def _check_outside(exp_dir: Path, **options: str | None) -> None:
 
 
 def _check_kept_models(experiment: Experiment, val_data: str | None) -> None:
-    """Refuse a training that would leave no model but ``last.pt``, which later stages don't take."""
+    """Refuse a training that would leave no model but ``last.pt``, which later stages don't
+    take.
+    """
     training = experiment.training
     if val_data is None and training.num_avg <= 0 and training.save_epoch_interval == 0:
         raise InputError(

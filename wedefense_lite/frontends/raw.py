@@ -1,7 +1,7 @@
 """Waveforms as frames, as they are and through a bank of fixed band-pass filters.
 
-A frame is one sample. Letters: B utterances, T samples, F frames, D features of a frame, W samples of a
-filter.
+A frame is one sample. Letters: B utterances, T samples, F frames, D features of a frame, W samples
+of a filter.
 """
 
 import numpy as np
@@ -38,16 +38,17 @@ class Raw(Frontend):
 class Sinc(Frontend):
     """Outputs of fixed band-pass filters with edges at equal distances in mel.
 
-    A filter is the difference of two ideal low-passes under a Hamming window; nothing of it is learned.
-    Frames are computed in float32, whatever the precision of the model behind them. They are a view of
-    ``BDF``, so a model that transposes them copies nothing.
+    A filter is the difference of two ideal low-passes under a Hamming window; nothing of it is
+    learned. Frames are computed in float32, whatever the precision of the model behind them. They
+    are a view of ``BDF``, so a model that transposes them copies nothing.
 
     The authors switch off up to 20 neighbouring filters in training, if asked; ``SpecAugment`` with
     ``time_masks: 0`` and ``max_bins: 20`` does that for each utterance by itself.
 
-    Source: AASIST (https://github.com/clovaai/aasist), whose defaults these are: its configuration has a
-    kernel of 128, which its code makes odd. The RawNet2 baseline of ASVspoof 2021
-    (https://github.com/asvspoof-challenge/2021, LA/Baseline-RawNet2) has 20 filters of 1025 samples.
+    Source: AASIST (https://github.com/clovaai/aasist), whose defaults these are: its configuration
+    has a kernel of 128, which its code makes odd. The RawNet2 baseline of ASVspoof 2021
+    (https://github.com/asvspoof-challenge/2021, LA/Baseline-RawNet2) has 20 filters of 1025
+    samples.
 
     Args:
         num_filters: number of filters between 0 Hz and half the sample rate.

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class SpecAugment(nn.Module):
     """Bands of time and of frequency replaced by the mean of the utterance.
 
-    Each utterance of a batch has masks of its own. Values outside of the bands keep their gradient, so
-    trainable front ends learn on augmented batches too.
+    Each utterance of a batch has masks of its own. Values outside of the bands keep their gradient,
+    so trainable front ends learn on augmented batches too.
 
     Source: Park et al., "SpecAugment", Interspeech 2019, without time warping.
 
@@ -51,7 +51,9 @@ class SpecAugment(nn.Module):
 
 
 def _bands(batch: int, size: int, count: int, widest: int, device: torch.device) -> Tensor:
-    """Mask ``(batch, size)`` with ``count`` random bands of up to ``widest`` positions in each row."""
+    """Mask ``(batch, size)`` with ``count`` random bands of up to ``widest`` positions in each
+    row.
+    """
     widest = min(widest, size)
     width = torch.randint(0, widest + 1, (batch, count, 1), device=device)
     start = (torch.rand(batch, count, 1, device=device) * (size - width + 1)).long()

@@ -1,10 +1,10 @@
 """Spectral front ends: Kaldi log-mel filterbanks, LFCC and the log-power spectrogram.
 
-All run in float32, whatever the precision of the model behind them: in bfloat16 a log-mel value moves
-by up to 0.07.
+All run in float32, whatever the precision of the model behind them: in bfloat16 a log-mel value
+moves by up to 0.07.
 
-Letters: B utterances, T samples, F frames, D features of a frame, W samples of a window, Q frequency
-bins of a spectrum.
+Letters: B utterances, T samples, F frames, D features of a frame, W samples of a window, Q
+frequency bins of a spectrum.
 """
 
 import math
@@ -75,8 +75,8 @@ class Spectral(Frontend):
 class Fbank(Spectral):
     """Log-mel filterbank energies of Kaldi.
 
-    Source: Kaldi's ``compute-fbank-feats`` (dither 0, Povey window, ``snip_edges``), with which it agrees
-    within the rounding of float32, as does ``torchaudio.compliance.kaldi.fbank``.
+    Source: Kaldi's ``compute-fbank-feats`` (dither 0, Povey window, ``snip_edges``), with which it
+    agrees within the rounding of float32, as does ``torchaudio.compliance.kaldi.fbank``.
 
     Args:
         num_mels: number of filters between 20 Hz and half the sample rate.
@@ -106,8 +106,8 @@ class Fbank(Spectral):
 def kaldi_mel_filters(num_mels: int, fft_size: int, sample_rate: int) -> Tensor:
     """``filters_QD``: triangles of Kaldi, between 20 Hz and half the rate.
 
-    Their sides are straight in mel, with mel(f) = 1127 ln(1 + f / 700), and not in hertz. The bin at half
-    the rate has no weight.
+    Their sides are straight in mel, with mel(f) = 1127 ln(1 + f / 700), and not in hertz. The bin
+    at half the rate has no weight.
     """
 
     def mel(hertz: Tensor) -> Tensor:
@@ -165,13 +165,15 @@ class LFCC(CentredStft):
     """Linear-frequency cepstra with deltas, of the NII baselines of ASVspoof.
 
     Pre-emphasis 0.97, triangular filters on a linear frequency axis, log10, orthonormal DCT-II, log
-    energy in place of the first coefficient, and two differences ``x[t+1] - x[t-1]`` with repeated ends.
+    energy in place of the first coefficient, and two differences ``x[t+1] - x[t-1]`` with repeated
+    ends.
 
     Source: Wang and Yamagishi, Interspeech 2021, https://arxiv.org/abs/2103.11326, and their code.
 
     Args:
         num_filters: number of filters and of static coefficients; a frame has three times as many.
-        max_frequency: upper band edge as a share of half the sample rate (0.5 in the 2021 baseline).
+        max_frequency: upper band edge as a share of half the sample rate (0.5 in the 2021
+            baseline).
         frame_ms: length of a window.
         mean_norm: subtract the mean of the utterance over its frames.
         options: options of ``CentredStft``; ``fft_size`` is 512 in the 2019 baseline and 1024 in
@@ -208,7 +210,9 @@ class LFCC(CentredStft):
 
 
 def _difference(frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
-    """``x[t+1] - x[t-1]``, where the first frame and the last one of each utterance are repeated."""
+    """``x[t+1] - x[t-1]``, where the first frame and the last one of each utterance are
+    repeated.
+    """
     time_F = torch.arange(frames_BFD.shape[1], device=frames_BFD.device)
     after_BF1 = torch.minimum(time_F + 1, frame_lengths_B[:, None] - 1)[..., None]
     after_BFD = frames_BFD.gather(1, after_BF1.expand_as(frames_BFD))
@@ -219,8 +223,8 @@ def _difference(frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
 class LogSpectrogram(CentredStft):
     """Log-power spectrogram, log(|X|^2 + 1e-10).
 
-    Source: "FFT" systems of STC (Lavrentyeva et al., Interspeech 2019, section 3.1); their window and
-    transform are longer.
+    Source: "FFT" systems of STC (Lavrentyeva et al., Interspeech 2019, section 3.1); their window
+    and transform are longer.
 
     Args:
         fft_size: points of the transform; a frame has fft_size / 2 + 1 values.

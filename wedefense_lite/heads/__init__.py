@@ -1,4 +1,6 @@
-"""Embeddings to logits and losses. Importing makes the short class names known to configurations."""
+"""Embeddings to logits and losses. Importing makes the short class names known to
+configurations.
+"""
 
 from wedefense_lite.heads.base import Head
 from wedefense_lite.heads.cosine import AAM, AMSoftmax, ASoftmax, OCSoftmax, P2SGrad

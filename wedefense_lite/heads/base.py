@@ -19,13 +19,13 @@ class Head(nn.Module, ABC):
     The first constructor argument is the size of the embedding.
 
     Args:
-        class_weights: positive weights ``[spoof, bonafide]`` of the utterances in the loss; None for 1.
-            The weighted sum is divided by the sum of the weights, as in PyTorch. Weights shift the
-            prior that the logits hold; the LLR stage divides the shifted prior out.
+        class_weights: positive weights ``[spoof, bonafide]`` of the utterances in the loss; None
+            for 1. The weighted sum is divided by the sum of the weights, as in PyTorch. Weights
+            shift the prior that the logits hold; the LLR stage divides the shifted prior out.
 
     Attributes:
-        has_posterior: true where the softmax of the logits is a posterior under the class prior of the
-            loss. Scores of other heads need affine calibration before they are LLRs.
+        has_posterior: true where the softmax of the logits is a posterior under the class prior of
+            the loss. Scores of other heads need affine calibration before they are LLRs.
 
     Raises:
         InputError: a class weight that is not positive.

@@ -101,9 +101,9 @@ class MarginHead(CosineHead):
 class AMSoftmax(MarginHead):
     """Additive margin softmax: ``scale * (cos(theta) - margin)`` for the true class.
 
-    With a margin of 0 it is the normalised softmax. The defaults are those of Zhang et al. (2021), in
-    their comparison with OC-softmax; speaker recognition (WeSpeaker) has a scale of 32 and a margin of
-    0.2.
+    With a margin of 0 it is the normalised softmax. The defaults are those of Zhang et al. (2021),
+    in their comparison with OC-softmax; speaker recognition (WeSpeaker) has a scale of 32 and a
+    margin of 0.2.
 
     Source: Wang et al., "Additive margin softmax for face verification", 2018, equation 6.
 
@@ -124,7 +124,8 @@ class AMSoftmax(MarginHead):
 
 
 class AAM(MarginHead):
-    """Additive angular margin softmax (ArcFace): ``scale * cos(theta + margin)`` for the true class.
+    """Additive angular margin softmax (ArcFace): ``scale * cos(theta + margin)`` for the true
+    class.
 
     Beyond an angle of ``pi - margin`` it keeps falling without a jump, as in WeSpeaker.
 
@@ -152,15 +153,16 @@ class AAM(MarginHead):
 
 
 class ASoftmax(MarginHead):
-    """Angular softmax (SphereFace): ``|x| psi(theta)`` for the true class, ``|x| cos(theta)`` for others.
+    """Angular softmax (SphereFace): ``|x| psi(theta)`` for the true class, ``|x| cos(theta)`` for
+    others.
 
     ``psi(theta) = (-1)^k cos(margin theta) - 2 k`` for ``theta`` between ``k pi / margin`` and
     ``(k + 1) pi / margin``. Early training mixes it with the cosine: ``psi`` has the weight
     ``1 / (1 + lambda)`` and the cosine ``lambda / (1 + lambda)``, and lambda falls as
     ``max(5, 1000 / (1 + 0.12 step))``, where steps count from 1.
 
-    Source: Liu et al., "SphereFace", CVPR 2017, equation 7; lambda as in the code of the authors and of
-    WeSpeaker.
+    Source: Liu et al., "SphereFace", CVPR 2017, equation 7; lambda as in the code of the authors
+    and of WeSpeaker.
 
     Args:
         embed_dim: size of the embedding.
@@ -193,12 +195,13 @@ class ASoftmax(MarginHead):
 class P2SGrad(CosineHead):
     """Mean squared error between the cosines and the one-hot label. It has no options.
 
-    The authors score by the cosine to the bona fide vector alone; here the cosine to the spoof vector
-    is a logit too.
+    The authors score by the cosine to the bona fide vector alone; here the cosine to the spoof
+    vector is a logit too.
 
-    Source: Zhang et al., "P2SGrad: refined gradients for optimizing deep face models", CVPR 2019, in
-    the form of a loss by Wang and Yamagishi, "A comparative study on recent neural spoofing
-    countermeasures", 2021. Their LFCC-LCNN-LSTM with this loss has an EER of 1.92 % on ASVspoof 2019 LA.
+    Source: Zhang et al., "P2SGrad: refined gradients for optimizing deep face models", CVPR 2019,
+    in the form of a loss by Wang and Yamagishi, "A comparative study on recent neural spoofing
+    countermeasures", 2021. Their LFCC-LCNN-LSTM with this loss has an EER of 1.92 % on ASVspoof
+    2019 LA.
 
     Args:
         embed_dim: size of the embedding.
@@ -217,19 +220,19 @@ class OCSoftmax(CosineHead):
     """One-class softmax: bona fide speech is near one direction, and all else is far from it.
 
     The loss is ``softplus(alpha (m_bona - cos))`` for bona fide utterances and
-    ``softplus(alpha (cos - m_spoof))`` for spoofed ones, where cos is the cosine to the single vector.
-    The logits are ``[-cos / 2, cos / 2]``, so their difference is the score of the authors. Label 0 is
-    bona fide in their code, and spoof here.
+    ``softplus(alpha (cos - m_spoof))`` for spoofed ones, where cos is the cosine to the single
+    vector. The logits are ``[-cos / 2, cos / 2]``, so their difference is the score of the authors.
+    Label 0 is bona fide in their code, and spoof here.
 
     Source: Zhang, Jiang and Duan, "One-class learning towards synthetic voice spoofing detection",
-    IEEE Signal Processing Letters 2021, equation 4, and their code. Their ResNet18 on LFCC has an EER of
-    2.19 % on ASVspoof 2019 LA.
+    IEEE Signal Processing Letters 2021, equation 4, and their code. Their ResNet18 on LFCC has an
+    EER of 2.19 % on ASVspoof 2019 LA.
 
     Args:
         embed_dim: size of the embedding.
         m_bona: lower bound that bona fide cosines are trained for, -1 to 1.
-        m_spoof: upper bound that spoofed cosines are trained for; 0.2 is the default of the authors'
-            command line, 0.5 that of their class.
+        m_spoof: upper bound that spoofed cosines are trained for; 0.2 is the default of the
+            authors' command line, 0.5 that of their class.
         alpha: scale of the differences.
     """
 

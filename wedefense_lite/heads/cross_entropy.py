@@ -13,8 +13,8 @@ from wedefense_lite.heads.base import Head, Weights
 class CrossEntropy(Head):
     """Linear layer and the cross-entropy of its softmax.
 
-    Systems on raw waveforms (RawNet2, AASIST) weight the classes by 0.1 and 0.9, since ASVspoof 2019 LA
-    has nine spoofed utterances for each bona fide one.
+    Systems on raw waveforms (RawNet2, AASIST) weight the classes by 0.1 and 0.9, since ASVspoof
+    2019 LA has nine spoofed utterances for each bona fide one.
 
     Args:
         embed_dim: size of the embedding.

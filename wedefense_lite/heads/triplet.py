@@ -19,12 +19,12 @@ class WithTriplet(Head):
     """Loss of another head plus a triplet loss of the embeddings with learned class centres.
 
     The term of an utterance is ``max(0, margin + d(own centre) - d(other centre))`` with Euclidean
-    distances d, times the weight of its class in the other head. The logits are the other head's; the
-    centres don't enter them.
+    distances d, times the weight of its class in the other head. The logits are the other head's;
+    the centres don't enter them.
 
     Source: binary triplet centre loss of Rostami et al., "Efficient attention branch network with
-    combined loss function", 2021, as in their code, with its defaults. There it stands beside a focal
-    loss with class weights.
+    combined loss function", 2021, as in their code, with its defaults. There it stands beside a
+    focal loss with class weights.
 
     Args:
         embed_dim: size of the embedding.

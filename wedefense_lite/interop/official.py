@@ -1,4 +1,6 @@
-"""Weights of official implementations and of ``transformers``, under the names that they have here."""
+"""Weights of official implementations and of ``transformers``, under the names that they have
+here.
+"""
 
 import os
 import re
@@ -12,8 +14,8 @@ from torch import Tensor
 from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.frontends.encoders import FAMILIES, import_transformers, parse_architecture
 
-# Patterns on official names and their replacements, applied one after the other. A name that becomes
-# empty is left out: the official code never uses the output of that layer.
+# Patterns on official names and their replacements, applied one after the other. A name that
+# becomes empty is left out: the official code never uses the output of that layer.
 NAMES = {
     "aasist": [
         (r"^encoder\.\d\.0\.bn1\..*", ""),
@@ -91,7 +93,8 @@ class ReadyClassifier(NamedTuple):
 
 
 def ready_classifier(name: str, bonafide: str | None = None) -> ReadyClassifier:
-    """Audio classifier in the format of ``transformers``: wav2vec 2.0, HuBERT or WavLM with two labels.
+    """Audio classifier in the format of ``transformers``: wav2vec 2.0, HuBERT or WavLM with two
+    labels.
 
     Here it is an ``wedefense_lite.frontends.ssl.SSL`` front end, a
     ``wedefense_lite.models.weighted_sum.WeightedSum`` and a linear layer, with the same output.
@@ -154,8 +157,8 @@ def ready_classifier(name: str, bonafide: str | None = None) -> ReadyClassifier:
 def _hub_name(source: str) -> str:
     """Name by which a model is found later.
 
-    A folder below ``$WEDEFENSE_MODELS`` has its path from there, another folder its own name, and a model
-    of the hub the name that it has there.
+    A folder below ``$WEDEFENSE_MODELS`` has its path from there, another folder its own name, and a
+    model of the hub the name that it has there.
     """
     folder = Path(source).resolve()
     root = Path(os.environ.get("WEDEFENSE_MODELS") or source).resolve()

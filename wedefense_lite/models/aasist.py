@@ -1,7 +1,7 @@
 """AASIST: graph attention between parts of the spectrum and parts of the utterance.
 
-Letters: B utterances, F frames, D bands, P channels, V nodes of a graph, U nodes that attend, R relations
-of pairs, I and O input and output features of a layer.
+Letters: B utterances, F frames, D bands, P channels, V nodes of a graph, U nodes that attend, R
+relations of pairs, I and O input and output features of a layer.
 """
 
 from itertools import pairwise
@@ -157,22 +157,23 @@ class GraphBranch(nn.Module):
 class AASIST(Backbone):
     """Spectro-temporal graph attention over band-passed samples.
 
-    The number of bands is fixed at construction; the number of frames is free. With the head, AASIST has
-    297,866 parameters in the official code, 512 of them in layers without use that are left out here,
-    and a published EER of 0.83 % on ASVspoof 2019 LA eval. AASIST-L (``node_dim`` 24, ``pool_ratios``
-    0.4, 0.5 and 0.7) has 85,306 and 272, and 0.99 %. Both EERs are of the best run and the best epoch on
-    eval.
+    The number of bands is fixed at construction; the number of frames is free. With the head,
+    AASIST has 297,866 parameters in the official code, 512 of them in layers without use that are
+    left out here, and a published EER of 0.83 % on ASVspoof 2019 LA eval. AASIST-L (``node_dim``
+    24, ``pool_ratios`` 0.4, 0.5 and 0.7) has 85,306 and 272, and 0.99 %. Both EERs are of the best
+    run and the best epoch on eval.
 
-    Source: Jung et al., "AASIST: Audio Anti-Spoofing using Integrated Spectro-Temporal Graph Attention
-    Networks" (ICASSP 2022); it agrees with https://github.com/clovaai/aasist and its weights.
+    Source: Jung et al., "AASIST: Audio Anti-Spoofing using Integrated Spectro-Temporal Graph
+    Attention Networks" (ICASSP 2022); it agrees with https://github.com/clovaai/aasist and its
+    weights.
 
     Args:
         input_dim: filters of the front end.
         channels: channels of the first two residual blocks.
         node_dim: channels of the last four blocks, and size of the nodes of the first graphs.
         graph_dim: size of the nodes of the branches; the embedding is five times as large.
-        pool_ratios: share of nodes that pooling keeps in the spectral graph, in the temporal graph, and
-            in the branches.
+        pool_ratios: share of nodes that pooling keeps in the spectral graph, in the temporal graph,
+            and in the branches.
     """
 
     min_frames = 3**7  # one pooling by three, and six blocks
@@ -212,7 +213,9 @@ class AASIST(Backbone):
         return self.join_graphs(maps_BPDF.amax(3), maps_BPDF.amax(2))
 
     def join_graphs(self, bands_BPD: Tensor, frames_BPF: Tensor) -> Tensor:
-        """``embedding_BE`` of nodes of the spectrum, which are bands, and of time, which are frames."""
+        """``embedding_BE`` of nodes of the spectrum, which are bands, and of time, which are
+        frames.
+        """
         spectral = self.spectral(bands_BPD.transpose(1, 2) + self.position)
         temporal = self.temporal(frames_BPF.transpose(1, 2))
         first = self.branch1(temporal, spectral)

@@ -1,7 +1,7 @@
 """Contracts of models.
 
-Letters: B utterances, F frames, D features of a frame, G frames with an embedding, E embedding size,
-N rows with a label, C classes.
+Letters: B utterances, F frames, D features of a frame, G frames with an embedding, E embedding
+size, N rows with a label, C classes.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +14,8 @@ from wedefense_lite.labels import NO_LABEL
 
 
 class Embedder(nn.Module, ABC):
-    """Model that turns frames into embeddings. Its first constructor argument is the frame dimension.
+    """Model that turns frames into embeddings. Its first constructor argument is the frame
+    dimension.
 
     Attributes:
         embed_dim: size of an embedding (E).
@@ -70,8 +71,8 @@ class FrameBackbone(Embedder):
             frame_lengths_B: frames of each utterance.
 
         Returns:
-            ``embedding_BGE`` and ``lengths_B``, the number of embeddings of each utterance: frames by
-            ``stride``, rounded up.
+            ``embedding_BGE`` and ``lengths_B``, the number of embeddings of each utterance: frames
+            by ``stride``, rounded up.
         """
 
 

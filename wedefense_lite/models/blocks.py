@@ -27,8 +27,8 @@ def conv_norm(
 class SqueezeExcitation(nn.Module):
     """Channels times gates in (0, 1) that are computed from the means of all channels.
 
-    It takes maps (``BPDF``) and frames (``BPF``). Means include padded frames, as in the official code;
-    batches of one length have none.
+    It takes maps (``BPDF``) and frames (``BPF``). Means include padded frames, as in the official
+    code; batches of one length have none.
 
     Source: Hu et al., CVPR 2018, section 3.
 
@@ -58,13 +58,14 @@ class SqueezeExcitation(nn.Module):
 class Res2(nn.Module):
     """Groups of channels; the output of a group is added to the input of the next one.
 
-    Source: Res2Net (Gao et al., IEEE TPAMI 2021, https://arxiv.org/abs/1904.01169), equation 1, in the
-    order of its code: the last group, not the first, has no convolution.
+    Source: Res2Net (Gao et al., IEEE TPAMI 2021, https://arxiv.org/abs/1904.01169), equation 1, in
+    the order of its code: the last group, not the first, has no convolution.
 
     Args:
         branches: modules of the groups but the last.
         last: module of the last group.
-        cascade: add the output of the group before; the first block of a stage doesn't, in the code.
+        cascade: add the output of the group before; the first block of a stage doesn't, in the
+            code.
     """
 
     def __init__(self, branches: list[nn.Module], last: nn.Module, cascade: bool = True):

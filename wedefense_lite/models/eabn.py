@@ -20,13 +20,13 @@ WIDTHS = (2, 4, 8, 12, 16)  # channels of the branch, of the official code
 class EABN(Backbone):
     """Trunk on frames that are multiplied by 1 + a mask in (0, 1), which a branch computes.
 
-    The branch has a classifier of its own. Training adds the weighted cross-entropy of that classifier to
-    the loss; scores don't depend on it. Published EERs on ASVspoof 2019 eval: 1.89 % on LA with LFCC and
-    ``SERes2Net``, 0.86 % on PA with log-power spectra and ``EfficientNetA0``.
+    The branch has a classifier of its own. Training adds the weighted cross-entropy of that
+    classifier to the loss; scores don't depend on it. Published EERs on ASVspoof 2019 eval: 1.89 %
+    on LA with LFCC and ``SERes2Net``, 0.86 % on PA with log-power spectra and ``EfficientNetA0``.
 
-    Source: Rostami et al., "Efficient Attention Branch Network with Combined Loss Function for Automatic
-    Speaker Verification Spoof Detection" (https://arxiv.org/abs/2109.02051); widths and weights of its
-    official code.
+    Source: Rostami et al., "Efficient Attention Branch Network with Combined Loss Function for
+    Automatic Speaker Verification Spoof Detection" (https://arxiv.org/abs/2109.02051); widths and
+    weights of its official code.
 
     Args:
         input_dim: features of a frame.

@@ -11,8 +11,8 @@ from wedefense_lite.models.base import Backbone
 from wedefense_lite.models.blocks import SqueezeExcitation, conv_norm
 from wedefense_lite.models.pooling import as_maps, halved, mean_over_time
 
-# Expansion, channels, kernel and stride of each block: EfficientNet-B0 with .2 of its depth and .25 of
-# its width, rounded as in EfficientNet (up to whole blocks, and to multiples of eight channels).
+# Expansion, channels, kernel and stride of each block: EfficientNet-B0 with .2 of its depth and .25
+# of its width, rounded as in EfficientNet (up to whole blocks, and to multiples of eight channels).
 A0 = (
     (1, 8, 3, 1),
     (6, 8, 3, 2),
@@ -30,7 +30,9 @@ swish_conv = partial(conv_norm, activation=nn.SiLU, eps=1e-3, momentum=0.01)
 def inverted_bottleneck(
     in_channels: int, expansion: int, channels: int, kernel: int, stride: int
 ) -> nn.Sequential:
-    """Expansion, depthwise convolution, squeeze-and-excitation, projection (Tan and Le, ICML 2019)."""
+    """Expansion, depthwise convolution, squeeze-and-excitation, projection (Tan and Le, ICML
+    2019).
+    """
     hidden = in_channels * expansion
     return nn.Sequential(
         swish_conv(in_channels, hidden) if expansion > 1 else nn.Identity(),
@@ -43,8 +45,8 @@ def inverted_bottleneck(
 class EfficientNetA0(Backbone):
     """EfficientNet-A0 ("absolute zero"), 0.21 M parameters.
 
-    Only its first block could have a shortcut; it has none in the official code. Convolutions have the
-    same padding at both ends. As the trunk of an attention branch network (``EABN``) it has a
+    Only its first block could have a shortcut; it has none in the official code. Convolutions have
+    the same padding at both ends. As the trunk of an attention branch network (``EABN``) it has a
     published EER of 0.86 % on ASVspoof 2019 PA eval.
 
     Source: https://arxiv.org/abs/2012.15695, in the form of the official code of EABN.

@@ -11,11 +11,12 @@ from wedefense_lite.models.pooling import statistics_pooling
 
 
 class RawCNN(Backbone):
-    """Two convolutions, batch norms, dropout, and statistics over time: 37,184 parameters on ``Raw``.
+    """Two convolutions, batch norms, dropout, and statistics over time: 37,184 parameters on
+    ``Raw``.
 
-    It is the network of student projects on ASVspoof 2017, with statistics pooling in place of their
-    fixed length. Frames of the second layer are 10 ms apart at 16 kHz. No EER on a standard set is
-    published for it.
+    It is the network of student projects on ASVspoof 2017, with statistics pooling in place of
+    their fixed length. Frames of the second layer are 10 ms apart at 16 kHz. No EER on a standard
+    set is published for it.
 
     Args:
         input_dim: features of a frame, 1 on ``Raw``.

@@ -11,10 +11,12 @@ from wedefense_lite.models.base import Backbone
 
 
 class PooledResidual(nn.Module):
-    """Residual block of RawNet2 and AASIST: convolution, norm, activation, convolution; pooling at its end.
+    """Residual block of RawNet2 and AASIST: convolution, norm, activation, convolution; pooling at
+    its end.
 
-    The official code of both also normalises the input of a block, and then convolves the input that
-    is not normalised. That layer, ``bn1``, has no output and no gradient, and is left out here.
+    The official code of both also normalises the input of a block, and then convolves the input
+    that is not normalised. That layer, ``bn1``, has no output and no gradient, and is left out
+    here.
     """
 
     def __init__(self, conv1, bn2, activation, conv2, shortcut, pool: nn.Module):
@@ -61,8 +63,8 @@ def scaled_block(in_channels: int, channels: int) -> nn.Sequential:
 class RawNet2(Backbone):
     """Residual convolutions over band-passed samples, three GRUs and a linear layer.
 
-    With the head it has 17.62 M parameters; the official code has 848 more in unused layers. The official
-    baseline has an EER of 22.38 % on ASVspoof 2021 DF.
+    With the head it has 17.62 M parameters; the official code has 848 more in unused layers. The
+    official baseline has an EER of 22.38 % on ASVspoof 2021 DF.
 
     Source: Tak et al., "End-to-end anti-spoofing with RawNet2" (ICASSP 2021), in the form of the
     official baseline of ASVspoof 2021 (https://github.com/asvspoof-challenge/2021,

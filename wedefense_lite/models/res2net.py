@@ -19,8 +19,8 @@ EXPANSION = 2  # channels of the output of a block, over its own
 class Res2Block(nn.Module):
     """Bottleneck with a hierarchy of groups for its 3 x 3 convolution, and squeeze-and-excitation.
 
-    In the first block of a stage, whose channels change, the groups don't feed each other, and average
-    pooling strides the last group and the shortcut.
+    In the first block of a stage, whose channels change, the groups don't feed each other, and
+    average pooling strides the last group and the shortcut.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, base_width: int, scale: int):
@@ -53,8 +53,8 @@ class SERes2Net(Backbone):
     As the trunk of an attention branch network on LFCC (``EABN``) it has a published EER of 1.89 %
     on ASVspoof 2019 LA eval.
 
-    Source: Li et al., "Replay and Synthetic Speech Detection with Res2Net Architecture" (ICASSP 2021,
-    https://arxiv.org/abs/2010.15006), in the form of its official code ("v1b", 26w4s).
+    Source: Li et al., "Replay and Synthetic Speech Detection with Res2Net Architecture" (ICASSP
+    2021, https://arxiv.org/abs/2010.15006), in the form of its official code ("v1b", 26w4s).
 
     Args:
         input_dim: features of a frame.
@@ -62,7 +62,8 @@ class SERes2Net(Backbone):
         blocks: blocks of each stage; each stage but the first halves time and frequency.
         base_width: channels of a group in a stage of 64 channels.
         scale: groups of a block.
-        embed_dim: size of a linear layer on the pooled channels; 0: the embedding is these 256 channels.
+        embed_dim: size of a linear layer on the pooled channels; 0: the embedding is these 256
+            channels.
     """
 
     def __init__(

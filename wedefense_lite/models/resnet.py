@@ -43,8 +43,8 @@ class BasicBlock(nn.Module):
     def forward(self, maps_BPDF: Tensor) -> Tensor:
         hidden = F.relu(self.bn1(self.conv1(maps_BPDF)))
         hidden = self.gates(self.bn2(self.conv2(hidden)))
-        # The stride is outside of the 1 x 1 convolution: inside of it, with fewer than 16 channels, the
-        # gradient on CPUs is wrong or overwrites memory
+        # The stride is outside of the 1 x 1 convolution: inside of it, with fewer than 16 channels,
+        # the gradient on CPUs is wrong or overwrites memory
         # (https://github.com/uxlfoundation/oneDNN/issues/6035).
         strided_BPDF = maps_BPDF[..., :: self.strides[0], :: self.strides[1]]
         return F.relu(hidden + self.shortcut(strided_BPDF))
@@ -58,7 +58,8 @@ def stacked(
     expansion: int = 1,
     time_halvings: int | None = None,
 ) -> nn.Sequential:
-    """Stages of blocks. Each stage but the first doubles the channels and halves time and frequency.
+    """Stages of blocks. Each stage but the first doubles the channels and halves time and
+    frequency.
 
     Args:
         block: function of the channels of its input, its own channels, and its stride.
@@ -66,7 +67,8 @@ def stacked(
         channels: channels of the first stage.
         blocks: number of blocks of each stage.
         expansion: channels of the output of a block, over its own.
-        time_halvings: number of stages that halve time too, from the first one that halves; None: all.
+        time_halvings: number of stages that halve time too, from the first one that halves; None:
+            all.
     """
     layers = []
     for stage, count in enumerate(blocks):
@@ -84,8 +86,8 @@ def stacked(
 class ResNet(Backbone):
     """ResNet in the form of WeSpeaker: no first pooling, statistics over time, one linear layer.
 
-    The defaults are its ResNet18, with 4.1 M parameters on 80 filterbanks. Batch norm of the statistics
-    is an addition to WeSpeaker's form. No EER on ASVspoof 2019 LA is published for it.
+    The defaults are its ResNet18, with 4.1 M parameters on 80 filterbanks. Batch norm of the
+    statistics is an addition to WeSpeaker's form. No EER on ASVspoof 2019 LA is published for it.
 
     Source: Wang et al., ICASSP 2023, https://arxiv.org/abs/2210.17016.
 
@@ -94,10 +96,10 @@ class ResNet(Backbone):
         channels: channels of the first stage; each further stage doubles them.
         blocks: residual blocks of each stage; each stage but the first halves time and frequency.
         embed_dim: size of the embedding.
-        stem_stride: 2 halves time and frequency in the first layer, for a quarter of the work; WeSpeaker
-            has 1.
-        se_ratio: ratio of squeeze-and-excitation in every block; 0 disables it, and 16 is that of Hu et
-            al. (CVPR 2018), with 4.13 M parameters.
+        stem_stride: 2 halves time and frequency in the first layer, for a quarter of the work;
+            WeSpeaker has 1.
+        se_ratio: ratio of squeeze-and-excitation in every block; 0 disables it, and 16 is that of
+            Hu et al. (CVPR 2018), with 4.13 M parameters.
     """
 
     def __init__(
@@ -116,8 +118,8 @@ class ResNet(Backbone):
         self.stages = stacked(partial(BasicBlock, se_ratio=se_ratio), channels, channels, blocks)
         self.halvings = len(blocks) - 1 + (stem_stride == 2)
         statistics = 2 * channels * 2 ** (len(blocks) - 1) * halved(input_dim, self.halvings)
-        # Means and deviations differ in scale by orders of magnitude. On one scale, a small corpus is
-        # learned in fewer steps. The layer has no parameters.
+        # Means and deviations differ in scale by orders of magnitude. On one scale, a small corpus
+        # is learned in fewer steps. The layer has no parameters.
         self.scale = nn.BatchNorm1d(statistics, affine=False)
         self.embed = nn.Linear(statistics, embed_dim)
 
@@ -131,8 +133,8 @@ class ResNet(Backbone):
 class FrameResNet(FrameBackbone):
     """``ResNet`` with an embedding for every two frames of the front end, or another power of two.
 
-    Frequency is halved as there. Time is halved in the first layers only. No EER is published for this
-    form.
+    Frequency is halved as there. Time is halved in the first layers only. No EER is published for
+    this form.
 
     Args:
         input_dim: features of a frame.

@@ -1,4 +1,7 @@
-"""A trained system as one folder: what it holds, and the detector that it gives back."""
+"""Bundles: a trained system as one folder, and the detector that it is loaded as.
+
+Letters: T samples, N trials, E embedding size.
+"""
 
 import hashlib
 import io
@@ -28,25 +31,29 @@ from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.systems.samples import read_scoring_batch
 
-CONFIG, WEIGHTS, FACTS = "config.yaml", "model.safetensors", "bundle.json"
-SILENCE = 1e-4  # root mean square about the mean, full scale being 1: -80 dB, above dither and below speech
+# Files of a bundle.
+CONFIG = "config.yaml"
+WEIGHTS = "model.safetensors"
+FACTS = "bundle.json"
+# Root mean square about the mean, against full scale: -80 dB, above dither and below speech.
+SILENCE = 1e-4
 Audio = str | PathLike | ArrayLike
 
 
 @dataclass(frozen=True)
 class BundleFacts(Sidecar):
-    """What ``bundle.json`` says beside what a sidecar does: from logits to a decision.
+    """Content of ``bundle.json``: a sidecar, and the way from logits to a decision.
 
-    Here ``class_prior`` is what stage 6 divides out, None for a head without a posterior.
+    ``class_prior`` is the prior that stage 6 divides out, None for a head without a posterior.
 
     Attributes:
-        scale: of the affine calibration.
-        offset: of the same.
-        decide_on: what thresholds are compared with: the LLR, or the logit of bona fide alone.
-        threshold: what is above it is bona fide, where no other is given.
-        thresholds: this and others, by name.
-        hashes: of the files beside it.
-        referenced: hash of the weights that are not here but come with the encoder by its name; or "".
+        scale: scale of the affine calibration.
+        offset: offset of the affine calibration.
+        decide_on: evidence for thresholds: the LLR, or the logit of bona fide alone.
+        threshold: default threshold; evidence above it is bona fide.
+        thresholds: thresholds by name, the default among them.
+        hashes: hashes of the files beside it, by their names.
+        referenced: hash of the weights that come with the encoder by its name; empty without any.
 
     Raises:
         ValueError: values that contradict each other, or labels in another order than ours.
@@ -68,59 +75,74 @@ class BundleFacts(Sidecar):
     def llr(self, logits: ArrayLike) -> np.ndarray:
         """LLRs ``(N,)`` of logits ``(N, 2)``, as stage 6 writes them."""
         odds = llr_from_logits(logits, self.class_prior)
-        return Affine((self.scale,), self.offset)(odds)
+        calibration = Affine((self.scale,), self.offset)
+        return calibration(odds)
 
     def evidence(self, logits: ArrayLike) -> np.ndarray:
-        """What thresholds are compared with, ``(N,)``, of logits ``(N, 2)``."""
-        return self.llr(logits) if self.decide_on == "llr" else np.float64(logits)[:, BONAFIDE]
+        """Evidence ``(N,)`` for thresholds, of logits ``(N, 2)``."""
+        if self.decide_on == "llr":
+            return self.llr(logits)
+        return np.float64(logits)[:, BONAFIDE]
 
 
 class Detector:
-    """A spoof detector; ``wedefense_lite.load`` makes one of a bundle.
+    """Spoof detector of a bundle; ``wedefense_lite.load`` makes one.
 
-    Audio is a path, or samples ``T``: floats in [-1, 1], or int16. It is mono, at ``data.sample_rate`` Hz, and of any
-    length from what the system needs at least. Each is scored as in stage 4: whole or, where the configuration has
-    ``eval_seconds``, by so much of it, the same every time.
+    Audio is a path, or T samples: floats in [-1, 1], or int16. It is mono, at ``data.sample_rate``
+    Hz, and at least as long as the system needs. It is scored as in stage 4: whole, or the
+    ``eval_seconds`` of the configuration.
 
     Args:
-        folder: what ``bin/export_bundle.py`` wrote.
-        device: where to compute.
+        folder: folder that ``bin/export_bundle.py`` wrote.
+        device: device of the computation.
 
     Attributes:
-        facts: what the bundle says of itself.
-        data: how audio is read.
+        facts: content of ``bundle.json``.
+        data: configuration of reading.
         task: the system.
 
     Raises:
-        InputError: a file that is missing, changed or contradicts another. The methods raise it for audio that can't
-            be judged, silence included: detectors give it a score like any other, and some a high one.
+        InputError: a file of the bundle is missing, was changed, or contradicts another one.
+            Methods raise it for audio that can't be scored. Silence is refused too: detectors give
+            it a score like any other, and some a high one.
     """
 
     def __init__(self, folder: str | PathLike, device: str = "cpu"):
         folder = Path(folder)
-        self.facts, experiment = read_facts(folder / FACTS), load_experiment(folder / CONFIG)
+        self.facts = read_facts(folder / FACTS)
+        experiment = load_experiment(folder / CONFIG)
         for name in (CONFIG, WEIGHTS):
-            if (found := file_hash(folder / name)) != (expected := self.facts.hashes.get(name)):
+            present_hash = file_hash(folder / name)
+            expected_hash = self.facts.hashes.get(name)
+            if present_hash != expected_hash:
                 raise InputError(
-                    f"{folder / name}: its hash is {found}, expected {expected}: damaged, or another's"
+                    f"{folder / name}: its hash is {present_hash}, expected {expected_hash}: "
+                    "damaged, or another's"
                 )
-        self.data, self.task, self.device = experiment.data, experiment.system, torch.device(device)
+        self.data = experiment.data
+        self.task = experiment.system
+        self.device = torch.device(device)
         weights = safetensors.torch.load_file(folder / WEIGHTS)
         if self.facts.referenced:
-            self.task.frontend.load_pretrained()
-            encoder = {
-                name: value for name, value in self.task.state_dict().items() if name not in weights
-            }
-            if weights_hash(encoder) != self.facts.referenced:
-                raise InputError(
-                    f"{folder / CONFIG}: the encoder that it names has other weights than it had"
-                )
-            weights |= encoder
+            weights |= self._referenced_weights(folder, weights)
         checkpoint.load_state(self.task, weights, folder / WEIGHTS)
         self.task.eval().to(device, memory_format=torch.channels_last)
 
+    def _referenced_weights(self, folder: Path, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights that the bundle leaves to the encoder, which is looked for by its name."""
+        self.task.frontend.load_pretrained()
+        encoder = {}
+        for name, value in self.task.state_dict().items():
+            if name not in weights:
+                encoder[name] = value
+        if weights_hash(encoder) != self.facts.referenced:
+            raise InputError(
+                f"{folder / CONFIG}: the encoder that it names has other weights than it had"
+            )
+        return encoder
+
     def score(self, audio: Audio) -> float:
-        """LLR in nats as stage 6 writes it, calibrated where the bundle is; higher is more bona fide."""
+        """LLR in nats of stage 6, calibrated if the bundle is; higher is more bona fide."""
         return float(self.facts.llr(self.logits(audio)[None])[0])
 
     def classify(self, audio: Audio, threshold: float | None = None) -> str:
@@ -128,24 +150,27 @@ class Detector:
 
         Args:
             audio: path or samples.
-            threshold: what ``facts.decide_on`` has to be above for ``bonafide``; unless given, ``facts.threshold``.
+            threshold: evidence above it is bona fide; None: ``facts.threshold``.
         """
-        least = self.facts.threshold if threshold is None else threshold
-        return LABELS[int(self.facts.evidence(self.logits(audio)[None])[0] > least)]
+        if threshold is None:
+            threshold = self.facts.threshold
+        evidence = self.facts.evidence(self.logits(audio)[None])[0]
+        return "bonafide" if evidence > threshold else "spoof"
 
     def embed(self, audio: Audio) -> np.ndarray:
-        """The embedding ``(E,)``, float32."""
-        return self._of(audio, self.task.embed)
+        """Embedding ``(E,)``, float32."""
+        return self._compute(audio, self.task.embed)
 
     def logits(self, audio: Audio) -> np.ndarray:
-        """``[spoof, bonafide]``, float32."""
-        return self._of(audio, self.task.logits)
+        """Logits ``[spoof, bonafide]``, float32."""
+        return self._compute(audio, self.task.logits)
 
     @torch.no_grad()
-    def _of(self, audio: Audio, function: Callable[[Batch], Tensor]) -> np.ndarray:
+    def _compute(self, audio: Audio, function: Callable[[Batch], Tensor]) -> np.ndarray:
         row = _as_utterance(audio, self.data.sample_rate)
         batch = read_scoring_batch([row], self.data).to(self.device)
-        if (level := float(batch.wav_BT.std(correction=0))) < SILENCE:
+        level = float(batch.wav_BT.std(correction=0))
+        if level < SILENCE:
             raise InputError(
                 f"{row.path}: silence, a level of {level:.2g} in what is scored, expected speech"
             )
@@ -154,31 +179,31 @@ class Detector:
 
 
 def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:
-    """A file, or samples as the file that would hold them exactly."""
+    """Utterance of a file, or of samples, for which a WAV in memory holds them exactly."""
     if isinstance(audio, str | PathLike):
         if str(audio).endswith("|"):
             raise InputError(f"{audio}: a command, expected an audio file")
         return Utterance(Path(audio).name, str(audio))
-    wav, buffer = np.asarray(audio), io.BytesIO()
+    wav = np.asarray(audio)
+    is_float = wav.dtype.kind == "f"
     largest = np.abs(wav.astype(np.float64)).max(initial=0)
-    if wav.ndim != 1 or not (wav.dtype == np.int16 or wav.dtype.kind == "f" and largest <= 1):
-        found = f"samples are {wav.dtype} of shape {wav.shape}, the largest {largest:g}"
-        raise InputError(f"{found}, expected one row of int16, or of floats in [-1, 1]")
-    sf.write(
-        buffer,
-        wav,
-        sample_rate,
-        format="WAV",
-        subtype="FLOAT" if wav.dtype.kind == "f" else "PCM_16",
-    )
+    is_in_range = wav.dtype == np.int16 or (is_float and largest <= 1)
+    if wav.ndim != 1 or not is_in_range:
+        raise InputError(
+            f"samples are {wav.dtype} of shape {wav.shape}, the largest {largest:g}, "
+            "expected one row of int16, or of floats in [-1, 1]"
+        )
+    buffer = io.BytesIO()
+    subtype = "FLOAT" if is_float else "PCM_16"
+    sf.write(buffer, wav, sample_rate, format="WAV", subtype=subtype)
     return Utterance("samples", "samples", data=buffer.getvalue())
 
 
 def read_facts(path: str | PathLike) -> BundleFacts:
-    """``bundle.json`` of a bundle.
+    """Content of the ``bundle.json`` of a bundle.
 
     Raises:
-        InputError: it is missing, has other fields, or values that can't be right.
+        InputError: no such file, other fields, or values that contradict each other.
     """
     try:
         return BundleFacts(**read_json(path))
@@ -187,15 +212,19 @@ def read_facts(path: str | PathLike) -> BundleFacts:
 
 
 def packed(state: Mapping[str, Tensor]) -> bytes:
-    """A state dict in the safetensors format, which takes dense tensors, none of them a part of another."""
-    dense = {
-        name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()
-    }
+    """A state dict in the safetensors format, which takes dense tensors, none of them a part of
+    another.
+    """
+    dense = {}
+    for name, value in state.items():
+        dense[name] = value.clone(memory_format=torch.contiguous_format)
     return safetensors.torch.save(dense)
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
-    """First twelve hexadecimal digits of the SHA-256 of a state dict, names, types and shapes included."""
+    """First twelve hexadecimal digits of the SHA-256 of a state dict, names, types and shapes
+    included.
+    """
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())

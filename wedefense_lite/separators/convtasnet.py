@@ -85,12 +85,12 @@ class ConvTasNet(Separator):
     """Conv-TasNet, not causal.
 
     Modules have the names of torchaudio's ``ConvTasNet``, so its weights load, among them
-    ``CONVTASNET_BASE_LIBRI2MIX`` (8 kHz). The defaults are the published sizes: 4.98 M parameters with
-    two talkers.
+    ``CONVTASNET_BASE_LIBRI2MIX`` (8 kHz). The defaults are the published sizes: 4.98 M parameters
+    with two talkers.
 
-    Source: Luo and Mesgarani, "Conv-TasNet: Surpassing ideal time-frequency magnitude masking for speech
-    separation", IEEE/ACM TASLP 2019, https://arxiv.org/abs/1809.07454. Letters in brackets are those of
-    its table I.
+    Source: Luo and Mesgarani, "Conv-TasNet: Surpassing ideal time-frequency magnitude masking for
+    speech separation", IEEE/ACM TASLP 2019, https://arxiv.org/abs/1809.07454. Letters in brackets
+    are those of its table I.
 
     Args:
         talkers: number of streams.

@@ -10,15 +10,15 @@ from wedefense_lite.separators.base import Separator
 class SepFormer(Separator):
     """Trained SepFormer of SpeechBrain.
 
-    It needs the extra ``separation``, and a torchaudio that goes with the installed PyTorch. Code that
-    ``hyperparams.yaml`` names is run, so its author must be trusted. ``speechbrain/sepformer-libri2mix``
-    and its like work at 8 kHz; their licence is Apache 2.0.
+    It needs the extra ``separation``, and a torchaudio that goes with the installed PyTorch. Code
+    that ``hyperparams.yaml`` names is run, so its author must be trusted.
+    ``speechbrain/sepformer-libri2mix`` and its like work at 8 kHz; their licence is Apache 2.0.
 
     Source: Subakan et al., "Attention is all you need in speech separation", ICASSP 2021.
 
     Args:
-        source: local folder with ``hyperparams.yaml`` and the checkpoints that it names, or a name on
-            the hub.
+        source: local folder with ``hyperparams.yaml`` and the checkpoints that it names, or a name
+            on the hub.
 
     Raises:
         InputError: SpeechBrain can't be imported, or the model can't be loaded.

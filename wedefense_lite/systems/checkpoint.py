@@ -39,8 +39,8 @@ def load_weights(path: str | Path, module: nn.Module) -> dict:
     """Load ``model_N.pt``, ``best_model.pt`` or ``avg_model.pt`` into a module, strictly.
 
     Returns:
-        What the file says beside the weights: ``labels``, ``class_prior``, ``epoch``, ``config_hash`` and, where
-        it was trained by this toolkit, ``data_hashes``.
+        What the file says beside the weights: ``labels``, ``class_prior``, ``epoch``,
+        ``config_hash`` and, where it was trained by this toolkit, ``data_hashes``.
 
     Raises:
         InputError: another model's weights, or another label order.

@@ -66,16 +66,18 @@ class TrainingConfig:
         schedule: course of the learning rate.
         accumulate_steps: batches whose gradients are summed for one step of the optimizer.
         clip_norm: largest norm of the gradient; 0 leaves it as it is.
-        precision: fp32; tf32, which on GPUs multiplies with ten bits after the point, and is faster there; or bf16
-            and fp16 of the forward pass, by autocast, in which spectral front ends stay in float32.
+        precision: fp32; tf32, which on GPUs multiplies with ten bits after the point, and is faster
+            there; or bf16 and fp16 of the forward pass, by autocast, in which spectral front ends
+            stay in float32.
         ema_decay: decay of an exponential moving average of the weights, which is then what is
             validated and saved; 0 for none.
         early_stop_patience: validations without a better dev EER before training ends; 0 or less
             never ends it early.
         validate_interval: epochs from one validation to the next; the last epoch is always one.
-        save_epoch_interval: epochs from one ``model_N.pt`` that is kept for good to the next; 0 keeps none beyond
-            those of ``num_avg``.
-        num_avg: last epochs whose ``model_N.pt`` is kept for averaging; 0 or less keeps ``best_model.pt`` alone.
+        save_epoch_interval: epochs from one ``model_N.pt`` that is kept for good to the next; 0
+            keeps none beyond those of ``num_avg``.
+        num_avg: last epochs whose ``model_N.pt`` is kept for averaging; 0 or less keeps
+            ``best_model.pt`` alone.
         save_step_interval: steps of the optimizer from one ``last.pt`` to the next inside an epoch;
             0 saves it at the end of each epoch only.
         seed: of the initial weights, the order, the crops and all augmentation.

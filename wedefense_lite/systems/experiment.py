@@ -29,7 +29,8 @@ FREE_KEYS = (
     "num_workers",
 )
 SECTIONS = ("system", "data", "training")
-# A component's place in the package, which a configuration leaves out: modules move, class names stay.
+# A component's place in the package, which a configuration leaves out: modules move, class names
+# stay.
 COMPONENT_MODULE = re.compile(r"\bwedefense_lite\.(?:\w+\.)+(?=[A-Z])")
 # Rooms in which every module holds components that a configuration names.
 COMPONENT_ROOMS = ("augment", "frontends", "heads", "models", "separators")
@@ -66,7 +67,9 @@ _load_plain_yaml = get_loader("yaml")
 
 
 def _load_yaml(text: str) -> Any:
-    """YAML whose components may have the module that an earlier version of the package had them in."""
+    """YAML whose components may have the module that an earlier version of the package had them
+    in.
+    """
     return _load_plain_yaml(COMPONENT_MODULE.sub("", text))
 
 

@@ -19,7 +19,8 @@ class Task(nn.Module, ABC):
     Attributes:
         head: turns what ``embed`` gives into logits; None of a task that decides nothing.
         frame_samples: of a task that decides for each frame, the samples of one; else None.
-        num_talkers: talkers of a mixture, for a task that separates them or decides for each; else 0.
+        num_talkers: talkers of a mixture, for a task that separates them or decides for each; else
+            0.
         takes_stems: its loss needs the reference stems of mixtures.
     """
 
@@ -30,7 +31,9 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, batch: Batch) -> Tensor:
-        """What the head needs: a row an utterance, ``BE``, or rows of each, ``BGE``, of its frames or talkers."""
+        """What the head needs: a row an utterance, ``BE``, or rows of each, ``BGE``, of its frames
+        or talkers.
+        """
 
     @abstractmethod
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,18 +49,24 @@ class Task(nn.Module, ABC):
 
     @property
     def resolved(self) -> dict[str, object]:
-        """Options, by their names below ``system.init_args``, that became known when it was built."""
+        """Options, by their names below ``system.init_args``, that became known when it was
+        built.
+        """
         return {}
 
     def load_pretrained(self) -> None:
-        """Fill parts that come with weights of their own; before training, unless a checkpoint is given."""
+        """Fill parts that come with weights of their own; before training, unless a checkpoint is
+        given.
+        """
 
     def rate_factors(self) -> dict[nn.Parameter, float]:
         """By what the learning rate of some parameters is multiplied."""
         return {}
 
     def parameter_groups(self) -> list[dict]:
-        """What an optimizer takes: trained parameters, and by what their learning rate is multiplied, 1 first."""
+        """What an optimizer takes: trained parameters, and by what their learning rate is
+        multiplied, 1 first.
+        """
         factors, groups = self.rate_factors(), {1.0: []}
         for parameter in self.parameters():
             if parameter.requires_grad:
@@ -88,12 +97,14 @@ class Classification(Task):
         if not isinstance(self.model, self.takes):
             name = type(self.model).__name__
             raise InputError(
-                f"{type(self).__name__} takes a model that is a {self.takes.__name__}, {name} is none"
+                f"{type(self).__name__} takes a model that is a {self.takes.__name__}, "
+                f"{name} is none"
             )
         given, taken = (getattr(part, "num_layers", None) for part in (frontend, self.model))
         if None not in (given, taken) and given != taken:
             raise InputError(
-                f"{type(self.model).__name__}: num_layers is {taken}, expected {given}, as in its frames"
+                f"{type(self.model).__name__}: num_layers is {taken}, expected {given}, "
+                "as in its frames"
             )
         self.head = head(self.model.embed_dim)
 

@@ -54,7 +54,8 @@ def last_epochs(
         num: number of epochs.
         min_epoch: first epoch that may be taken.
         max_epoch: last epoch that may be taken, or None.
-        trained: last epoch of the training, or None if unknown; later models are of another training.
+        trained: last epoch of the training, or None if unknown; later models are of another
+            training.
 
     Raises:
         InputError: fewer than ``num`` exist.
@@ -89,7 +90,8 @@ def recompute_batch_norm(
 ) -> dict[str, Tensor]:
     """Weights with batch-norm statistics of one pass over training crops without augmentation.
 
-    ``torch.optim.swa_utils.update_bn`` would put the whole task into training mode, dropout included.
+    ``torch.optim.swa_utils.update_bn`` would put the whole task into training mode, dropout
+    included.
 
     Args:
         state: checkpoint with the averaged weights.

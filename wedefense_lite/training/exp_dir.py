@@ -1,4 +1,6 @@
-"""The folder of a training: what an earlier one left there is continued, refused or removed, and never mixed."""
+"""The folder of a training: what an earlier one left there is continued, refused or removed, and
+never mixed.
+"""
 
 import csv
 import hashlib
@@ -18,7 +20,8 @@ from wedefense_lite.systems.experiment import COMPONENT_MODULE, FREE_KEYS, Exper
 
 WAY_OUT = "take another --exp_dir, or --overwrite true, which removes that training"
 EPOCH_MODEL = re.compile(r"model_(\d+)\.pt")
-# Of the first epoch, these are written before last.pt: a run that is killed in between leaves them alone there.
+# Of the first epoch, these are written before last.pt: a run that is killed in between leaves them
+# alone there.
 FIRST_EPOCH = {"model_1.pt", "best_model.pt"}
 # What each of the hashes of the data stands for, as options of train.py.
 HASHED_OPTIONS = {
@@ -36,8 +39,8 @@ def data_hashes(index: Iterable[Utterance], augments: Iterable[Augment]) -> dict
         augments: augmentations; of these the lists that they draw from.
 
     Returns:
-        SHA-256 of ``list`` (ids, labels, samples, lists of augmentations), ``segments`` (ids, times,
-        classes) and ``stems`` (ids, labels); what there is none of has the hash of nothing.
+        SHA-256 of ``list`` (ids, labels, samples, lists of augmentations), ``segments`` (ids,
+        times, classes) and ``stems`` (ids, labels); what there is none of has the hash of nothing.
     """
     utterances = []
     segments = []
@@ -56,7 +59,8 @@ def data_hashes(index: Iterable[Utterance], augments: Iterable[Augment]) -> dict
 
 
 def difference(last: dict, config_text: str, hashes: dict[str, str]) -> str:
-    """Difference between the training of a ``last.pt`` and another; empty where the other continues it.
+    """Difference between the training of a ``last.pt`` and another; empty where the other continues
+    it.
 
     Args:
         last: content of ``last.pt``.
@@ -134,7 +138,9 @@ def _other_last(exp_dir: Path, experiment: Experiment, hashes: dict[str, str]) -
 
 
 def _leftovers(exp_dir: Path, experiment: Experiment, hashes: dict[str, str]) -> str:
-    """Which checkpoints of another training there are, without its ``last.pt``; empty where there are none."""
+    """Which checkpoints of another training there are, without its ``last.pt``; empty where there
+    are none.
+    """
     paths = models_of(exp_dir / "models")
     if not paths:
         return ""
@@ -161,7 +167,9 @@ def _is_own_first_epoch(path: Path, experiment: Experiment, hashes: dict[str, st
 
 
 def models_of(folder: Path) -> list[Path]:
-    """The models of a training and of its averaging in a folder, epochs in order; without ``last.pt``."""
+    """The models of a training and of its averaging in a folder, epochs in order; without
+    ``last.pt``.
+    """
     epochs = epoch_models(folder)
     paths = [epochs[epoch] for epoch in sorted(epochs)]
     for name in ("best_model.pt", "avg_model.pt"):

@@ -24,8 +24,9 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
 
     Returns:
         ``dev_loss``, the mean of the losses of the utterances, and, for a task with decisions,
-        ``dev_eer``, a fraction: over utterances, or over frames. Frames have their labels by the rule of
-        PartialSpoof's published label lists; the official scorer's rule differs at boundaries.
+        ``dev_eer``, a fraction: over utterances, or over frames. Frames have their labels by the
+        rule of PartialSpoof's published label lists; the official scorer's rule differs at
+        boundaries.
 
     Raises:
         InputError: a score that is not finite, or an utterance that was not scored exactly once.

@@ -1,7 +1,7 @@
 """Weights and inputs that a set's JSON lists, drawn anew from its seed.
 
-python tests/reference/fidelity/fill.py NAME.json OUT.npz writes both. README.md beside this file has
-the rules in words. B signals, T samples.
+python tests/reference/fidelity/fill.py NAME.json OUT.npz writes both. README.md beside this file
+has the rules in words. B signals, T samples.
 """
 
 import json
@@ -16,7 +16,9 @@ HARMONICS = 30
 
 
 def draw_waves(rng: np.random.Generator, signals: int, samples: int) -> np.ndarray:
-    """Speech-like signals ``wav_BT``: a harmonic tone in noise that swells twice a second, in 16-bit steps."""
+    """Speech-like signals ``wav_BT``: a harmonic tone in noise that swells twice a second, in
+    16-bit steps.
+    """
     pitch = rng.uniform(100, 250, (signals, 1, 1))
     phase = rng.uniform(0, 2 * np.pi, (signals, HARMONICS, 1))
     order = np.arange(1, HARMONICS + 1)[:, None]
@@ -32,8 +34,8 @@ def draw(seed: int, entry: dict) -> np.ndarray:
 
     Args:
         seed: of the set.
-        entry: its ``name``, ``shape`` and ``rule``; ``scale``, ``centre`` and ``drawn_as`` where the
-            rule takes them.
+        entry: its ``name``, ``shape`` and ``rule``; ``scale``, ``centre`` and ``drawn_as`` where
+            the rule takes them.
 
     Raises:
         ValueError: unknown rule.
