@@ -22,6 +22,7 @@ settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 16000
+# Letter of the ids, ending of the protocol, and trials of each set.
 SETS = {"train": ("T", "trn", 24), "dev": ("D", "trl", 16), "eval": ("E", "trl", 16)}
 # A system that trains in seconds on one core.
 TINY = (
@@ -35,14 +36,20 @@ def utterance(rng: np.random.Generator, spoof: bool) -> np.ndarray:
     time = np.arange(int(RATE * rng.uniform(0.7, 1.3))) / RATE
     pitch = rng.uniform(90, 220) * (1 + 0.05 * np.sin(2 * np.pi * 3 * time))
     phase = 2 * np.pi * np.cumsum(pitch) / RATE
-    harmonics = range(1, 14 if spoof else 60)
-    wav = sum(np.sin(k * phase) / k for k in harmonics if k * 220 < RATE / 2)
-    wav = 0.1 * wav + (0.001 if spoof else 0.01) * rng.standard_normal(len(time))
+    highest = 14 if spoof else 60
+    # The highest pitch is about 220 Hz; harmonics over half the rate would fold back.
+    harmonics = [k for k in range(1, highest) if k * 220 < RATE / 2]
+    voice = sum(np.sin(k * phase) / k for k in harmonics)
+    noise_level = 0.001 if spoof else 0.01
+    wav = 0.1 * voice + noise_level * rng.standard_normal(len(time))
     return np.clip(wav, -1, 1).astype(np.float32)
 
 
 def write_la_corpus(folder: Path) -> Path:
-    """Protocols, flac files, and enrolment files that no protocol lists."""
+    """Folder with a corpus in ASVspoof 2019 LA's layout.
+
+    Its flac folders also hold enrolment files, which no protocol lists.
+    """
     rng = np.random.default_rng(0)
     protocols = folder / "LA/ASVspoof2019_LA_cm_protocols"
     protocols.mkdir(parents=True)
@@ -51,11 +58,12 @@ def write_la_corpus(folder: Path) -> Path:
         flac.mkdir(parents=True)
         lines = []
         for number in range(count + 2):
-            key, spoof = f"LA_{letter}_{1000000 + number}", number % 2 == 1
+            key = f"LA_{letter}_{1000000 + number}"
+            spoof = number % 2 == 1
             sf.write(flac / f"{key}.flac", utterance(rng, spoof), RATE, subtype="PCM_16")
-            attack, label = (f"A0{1 + number % 3}", "spoof") if spoof else ("-", "bonafide")
+            attack_and_label = f"A0{1 + number % 3} spoof" if spoof else "- bonafide"
             if number < count:
-                lines.append(f"LA_{letter}{number % 4:02d} {key} - {attack} {label}\n")
+                lines.append(f"LA_{letter}{number % 4:02d} {key} - {attack_and_label}\n")
         (protocols / f"ASVspoof2019.LA.cm.{name}.{ending}.txt").write_text("".join(lines))
     return folder
 
@@ -78,12 +86,20 @@ def la_corpus(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def typed(tmp_path):
-    """A function that runs a command as a user types it in a folder like the repository's root."""
+    """Function that runs a command in a folder like the repository's root; see :func:`typist`."""
     return typist(tmp_path)
 
 
 def typist(folder: Path):
-    """A function ``typed(words, status=0, **environment)`` that gives standard output and error."""
+    """Function that runs a command as a user types it.
+
+    Args:
+        folder: working folder; it gets links to the folders of the repository.
+
+    Returns:
+        ``typed(command, status=0, **environment)``, which gives standard output and error and fails
+        at another exit status; any status will do where it is None.
+    """
     for name in ("conf", "egs", "tools", "wedefense_lite"):
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)
@@ -91,51 +107,59 @@ def typist(folder: Path):
     def typed(command: str | list, status: int | None = 0, **environment) -> str:
         words = command.split() if isinstance(command, str) else [str(word) for word in command]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        settings = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"} | environment
-        done = subprocess.run(
+        variables = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"} | environment
+        process = subprocess.run(
             words,
             cwd=folder,
-            env=settings,
+            env=variables,
             capture_output=True,
             text=True,
             check=False,
             timeout=600,
         )
-        said = done.stdout + done.stderr
-        assert status is None or done.returncode == status, (
-            f"{words}: {done.returncode}\n{said[-5000:]}"
-        )
-        return said
+        output = process.stdout + process.stderr
+        if status is not None:
+            assert process.returncode == status, f"{words}: {process.returncode}\n{output[-5000:]}"
+        return output
 
     return typed
 
 
 @pytest.fixture(scope="session")
 def prepared(la_corpus, tmp_path_factory):
-    """A root-like folder with data directories and both kinds of lists; and its ``typed``."""
+    """A folder with data directories and both types of lists, and its ``typed``."""
     folder = tmp_path_factory.mktemp("root")
     typed = typist(folder)
     typed(
-        f"python egs/asvspoof2019_la/local/prepare_data.py --corpus_dir {la_corpus} --data_dir data "
-        "--expect_counts false"
+        "python egs/asvspoof2019_la/local/prepare_data.py --data_dir data "
+        f"--corpus_dir {la_corpus} --expect_counts false"
     )
     for name in SETS:
-        lists = f"data/{name}/wav.scp data/{name}/utt2lab data/{name}"
+        tables = f"data/{name}/wav.scp data/{name}/utt2lab"
         typed(
-            "python tools/make_shard_list.py --num_utts_per_shard 5 --num_threads 2 --prefix shards "
-            f"{lists}/shards data/{name}/shard.list"
+            "python tools/make_shard_list.py --num_utts_per_shard 5 --num_threads 2 "
+            f"--prefix shards {tables} data/{name}/shards data/{name}/shard.list"
         )
-        typed(f"python tools/make_raw_list.py {lists}/raw.list")
+        typed(f"python tools/make_raw_list.py {tables} data/{name}/raw.list")
     return folder, typed
 
 
 def train_command(
     exp_dir: str, kind: str = "raw", processes: int = 1, options: str = ""
 ) -> list[str]:
-    """Words of a tiny training."""
-    start = f"torchrun --standalone --nproc_per_node={processes}" if processes > 1 else "python"
+    """Words of a tiny training.
+
+    Args:
+        exp_dir: folder of the experiment.
+        kind: type of the lists, raw or shard.
+        processes: number of processes.
+        options: more options of ``train.py``.
+    """
+    launcher = "python"
+    if processes > 1:
+        launcher = f"torchrun --standalone --nproc_per_node={processes}"
     return (
-        f"{start} wedefense_lite/bin/train.py --config conf/resnet18.yaml --exp_dir {exp_dir} "
+        f"{launcher} wedefense_lite/bin/train.py --config conf/resnet18.yaml --exp_dir {exp_dir} "
         f"--data_type {kind} --train_data data/train/{kind}.list --train_label data/train/utt2lab "
         f"--val_data data/dev/{kind}.list --val_label data/dev/utt2lab {options}"
     ).split() + TINY
@@ -144,7 +168,8 @@ def train_command(
 @pytest.fixture(scope="session")
 def trained(prepared) -> str:
     """``exp_dir`` of a tiny system trained for three epochs in the folder of ``prepared``."""
-    prepared[1](train_command("exp/tiny", options="--num_epochs 3 --num_avg 2"))
+    _, typed = prepared
+    typed(train_command("exp/tiny", options="--num_epochs 3 --num_avg 2"))
     return "exp/tiny"
 
 

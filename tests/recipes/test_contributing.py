@@ -14,7 +14,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of the source tree, which the walks may change."""
+    """A copy of the source tree, because the walks add files."""
     for name in ("conf", "egs", "tools", "wedefense_lite"):
         ignore = shutil.ignore_patterns("corpus", "downloads", "data", "exp", "__pycache__")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
@@ -23,32 +23,39 @@ def copy(tmp_path):
 
 @pytest.fixture
 def corpus(tmp_path_factory):
-    """A corpus in the form that the first walk supposes."""
+    """A corpus in the layout of the first walk."""
     folder = tmp_path_factory.mktemp("my_corpus")
-    rng, lines = np.random.default_rng(1), ["file,speaker,label,set"]
+    rng = np.random.default_rng(1)
+    lines = ["file,speaker,label,set"]
     for number in range(24):
-        name, spoof = f"utt{number:02d}.wav", number % 2 == 0
+        name = f"utt{number:02d}.wav"
+        spoof = number % 2 == 0
         sf.write(folder / name, utterance(rng, spoof), RATE, subtype="PCM_16")
+        # Pairs of both classes: twice as many for training as for each of the others.
         subset = ("train", "train", "dev", "eval")[number // 2 % 4]
-        lines.append(f"{name},speaker{number % 5},{'fake' if spoof else 'real'},{subset}")
+        label = "fake" if spoof else "real"
+        lines.append(f"{name},speaker{number % 5},{label},{subset}")
     (folder / "meta.csv").write_text("\n".join(lines) + "\n")
     return folder
 
 
 def test_the_walks_work_as_written(copy, corpus):
     typed = typist(copy)
-    said = []
+    outputs = []
     for language, text in BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text()):
-        first, _, rest = text.partition("\n")
-        if first.startswith("# file: "):
-            path = copy / first.removeprefix("# file: ")
+        first_line, _, content = text.partition("\n")
+        if first_line.startswith("# file: "):
+            path = copy / first_line.removeprefix("# file: ")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(rest)
+            path.write_text(content)
         elif language == "sh":
-            said.append(typed(["bash", "-ec", text], CORPUS=str(corpus), PYTHONPATH=str(copy)))
-    assert len(said) == 3
+            command = ["bash", "-ec", text]
+            outputs.append(typed(command, CORPUS=str(corpus), PYTHONPATH=str(copy)))
+    assert len(outputs) == 3
     experiments = {path.parent.name for path in Path(copy).glob("egs/my_corpus/exp/*/report.html")}
     assert experiments == {"mean_net", "smoothed"}
     config = (copy / "egs/my_corpus/exp/smoothed/config.yaml").read_text()
-    assert "MeanNet" in config and "Smoothed" in config
-    assert "calibration" in said[2].lower()  # a head without posterior says that it needs it
+    assert "MeanNet" in config
+    assert "Smoothed" in config
+    # A head without a posterior says that its scores need a calibration.
+    assert "calibration" in outputs[2].lower()

@@ -14,7 +14,10 @@ PER_SET = 6
 
 
 def write_la(folder):
-    """A corpus laid out as ASVspoof 2019 LA; its flac folders hold more than the protocols list."""
+    """Write a corpus in the layout of ASVspoof 2019 LA.
+
+    Its flac folders hold more than the protocols list, and the protocols are not sorted.
+    """
     protocols = folder / "DB/LA/ASVspoof2019_LA_cm_protocols"
     protocols.mkdir(parents=True)
     for name, suffix in {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}.items():
@@ -24,7 +27,8 @@ def write_la(folder):
         for n in reversed(range(PER_SET)):
             key = f"LA_{name[0].upper()}_{n}"
             sf.write(flac / f"{key}.flac", tone(n, 1600 + n), RATE)
-            lines.append(f"LA_{n % 2} {key} - {f'A0{n} spoof' if n % 3 else '- bonafide'}\n")
+            attack_and_label = f"A0{n} spoof" if n % 3 else "- bonafide"
+            lines.append(f"LA_{n % 2} {key} - {attack_and_label}\n")
         sf.write(flac / "LA_enrolment.flac", tone(0, 1600), RATE)
         (protocols / f"ASVspoof2019.LA.cm.{suffix}.txt").write_text("".join(lines))
 
@@ -33,10 +37,9 @@ def write_la(folder):
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("la")
     write_la(folder)
-    status, said = run(
-        folder, PREPARE, "--corpus_dir", "DB", "--data_dir", "data", "--expect_counts", "false"
-    )
-    assert status == 0, said
+    options = ["--corpus_dir", "DB", "--data_dir", "data", "--expect_counts", "false"]
+    status, errors = run(folder, PREPARE, *options)
+    assert status == 0, errors
     return folder
 
 
@@ -48,43 +51,43 @@ def contents(folder):
 
 
 def test_preparation_writes_what_the_protocol_lists(prepared):
+    flac = "DB/LA/ASVspoof2019_LA_dev/flac"
+    labels = ["bonafide", "spoof", "spoof", "bonafide", "spoof", "spoof"]
+    attacks = ["-", "A01", "A02", "-", "A04", "A05"]
+    utterances = range(PER_SET)
     expected = {
-        "wav.scp": "".join(
-            f"LA_D_{n} DB/LA/ASVspoof2019_LA_dev/flac/LA_D_{n}.flac\n" for n in range(6)
-        ),
-        "utt2lab": "".join(f"LA_D_{n} {'spoof' if n % 3 else 'bonafide'}\n" for n in range(6)),
-        "utt2dur": "".join(f"LA_D_{n} {(1600 + n) / RATE:.4f}\n" for n in range(6)),
-        "utt2spk": "".join(f"LA_D_{n} LA_{n % 2}\n" for n in range(6)),
-        "utt2attack": "".join(f"LA_D_{n} {f'A0{n}' if n % 3 else '-'}\n" for n in range(6)),
+        "wav.scp": "".join(f"LA_D_{n} {flac}/LA_D_{n}.flac\n" for n in utterances),
+        "utt2lab": "".join(f"LA_D_{n} {labels[n]}\n" for n in utterances),
+        "utt2dur": "".join(f"LA_D_{n} {(1600 + n) / RATE:.4f}\n" for n in utterances),
+        "utt2spk": "".join(f"LA_D_{n} LA_{n % 2}\n" for n in utterances),
+        "utt2attack": "".join(f"LA_D_{n} {attacks[n]}\n" for n in utterances),
         "lab2utt": "bonafide LA_D_0 LA_D_3\nspoof LA_D_1 LA_D_2 LA_D_4 LA_D_5\n",
         "spk2utt": "LA_0 LA_D_0 LA_D_2 LA_D_4\nLA_1 LA_D_1 LA_D_3 LA_D_5\n",
         "lab2num_utts": "bonafide 2\nspoof 4\n",
         "cm_key_file.txt": "filename\tcm-label\n"
-        + "".join(f"LA_D_{n}\t{'spoof' if n % 3 else 'bonafide'}\n" for n in range(6)),
+        + "".join(f"LA_D_{n}\t{labels[n]}\n" for n in utterances),
     }
-    found = {path.name: path.read_text() for path in (prepared / "data/dev").iterdir()}
-    assert found == expected
+    written = {path.name: path.read_text() for path in (prepared / "data/dev").iterdir()}
+    assert written == expected
 
 
 def test_preparation_expects_the_published_counts(prepared):
     before = contents(prepared / "data")
-    status, said = run(prepared, PREPARE, "--corpus_dir", "DB", "--data_dir", "data")
+    status, errors = run(prepared, PREPARE, "--corpus_dir", "DB", "--data_dir", "data")
     assert status == 2
-    assert said.count("\n") == 1
-    assert "'bonafide': 2580, 'spoof': 22800} published; --expect_counts false" in said
+    assert errors.count("\n") == 1
+    assert "'bonafide': 2580, 'spoof': 22800} published; --expect_counts false" in errors
     assert contents(prepared / "data") == before
 
 
 def test_a_listed_file_that_is_missing_is_named_and_nothing_is_written(tmp_path):
     write_la(tmp_path)
+    flac = "DB/LA/ASVspoof2019_LA_eval/flac"
     for key in ("LA_E_1", "LA_E_4"):
-        (tmp_path / f"DB/LA/ASVspoof2019_LA_eval/flac/{key}.flac").unlink()
-    status, said = run(tmp_path, PREPARE, "--corpus_dir", "DB", "--expect_counts", "false")
+        (tmp_path / flac / f"{key}.flac").unlink()
+    status, errors = run(tmp_path, PREPARE, "--corpus_dir", "DB", "--expect_counts", "false")
     assert status == 2
-    assert (
-        "2 of 18 utterances can't be used: LA_E_1: DB/LA/ASVspoof2019_LA_eval/flac/LA_E_1.flac: No"
-        in said
-    )
+    assert f"2 of 18 utterances can't be used: LA_E_1: {flac}/LA_E_1.flac: No" in errors
     assert not (tmp_path / "data").exists()
 
 
@@ -108,14 +111,14 @@ def test_a_protocol_that_contradicts_itself_is_refused(tmp_path, sets, message):
 
 
 def test_prepared_directories_are_valid_and_shared_speakers_are_reported(prepared, caplog):
-    assert run(prepared, "tools/validate_data_dir.py", "data/train", "data/dev", "data/eval") == (
-        0,
-        "",
-    )
+    folders = ["data/train", "data/dev", "data/eval"]
+    assert run(prepared, "tools/validate_data_dir.py", *folders) == (0, "")
     assert "data/train and data/dev: 2 speakers in both: LA_0, LA_1" in caplog.text
 
 
 def edit(name, old, new):
+    """Change of a folder that replaces a text in one of its files."""
+
     def change(folder):
         text = (folder / name).read_text()
         assert old in text
@@ -129,15 +132,29 @@ def all_spoof(folder):
 
 
 def unsorted(folder):
-    write_lines(folder / "utt2lab", reversed((folder / "utt2lab").read_text().splitlines()))
+    lines = (folder / "utt2lab").read_text().splitlines()
+    write_lines(folder / "utt2lab", reversed(lines))
+
+
+def no_wav_scp(folder):
+    (folder / "wav.scp").unlink()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (edit("utt2lab", "LA_T_1 spoof\n", ""), "wav.scp: 1 utterances are not in both lists: LA_T_1"),
-        (edit("utt2dur", "LA_T_1", "LA_T_7"), "utt2dur: 2 utterances are not in both lists: LA_T_1"),
-        (edit("utt2spk", "LA_T_1 LA_1\n", ""), "utt2spk: 1 utterances are not in both lists: LA_T_1"),
+        (
+            edit("utt2lab", "LA_T_1 spoof\n", ""),
+            "wav.scp: 1 utterances are not in both lists: LA_T_1",
+        ),
+        (
+            edit("utt2dur", "LA_T_1", "LA_T_7"),
+            "utt2dur: 2 utterances are not in both lists: LA_T_1",
+        ),
+        (
+            edit("utt2spk", "LA_T_1 LA_1\n", ""),
+            "utt2spk: 1 utterances are not in both lists: LA_T_1",
+        ),
         (edit("wav.scp", "LA_T_1", "LA_T_0"), "LA_T_0 is there twice"),
         (edit("utt2lab", "spoof", "fake"), "LA_T_1 has label 'fake', expected spoof or bonafide"),
         (all_spoof, "utt2lab: no utterance is bonafide"),
@@ -147,13 +164,19 @@ def unsorted(folder):
         (edit("utt2attack", "LA_T_1 A01", "LA_T_1 -"), "LA_T_1 is spoof, its attack -"),
         (edit("utt2attack", "LA_T_0 -", "LA_T_0 A01"), "LA_T_0 is bonafide, its attack A01"),
         (edit("spk2utt", " LA_T_1", ""), "spk2utt: does not follow from the other files at LA_1"),
-        (edit("lab2utt", " LA_T_3", ""), "lab2utt: does not follow from the other files at bonafide"),
+        (
+            edit("lab2utt", " LA_T_3", ""),
+            "lab2utt: does not follow from the other files at bonafide",
+        ),
         (edit("lab2num_utts", "spoof 4", "spoof 5"), "lab2num_utts: does not follow .* at spoof"),
-        (edit("cm_key_file.txt", "LA_T_1\tspoof", "LA_T_1\tbonafide"), "cm_key_file.txt: does not .*1"),
+        (
+            edit("cm_key_file.txt", "LA_T_1\tspoof", "LA_T_1\tbonafide"),
+            "cm_key_file.txt: does not .*1",
+        ),
         (unsorted, "utt2lab: not sorted"),
-        (lambda folder: (folder / "wav.scp").unlink(), "neither wav.scp nor shard.list"),
+        (no_wav_scp, "neither wav.scp nor shard.list"),
     ],
-)  # fmt: skip
+)
 def test_validation_names_the_file_and_the_utterance(prepared, tmp_path, change, message):
     folder = tmp_path / "train"
     folder.mkdir()
@@ -177,26 +200,25 @@ def test_an_utterance_in_two_sets_is_refused(prepared):
 
 def test_lists_are_made_by_the_commands_that_people_type(prepared, monkeypatch):
     options = ["--num_utts_per_shard", "4", "--num_threads", "8", "--prefix", "shards", "--shuffle"]
-    paths = [
-        "data/train/wav.scp",
-        "data/train/utt2lab",
-        "data/train/shards",
-        "data/train/shard.list",
-    ]
+    tables = ["data/train/wav.scp", "data/train/utt2lab"]
+    paths = [*tables, "data/train/shards", "data/train/shard.list"]
     assert run(prepared, "tools/make_shard_list.py", *options, *paths)[0] == 0
     assert len(list((prepared / "data/train/shards").glob("shards_*.tar"))) == 2
-    assert run(prepared, "tools/make_raw_list.py", *paths[:2], "data/train/raw.list")[0] == 0
+    assert run(prepared, "tools/make_raw_list.py", *tables, "data/train/raw.list")[0] == 0
     monkeypatch.chdir(prepared)
     labels = read_labels("data/train/utt2lab")
-    raw, shard = (read_index(f"data/train/{kind}.list", kind, labels) for kind in ("raw", "shard"))
+    raw = read_index("data/train/raw.list", "raw", labels)
+    shard = read_index("data/train/shard.list", "shard", labels)
     assert [row.key for row in raw] == list(labels)
     assert {row.key: row.samples for row in raw} == {row.key: row.samples for row in shard}
     assert [row.key for row in shard] != list(labels)
+    # The same seed gives the same bytes, another one another order.
     packed = contents(prepared / "data/train/shards")
     assert run(prepared, "tools/make_shard_list.py", *options, *paths)[0] == 0
     assert contents(prepared / "data/train/shards") == packed
     assert run(prepared, "tools/make_shard_list.py", *options, "--seed", 7, *paths)[0] == 0
-    assert [row.key for row in read_index(paths[3], "shard", labels)] != [row.key for row in shard]
+    reseeded = read_index("data/train/shard.list", "shard", labels)
+    assert [row.key for row in reseeded] != [row.key for row in shard]
     assert run(prepared, "tools/wav2dur.py", "data/train/wav.scp", "utt2dur")[0] == 0
     assert read_table("utt2dur") == read_table("data/train/utt2dur")
 
@@ -212,9 +234,8 @@ def test_a_missing_file_fails_the_list_and_keeps_the_earlier_one(tmp_path, tool)
     assert run(tmp_path, *command)[0] == 0
     (tmp_path / "u1.flac").unlink()
     before = contents(tmp_path)
-    status, said = run(tmp_path, *command)
+    status, errors = run(tmp_path, *command)
     assert status == 2
-    assert said.splitlines()[-1].endswith(
-        "error: 1 of 3 utterances can't be used: u1: u1.flac: No such file or directory"
-    )
+    message = "error: 1 of 3 utterances can't be used: u1: u1.flac: No such file or directory"
+    assert errors.splitlines()[-1].endswith(message)
     assert contents(tmp_path) == before
