@@ -1,4 +1,4 @@
-"""Device, backend and the few collectives. The only place that knows what runs where."""
+"""Device, precision, backend and collectives: the one place that decides where things run."""
 
 import gc
 import logging
@@ -20,8 +20,6 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
 # Ranks wait for each other only at the end of long work of unequal length, such as extraction, and
 # torchrun ends all when one fails; so the limit only has to be longer than any job.
 TIMEOUT = timedelta(days=7)
@@ -29,11 +27,11 @@ TIMEOUT = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Process:
-    """Where this process runs.
+    """Place of this process among all.
 
     Attributes:
-        device: of the model.
-        rank: this process among all.
+        device: device of the model.
+        rank: number of this process, from 0.
         world: number of processes.
     """
 
@@ -53,17 +51,19 @@ class Process:
 
 
 def start_process(gpus: str | None = None) -> Process:
-    """Find the device, and join the other processes that ``torchrun`` or ``srun`` started.
+    """Choose the device, and join the processes that ``torchrun`` or ``srun`` started.
 
     Args:
         gpus: CUDA devices of this node by index, such as ``0,1`` or ``[0,1]``, one a process; by
             default process k takes device k. Without a GPU the CPU is used, and the log says so.
 
     Raises:
-        InputError: not a list of devices, fewer devices than processes, or several tasks of a Slurm
-            step that would each do the whole work on their own.
+        InputError: no list of devices, fewer devices than processes, or several tasks of a Slurm
+            step that would each do the whole work.
     """
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    # Ranks, as torchrun sets them.
+    rank = int(os.environ.get("RANK", "0"))
+    world = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
@@ -71,30 +71,36 @@ def start_process(gpus: str | None = None) -> Process:
         raise InputError(
             f"{tasks} Slurm tasks, each in a world of {world}: start with tools/launch.sh"
         )
-    devices = _devices(gpus)
+    # Device, and threads of a CPU.
+    devices = _parse_devices(gpus)
     if torch.cuda.is_available():
-        devices = list(range(torch.cuda.device_count())) if devices is None else devices
+        if devices is None:
+            devices = list(range(torch.cuda.device_count()))
         if local_world > len(devices):
             raise InputError(f"{local_world} processes on this node for GPUs {devices}")
         device = torch.device("cuda", devices[local_rank])
         torch.cuda.set_device(device)
-        torch.backends.cudnn.allow_tf32 = False  # float32 is what it says, unless TF32 is asked for
+        # PyTorch allows TF32 in convolutions by default; here float32 means float32.
+        torch.backends.cudnn.allow_tf32 = False
     else:
         device = torch.device("cpu")
-        if (
-            local_world > 1 or "OMP_NUM_THREADS" not in os.environ
-        ):  # of several, torchrun sets it to 1
+        # The user's number of threads counts for one process. For several, torchrun sets it to 1.
+        if local_world > 1 or "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+    # Process group: gloo on CPUs, nccl on GPUs.
     if world > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=TIMEOUT)
-    asked = f" (--gpus {gpus}, but there is no GPU)" if gpus and device.type == "cpu" else ""
-    logging.info("process 0 of %d on %s%s", world, device, asked)
+    remark = ""
+    if gpus and device.type == "cpu":
+        remark = f" (--gpus {gpus}, but there is no GPU)"
+    # Only rank 0 logs.
+    logging.info("process 0 of %d on %s%s", world, device, remark)
     return Process(device, rank, world)
 
 
 def make_deterministic() -> None:
-    """Let gradients of a GPU have the same bits each time, as a training that goes on needs it."""
+    """Make GPU gradients deterministic, so that a resumed training is bit-identical."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False
@@ -105,16 +111,14 @@ def make_deterministic() -> None:
 
 
 def use_fused_kernels(optimizer: torch.optim.Optimizer) -> None:
-    """Let a GPU step over all parameters at once, in place: faster, and no copies of them, where
-    it is known how.
-    """
+    """Use the fused CUDA kernel of an optimizer, if it has one."""
     for group in optimizer.param_groups:
         undecided = group.get("fused", True) is None and group.get("foreach") is None
         if undecided and all(parameter.is_cuda for parameter in group["params"]):
             group["fused"] = True
 
 
-def _devices(gpus: str | None) -> list[int] | None:
+def _parse_devices(gpus: str | None) -> list[int] | None:
     if gpus is None:
         return None
     if not re.fullmatch(r"\[?\s*\d+(\s*,\s*\d+)*\s*\]?", gpus):
@@ -123,9 +127,7 @@ def _devices(gpus: str | None) -> list[int] | None:
 
 
 def end_process() -> None:
-    """End the process group, if there is one. Nothing may hold a model that was wrapped for it any
-    more.
-    """
+    """End the process group, if there is one. No wrapped model may be held any more."""
     if dist.is_initialized():
         # A wrapped model that outlived the group would end gloo's threads when it is too late.
         gc.collect()
@@ -148,7 +150,7 @@ def gather_objects(process: Process, value) -> list:
 
 
 def broadcast_from_main(process: Process, value):
-    """Rank 0's ``value``, on every rank."""
+    """``value`` of rank 0, on every rank."""
     return gather_objects(process, value)[0]
 
 
@@ -158,10 +160,10 @@ def sum_over_ranks(process: Process, values: torch.Tensor) -> torch.Tensor:
 
 
 def average_buffers(process: Process, module: nn.Module) -> None:
-    """Give all ranks the mean of their floating buffers, and rank 0's counters.
+    """Give all ranks the mean of their floating buffers, and the counters of rank 0.
 
-    Batch norm keeps running statistics of its own rank's batches; what is validated and saved must
-    be one model.
+    Batch norm keeps statistics of the batches of its own rank, but one model is validated and
+    saved.
     """
     if process.world == 1:
         return

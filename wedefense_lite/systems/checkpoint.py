@@ -39,7 +39,7 @@ def load_weights(path: str | Path, module: nn.Module) -> dict:
     """Load ``model_N.pt``, ``best_model.pt`` or ``avg_model.pt`` into a module, strictly.
 
     Returns:
-        What the file says beside the weights: ``labels``, ``class_prior``, ``epoch``,
+        content of the file beside the weights: ``labels``, ``class_prior``, ``epoch``,
         ``config_hash`` and, where it was trained by this toolkit, ``data_hashes``.
 
     Raises:
@@ -53,16 +53,21 @@ def load_weights(path: str | Path, module: nn.Module) -> dict:
 
 
 def load_part(path: str | Path, system: nn.Module, name: str) -> None:
-    """Load one part of a system, strictly, from a model of a system that has it too.
+    """Load one part of a system, strictly, from the model of another system with that part.
+
+    Args:
+        path: model of the other system.
+        system: system whose part is loaded.
+        name: attribute of the part, such as ``separator``.
 
     Raises:
-        InputError: neither system may lack it, and its weights must be of the same shape.
+        InputError: a system without the part, or weights of other shapes.
     """
-    weights = {
-        key.removeprefix(f"{name}."): value
-        for key, value in load(path)["model"].items()
-        if key.startswith(f"{name}.")
-    }
+    prefix = f"{name}."
+    weights = {}
+    for key, value in load(path)["model"].items():
+        if key.startswith(prefix):
+            weights[key.removeprefix(prefix)] = value
     if not (weights and hasattr(system, name)):
         lacking = path if hasattr(system, name) else "the system of the configuration"
         raise InputError(f"--{name} {path}: {lacking} has no {name}")

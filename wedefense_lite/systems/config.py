@@ -1,4 +1,4 @@
-"""The ``data`` section of a system's YAML."""
+"""Sections ``data`` and ``training`` of a YAML."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -58,19 +58,18 @@ class DataConfig:
 
 @dataclass
 class TrainingConfig:
-    """How a system is trained.
+    """Training of a system.
 
     Args:
         num_epochs: passes over the training list; epochs count from 1.
         optimizer: any of ``torch.optim``, such as AdamW, Adam or SGD.
         schedule: course of the learning rate.
         accumulate_steps: batches whose gradients are summed for one step of the optimizer.
-        clip_norm: largest norm of the gradient; 0 leaves it as it is.
-        precision: fp32; tf32, which on GPUs multiplies with ten bits after the point, and is faster
-            there; or bf16 and fp16 of the forward pass, by autocast, in which spectral front ends
-            stay in float32.
-        ema_decay: decay of an exponential moving average of the weights, which is then what is
-            validated and saved; 0 for none.
+        clip_norm: largest norm of the gradient; 0 disables clipping.
+        precision: fp32; tf32, which multiplies with ten mantissa bits on GPUs, and is faster there;
+            bf16 or fp16 in the forward pass by autocast, except in spectral front ends.
+        ema_decay: decay of an exponential moving average of the weights, which is then validated
+            and saved; 0 disables it.
         early_stop_patience: validations without a better dev EER before training ends; 0 or less
             never ends it early.
         validate_interval: epochs from one validation to the next; the last epoch is always one.
@@ -80,7 +79,7 @@ class TrainingConfig:
             ``best_model.pt`` alone.
         save_step_interval: steps of the optimizer from one ``last.pt`` to the next inside an epoch;
             0 saves it at the end of each epoch only.
-        seed: of the initial weights, the order, the crops and all augmentation.
+        seed: seed of the initial weights, the order, the crops and the augmentation.
     """
 
     optimizer: Callable[[Iterable], torch.optim.Optimizer]

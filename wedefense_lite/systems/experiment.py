@@ -29,8 +29,7 @@ FREE_KEYS = (
     "num_workers",
 )
 SECTIONS = ("system", "data", "training")
-# A component's place in the package, which a configuration leaves out: modules move, class names
-# stay.
+# Module of a component. Configurations leave it out, because modules move and class names stay.
 COMPONENT_MODULE = re.compile(r"\bwedefense_lite\.(?:\w+\.)+(?=[A-Z])")
 # Rooms in which every module holds components that a configuration names.
 COMPONENT_ROOMS = ("augment", "frontends", "heads", "models", "separators")
@@ -38,13 +37,13 @@ COMPONENT_ROOMS = ("augment", "frontends", "heads", "models", "separators")
 
 @dataclass
 class Experiment:
-    """What a configuration builds.
+    """System, data and training of a configuration.
 
     Attributes:
-        system: the untrained task.
-        data: how audio is cut and augmented.
-        training: how the system is trained.
-        text: the resolved configuration as YAML.
+        system: untrained task.
+        data: reading of audio.
+        training: training of the system.
+        text: resolved configuration as YAML.
     """
 
     system: Task
@@ -54,12 +53,11 @@ class Experiment:
 
     @property
     def config_hash(self) -> str:
-        """First twelve hexadecimal digits of the SHA-256 of what a continued run can't change."""
+        """First twelve hexadecimal digits of the SHA-256 of all settings but the free ones."""
         settings = yaml.safe_load(self.text)
         for section in ("data", "training"):
-            settings[section] = {
-                key: value for key, value in settings[section].items() if key not in FREE_KEYS
-            }
+            for key in FREE_KEYS:
+                settings[section].pop(key, None)
         return hashlib.sha256(yaml.safe_dump(settings).encode()).hexdigest()[:12]
 
 
@@ -67,9 +65,7 @@ _load_plain_yaml = get_loader("yaml")
 
 
 def _load_yaml(text: str) -> Any:
-    """YAML whose components may have the module that an earlier version of the package had them
-    in.
-    """
+    """YAML without modules of components, which may be those of an earlier version."""
     return _load_plain_yaml(COMPONENT_MODULE.sub("", text))
 
 
@@ -77,10 +73,10 @@ set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
 
 
 def import_components() -> None:
-    """Import every module that can hold a component, so that short class names are known.
+    """Import every module that may hold a component, so that class names are known.
 
-    This is why a new model or loss is one file, and no list has to be kept. The tasks of a room
-    are in its module ``tasks``; a room that was deleted is not missed.
+    So a new model or loss is one file, and no list has to be edited. Tasks are in the module
+    ``tasks`` of a room. Nothing depends on a room being there.
     """
     for room in pkgutil.iter_modules(wedefense_lite.__path__, "wedefense_lite."):
         if not room.ispkg:
@@ -101,10 +97,10 @@ def add_sections(parser: ArgumentParser) -> None:
 
 
 def build(arguments: Namespace) -> Experiment:
-    """Instantiate the sections of parsed arguments, with initial weights drawn from their seed.
+    """Experiment of parsed arguments, with initial weights drawn from their seed.
 
     Raises:
-        InputError: a component refuses its options.
+        InputError: a component refuses its options, or works at another sample rate than the data.
     """
     sections = Namespace({name: arguments[name] for name in SECTIONS})
     parser = _section_parser()
@@ -115,11 +111,11 @@ def build(arguments: Namespace) -> Experiment:
     except ValueError as error:  # a component refuses its options; jsonargparse adds its layout
         raise InputError(cli.in_one_line(str(error))) from error
     for name in ("frontend", "separator"):
-        rate = getattr(getattr(objects.system, name, None), "sample_rate", objects.data.sample_rate)
-        if rate != objects.data.sample_rate:
-            raise InputError(
-                f"the {name} works at {rate} Hz, data.sample_rate is {objects.data.sample_rate} Hz"
-            )
+        component = getattr(objects.system, name, None)
+        data_rate = objects.data.sample_rate
+        rate = getattr(component, "sample_rate", data_rate)
+        if rate != data_rate:
+            raise InputError(f"the {name} works at {rate} Hz, data.sample_rate is {data_rate} Hz")
     for name, value in objects.system.resolved.items():
         sections[f"system.init_args.{name}"] = value
     text = COMPONENT_MODULE.sub("", parser.dump(sections))
@@ -135,11 +131,11 @@ def _section_parser() -> cli.Parser:
 def load_experiment(
     path: str | Path, changes: Mapping[str, Any] = MappingProxyType({})
 ) -> Experiment:
-    """Build what ``conf/X.yaml`` or ``exp/X/config.yaml`` describes.
+    """Experiment of ``conf/X.yaml`` or ``exp/X/config.yaml``.
 
     Args:
-        path: the YAML.
-        changes: options of the system by their dotted names, which go before those of the file.
+        path: YAML.
+        changes: options of the system by dotted names; they replace those of the file.
 
     Raises:
         InputError: missing file, unknown key or wrong type; names the file.

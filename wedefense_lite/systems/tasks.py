@@ -1,4 +1,8 @@
-"""Tasks: the one module that is trained, saved and wrapped for distributed training."""
+"""Tasks: the module that is trained, saved and wrapped for distributed training.
+
+Letters: B utterances, F frames and D features of the front end, G frames or talkers with a decision
+each, E embedding size, C classes [spoof, bonafide], N decisions with a label.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -14,14 +18,14 @@ from wedefense_lite.systems.batch import Batch
 
 
 class Task(nn.Module, ABC):
-    """What is trained, and for what.
+    """Contract of a task: a system, and the decisions that it is trained for.
 
     Attributes:
-        head: turns what ``embed`` gives into logits; None of a task that decides nothing.
-        frame_samples: of a task that decides for each frame, the samples of one; else None.
+        head: head for the embeddings of ``embed``; None for a task without decisions.
+        frame_samples: samples of a frame, for a task with a decision for each frame; else None.
         num_talkers: talkers of a mixture, for a task that separates them or decides for each; else
             0.
-        takes_stems: its loss needs the reference stems of mixtures.
+        takes_stems: true where the loss needs the reference stems of mixtures.
     """
 
     head: Head | None
@@ -31,54 +35,58 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, batch: Batch) -> Tensor:
-        """What the head needs: a row an utterance, ``BE``, or rows of each, ``BGE``, of its frames
-        or talkers.
-        """
+        """Embeddings for the head: ``BE``, or ``BGE`` for frames or talkers of each utterance."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """``(loss, logits_NC, labels_N)``: the loss to step on, a mean over what has a label."""
+        """Training step.
+
+        Returns:
+            the scalar loss, a mean over the decisions with a label; ``logits_NC`` and ``labels_N``
+            of these decisions.
+        """
 
     def evaluate_each(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The head's loss, logits and labels of each utterance; a system is selected by these."""
+        """Loss, ``logits_NC`` and ``labels_N`` of each utterance of a batch, for validation."""
         return map(self, batch.each())
 
     def names(self, key: str) -> list[str]:
-        """Ids of what is decided on in an utterance: itself, or its talkers."""
+        """Ids of the decisions made for one utterance: its own id, or one per talker."""
         return [key]
 
     @property
     def resolved(self) -> dict[str, object]:
-        """Options, by their names below ``system.init_args``, that became known when it was
-        built.
-        """
+        """Options that building determined, by dotted names below ``system.init_args``."""
         return {}
 
     def load_pretrained(self) -> None:
-        """Fill parts that come with weights of their own; before training, unless a checkpoint is
-        given.
+        """Load published weights of parts, if any. A training without a checkpoint calls it
+        first.
         """
 
     def rate_factors(self) -> dict[nn.Parameter, float]:
-        """By what the learning rate of some parameters is multiplied."""
+        """Factors of the learning rate, of the parameters whose factor is not 1."""
         return {}
 
     def parameter_groups(self) -> list[dict]:
-        """What an optimizer takes: trained parameters, and by what their learning rate is
-        multiplied, 1 first.
-        """
-        factors, groups = self.rate_factors(), {1.0: []}
+        """Groups of trained parameters for an optimizer, one a learning-rate factor, 1 first."""
+        factors = self.rate_factors()
+        members: dict[float, list[nn.Parameter]] = {1.0: []}
         for parameter in self.parameters():
             if parameter.requires_grad:
-                groups.setdefault(factors.get(parameter, 1.0), []).append(parameter)
-        return [{"params": members, "rate_factor": factor} for factor, members in groups.items()]
+                factor = factors.get(parameter, 1.0)
+                members.setdefault(factor, []).append(parameter)
+        groups = []
+        for factor, parameters in members.items():
+            groups.append({"params": parameters, "rate_factor": factor})
+        return groups
 
 
 class Classification(Task):
-    """A front end, a model and a head.
+    """Task with a front end, a model and a head.
 
     Attributes:
-        takes: kind of its model.
+        takes: class of its model.
     """
 
     takes: type[Embedder] = Backbone
@@ -100,19 +108,23 @@ class Classification(Task):
                 f"{type(self).__name__} takes a model that is a {self.takes.__name__}, "
                 f"{name} is none"
             )
-        given, taken = (getattr(part, "num_layers", None) for part in (frontend, self.model))
-        if None not in (given, taken) and given != taken:
+        # Of encoders that give the states of all layers, and of models that weight them.
+        frontend_layers = getattr(frontend, "num_layers", None)
+        model_layers = getattr(self.model, "num_layers", None)
+        has_layers = frontend_layers is not None and model_layers is not None
+        if has_layers and frontend_layers != model_layers:
             raise InputError(
-                f"{type(self.model).__name__}: num_layers is {taken}, expected {given}, "
-                "as in its frames"
+                f"{type(self.model).__name__}: num_layers is {model_layers}, "
+                f"expected {frontend_layers}, as in its frames"
             )
         self.head = head(self.model.embed_dim)
 
     @property
     def resolved(self) -> dict[str, object]:
-        return {
-            f"frontend.init_args.{name}": value for name, value in self.frontend.resolved.items()
-        }
+        options = {}
+        for name, value in self.frontend.resolved.items():
+            options[f"frontend.init_args.{name}"] = value
+        return options
 
     def load_pretrained(self) -> None:
         self.frontend.load_pretrained()
@@ -121,13 +133,13 @@ class Classification(Task):
         return self.frontend.rate_factors()
 
     def targets(self, batch: Batch) -> Tensor:
-        """Classes of utterances, ``B``, or their frames, ``BG``, -1 where unknown."""
+        """Classes of the decisions, ``B`` or ``BG``, ``NO_LABEL`` where unknown."""
         return batch.labels_B
 
     def _evaluate_rows(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """What ``evaluate_each`` gives, from one pass of the model over the whole batch.
+        """Results of ``evaluate_each``, from one pass of the model over the whole batch.
 
-        For tasks whose labels do not depend on the embeddings.
+        It is for tasks whose labels don't depend on the embeddings.
         """
         embeddings = self.embed(batch).split(1)
         targets = self.targets(batch).split(1)
@@ -135,14 +147,15 @@ class Classification(Task):
             yield masked_loss(self.head, embedding, labels)
 
     def logits(self, batch: Batch) -> Tensor:
-        """``BC`` or ``BGC``."""
+        """Logits ``BC``, or ``BGC``."""
         embedding = self.embed(batch)
         return self.head(embedding.flatten(0, -2)).unflatten(0, embedding.shape[:-1])
 
     def _frames(self, batch: Batch) -> tuple[Tensor, Tensor]:
         try:
             frames_BFD, frame_lengths_B = self.frontend(batch.wav_BT, batch.lengths_B)
-        except ValueError as error:  # too short for one frame
+        # The front end refuses an utterance that is too short for one frame.
+        except ValueError as error:
             raise InputError(f"{abbreviate(batch.keys)}: {error}") from error
         if self.spec_augment is not None:
             frames_BFD = self.spec_augment(frames_BFD)
@@ -153,12 +166,12 @@ class Classification(Task):
 
 
 class Detection(Classification):
-    """One decision an utterance: is it bona fide?
+    """Task with one decision an utterance: is it bona fide?
 
     Args:
-        frontend: waveform to frames.
-        model: frames to an embedding; built for the front end's frame dimension.
-        head: embedding to logits and loss; built for the model's embedding size.
+        frontend: front end, from waveforms to frames.
+        model: model, built for the frame dimension of the front end.
+        head: head, built for the embedding size of the model.
         spec_augment: masks on the frames in training.
     """
 

@@ -59,8 +59,7 @@ def data_hashes(index: Iterable[Utterance], augments: Iterable[Augment]) -> dict
 
 
 def difference(last: dict, config_text: str, hashes: dict[str, str]) -> str:
-    """Difference between the training of a ``last.pt`` and another; empty where the other continues
-    it.
+    """Difference between the training of a ``last.pt`` and another one; empty if it continues it.
 
     Args:
         last: content of ``last.pt``.
@@ -102,10 +101,10 @@ def continues(
 
     Args:
         exp_dir: folder of the training.
-        experiment: what is to be trained.
-        hashes: ``data_hashes`` of what it is to be trained on.
-        place: where this process runs.
-        overwrite: another training's checkpoints are no reason to refuse.
+        experiment: system and settings of the training.
+        hashes: ``data_hashes`` of its data.
+        process: this process.
+        overwrite: don't refuse a folder with checkpoints of another training.
 
     Raises:
         InputError: the folder holds checkpoints of another training.
@@ -125,7 +124,7 @@ def continues(
 
 
 def _other_last(exp_dir: Path, experiment: Experiment, hashes: dict[str, str]) -> str:
-    """Why ``last.pt`` can't be continued; empty where it can."""
+    """Reason why ``last.pt`` can't be continued; empty if it can."""
     path = exp_dir / "models/last.pt"
     try:
         last = checkpoint.load(path, mmap=True)
@@ -138,9 +137,7 @@ def _other_last(exp_dir: Path, experiment: Experiment, hashes: dict[str, str]) -
 
 
 def _leftovers(exp_dir: Path, experiment: Experiment, hashes: dict[str, str]) -> str:
-    """Which checkpoints of another training there are, without its ``last.pt``; empty where there
-    are none.
-    """
+    """Checkpoints of another training without its ``last.pt``, as a sentence; empty without any."""
     paths = models_of(exp_dir / "models")
     if not paths:
         return ""
