@@ -11,7 +11,8 @@
 #   evaluate_more()  a further evaluation in stage 7; optional but for task=talkers
 #
 # What differs by task is in tools/tasks/$task.sh. tools/score.sh is a recipe that trains nothing.
-# A new stage is one more `if` at the end of this file, and a function above it.
+# A new stage is one more `if` at the end of this file, a function above it, and the highest number
+# in stop_stage and in its check.
 
 refuse() {
   echo "$0: error: $1" >&2
