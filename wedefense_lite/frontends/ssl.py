@@ -124,7 +124,7 @@ class SSL(Frontend):
         mask_BT = valid_mask(lengths_B, wav_BT.shape[1])
         if self.normalize:
             wav_BT = _normalize(wav_BT, lengths_B, mask_BT)
-        # Without padding there is nothing to mask, and attention is faster without a mask.
+        # Without padding there is nothing to mask.
         states = self.encoder(wav_BT, mask_BT if is_padded and self.mask else None)
         if self.stable and self.layers == "last":
             states.append(self.network.encoder.layer_norm(states[-1]))

@@ -225,7 +225,7 @@ class OCSoftmax(CosineHead):
     Label 0 is bona fide in their code, and spoof here.
 
     Source: Zhang, Jiang and Duan, "One-class learning towards synthetic voice spoofing detection",
-    IEEE Signal Processing Letters 2021, equation 4, and their code. Their ResNet18 on LFCC has an
+    IEEE Signal Processing Letters 2021, and their code. Their ResNet18 on LFCC has an
     EER of 2.19 % on ASVspoof 2019 LA.
 
     Args:

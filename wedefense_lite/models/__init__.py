@@ -1,7 +1,7 @@
 """Frames to embeddings.
 
-Configurations know the classes that the package imports by their short names; the other models by
-the path of their module.
+Configurations name the class of any module here without its path: an experiment imports them all
+before it reads a configuration.
 """
 
 from wedefense_lite.models.base import Backbone, FrameBackbone

@@ -35,7 +35,7 @@ class SSLAASIST(AASIST):
     """
 
     min_frames = 3  # the maxima before the blocks take three frames
-    block_pool = 1  # frames of 20 ms are coarse already
+    block_pool = 1  # the official code pools no frames in its blocks
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from wedefense_lite.separators.base import Separator
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    """Global layer norm of the paper (section II-C): one group over channels and time."""
+    """Global layer norm of the paper: one group over channels and time."""
     return nn.GroupNorm(1, channels, eps=1e-8)
 
 
