@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Start a Python entry point on every process that it should have:
+# Start a Python entry point in one or several processes:
 #   tools/launch.sh [--nproc=N] [--gpus=LIST] ENTRY ARGS...
-# One process on a CPU or a single GPU, one a GPU where there are several, N where --nproc asks for it
-# (on a CPU they talk through gloo). Inside a Slurm allocation of several nodes: one torchrun a node.
+# By default there is one process a GPU, or one on a CPU. --nproc N starts N processes a node; on a
+# CPU they talk through gloo. In a Slurm allocation of several nodes, each node runs one torchrun.
 set -euo pipefail
 nproc= gpus=
 while [[ ${1:-} == --nproc=* || ${1:-} == --gpus=* ]]; do
@@ -11,6 +11,7 @@ while [[ ${1:-} == --nproc=* || ${1:-} == --gpus=* ]]; do
   shift
 done
 if [ -z "$nproc" ]; then
+  # An empty CUDA_VISIBLE_DEVICES hides all GPUs; one that is not set hides none.
   if ! nvidia-smi -L > /dev/null 2>&1 || [ "${CUDA_VISIBLE_DEVICES-all}" = "" ]; then
     nproc=1
   elif [ -n "$gpus" ]; then
@@ -23,6 +24,8 @@ if [ -z "$nproc" ]; then
 fi
 [ -z "$gpus" ] || set -- "$@" --gpus "$gpus"
 if [ "${SLURM_NNODES:-1}" -gt 1 ]; then
+  # Jobs that share a node need different ports. The restart count keeps a requeued job apart from
+  # processes of its first run.
   port=$((20000 + SLURM_JOB_ID % 20000))
   exec srun --ntasks-per-node=1 --nodes="$SLURM_NNODES" --kill-on-bad-exit=1 \
     torchrun --nnodes="$SLURM_NNODES" --nproc_per_node="$nproc" --max-restarts=0 \

@@ -22,14 +22,14 @@ refuse() {
 # ---- Options: each variable that has a value here is an option --NAME VALUE
 
 : "${stage:=1}" "${stop_stage:=8}"           # first and last stage to run
-: "${nproc:=}" "${gpus:=}"                   # processes and devices; by default those of the machine
+: "${nproc:=}" "${gpus:=}"                   # processes and devices; by default of the machine
 : "${task:=detection}" "${data_type:=shard}" # detection, localization or talkers; shard or raw
 : "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
 : "${num_utts_per_shard:=1000}" "${num_threads:=8}"
 : "${score_batch_size:=}" "${num_workers:=}"
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}"
-: "${asv_scores:=}"                          # file of ASV scores below corpus_dir, SET for dev and eval
-: "${both:=false}"                           # metrics by condition take both classes of it
+: "${asv_scores:=}"                          # ASV scores below corpus_dir, SET for dev and eval
+: "${both:=false}"                           # true: a condition selects trials of both classes
 
 : "${trains:=true}"                          # false: the system exists, tools/score.sh
 if [ "$trains" = true ]; then
@@ -70,7 +70,7 @@ if [ "$trains" = true ]; then
   scored=(dev "${scored[@]}")
 fi
 if [ -z "$dev_dir" ]; then calibrated=(); fi
-counted=$train_dir # data directory whose classes the training loss counted
+counted=$train_dir # data directory with the class counts of the training loss
 
 . "$root/conf/cmd.sh"
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -d "$root/.venv" ]; then PATH=$root/.venv/bin:$PATH; fi

@@ -1,26 +1,33 @@
 #!/usr/bin/env bash
 # Score and evaluate a prepared test set with a trained system, from the repository root:
 #   tools/score.sh --exp_dir egs/asvspoof2019_la/exp/aasist --data_dir data/in_the_wild
-#     [--name itw] [--dev_dir egs/asvspoof2019_la/data/dev] [--by codec] [--model exp/X/models/model_9.pt]
-#     [--train_dir egs/asvspoof2019_la/data/train] [--stage 1] [--stop_stage 7] [--cost NAME]
-#     [--data_type raw|shard] [--nproc N] [--gpus 0,1] [--corpus_dir DB --asv_scores FILE]
-# results_NAME.json of the experiment holds the results, where NAME is the data directory's unless given.
-# --dev_dir,
-# the data of the experiment's dev scores, gives results_NAME_calibrated.json too; --by takes a column
-# of the set's meta.tsv (--both true: for both classes); --train_dir gives the class prior to a model that doesn't know it.
+#     [--name itw] [--dev_dir egs/asvspoof2019_la/data/dev] [--by codec] [--both true]
+#     [--model exp/X/models/model_9.pt] [--train_dir egs/asvspoof2019_la/data/train]
+#     [--stage 1] [--stop_stage 7] [--cost NAME] [--data_type raw|shard] [--nproc N] [--gpus 0,1]
+#     [--corpus_dir DB --asv_scores FILE]
+# Results are in results_NAME.json of the experiment; NAME is by default the name of --data_dir.
+# --dev_dir: data of the experiment's dev scores; adds results_NAME_calibrated.json.
+# --by: column of meta.tsv for metrics by condition. --both true: a condition selects both classes.
+# --train_dir: training data with the class prior, for a model that was saved without it.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 trains=false name= train_dir= dev_dir= model= by=attack data_type=raw stop_stage=7
 
 prepare() { :; }
 settle() {
-  [ -f "$exp_dir/config.yaml" ] || refuse "--exp_dir is the folder of a trained system, which has a config.yaml"
-  [ -f "$data_dir/wav.scp" ] || refuse "--data_dir is a folder that a prepare_data.py wrote, which has a wav.scp"
-  [ -n "$model" ] || model=$exp_dir/models/avg_model.pt
-  [ -n "$name" ] || name=$(basename "$data_dir")
-  [[ ! $name =~ ^(train|dev|eval)$ ]] || refuse "--name is needed: results of $name are those of the experiment's own set"
-  mkdir -p "$exp_dir/data" && ln -sfn "$(realpath "$data_dir")" "$exp_dir/data/$name"
-  test_sets=$name data_dir=$exp_dir/data
+  [ -f "$exp_dir/config.yaml" ] ||
+    refuse "--exp_dir is the folder of a trained system, which has a config.yaml"
+  [ -f "$data_dir/wav.scp" ] ||
+    refuse "--data_dir is a folder that a prepare_data.py wrote, which has a wav.scp"
+  : "${model:=$exp_dir/models/avg_model.pt}"
+  : "${name:=$(basename "$data_dir")}"
+  [[ ! $name =~ ^(train|dev|eval)$ ]] ||
+    refuse "--name is needed: results_$name.json is of the experiment's own $name set"
+  # Stages look for a set below one folder, which here is made of links.
+  mkdir -p "$exp_dir/data"
+  ln -sfn "$(realpath "$data_dir")" "$exp_dir/data/$name"
+  test_sets=$name
+  data_dir=$exp_dir/data
 }
 
 . "$root/tools/recipe.sh"

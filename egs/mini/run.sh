@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The whole recipe on a small corpus of real and spoofed speech that this recipe builds itself.
+# All stages on a small corpus of real and spoofed speech, which stage 1 builds.
 #   egs/mini/run.sh [--stage 1] [--stop_stage 8] [--nproc 2] [--config conf/lcnn_small.yaml]
 #     [--data_type shard|raw] [--seed 1] [--exp_dir DIR] [--tier default|neural] [--bonafide DIR]
 #     [--scale 0.1]
+# --tier neural: with neural engines. --bonafide: your speech, one folder a speaker. --scale 0.1: a
+# tenth of the corpus.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 recipe=$root/egs/mini
@@ -14,9 +16,12 @@ config=$root/conf/resnet18_small.yaml
 
 prepare() {
   $cpu_cmd python "$recipe/local/make_corpus.py" --out_dir "$corpus_dir" \
-    --download_dir "$recipe/downloads" --tier "$tier" --scale "$scale" ${bonafide:+--bonafide "$bonafide"}
-  # A part of the corpus has too few files for a verdict.
-  [[ $scale != 1 && $scale != 1.0 ]] || $cpu_cmd python "$recipe/local/check_shortcuts.py" "$corpus_dir"
+    --download_dir "$recipe/downloads" --tier "$tier" --scale "$scale" \
+    ${bonafide:+--bonafide "$bonafide"}
+  # A scaled corpus has too few files for a verdict.
+  if [[ $scale == 1 || $scale == 1.0 ]]; then
+    $cpu_cmd python "$recipe/local/check_shortcuts.py" "$corpus_dir"
+  fi
   $cpu_cmd python "$root/egs/asvspoof2019_la/local/prepare_data.py" --corpus_dir "$corpus_dir" \
     --data_dir "$data_dir" --expect_counts false
 }

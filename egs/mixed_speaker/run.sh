@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Which of the people talking at once is fake? Mixtures of any prepared corpora; their licences hold for the mixtures.
-#   egs/mixed_speaker/run.sh --corpora egs/asvspoof2019_la/data | --mini true [--scale 0.1] [--mini_corpus DIR]
-#     [--system separated|oracle|joint|direct] [--preset two_talker_published] [--num_mixtures "30000 5000 5000"]
-#     [--simulate_options "--noise_data wav.scp"] [--separator conf/convtasnet.yaml] [--separator_options ""]
-#     [--config conf/resnet18.yaml] [--stage 1] [--stop_stage 8] [--nproc N] [--gpus 0,1] [--mixed_dir DIR]
-# --corpora are folders that hold train, dev and eval. Mixtures, the separator and its streams stay in --mixed_dir.
+# Spoofed talkers in mixtures of any prepared corpora, whose licences hold for the mixtures too.
+#   egs/mixed_speaker/run.sh --corpora egs/asvspoof2019_la/data | --mini true [--scale 0.1]
+#     [--mini_corpus DIR] [--system separated|oracle|joint|direct] [--mixed_dir DIR]
+#     [--preset two_talker_published] [--num_mixtures "30000 5000 5000"]
+#     [--simulate_options "--noise_data wav.scp"] [--separator conf/convtasnet.yaml]
+#     [--separator_options ""] [--config conf/resnet18.yaml] [options of tools/recipe.sh]
+# --corpora: folders with train, dev and eval. --mixed_dir: mixtures, separator and its streams.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 recipe=$root/egs/mixed_speaker mini_dir=$root/egs/mini mini_corpus=$root/egs/mini/corpus
@@ -13,7 +14,8 @@ preset=two_talker_published num_mixtures= simulate_options= separator= separator
 . "$recipe/local/mixtures.sh"
 
 settle() {
-  [[ $system =~ ^(separated|oracle|joint|direct)$ ]] || refuse "--system is separated, oracle, joint or direct"
+  [[ $system =~ ^(separated|oracle|joint|direct)$ ]] ||
+    refuse "--system is separated, oracle, joint or direct"
   case $system in joint | direct) task=talkers ;; esac
   defaults
 }

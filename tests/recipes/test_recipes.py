@@ -63,6 +63,12 @@ def test_a_corpus_that_is_not_there_is_named(tmp_path, command, message):
     assert not (tmp_path / "data").exists()
 
 
+def test_models_of_physical_access_are_in_a_folder_of_their_system(tmp_path):
+    typed = typist(tmp_path)
+    error = typed("bash egs/asvspoof2019_la/run.sh --access PA --stage 8", status=2)
+    assert "egs/asvspoof2019_la/exp/PA/resnet18: no results_dev.json" in error
+
+
 @pytest.mark.parametrize("script", sorted(ROOT.glob("egs/*/run.sh")), ids=name_of)
 def test_run_sh_answers_help_and_refuses_unknown_options(script, tmp_path):
     typed = typist(tmp_path)

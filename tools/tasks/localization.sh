@@ -1,5 +1,5 @@
-# Localization: a decision for each frame, and utterances scored from these. Sourced by tools/recipe.sh.
-# Data directories have segments.rttm, and splices.txt where joints are known.
+# Localization: a decision for each frame, and scores of utterances from these. Sourced by
+# tools/recipe.sh. Data directories have segments.rttm, and splices.txt where joints are known.
 extracted=logits
 evaluates_utterances=true
 reports=$trains
