@@ -35,24 +35,38 @@ ENV = {"command": f"train.py --exp_dir {NASTY}", "commit": "c2d9783", "seed": 7,
        "versions": {"torch": "2.15.0"}}  # fmt: skip
 
 
-def write_set(exp, data, name, shape, rng, change=lambda llr: llr):
+def unchanged(llr):
+    return llr
+
+
+def write_set(exp, data, name, shape, rng, change=unchanged):
     """Gaussian LLRs, harder for attacks with higher numbers, and their evaluation."""
-    total, n_bonafide, attacks, distance = shape
-    names = [f"LA_{name[0].upper()}_{1000000 + i}" for i in rng.permutation(total)]
-    bonafide = np.arange(total) < n_bonafide
-    attack = np.where(bonafide, "-", [f"A{rng.choice(attacks):02d}" for _ in names])
-    harder = np.array([0.0 if a == "-" else 0.12 * int(a[1:]) for a in attack])
-    llr = rng.normal(np.where(bonafide, distance, harder - distance), np.sqrt(2 * distance))
-    scores, to = exp / "posteriors" / name / "llr.txt", data / name
-    write_scores(scores, names, change(llr))
+    n_trials, n_bonafide, attacks, distance = shape
+    keys = [f"LA_{name[0].upper()}_{1000000 + i}" for i in rng.permutation(n_trials)]
+    bonafide = np.arange(n_trials) < n_bonafide
+    label = np.where(bonafide, "bonafide", "spoof")
+    attack = np.where(bonafide, "-", [f"A{rng.choice(attacks):02d}" for _ in keys])
+    shift = np.array([0.0 if a == "-" else 0.12 * int(a[1:]) for a in attack])
+    # LLRs of two Gaussians of one variance: their variance is twice the distance from 0.
+    mean = np.where(bonafide, distance, shift - distance)
+    llr = rng.normal(mean, np.sqrt(2 * distance))
+    scores = exp / "posteriors" / name / "llr.txt"
+    write_scores(scores, keys, change(llr))
     write_sidecar(scores, Sidecar(class_prior=(0.6, 0.4), model="avg_model.pt"))
-    keys = zip(names, np.where(bonafide, "bonafide", "spoof"))
-    write_lines(to / "cm_key_file.txt", ["filename\tcm-label", *(f"{k}\t{v}" for k, v in keys)])
-    write_table(to / "utt2attack", dict(zip(names, attack)))
-    write_table(to / "utt2spk", {key: f"{name}_spk{i % 7}" for i, key in enumerate(names)})
-    write_table(to / "utt2dur", {key: f"{rng.uniform(1, 6):.3f}" for key in names})
-    evaluate(cm=str(scores), cm_key=str(to / "cm_key_file.txt"), meta=str(to / "utt2attack"),
-             by="attack", bootstrap=20, json=str(exp / f"results_{name}.json"))  # fmt: skip
+    set_dir = data / name
+    rows = [f"{key}\t{label}" for key, label in zip(keys, label)]
+    write_lines(set_dir / "cm_key_file.txt", ["filename\tcm-label", *rows])
+    write_table(set_dir / "utt2attack", dict(zip(keys, attack)))
+    write_table(set_dir / "utt2spk", {key: f"{name}_spk{i % 7}" for i, key in enumerate(keys)})
+    write_table(set_dir / "utt2dur", {key: f"{rng.uniform(1, 6):.3f}" for key in keys})
+    evaluate(
+        cm=str(scores),
+        cm_key=str(set_dir / "cm_key_file.txt"),
+        meta=str(set_dir / "utt2attack"),
+        by="attack",
+        bootstrap=20,
+        json=str(exp / f"results_{name}.json"),
+    )
 
 
 def write_history(path, rng):
@@ -61,18 +75,21 @@ def write_history(path, rng):
     for epoch in range(1, 31):
         loss = max(0.65 * np.exp(-epoch / 9) + rng.normal(0, 0.015), 0.02)
         eer = 0.08 + 0.3 * np.exp(-epoch / 8) + 2e-4 * epoch**1.5 + rng.normal(0, 0.008)
-        dev = f"{loss + 0.05 + 0.006 * epoch:.4f},{eer:.4f}" if epoch % 3 else ","
-        rows.append(
-            f"{epoch},{40 * epoch},{1e-3 * 0.93**epoch:.3e},{loss:.4f},{1 - loss / 2:.4f},{dev}"
-        )
+        dev_loss = loss + 0.05 + 0.006 * epoch
+        dev = f"{dev_loss:.4f},{eer:.4f}" if epoch % 3 else ","
+        rate = 1e-3 * 0.93**epoch
+        accuracy = 1 - loss / 2
+        rows.append(f"{epoch},{40 * epoch},{rate:.3e},{loss:.4f},{accuracy:.4f},{dev}")
     write_lines(path, rows)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """An experiment and its data, as stages 1 to 7 leave them."""
-    root, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(1)
-    exp, data = root / NASTY, root / "data"
+    root = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(1)
+    exp = root / NASTY
+    data = root / "data"
     for name, shape in SETS.items():
         write_set(exp, data, name, shape, rng)
     write_history(exp / "metrics.csv", rng)
@@ -89,7 +106,7 @@ def page(folders):
 
 
 @pytest.fixture
-def own(folders, tmp_path):
+def copy(folders, tmp_path):
     """A copy of the folders to break."""
     exp, data = folders
     shutil.copytree(exp, tmp_path / "exp")
@@ -97,9 +114,24 @@ def own(folders, tmp_path):
 
 
 def text_of(page: str) -> str:
-    """What a reader sees: no tags, no style."""
+    """Text of a page for its reader: no tags, no style."""
     body = page[page.index("<body>") :]
     return unescape(re.sub(r"<[^>]*>", " ", body))
+
+
+class LinkParser(HTMLParser):
+    """Parser that collects everything that a browser would load or run."""
+
+    def __init__(self):
+        super().__init__()
+        self.links = []
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "data"):
+                self.links.append((tag, value))
+        if tag in ("script", "link", "iframe", "object"):
+            self.links.append((tag, None))
 
 
 class TestPage:
@@ -120,17 +152,20 @@ class TestPage:
         )
         expected = []
         for name in SETS:
-            by = json.loads((folders[0] / f"results_{name}.json").read_text())["by"]
-            expected += [
-                (a, str(by[a]["n_spoof"]), f"{100 * by[a]['eer']:.2f}") for a in sorted(by)
-            ]
-        assert rows == expected and len(rows) == 13
+            by_attack = json.loads((folders[0] / f"results_{name}.json").read_text())["by"]
+            for attack in sorted(by_attack):
+                results = by_attack[attack]
+                eer = f"{100 * results['eer']:.2f}"
+                expected.append((attack, str(results["n_spoof"]), eer))
+        assert rows == expected
+        assert len(rows) == 13
 
     def test_lists_the_worst_scored_utterances_first(self, folders, page):
         exp, data = folders
-        one = read_run(exp, data, ["dev"]).sets[0]
-        worst = [one.key[one.bonafide][np.argmin(one.llr[one.bonafide])],
-                 one.key[~one.bonafide][np.argmax(one.llr[~one.bonafide])]]  # fmt: skip
+        dev = read_run(exp, data, ["dev"]).sets[0]
+        lowest_bonafide = np.argmin(dev.llr[dev.bonafide])
+        highest_spoof = np.argmax(dev.llr[~dev.bonafide])
+        worst = [dev.key[dev.bonafide][lowest_bonafide], dev.key[~dev.bonafide][highest_spoof]]
         tables = re.findall(r"with the \w+ scores</h3>.*?<td class=\"key\">(\w+)<", page, re.DOTALL)
         assert tables[:2] == worst
 
@@ -139,26 +174,21 @@ class TestPage:
         assert "torch: 2.15.0" in text_of(page)
 
     def test_needs_no_network_and_runs_no_script(self, page):
-        links = []
-        parser = HTMLParser()
-        parser.handle_starttag = lambda tag, attributes: links.extend(
-            [(tag, value) for key, value in attributes if key in ("src", "href", "srcset", "data")]
-            + [(tag, None)] * (tag in ("script", "link", "iframe", "object"))
-        )
+        parser = LinkParser()
         parser.feed(page)
-        assert len(links) == 4
-        assert all(
-            tag == "img" and value.startswith("data:image/svg+xml;base64,") for tag, value in links
-        )
+        assert len(parser.links) == 4
+        for tag, address in parser.links:
+            assert tag == "img"
+            assert address.startswith("data:image/svg+xml;base64,")
         assert not re.search(r"url\(|@import|http", page)
 
     def test_pictures_are_whole_and_ask_for_nothing(self, page):
-        embedded = [
-            base64.b64decode(code).decode() for code in re.findall(r"base64,([^\"]+)", page)
-        ]
-        assert len(embedded) == 4
-        assert all(picture.rstrip().endswith("</svg>") for picture in embedded)
-        assert not any(re.search(r'href="(?!#)', picture) for picture in embedded)
+        codes = re.findall(r"base64,([^\"]+)", page)
+        assert len(codes) == 4
+        for code in codes:
+            picture = base64.b64decode(code).decode()
+            assert picture.rstrip().endswith("</svg>")
+            assert not re.search(r'href="(?!#)', picture)
 
     def test_escapes_what_is_not_its_own(self, page):
         assert "<script" not in page
@@ -168,48 +198,51 @@ class TestPage:
         run = read_run(*folders)
         assert render(run, draw(run)) == page
 
-    def test_of_an_imported_model_says_that_there_are_no_training_curves(self, own):
-        exp, data = own
+    def test_of_an_imported_model_says_that_there_are_no_training_curves(self, copy):
+        exp, data = copy
         (exp / "metrics.csv").unlink()
         report(str(exp), str(data), sets="eval")
         page = (exp / "report.html").read_text()
-        assert "not trained in this folder" in page and page.count("<img") == 3
+        assert "not trained in this folder" in page
+        assert page.count("<img") == 3
         assert "chooses the best epoch" not in page
 
-    def test_shows_the_calibrated_scores_of_a_set_beside_the_others(self, own):
-        exp, data = own
+    def test_shows_the_calibrated_scores_of_a_set_beside_the_others(self, copy):
+        exp, data = copy
         shutil.copytree(exp / "posteriors/eval", exp / "posteriors/eval_calibrated")
         shutil.copy(exp / "results_eval.json", exp / "results_eval_calibrated.json")
         run = read_run(exp, data)
-        assert [one.name for one in run.sets] == ["dev", "eval", "eval_calibrated"]
+        assert [scored.name for scored in run.sets] == ["dev", "eval", "eval_calibrated"]
         text = text_of(render(run, dict.fromkeys(("det", "histograms", "bayes_error"), "")))
         assert "eval_calibrated" in text
-        assert text.count("with the lowest scores") == 2  # the order of the trials is the same
+        # Calibration keeps the order of the trials, so they are listed once.
+        assert text.count("with the lowest scores") == 2
 
 
 class TestInput:
     @pytest.mark.parametrize(
-        "name",
-        ["config.yaml", "env.json", "results_dev.json", "posteriors/dev/llr.txt"],
-    )  # fmt: skip
-    def test_missing_is_an_error_that_names_the_file(self, own, name):
-        exp, data = own
+        "name", ["config.yaml", "env.json", "results_dev.json", "posteriors/dev/llr.txt"]
+    )
+    def test_missing_is_an_error_that_names_the_file(self, copy, name):
+        exp, data = copy
         (exp / name).unlink()
         with pytest.raises(InputError, match=re.escape(str(exp / name))):
             report(str(exp), str(data), sets="dev,eval")
 
-    def test_results_of_other_scores_are_refused_and_the_old_page_stays(self, own):
-        exp, data = own
+    def test_results_of_other_scores_are_refused_and_the_old_page_stays(self, copy):
+        exp, data = copy
         write_text(exp / "report.html", "old")
         scores = exp / "posteriors/dev/llr.txt"
-        header, first, *rest = scores.read_text().splitlines()
-        write_lines(scores, [header, first.split()[0] + "\t-99", *rest])
+        lines = scores.read_text().splitlines()
+        utterance = lines[1].split()[0]
+        lines[1] = f"{utterance}\t-99"
+        write_lines(scores, lines)
         with pytest.raises(InputError, match="results_dev.json.*run stage 7 again"):
             report(str(exp), str(data))
         assert (exp / "report.html").read_text() == "old"
 
-    def test_an_experiment_that_was_not_evaluated_is_refused(self, own):
-        exp, data = own
+    def test_an_experiment_that_was_not_evaluated_is_refused(self, copy):
+        exp, data = copy
         for path in exp.glob("results_*.json"):
             path.unlink()
         with pytest.raises(InputError, match="run stage 7 first"):
@@ -217,26 +250,27 @@ class TestInput:
 
 
 class TestWarnings:
-    def warned(self, tmp_path, change) -> str:
-        exp, data, rng = tmp_path / "exp", tmp_path / "data", np.random.default_rng(2)
-        write_set(exp, data, "dev", SETS["dev"], rng, change)
+    def warnings_of(self, tmp_path, change) -> str:
+        exp = tmp_path / "exp"
+        data = tmp_path / "data"
+        write_set(exp, data, "dev", SETS["dev"], np.random.default_rng(2), change)
         write_text(exp / "config.yaml", CONFIG)
         write_json(exp / "env.json", ENV)
-        report(str(exp), str(data), sets="dev")  # which draws any scores, also these
+        report(str(exp), str(data), sets="dev")  # every picture can be drawn of these scores
         return " ".join(warnings(read_run(exp, data, ["dev"])))
 
     def test_none_for_good_llrs(self, tmp_path):
-        assert not self.warned(tmp_path, lambda llr: llr)
+        assert not self.warnings_of(tmp_path, lambda llr: llr)
 
     def test_flipped_polarity(self, tmp_path):
-        assert "polarity" in self.warned(tmp_path, lambda llr: -llr)
+        assert "polarity" in self.warnings_of(tmp_path, lambda llr: -llr)
 
     def test_scores_far_from_calibrated(self, tmp_path):
-        assert "far above min DCF" in self.warned(tmp_path, lambda llr: llr + 20)
+        assert "far above min DCF" in self.warnings_of(tmp_path, lambda llr: llr + 20)
 
     def test_none_for_perfect_and_infinite_scores(self, tmp_path):
         perfect = np.repeat([np.inf, -np.inf], (90, 160))
-        assert not self.warned(tmp_path, lambda llr: perfect)
+        assert not self.warnings_of(tmp_path, lambda llr: perfect)
 
 
 class TestCurves:
@@ -247,11 +281,13 @@ class TestCurves:
         actual, minimum = bayes_error(scores, log_odds)
         assert actual[2] == pytest.approx(scores.act_dcf(), abs=1e-12)
         assert minimum[2] == pytest.approx(scores.min_dcf().value, abs=1e-12)
-        assert (actual >= minimum - 1e-12).all() and (minimum <= 1).all()
+        assert (actual >= minimum - 1e-12).all()
+        assert (minimum <= 1).all()
 
     def test_bayes_error_of_no_information_is_one(self):
         actual, minimum = bayes_error(SortedScores([0.0], [0.0]), np.array([-3.0, -0.5, 0.5, 3.0]))
-        assert actual == pytest.approx(1) and minimum == pytest.approx(1)
+        assert actual == pytest.approx(1)
+        assert minimum == pytest.approx(1)
 
     def test_best_epoch_is_the_lowest_dev_eer_then_the_lowest_loss(self):
         nan = np.nan
