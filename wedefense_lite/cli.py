@@ -6,13 +6,15 @@ import logging
 import os
 import re
 import sys
+import tempfile
+import traceback
 from argparse import SUPPRESS, Action
 from collections.abc import Callable
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
 
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, disk_error, printable
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 # Lines of jsonargparse's messages that repeat what stands around them.
@@ -46,8 +48,8 @@ def in_one_line(message: str) -> str:
 def run(function: Callable, positional: bool = False, from_hub: bool = False) -> None:
     """Run ``function`` with options read from the command line, then exit truly.
 
-    Types, defaults and help come from its signature and docstring. An ``InputError`` becomes
-    one line on standard error and exit status 2.
+    Types, defaults and help come from its signature and docstring. Every error becomes one line
+    on standard error, see :class:`one_line_errors`.
 
     Args:
         function: entry point; its return value is dropped.
@@ -63,8 +65,8 @@ def run(function: Callable, positional: bool = False, from_hub: bool = False) ->
     if not positional:
         words = join_lists(words, list_options(parser))
     words = complete_flags(words, flag_options(function))
-    arguments = parser.parse_args(words)
     with one_line_errors(parser.prog):
+        arguments = parser.parse_args(words)
         function(**parser.instantiate(arguments).as_dict())
 
 
@@ -147,10 +149,28 @@ def add_offline(parser: Parser) -> None:
     )
 
 
+class PrintableFormatter(logging.Formatter):
+    """Formatter whose lines can't steer a terminal: ids of other people's files are in them."""
+
+    def __init__(self):
+        super().__init__(LOG_FORMAT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Line of a record, with what isn't printable as ``\\x1b`` and the like."""
+        return printable(super().format(record), keep="\n\t")
+
+
 class one_line_errors:
-    """Context that ends with one line and status 2 for bad input and for a loss that isn't finite.
+    """Context that turns every error into one line on standard error and an exit status.
 
     Logging begins when it is entered: all of rank 0, and warnings of the others.
+
+    | error | exit status |
+    |---|---|
+    | bad input or output, a full disk, a loss that isn't finite | 2 |
+    | Ctrl-C | 130, as shells have it |
+    | a reader of standard output that is gone | 141, as shells have it |
+    | any other: a defect of the program | 1; the traceback is in a file that the line names |
 
     Args:
         program: name before the message.
@@ -162,13 +182,48 @@ class one_line_errors:
     def __enter__(self):
         rank = int(os.environ.get("RANK", "0"))
         level = logging.INFO if rank == 0 else logging.WARNING
-        logging.basicConfig(format=LOG_FORMAT, level=level)
+        handler = logging.StreamHandler()
+        handler.setFormatter(PrintableFormatter())
+        logging.basicConfig(level=level, handlers=[handler])
         return self
 
     def __exit__(self, kind, error, trace):
-        if kind is not None and issubclass(kind, InputError | FloatingPointError):
-            print(f"{self.program}: error: {error}", file=sys.stderr, flush=True)
-            sys.exit(2)
+        if error is None or isinstance(error, SystemExit | GeneratorExit):
+            return
+        if isinstance(error, BrokenPipeError):
+            # Python would flush standard output once more at its exit, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        message, status = message_and_status(error)
+        line = printable(message.replace("\n", " "))
+        print(f"{self.program}: error: {line}", file=sys.stderr, flush=True)
+        sys.exit(status)
+
+
+def message_and_status(error: BaseException) -> tuple[str, int]:
+    """Message of an error for its user, and the exit status of the program."""
+    if isinstance(error, InputError | FloatingPointError):
+        return str(error), 2
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    cause = disk_error(error)
+    if cause is not None:
+        place = f"{cause.filename}: " if cause.filename else ""
+        return f"{place}{cause.strerror}", 2
+    return f"{type(error).__name__}: {error} (a defect; {_kept_traceback(error)})", 1
+
+
+def _kept_traceback(error: BaseException) -> str:
+    """Words that say where the traceback of an error is."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="wedefense_lite.", suffix=".traceback", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+    except OSError as problem:
+        return f"its traceback can't be kept: {problem.strerror}"
+    return f"its traceback is in {file.name}"
 
 
 def checked(function: Callable, *arguments):

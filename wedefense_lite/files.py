@@ -1,20 +1,46 @@
-"""Plain-text tables, JSON and files that are written whole or not at all."""
+"""Plain-text tables, JSON, files that are written whole or not at all, locks of folders."""
 
+import errno
+import fcntl
 import json
+import logging
 import math
 import os
+import re
 import secrets
+import shutil
+import socket
+import stat
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn, TextIO
+from urllib.parse import quote
 
 from wedefense_lite.labels import LABELS
 
 NO_VALUE = "-"  # a cell of a table that says nothing
+LOCK_FILE = ".lock"
+LEFTOVER = re.compile(r"\..+\.[0-9a-f]{16}")  # temporary names of atomic_path
+# Errors of a disk, as against those of a file that a program looks for.
+DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ESTALE,
+}
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
+WHITE_SPACE = re.compile(r"[ \t]+")
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+# What float() takes beside this: 1_000, and digits of every script.
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?|nan", re.ASCII | re.I)
 
 
 class InputError(Exception):
-    """Input that can't be used. Entry points print it as one line and exit with 2."""
+    """Input or output that can't be used. Entry points print it as one line and exit with 2."""
 
 
 @contextmanager
@@ -22,25 +48,275 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Temporary path beside ``path`` that takes its name when the block ends without an error.
 
     The content is synced to disk first, so a file that exists is complete. After an error an
-    earlier file is as it was.
+    earlier file is as it was. Temporary files that killed runs left in the folder are removed. A
+    link stays a link, and what it names is written. A device or a pipe is written through.
 
     Args:
         path: final path; its folder is made.
+
+    Raises:
+        InputError: no such folder can be made, no permission, no room on the disk, or the folder
+            was removed meanwhile.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The kernel takes the umask off these permissions. Python could only learn the umask by setting
-    # it for all threads, which then make files that everybody may write.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    if _is_stream(path):
+        with _written_through(path) as temporary:
+            yield temporary
+        return
+    try:
+        final = Path(os.path.realpath(path))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        remove_leftovers(final.parent)
+        temporary, handle = _make_temporary(final)
+    except (OSError, ValueError) as error:
+        _refuse_output(path, error)
     try:
         yield temporary
+        _sync_and_rename(temporary, final, path)
+    except (OSError, RuntimeError) as error:
+        # Libraries in C++ tell of a full disk by errors of their own.
+        reason = disk_error(error, temporary)
+        if reason is None:
+            raise
+        _refuse_output(path, reason)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _sync_and_rename(temporary: Path, final: Path, path: str | Path) -> None:
+    try:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         # A rename within a file system happens at once or not at all.
-        os.replace(temporary, path)
+        os.replace(temporary, final)
+    except OSError as error:
+        _refuse_output(path, error)
+
+
+def _make_temporary(final: Path) -> tuple[Path, int]:
+    """New empty file beside ``final``, and the handle that locks it while it is written."""
+    while True:
+        temporary = final.with_name(f".{final.name}.{secrets.token_hex(8)}")
+        # The kernel takes the umask off these permissions. Python could only learn the umask by
+        # setting it for all threads, which then make files that everybody may write.
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another run may have taken it for a leftover before it was locked.
+        if os.fstat(handle).st_nlink:
+            return temporary, handle
+        os.close(handle)
+
+
+_cleaned_folders: set[str] = set()
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove the temporary files of killed runs from a folder, once in the life of a process.
+
+    A file that a living process writes is locked, and stays.
+
+    Args:
+        folder: folder that is about to be written to.
+    """
+    folder = os.path.realpath(folder)
+    if folder in _cleaned_folders:
+        return
+    _cleaned_folders.add(folder)
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if LEFTOVER.fullmatch(entry.name)]
+    for name in names:
+        path = os.path.join(folder, name)
+        # Who may not remove it, or comes too late, leaves it.
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)
+            finally:
+                os.close(handle)
+
+
+def _is_stream(path: str | Path) -> bool:
+    """Whether a path names a device or a pipe; a rename would replace it by a file."""
+    # /dev/stdout may lead to a file that the shell has open: that one is continued, not replaced.
+    if os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/")):
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+
+
+@contextmanager
+def _written_through(path: str | Path) -> Iterator[Path]:
+    """Temporary path whose content is copied into a device or a pipe when the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder, "output")
+        temporary.touch()
+        yield temporary
+        try:
+            # A pipe without a reader would block for ever.
+            handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            os.set_blocking(handle, True)
+            with open(handle, "wb") as stream, open(temporary, "rb") as content:
+                shutil.copyfileobj(content, stream)
+        except OSError as error:
+            _refuse_output(path, error)
+
+
+def disk_error(error: BaseException, output: str | Path | None = None) -> OSError | None:
+    """Error of the disk behind an error of a library, if there is one.
+
+    Args:
+        error: error that was raised while a file was written.
+        output: the file; that it is gone counts as an error of the disk.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            if cause.errno in DISK_ERRORS:
+                return cause
+            if output is not None and cause.filename in (output, str(output)):
+                return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _refuse_output(path: str | Path, error: OSError | ValueError) -> NoReturn:
+    reason = getattr(error, "strerror", None) or error
+    raise InputError(f"{path}: can't be written: {reason}") from error
+
+
+def check_writable(*paths: str | Path | None) -> None:
+    """Check before the work starts that files can be written after it.
+
+    Args:
+        paths: files that will be written; None stands for an output that isn't asked for.
+
+    Raises:
+        InputError: a path names a folder, lies below a file, or may not be written.
+    """
+    for path in paths:
+        if path is None or _is_stream(path):
+            continue
+        try:
+            _check_output(Path(path))
+        except (OSError, ValueError) as error:
+            _refuse_output(path, error)
+
+
+def _check_output(path: Path) -> None:
+    final = Path(os.path.realpath(path))
+    if final.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    folder = final.parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder")
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextmanager
+def folder_lock(folder: str | Path, purpose: str) -> Iterator[None]:
+    """Hold a folder against other processes while the block runs.
+
+    The lock is one of ``fcntl.lockf``, which ends with its process however that ends, isn't
+    inherited by workers, and works between machines on NFS. A file system without locks is told by
+    a warning.
+
+    Args:
+        folder: folder of outputs; it is made.
+        purpose: work that the folder is held for, such as ``training``.
+
+    Raises:
+        InputError: another process holds the folder; names it.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _lock(folder / LOCK_FILE)
+    except OSError as error:
+        _refuse_output(folder, error)
+    try:
+        holder = f"{purpose}, process {os.getpid()} on {socket.gethostname()}"
+        with suppress(OSError):  # what the file says is for people; the lock is what counts
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, holder.encode(), 0)
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
+        # Removed before it is released: who gets the lock of a removed file tries again.
+        with suppress(OSError):
+            os.unlink(folder / LOCK_FILE)
+        os.close(handle)
+
+
+def _lock(path: Path) -> int:
+    """Handle of a lock file that this process has locked."""
+    while True:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(handle, 200, 0).decode(errors="replace")
+            os.close(handle)
+            if error.errno in NO_LOCKS:
+                logging.warning("%s: no locks here; two runs in it would not see each other", path)
+                return os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise InputError(
+                f"{path.parent}: in use by {holder or 'another process'}; "
+                "wait for its end, or choose another folder"
+            ) from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        os.close(handle)
+
+
+def file_name(key: str) -> str:
+    """Name of a file for an id, which can't lead into another folder.
+
+    Slashes, control characters, percent signs and leading dots become ``%XX``.
+
+    Args:
+        key: id of an utterance, name of a set or of an attack.
+    """
+    safe = ""
+    for character in key:
+        if character in "/\\%\0" or not character.isprintable():
+            character = quote(character, safe="", errors="surrogatepass")
+        safe += character
+    if not safe or safe.startswith("."):
+        safe = f"%2E{safe[1:]}"
+    return safe
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text for a terminal: what isn't printable becomes ``\\x1b`` and the like.
+
+    Args:
+        text: text that may come from other people's files.
+        keep: characters that stay, such as newlines of a table.
+    """
+    if text.isprintable():
+        return text
+    shown = []
+    for character in text:
+        if character.isprintable() or character in keep:
+            shown.append(character)
+        else:
+            shown.append(character.encode("unicode_escape", "surrogatepass").decode())
+    return "".join(shown)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -67,15 +343,19 @@ def write_json(path: str | Path, value) -> None:
 
 
 def read_text(path: str | Path) -> str:
-    """Text of a UTF-8 file; an ``InputError`` where it can't be read."""
-    return "".join(_lines(path))
+    """Text of a UTF-8 file, its lines ended as on Unix.
+
+    Raises:
+        InputError: missing file, a folder or a device, or no UTF-8.
+    """
+    with _text_errors(path), _open_text(path, newline=None) as file:
+        return file.read()
 
 
-def _lines(path: str | Path) -> Iterator[str]:
+@contextmanager
+def _text_errors(path: str | Path) -> Iterator[None]:
     try:
-        # Editors on Windows begin a file with a byte order mark, which is no part of the first key.
-        with open(path, encoding="utf-8-sig") as file:
-            yield from file
+        yield
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -84,12 +364,62 @@ def _lines(path: str | Path) -> Iterator[str]:
         ) from error
 
 
-def read_json(path: str | Path):
-    """Parsed JSON; an ``InputError`` names the file where it is missing or malformed."""
+def _open_text(path: str | Path, newline: str | None) -> TextIO:
+    """Open a text file; a pipe that nobody writes is an empty one, so that nothing hangs."""
     try:
-        return json.loads(read_text(path))
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except ValueError as error:
+        raise InputError(f"{path!r}: {error}") from None
+    mode = os.fstat(handle).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        os.close(handle)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device"
+        raise InputError(f"{path}: {kind}, expected a file")
+    os.set_blocking(handle, True)
+    # Editors on Windows begin a file with a byte order mark, which is no part of the first key.
+    return open(handle, encoding="utf-8-sig", newline=newline)
+
+
+def _lines(path: str | Path) -> Iterator[str]:
+    """Lines of a UTF-8 file without their ends, which are those of Unix, Windows or old Macs."""
+    with _text_errors(path), _open_text(path, newline="\n") as file:
+        for number, line in enumerate(file):
+            text = line.removesuffix("\n").removesuffix("\r")
+            is_whole_file = number == 0 and not line.endswith("\n")
+            if is_whole_file:
+                # Lines of old Macs end by \r alone. In a file of other lines it is no end.
+                yield from text.split("\r")
+            else:
+                yield text
+
+
+def read_json(path: str | Path):
+    """Parsed JSON of finite numbers, in which no object has a key twice.
+
+    Raises:
+        InputError: missing or malformed file.
+    """
+    try:
+        return json.loads(
+            read_text(path), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys
+        )
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text}, expected a finite number")
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict:
+    members = {}
+    for key, value in pairs:
+        if key in members:
+            raise ValueError(f"{key!r} is there twice")
+        members[key] = value
+    return members
 
 
 def iter_rows(
@@ -105,11 +435,12 @@ def iter_rows(
         maxsplit: as in ``str.split``, for a last field that may hold spaces.
 
     Raises:
-        InputError: unreadable or empty file, or a line with another number of fields.
+        InputError: unreadable or empty file, a line with another number of fields, or a control
+            character.
     """
     is_empty = True
     for number, line in enumerate(_lines(path), 1):
-        fields = line.split(None, maxsplit)
+        fields = _fields(path, number, line, maxsplit)
         if not fields:
             continue
         # Without a number, the first line decides for all.
@@ -124,12 +455,27 @@ def iter_rows(
         raise InputError(f"{path}: empty, expected lines of {columns or 'several'} columns")
 
 
+def _fields(path: str | Path, number: int, line: str, maxsplit: int) -> list[str]:
+    """Fields of a line that spaces and tabs separate."""
+    # The only white space in printable text is the space, so the quick way is right.
+    if line.replace("\t", " ").isprintable():
+        return line.split(None, maxsplit)
+    control = CONTROL_CHARACTER.search(line)
+    if control:
+        raise InputError(f"{path}:{number}: control character {control[0]!r}, expected text")
+    line = line.strip(" \t")
+    # No-break spaces and their kin are part of a field, where the check of ids finds them.
+    return WHITE_SPACE.split(line, max(maxsplit, 0)) if line else []
+
+
 def number(text: str) -> float:
-    """Number in a text; it may be infinite.
+    """Number in a text, in decimal digits; it may be infinite.
 
     Raises:
         ValueError: no number, or NaN.
     """
+    if not NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"{text!r}, expected a number")
     value = float(text)
     # A comparison with NaN is false, so a NaN would count as a low score without a word.
     if math.isnan(value):

@@ -1,5 +1,8 @@
 """Entry points: options from a signature, every mistake one line that says what was expected."""
 
+import errno
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -95,12 +98,47 @@ def test_a_loss_that_is_not_finite_is_one_line_and_status_2(capsys):
     )
 
 
-def test_other_errors_are_not_hidden(run):
+def test_a_defect_is_one_line_that_names_the_file_of_its_traceback(run, monkeypatch, tmp_path):
     def broken(table: str) -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("one\nand \x1b[31mred")
 
-    with pytest.raises(ZeroDivisionError):
-        run("--table", "x", function=broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    status, output, errors = run("--table", "x", function=broken)
+    (kept,) = tmp_path.glob("*.traceback")
+    assert (status, output) == (1, "")
+    place = f"(a defect; its traceback is in {kept})"
+    assert errors == f"entry.py: error: ZeroDivisionError: one and \\x1b[31mred {place}\n"
+    assert "in broken\n    raise ZeroDivisionError" in kept.read_text()
+
+
+def test_a_full_disk_is_one_line_whoever_meets_it(run):
+    def full(table: str) -> None:
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.pt")
+        finally:
+            raise RuntimeError("unexpected pos 64 vs 0")
+
+    assert run("--table", "x", function=full) == (
+        2,
+        "",
+        "entry.py: error: x.pt: No space left on device\n",
+    )
+
+
+def test_an_interruption_is_one_line(run):
+    def interrupted(table: str) -> None:
+        raise KeyboardInterrupt
+
+    expected = (130, "", "entry.py: error: interrupted\n")
+    assert run("--table", "x", function=interrupted) == expected
+
+
+def test_errors_and_log_lines_do_not_steer_a_terminal(run, capsys):
+    status, _, errors = run("--table", "ab\x1b[2Jsent")
+    assert status == 2
+    assert errors == "entry.py: error: ab\\x1b[2Jsent: No such file or directory\n"
+    record = logging.LogRecord("", logging.INFO, "", 0, "id %s", ("a\x1b]0;b\x07",), None)
+    assert cli.PrintableFormatter().format(record).endswith("id a\\x1b]0;b\\x07")
 
 
 @pytest.mark.parametrize("words", [["--shuffle"], ["--shuffle", "true"], ["--shuffle=true"]])

@@ -95,7 +95,7 @@ BAD_FILES = {
     "no number": (
         "llr.txt",
         SCORES.replace("0.7", "high"),
-        "llr.txt:4: E3: could not convert string to float: 'high'",
+        "llr.txt:4: E3: 'high', expected a number",
     ),
     "one class": (
         "key.txt",

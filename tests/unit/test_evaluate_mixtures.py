@@ -257,7 +257,7 @@ def test_a_bootstrap_keeps_every_class(monkeypatch, tmp_path, given, sisdr):
             "plan.tsv",
             "\t0.25\t",
             "\tmuch\t",
-            "plan.tsv:3: m2: could not convert string to float: 'much'",
+            "plan.tsv:3: m2: 'much', expected a number",
         ),
         (
             "separation.tsv",

@@ -498,7 +498,7 @@ def test_a_corpus_that_lacks_what_mixtures_need(monkeypatch, capsys, tmp_path, c
         ("\tu", "\tv", "mix_train_[0-9a-f]{6}_0000001: source v[0-7] is not in the data"),
         ("\tspoof\t", "\tfake\t", ":2: .*_0000001: 'fake', expected spoof or bonafide"),
         ("\tSS\t", "\tSB\t", "_0000001: label SB of talkers spoof spoof, expected"),
-        (r"\t0\.0000\t", "\tsoon\t", ":2: mix_train_[0-9a-f]{6}_0000001: could not convert"),
+        (r"\t0\.0000\t", "\tsoon\t", ":2: mix_train_[0-9a-f]{6}_0000001: .soon., expected a number"),
         (r"\t0\.0000\t", "\t-\t", "_0000001: offset_[12] is -, expected a value"),
         (r"\t0\.0000\t", "\t99\t", "_0000001: a talker begins at 99 s, expected within the"),
         ("offset_1", "offset", "has no column 'offset_1'"),

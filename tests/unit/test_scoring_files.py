@@ -133,7 +133,7 @@ def test_frames_are_in_the_order_of_time_however_their_lines_stand(tmp_path):
         ("a 0 0.02 1\na 0.02 0.01 1\na 0.03 0.02 1\n", "frames.txt:3: a has a frame at 0.03 s"),
         ("a 0 0.02 1\na 0.02 0.04 1\n", "frames.txt:2: a has a frame at 0.02 s"),
         ("a 0 0.02 nan\n", "frames.txt:1: a: NaN"),
-        ("a 0 0.02 x\n", "frames.txt:1: a: could not convert string to float: 'x'"),
+        ("a 0 0.02 x\n", "frames.txt:1: a: 'x', expected a number"),
         ("a 0 0.02\n", "frames.txt:1: 3 columns, expected 4"),
         ("", "empty"),
     ],
@@ -179,7 +179,7 @@ def test_segments_written_are_read_back_in_order_and_those_that_touch_still_do(t
         (rttm((0, 1, "fake")), "ref.rttm:1: a: unknown label 'fake'"),
         (rttm((0, 1, "spoof"), (0.5, 1, "bonafide")), "a has segments that overlap"),
         (rttm((0, 0, "spoof")), "a has segments that overlap, or of no length"),
-        (rttm((0, "x", "spoof")), "ref.rttm:1: a: could not convert string to float: 'x'"),
+        (rttm((0, "x", "spoof")), "ref.rttm:1: a: 'x', expected a number"),
         ("SPEAKER a 1 0 1 spoof\n", "expected the label in column 8"),
     ],
 )

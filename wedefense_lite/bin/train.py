@@ -228,7 +228,7 @@ def _check_signal(
 def _log_to(exp_dir: Path) -> None:
     exp_dir.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(exp_dir / "train.log")
-    handler.setFormatter(logging.Formatter(cli.LOG_FORMAT))
+    handler.setFormatter(cli.PrintableFormatter())
     logging.getLogger().addHandler(handler)
     logging.info("command: %s", " ".join(sys.argv))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from wedefense_lite.files import NO_VALUE, write_json, write_text
+from wedefense_lite.files import NO_VALUE, printable, write_json, write_text
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -46,7 +46,8 @@ def _format_number(value: float | None) -> str:
 
 def publish(lines: Iterable[str], results: dict, json: str | None, txt: str | None = None) -> None:
     """Print lines, and write them to ``txt`` and the results to ``json`` if these are named."""
-    text = "".join(f"{line}\n" for line in lines)
+    # Names of attacks and sets are other people's: none may steer the terminal of a reader.
+    text = "".join(f"{printable(line)}\n" for line in lines)
     print(text, end="")
     if txt:
         write_text(txt, text)
