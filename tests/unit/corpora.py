@@ -28,6 +28,13 @@ def audio_bytes(wav: np.ndarray, kind: str = "FLAC", rate: int = RATE) -> bytes:
     return buffer.getvalue()
 
 
+def flac_that_states(flac: bytes, samples: int) -> bytes:
+    """A FLAC file whose header states another number of samples; 0 stands for unknown."""
+    facts = int.from_bytes(flac[18:26], "big")
+    changed = facts >> 36 << 36 | samples  # the lowest 36 bits
+    return flac[:18] + changed.to_bytes(8, "big") + flac[26:]
+
+
 def failure(batches) -> str:
     """The error that ends the reading of all batches; ``pytest.raises`` would keep workers
     alive.

@@ -1,13 +1,17 @@
 """Reading audio: all samples, only some of them, or one line that says why not."""
 
+import io
+import os
 import struct
 
 import numpy as np
 import pytest
 import soundfile as sf
-from corpora import RATE, audio_bytes, tone
+from corpora import RATE, audio_bytes, flac_that_states, tone
 
+from wedefense_lite.audio.containers import check_length
 from wedefense_lite.audio.reading import (
+    ALLOW_PIPES,
     decode,
     measure_lengths,
     open_audio,
@@ -84,7 +88,8 @@ def test_a_member_of_a_larger_file_is_read_in_place(tmp_path):
     assert np.array_equal(read(held, RATE), WAV)
 
 
-def test_the_output_of_a_command_is_read(flac, tmp_path):
+def test_the_output_of_a_command_is_read(flac, tmp_path, monkeypatch):
+    monkeypatch.setenv(ALLOW_PIPES, "1")
     assert np.array_equal(read(at(f"cat {flac} |"), RATE), WAV)
     piped = bytearray(audio_bytes(WAV, "WAV"))  # a pipe's header states no length
     size = piped.find(b"data") + 4
@@ -119,6 +124,11 @@ def listed_otherwise(folder):
     return at(folder / "a.flac", samples=7999)
 
 
+def fifo(folder):
+    os.mkfifo(folder / "fifo.wav")
+    return at(folder / "fifo.wav")
+
+
 def short_shard(folder):
     (folder / "shard.tar").write_bytes(bytes(100))
     return at(folder / "shard.tar", 10, 50, 100)
@@ -142,11 +152,19 @@ def short_shard(folder):
         (written(WAV, 8000), "sample rate 8000 Hz, expected 16000 Hz"),
         (written(np.array([0, np.nan], np.float32), subtype="FLOAT"), "not finite"),
         (written(np.array([0, np.inf], np.float32), subtype="FLOAT"), "not finite"),
+        (at, "a folder or a device"),
+        (lambda folder: at("/dev/zero"), "a folder or a device"),
+        (lambda folder: at("/dev/zero", 10, 50, 100), "a folder or a device"),
+        (fifo, "a folder or a device"),
+        (lambda folder: at(f"{folder}/a\0b"), "NUL"),
         (listed_otherwise, "8000 samples, but 7999 when it was listed"),
         (short_shard, "file ends before the utterance, at byte 100"),
     ],
 )
-def test_what_cannot_be_used_is_one_line_naming_utterance_and_file(tmp_path, damage, message):
+def test_what_cannot_be_used_is_one_line_naming_utterance_and_file(
+    tmp_path, monkeypatch, damage, message
+):
+    monkeypatch.setenv(ALLOW_PIPES, "1")
     utterance = damage(tmp_path)
     with pytest.raises(InputError, match=message) as caught:
         read(utterance, RATE)
@@ -164,3 +182,122 @@ def test_headers_count_all_that_is_wrong(flac, tmp_path):
     assert [row.samples for row in measure_lengths([good], RATE)] == [8000]
     with pytest.raises(InputError, match="good: .*sample rate 16000 Hz, expected 8000 Hz"):
         measure_lengths([good], 8000)
+
+
+# Headers that state another length than the file has
+
+
+def with_size(kind: str, chunk: bytes, change, byteorder: str, size_bytes: int = 4) -> bytes:
+    """A file in which the size behind the name of a chunk is changed."""
+    data = audio_bytes(WAV, kind)
+    begin = data.index(chunk) + len(chunk)
+    size = int.from_bytes(data[begin : begin + size_bytes], byteorder)
+    return data[:begin] + change(size).to_bytes(size_bytes, byteorder) + data[begin + size_bytes :]
+
+
+def half(size: int) -> int:
+    return size // 4 * 2
+
+
+def both_sizes_halved() -> bytes:
+    data = with_size("WAV", b"data", half, "little")
+    return data[:4] + struct.pack("<I", len(data) // 2) + data[8:]
+
+
+def silent_half() -> bytes:
+    data = audio_bytes(np.zeros(8000, np.int16), "WAV")
+    begin = data.index(b"data") + 4
+    return data[:begin] + struct.pack("<I", 8000) + data[begin + 4 :]
+
+
+def half_of_ogg(subtype: str) -> bytes:
+    file = io.BytesIO()
+    sf.write(file, WAV, RATE, format="OGG", subtype=subtype)
+    return file.getvalue()[: len(file.getvalue()) // 2]
+
+
+RF64_SIZE = struct.pack("<Q", 104 - 8 + 16000)  # of the file without its head
+LIES = {
+    "FLAC half": lambda: flac_that_states(audio_bytes(WAV), 4000),
+    "FLAC one less": lambda: flac_that_states(audio_bytes(WAV), 7999),
+    "FLAC double": lambda: flac_that_states(audio_bytes(WAV), 16000),
+    "FLAC unknown": lambda: flac_that_states(audio_bytes(WAV), 0),
+    "FLAC behind a tag": lambda: (
+        b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + flac_that_states(audio_bytes(WAV), 4000)
+    ),
+    "WAV half": lambda: with_size("WAV", b"data", half, "little"),
+    "WAV double": lambda: with_size("WAV", b"data", lambda size: 2 * size, "little"),
+    "WAV empty": lambda: with_size("WAV", b"data", lambda size: 0, "little"),
+    "WAV half, both sizes": both_sizes_halved,
+    "WAV half, silence": silent_half,
+    "WAVEX half": lambda: with_size("WAVEX", b"data", half, "little"),
+    "RF64 half": lambda: with_size("RF64", b"WAVEds64\x1c\0\0\0" + RF64_SIZE, half, "little"),
+    "AIFF half": lambda: with_size("AIFF", b"SSND", half, "big"),
+    "AU half": lambda: with_size("AU", b".snd\0\0\0\x18", half, "big"),
+    "CAF half": lambda: with_size("CAF", b"data", half, "big", 8),
+    "Vorbis cut": lambda: half_of_ogg("VORBIS"),
+    "Opus cut": lambda: half_of_ogg("OPUS"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_header_that_states_another_length_is_refused_whatever_is_read(tmp_path, lie):
+    path = tmp_path / "a.audio"
+    path.write_bytes(LIES[lie]())
+    in_shard = at(path, 0, 0, path.stat().st_size)
+    for utterance in (at(path), in_shard):
+        with pytest.raises(InputError, match=r"^utt1: .*a\.audio: "):
+            read(utterance, RATE)
+        with pytest.raises(InputError, match=r"^utt1: .*a\.audio: "):
+            read(utterance, RATE, count=1000)
+    with pytest.raises(InputError, match="1 of 1 utterances can't be used: utt1"):
+        measure_lengths([at(path)], decodes=True)
+
+
+WHOLE = {
+    "list behind the audio": b"LIST" + struct.pack("<I", 10) + b"INFOICMT\0\0",
+    "ID3v1": b"TAG" + b"a" * 125,
+    "a few bytes": b"trailing tag",
+    "a padded sector": bytes(2048),
+}
+
+
+@pytest.mark.parametrize("ending", WHOLE)
+def test_what_programs_leave_behind_the_audio_is_let_pass(tmp_path, ending):
+    for kind in ("WAV", "FLAC"):
+        (tmp_path / "a.audio").write_bytes(audio_bytes(WAV, kind) + WHOLE[ending])
+        assert np.array_equal(read(at(tmp_path / "a.audio"), RATE), WAV)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64"])
+@pytest.mark.parametrize("samples", [1, 191, 4096, 4097, 8192, 70001])
+def test_whole_files_of_any_length_are_whole(kind, samples):
+    for wav in (tone(0, samples), np.zeros(samples, np.int16)):
+        check_length(io.BytesIO(audio_bytes(wav, kind)))
+
+
+def test_damage_in_the_middle_is_found_where_lists_are_made(tmp_path):
+    data = bytearray(audio_bytes(tone(0, 40000)))
+    middle = len(data) // 2
+    data[middle : middle + 2000] = bytes(2000)
+    (tmp_path / "a.flac").write_bytes(data)
+    assert measure_lengths([at(tmp_path / "a.flac")])[0].samples == 40000
+    with pytest.raises(InputError, match="1 of 1 utterances can't be used: utt1"):
+        measure_lengths([at(tmp_path / "a.flac")], decodes=True)
+
+
+# Commands
+
+
+def test_a_command_runs_only_where_somebody_allowed_it(flac, tmp_path, monkeypatch):
+    monkeypatch.delenv(ALLOW_PIPES, raising=False)
+    command = f"touch {tmp_path}/ran; cat {flac} |"
+    for path in (command, f"{command} "):
+        with pytest.raises(
+            InputError, match="utt1: .*which was not run: .*WEDEFENSE_ALLOW_PIPES=1"
+        ):
+            read(at(path), RATE)
+    assert not (tmp_path / "ran").exists()
+    monkeypatch.setenv(ALLOW_PIPES, "1")
+    assert np.array_equal(read(at(command), RATE), WAV)
+    assert (tmp_path / "ran").exists()

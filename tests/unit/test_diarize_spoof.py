@@ -12,6 +12,7 @@ import soundfile as sf
 import tiny
 import torch
 from commands import refused, run
+from corpora import audio_bytes, flac_that_states, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -159,11 +160,16 @@ def test_what_is_no_recording_is_one_line(monkeypatch, capsys, tmp_path, words):
     (tmp_path / "text.wav").write_text("hello")
     sf.write(tmp_path / "empty.wav", np.zeros(0), RATE)
     sf.write(tmp_path / "nan.wav", np.full(9, np.nan), RATE, subtype="FLOAT")
+    flac = audio_bytes(tone(0, 16))
+    (tmp_path / "unknown.flac").write_bytes(flac_that_states(flac, 0))
+    (tmp_path / "half.flac").write_bytes(flac_that_states(flac, 8))
     for name, message in {
         "none.wav": "none.wav: ",
-        "text.wav": "Format not recognised., expected audio",
-        "empty.wav": "0 samples",
-        "nan.wav": "9 samples, not all finite",
+        "text.wav": "Format not recognised",
+        "empty.wav": "no samples",
+        "nan.wav": "not finite",
+        "unknown.flac": "no samples, or its header states no length",
+        "half.flac": "8 samples by its header, 16 by its last FLAC frame",
     }.items():
         options = tmp_path / name, *words, "--out_dir", tmp_path / "out"
         assert message in refused(

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import stat
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 import soundfile as sf
 
+from wedefense_lite.audio.containers import check_length
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.progress import progress
@@ -23,6 +25,9 @@ INT16_FULL_SCALE = 32768  # the int16 that stands for 1.0
 UNKNOWN_LENGTH = 2**48
 # libsndfile shortens a truncated PCM file in silence, but writes it into its log.
 CUT_SHORT = re.compile(r"^ *(data|SSND|Data Size) *:.*should be", re.MULTILINE)
+BLOCK = 2**18  # samples that are decoded at once, where they are only counted
+# Environment variable that lets commands of lists run. Processes that read data inherit it.
+ALLOW_PIPES = "WEDEFENSE_ALLOW_PIPES"
 
 
 Samples = TypeVar("Samples")  # a NumPy array or a tensor
@@ -45,23 +50,64 @@ def as_float(samples: Samples) -> Samples:
     return floats
 
 
+def allow_pipes() -> None:
+    """Let commands of lists run, in this process and in those that it starts."""
+    os.environ[ALLOW_PIPES] = "1"
+
+
+def check_pipes_allowed() -> None:
+    """Refuse to run a command of a list that nobody allowed.
+
+    A list may come from somebody else, or from names of files.
+
+    Raises:
+        InputError: commands are not allowed.
+    """
+    if os.environ.get(ALLOW_PIPES) != "1":
+        raise InputError(
+            f"a command, which was not run: if the list is your own, set {ALLOW_PIPES}=1 "
+            "(--allow_pipes true in tools that make lists)"
+        )
+
+
+def is_command(path: str) -> bool:
+    """Whether the path of an utterance is a command, ``command |``."""
+    return path.rstrip().endswith("|")
+
+
+def check_regular_file(path: str) -> None:
+    """Refuse what is no file; a device or a FIFO could be read for ever.
+
+    Raises:
+        InputError: a folder, a device, a FIFO or a socket.
+        OSError: there is nothing of that name.
+    """
+    if "\0" in path:
+        raise InputError(f"{path!r} holds a NUL byte, expected the name of a file")
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise InputError("a folder or a device, expected a file")
+
+
 def file_bytes(utterance: Utterance) -> bytes:
     """The audio file of an utterance as it is stored.
 
     Raises:
-        InputError: a command fails, or the file ends before the utterance.
+        InputError: a command that is not allowed or fails, what is no file, or a file that ends
+            before the utterance.
         OSError: the file can't be read.
     """
     if utterance.data is not None:
         return utterance.data
-    if utterance.path.endswith("|"):
-        command = utterance.path.removesuffix("|")
+    if is_command(utterance.path):
+        command = utterance.path.rstrip().removesuffix("|")
+        check_pipes_allowed()
         process = subprocess.run(command, shell=True, capture_output=True, check=False)
         if process.returncode:
             last_line = process.stderr.decode(errors="replace").strip().rpartition("\n")[2]
             message = last_line or "no message"
             raise InputError(f"command ended with status {process.returncode}: {message}")
         return process.stdout
+    check_regular_file(utterance.path)
     with open(utterance.path, "rb") as file:
         file.seek(utterance.offset)
         data = file.read(utterance.size or -1)
@@ -71,44 +117,48 @@ def file_bytes(utterance: Utterance) -> bytes:
 
 
 @contextmanager
-def open_audio(utterance: Utterance, sample_rate: int = 0) -> Iterator[sf.SoundFile]:
-    """The open audio file of an utterance, its header checked: mono, not empty, not cut short.
+def open_audio(
+    utterance: Utterance, sample_rate: int = 0, mono: bool = True
+) -> Iterator[sf.SoundFile]:
+    """The open audio file of an utterance, its header checked against its bytes.
 
     Args:
         utterance: utterance; where it states its ``samples``, the header has to agree.
         sample_rate: rate in Hz that the file must have; 0 for any.
+        mono: refuse several channels.
 
     Raises:
         InputError: an error of the operating system, of libsndfile or of a check, also one in the
             block that uses the file; names the utterance and the file.
     """
-    is_command = utterance.path.endswith("|")
     try:
-        if utterance.size or utterance.data is not None or is_command:
+        if utterance.size or utterance.data is not None or is_command(utterance.path):
             source = io.BytesIO(file_bytes(utterance))
+            check_length(source)
+            source.seek(0)
         else:
             # A path, not bytes: libsndfile then reads no more than the samples that are decoded.
             source = utterance.path
-            os.stat(source)  # its message is better than libsndfile's "System error"
+            check_regular_file(source)
+            with open(source, "rb") as stream:
+                check_length(stream)
         with sf.SoundFile(source) as file:
-            _check_header(file, utterance, sample_rate, is_command)
+            _check_header(file, utterance, sample_rate, mono)
             yield file
     except (OSError, sf.LibsndfileError, InputError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
         raise InputError(f"{utterance.key}: {utterance.path}: {reason}") from error
 
 
-def _check_header(
-    file: sf.SoundFile, utterance: Utterance, sample_rate: int, is_command: bool
-) -> None:
-    if file.channels != 1:
+def _check_header(file: sf.SoundFile, utterance: Utterance, sample_rate: int, mono: bool) -> None:
+    if mono and file.channels != 1:
         raise InputError(f"{file.channels} channels, expected mono")
     if not 0 < file.frames < UNKNOWN_LENGTH:
         raise InputError("no samples, or its header states no length")
     if sample_rate and file.samplerate != sample_rate:
         raise InputError(f"sample rate {file.samplerate} Hz, expected {sample_rate} Hz")
     # The header of a command's output is written before its length is known.
-    if not is_command and CUT_SHORT.search(file.extra_info):
+    if not is_command(utterance.path) and CUT_SHORT.search(file.extra_info):
         raise InputError("truncated: shorter than its header states")
     if utterance.samples and file.frames != utterance.samples:
         raise InputError(f"{file.frames} samples, but {utterance.samples} when it was listed")
@@ -143,6 +193,11 @@ def decode(file: sf.SoundFile, count: int = 0, offset: int = 0) -> np.ndarray:
     expected = min(count, remaining) if count else remaining
     if expected < file.frames:  # the whole of a file is read without seeking, as a stream would be
         file.seek(offset)
+    return _read_on(file, expected)
+
+
+def _read_on(file: sf.SoundFile, expected: int) -> np.ndarray:
+    """The next samples of an open audio file, as ``decode`` gives them."""
     wav = file.read(expected, dtype="int16" if file.subtype == "PCM_16" else "float32")
     if len(wav) < expected:
         raise InputError(f"truncated: {len(wav)} samples decoded, expected {expected}")
@@ -174,15 +229,27 @@ def read(
     return as_float(wav) if floats else wav
 
 
+def _decode_all(file: sf.SoundFile) -> None:
+    """Decode an open audio file to its end, in blocks that don't fill the memory.
+
+    Raises:
+        InputError: as ``decode``.
+    """
+    # One block after the other: a lossy decoder that jumps gives other samples.
+    for first in range(0, file.frames, BLOCK):
+        _read_on(file, min(BLOCK, file.frames - first))
+
+
 def measure_lengths(
-    rows: list[Utterance], sample_rate: int = 0, num_threads: int = 8
+    rows: list[Utterance], sample_rate: int = 0, num_threads: int = 8, decodes: bool = False
 ) -> list[Utterance]:
-    """The rows with ``samples`` from the files' headers; no audio is decoded.
+    """The rows with ``samples`` from the files' headers.
 
     Args:
         rows: utterances; a length that they state already is replaced.
         sample_rate: rate in Hz that all must have; 0 for any.
-        num_threads: threads that read headers.
+        num_threads: threads that read.
+        decodes: decode all samples, and refuse another number than the header's.
 
     Raises:
         InputError: some can't be read; says how many and names the first.
@@ -191,6 +258,8 @@ def measure_lengths(
     def measure(row: Utterance) -> Utterance | InputError:
         try:
             with open_audio(replace(row, samples=0), sample_rate) as file:
+                if decodes:
+                    _decode_all(file)
                 return replace(row, samples=file.frames)
         except InputError as error:
             return error
@@ -198,7 +267,8 @@ def measure_lengths(
     measured_rows = []
     problems = []
     with ThreadPoolExecutor(num_threads) as pool:
-        for result in progress(pool.map(measure, rows), len(rows), "headers"):
+        title = "decoding" if decodes else "headers"
+        for result in progress(pool.map(measure, rows), len(rows), title):
             if isinstance(result, InputError):
                 problems.append(str(result))
             else:

@@ -4,16 +4,16 @@ Shapes: T samples, A audio channels, K streams of a separator.
 """
 
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
 
 import wedefense_lite
 from wedefense_lite import cli
+from wedefense_lite.audio import reading
 from wedefense_lite.audio.resampling import resample
 from wedefense_lite.audio.segments import write_rttm
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import NO_VALUE, InputError, write_text
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.mixtures.activity import activity
@@ -93,26 +93,24 @@ def read_recording(path: str, sample_rate: int) -> tuple[np.ndarray, dict]:
     Raises:
         InputError: it can't be read, is empty, or has samples that are not finite.
     """
-    try:
-        os.stat(path)  # its message is better than libsndfile's "System error"
-        wav_TA, rate = sf.read(path, dtype="float32", always_2d=True)
-    except (OSError, sf.LibsndfileError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
-        raise InputError(f"{path}: {reason}, expected audio") from error
-    samples, channels = wav_TA.shape
-    if not samples or not np.isfinite(wav_TA).all():
-        raise InputError(
-            f"{path}: {samples} samples, not all finite, expected one or more, all finite"
-        )
+    if reading.is_command(path):
+        raise InputError(f"{path}: a command, expected an audio file")
+    with reading.open_audio(Utterance(Path(path).name, path), mono=False) as file:
+        wav_TA = reading.as_float(reading.decode(file))
+        rate = file.samplerate
+        channels = file.channels
     if channels > 1:
+        wav_T = wav_TA[:, 0]
         logging.warning("%s: %d channels, the first is taken", path, channels)
+    else:
+        wav_T = wav_TA
     facts = {
         "recording": path,
-        "seconds": samples / rate,
+        "seconds": len(wav_T) / rate,
         "sample_rate": rate,
         "channels": channels,
     }
-    return resample(wav_TA[:, 0], rate, sample_rate), facts
+    return resample(wav_T, rate, sample_rate), facts
 
 
 def score_talker(
