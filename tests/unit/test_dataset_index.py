@@ -4,6 +4,9 @@ import io
 import json
 import logging
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -15,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wedefense_lite.audio.index import check_keys, read_corpus, read_index, write_raw_list
-from wedefense_lite.audio.shards import pack, read_shard
+from wedefense_lite.audio.reading import ALLOW_PIPES, file_bytes
+from wedefense_lite.audio.shards import ShardSet, _hash_rows, pack, read_shard, shard_writer
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_table, write_lines, write_table
 
@@ -103,12 +107,32 @@ def test_an_utterance_that_is_listed_twice_is_refused(corpus):
 
 
 @pytest.mark.parametrize(
-    "line", ["not json", "[1]", '{"key": "a"}', '{"key": "a", "wav": "b", "lab": "fake"}']
+    "line",
+    [
+        "not json",
+        "[1]",
+        "5",
+        "null",
+        "[" * 100000,
+        '{"key": "a"}',
+        '{"key": "a", "wav": "b", "lab": "fake"}',
+        '{"key": "a", "wav": "b", "lab": ["spoof"]}',
+        '{"key": 5, "wav": "b"}',
+        '{"key": "a", "wav": 5}',
+        '{"key": "a", "key": "c", "wav": "b"}',
+        '{"key": "a", "wav": "b", "samples": -1}',
+        '{"key": "a", "wav": "b", "samples": 1.5}',
+        '{"key": "a", "wav": "b", "samples": "1"}',
+        '{"key": "a", "wav": "b", "samples": true}',
+        '{"key": "a", "wav": "b", "samples": NaN}',
+        '{"key": "a", "wav": "b", "samples": 1e400}',
+        f'{{"key": "a", "wav": "b", "samples": {10**15}}}',
+    ],
 )
 def test_a_malformed_raw_list_is_refused_with_its_line(tmp_path, line):
     path = tmp_path / "raw.list"
     write_lines(path, ['{"key": "a", "wav": "b", "lab": "spoof", "samples": 1}', line])
-    with pytest.raises(InputError, match=r"raw\.list: .*expected"):
+    with pytest.raises(InputError, match=r"raw\.list:2: .*expected"):
         read_index(str(path), "raw")
 
 
@@ -183,7 +207,7 @@ def test_a_smaller_run_leaves_no_stale_shards(corpus):
         "shards_000000000.tar",
         "shards_000000001.tar",
     ]
-    assert len(list((corpus.folder / "shards").iterdir())) == 5
+    assert len(list((corpus.folder / "shards").glob("[!.]*"))) == 5
 
 
 def test_one_missing_file_fails_and_earlier_shards_stay(corpus):
@@ -195,23 +219,38 @@ def test_one_missing_file_fails_and_earlier_shards_stay(corpus):
     with pytest.raises(InputError, match=r"1 of 13 .*u03: .*u03\.flac: No such file"):
         read_corpus(corpus.folder / "wav.scp", corpus.folder / "utt2lab", 16000, 2)
     rows = [Utterance(key, wav, label="spoof") for key, wav in corpus.wavs.items()]
-    with pytest.raises(FileNotFoundError):  # gone between the check and the copy
+    with pytest.raises(InputError, match="u03: .*No such"):  # gone between the check and the copy
         pack(rows, corpus.folder / "shards", path, num_utts_per_shard=2)
     assert {
         file: file.read_bytes() for file in [path, *(corpus.folder / "shards").iterdir()]
     } == before
 
 
-def test_commands_are_packed_under_the_format_they_give(corpus):
+def test_commands_are_packed_under_the_format_they_give(corpus, monkeypatch):
+    monkeypatch.setenv(ALLOW_PIPES, "1")
     corpus.wavs["u01"] = f"cat {corpus.wavs['u01']} |"
     index = corpus.index("shard")
     assert index[1].samples == LENGTHS[1]
     assert "u01.flac" in members(shards_of(corpus)[0])
 
 
-@pytest.mark.parametrize("key", ["a.b", "a/b", "a b", "", "a\tb"])
+@pytest.mark.parametrize("key", ["a.b", "a/b", "a b", "", "a\tb", "a\u00a0b", "a\u3000b"])
 def test_ids_that_webdataset_would_cut_are_refused(key):
     with pytest.raises(InputError, match="here: 1 ids hold"):
+        check_keys("here", ["good", key])
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("a\x1b[31m", r"1 ids hold characters that can't be printed: 'a\\x1b\[31m'"),
+        ("a\u200b", "can't be printed"),
+        ("a\ud800", "can't be printed"),
+        ("filename", "an utterance named 'filename'"),
+    ],
+)
+def test_ids_that_other_files_can_not_hold_are_refused(key, message):
+    with pytest.raises(InputError, match=f"here: .*{message}"):
         check_keys("here", ["good", key])
 
 
@@ -249,24 +288,114 @@ def test_a_shard_by_webdatasets_writer_is_read(tmp_path):
     ]
 
 
-def test_an_index_of_another_tar_is_replaced(tmp_path):
-    path = foreign_shard(tmp_path / "x.tar", {"a.wav": audio_bytes(tone(0, 100), "WAV")})
-    read_index(path, "shard")
-    foreign_shard(
-        tmp_path / "x.tar", {f"b{n}.wav": audio_bytes(tone(0, 9000), "WAV") for n in range(2)}
-    )
-    os.utime(tmp_path / "x.tar", ns=(0, 0))  # size alone gives it away
-    assert [row.key for row in read_index(path, "shard")] == ["b0", "b1"]
-    foreign_shard(
-        tmp_path / "x.tar", {f"c{n}.wav": audio_bytes(tone(0, 9000), "WAV") for n in range(2)}
-    )
-    os.utime(tmp_path / "x.tar.index", ns=(0, 0))  # age alone does
-    assert [row.key for row in read_index(path, "shard")] == ["c0", "c1"]
+def index_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.index")
 
 
-def test_a_folder_that_cannot_be_written_needs_no_index_file(tmp_path, caplog):
+@pytest.mark.parametrize("date", [0, 2**61])
+def test_an_index_belongs_to_the_content_of_its_tar_whatever_the_dates_are(tmp_path, date):
+    """The other tar has the same utterances, of the same size, in another order."""
+    audio = {key: audio_bytes(tone(n, 9000), "WAV") for n, key in enumerate("abc")}
+    shard = tmp_path / "x.tar"
+    path = foreign_shard(shard, {f"{key}.wav": audio[key] for key in "abc"})
+    assert [row.key for row in read_index(path, "shard")] == ["a", "b", "c"]
+    size = shard.stat().st_size
+    foreign_shard(shard, {f"{key}.wav": audio[key] for key in "cab"})
+    assert shard.stat().st_size == size
+    os.utime(shard, ns=(date, date))
+    for row in read_index(path, "shard"):
+        assert file_bytes(row) == audio[row.key]
+    # The index was made anew, and is that of this tar.
+    assert [row[0] for row in json.loads(index_of(shard).read_text())["rows"]] == ["c", "a", "b"]
+
+
+def test_a_label_of_the_same_size_makes_another_tar(tmp_path):
+    files = {"a.wav": audio_bytes(tone(0, 100), "WAV"), "a.lab": b"bonafide"}
+    path = foreign_shard(tmp_path / "x.tar", files)
+    assert read_index(path, "shard")[0].label == "bonafide"
+    foreign_shard(tmp_path / "x.tar", files | {"a.lab": b"spoof   "})
+    assert read_index(path, "shard")[0].label == "spoof"
+
+
+def test_an_index_of_the_first_version_is_made_anew(tmp_path):
     path = foreign_shard(tmp_path / "x.tar", {"a.wav": audio_bytes(tone(0, 100), "WAV")})
-    (tmp_path / "x.tar.index").mkdir()
+    expected = read_index(path, "shard")
+    size = (tmp_path / "x.tar").stat().st_size
+    old = json.dumps([size, [["a", 512, 244, 99, None]]])
+    index_of(tmp_path / "x.tar").write_text(old)
+    assert read_index(path, "shard") == expected
+    assert index_of(tmp_path / "x.tar").read_text() != old
+
+
+def change_rows(change):
+    """Change of the rows of an index whose hash is put right."""
+
+    def damage(content: dict) -> dict:
+        rows = change(content["rows"])
+        return content | {"rows": rows, "hash": _hash_rows(content["tar"], rows)}
+
+    return damage
+
+
+def change_cell(column: int, value):
+    return change_rows(lambda rows: [rows[0][:column] + [value] + rows[0][column + 1 :], *rows[1:]])
+
+
+DAMAGED_INDEXES = {
+    "a row is missing": lambda content: content | {"rows": content["rows"][1:]},
+    "a row twice": lambda content: content | {"rows": content["rows"][:1] + content["rows"]},
+    "rows in another order": lambda content: content | {"rows": content["rows"][::-1]},
+    "a number": lambda content: 5,
+    "null": lambda content: None,
+    "a list": lambda content: [1, 2],
+    "no rows": lambda content: content | {"rows": None},
+    "no hash": lambda content: {"rows": content["rows"]},
+    "null for a row": change_rows(lambda rows: [None, *rows]),
+    "a row too short": change_rows(lambda rows: [rows[0][:4], *rows[1:]]),
+    "a row too long": change_rows(lambda rows: [[*rows[0], 1, 2], *rows[1:]]),
+    "a number as key": change_cell(0, 5),
+    "text as offset": change_cell(1, "512"),
+    "a negative offset": change_cell(1, -1),
+    "an offset outside": change_cell(1, 10**9),
+    "a fraction": change_cell(2, 1.5),
+    "a size of 10^15": change_cell(2, 10**15),
+    "a size of true": change_cell(2, True),
+    "no samples": change_cell(3, 0),
+    "an unknown label": change_cell(4, "fake"),
+    "a list as label": change_cell(4, []),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_INDEXES)
+def test_a_damaged_index_is_made_anew(tmp_path, damage, caplog):
+    files = {f"{key}.wav": audio_bytes(tone(n, 900), "WAV") for n, key in enumerate("abc")}
+    path = foreign_shard(tmp_path / "x.tar", files)
+    expected = read_index(path, "shard")
+    index = index_of(tmp_path / "x.tar")
+    whole = index.read_text()
+    index.write_text(json.dumps(DAMAGED_INDEXES[damage](json.loads(whole))))
+    with caplog.at_level(logging.INFO):
+        assert read_index(path, "shard") == expected
+    assert f"{index}" in caplog.text
+    assert index.read_text() == whole
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100000, b'{"a": NaN}'])
+def test_an_index_that_is_no_json_is_made_anew(tmp_path, content):
+    path = foreign_shard(tmp_path / "x.tar", {"a.wav": audio_bytes(tone(0, 100), "WAV")})
+    expected = read_index(path, "shard")
+    index_of(tmp_path / "x.tar").write_bytes(content)
+    assert read_index(path, "shard") == expected
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_an_index_that_cannot_be_written_is_kept_in_memory(tmp_path, caplog, is_folder):
+    path = foreign_shard(tmp_path / "x.tar", {"a.wav": audio_bytes(tone(0, 100), "WAV")})
+    index = index_of(tmp_path / "x.tar")
+    if is_folder:
+        index.mkdir()
+    else:
+        os.mkfifo(index)
     with caplog.at_level(logging.INFO):
         assert [row.key for row in read_index(path, "shard")] == ["a"]
     assert "kept in memory" in caplog.text
@@ -333,6 +462,194 @@ def test_a_damaged_shard_is_an_error_never_a_shorter_one(tmp_path, damage):
 def test_a_shard_with_other_content_is_refused(tmp_path, files, message):
     with pytest.raises(InputError, match=message):
         read_index(foreign_shard(tmp_path / "x.tar", files), "shard")
+
+
+def link(kind: bytes):
+    def member(tar: tarfile.TarFile) -> None:
+        info = tarfile.TarInfo("b.wav")
+        info.type = kind
+        info.linkname = "a.wav" if kind == tarfile.LNKTYPE else "/etc/passwd"
+        tar.addfile(info)
+
+    return member
+
+
+def named(name: str, data: bytes = b""):
+    def member(tar: tarfile.TarFile) -> None:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+
+    return member
+
+
+WAV = audio_bytes(tone(0, 900), "WAV")
+NO_MEMBERS = {
+    "symbolic link": (link(tarfile.SYMTYPE), "b.wav: a link"),
+    "hard link": (link(tarfile.LNKTYPE), "b.wav: a link"),
+    "device": (link(tarfile.CHRTYPE), "b.wav: a link, device"),
+    "pipe": (link(tarfile.FIFOTYPE), "b.wav: a link, device"),
+    "folder": (link(tarfile.DIRTYPE), "b.wav: a link, device, folder"),
+    "unknown extension": (named("b.xyz", WAV), "b.xyz: another extension"),
+    "no extension": (named("b", WAV), "x.tar: b: another extension"),
+    "two extensions": (named("b.c.wav", WAV), "b.c.wav: an id ends at the first dot, here as 'b'"),
+    "another field": (named("a.noisy.wav", WAV), "a.noisy.wav: an id ends at the first dot"),
+}
+
+
+@pytest.mark.parametrize("member", NO_MEMBERS)
+def test_members_that_would_be_left_out_or_taken_for_audio_are_refused(tmp_path, member):
+    add, message = NO_MEMBERS[member]
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        named("a.wav", WAV)(tar)
+        add(tar)
+    with pytest.raises(InputError, match=rf"x\.tar: .*{message}|{message}"):
+        read_shard(str(tmp_path / "x.tar"))
+
+
+def test_members_beside_audio_are_let_pass(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        folder = tarfile.TarInfo("./")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for name in ("README", "meta.json", "a.txt", "a.phn", "a.clean.json"):
+            named(name, b"text")(tar)
+        named("a.WAV", WAV)(tar)
+    assert [row.key for row in read_shard(str(tmp_path / "x.tar"))] == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "/dev/zero"])
+def test_a_list_of_what_is_no_shard_is_refused_without_reading_it(tmp_path, kind):
+    path = tmp_path / "x.tar"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path = Path(kind)
+    write_lines(tmp_path / "list", [str(path)])
+    with pytest.raises(InputError, match=f"{path}: a folder or a device, expected a file"):
+        read_index(str(tmp_path / "list"), "shard")
+
+
+def test_a_tar_that_does_not_end_is_refused(tmp_path):
+    shard = tmp_path / "x.tar"
+    path = foreign_shard(shard, {"a.wav": WAV})
+    with open(shard, "r+b") as file:
+        file.truncate(2**40)  # zeros that take no room on the disk
+    with pytest.raises(InputError, match="damaged or truncated shard"):
+        read_index(path, "shard")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("pipe:touch ran", "which was not run"),
+        ("https://x/a b.tar", "is no URL"),
+        ("https://x/';touch ran;'.tar", "is no URL"),
+    ],
+)
+def test_streams_run_no_command_that_nobody_allowed(tmp_path, monkeypatch, line, message):
+    monkeypatch.delenv(ALLOW_PIPES, raising=False)
+    write_lines(tmp_path / "list", ["file:a.tar", line])
+    with pytest.raises(InputError, match=rf"list:2: .*{message}"):
+        read_index(str(tmp_path / "list"), "shard", {"a": "spoof"})
+
+
+# One packer a folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_packer_in_a_folder_is_refused(corpus, monkeypatch):
+    corpus.list("shard", per_shard=5)
+    before = contents(corpus.folder)
+    held = subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, str(corpus.folder / "shards")], stdout=subprocess.PIPE
+    )
+    try:
+        assert held.stdout.readline()
+        with pytest.raises(InputError, match=f"shards: in use by packing, process {held.pid} "):
+            corpus.list("shard", per_shard=3)
+    finally:
+        held.kill()
+        held.wait()
+    (corpus.folder / "shards/.lock").unlink()
+    (corpus.folder / "raw.list").unlink(missing_ok=True)
+    assert contents(corpus.folder) == before
+    # A dead process holds nothing.
+    corpus.list("shard", per_shard=3)
+
+
+HOLD_LOCK = """
+import sys, time
+from wedefense_lite.files import folder_lock
+with folder_lock(sys.argv[1], "packing"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_shards_of_another_list_are_not_replaced(corpus):
+    rows = corpus.index("raw")
+    folder = corpus.folder / "shards"
+    pack(rows, folder, corpus.folder / "train.list")
+    before = contents(corpus.folder)
+    with pytest.raises(
+        InputError, match=r"shards: holds the shards of .*train\.list: give another"
+    ):
+        pack(rows[:3], folder, corpus.folder / "dev.list")
+    assert contents(corpus.folder) == before
+    pack(rows[:3], folder, corpus.folder / "dev.list", prefix="dev")
+    pack(rows[::-1], folder, corpus.folder / "train.list")
+    assert len(read_index(str(corpus.folder / "train.list"), "shard")) == len(rows)
+    # Shards that no list names any more stand in nobody's way, and folders may move.
+    (corpus.folder / "train.list").unlink()
+    pack(rows[:3], folder, corpus.folder / "dev2.list")
+
+
+def test_shards_of_the_first_version_are_those_of_the_list_that_names_them(corpus):
+    path = Path(corpus.list("shard"))
+    (corpus.folder / "shards/.shards.list").unlink()
+    rows = corpus.index("raw")
+    with pytest.raises(InputError, match=r"holds 6 shards shards_\* that .*other\.list does not"):
+        pack(rows, corpus.folder / "shards", corpus.folder / "other.list")
+    pack(rows, corpus.folder / "shards", path)
+
+
+def test_a_list_is_gone_while_its_shards_are_packed(corpus):
+    path = Path(corpus.list("shard"))
+    before = path.read_text()
+    shards = ShardSet(corpus.folder / "shards", path, 1)
+    with pytest.raises(InputError, match="no work"), shards:
+        assert not path.exists()  # what a kill would leave
+        raise InputError("no work")
+    assert path.read_text() == before
+    with pytest.raises(InputError, match="no work"), shards:
+        with shard_writer(shards.paths[0]) as add:
+            add(Utterance("a", "a.wav", label="spoof", data=WAV))
+        shards.replace_earlier()
+        raise InputError("no work")
+    assert not path.exists()  # its shards are gone
+
+
+def test_a_folder_that_is_removed_while_shards_are_packed_is_told(corpus):
+    path = corpus.folder / "shard.list"
+    shards = ShardSet(corpus.folder / "shards", path, 2)
+    with pytest.raises(InputError, match=r"removed while .* lacks shards_000000000\.tar"), shards:
+        shutil.rmtree(corpus.folder / "shards")
+        with shard_writer(shards.paths[1]) as add:
+            add(Utterance("a", "a.wav", label="spoof", data=WAV))
+    assert not path.exists()
+
+
+def test_audio_that_changes_while_it_is_packed_is_refused(corpus):
+    rows = corpus.index("raw")
+    Path(rows[3].path).write_bytes(audio_bytes(tone(0, 77)))
+    with pytest.raises(InputError, match=r"u03: .*u03\.flac: changed .*: 77 samples, expected 430"):
+        pack(rows, corpus.folder / "shards", corpus.folder / "list")
 
 
 def test_a_missing_shard_is_named(corpus):

@@ -9,6 +9,7 @@ import pytest
 from corpora import failure, make_corpus
 
 from wedefense_lite.audio.index import read_index
+from wedefense_lite.audio.reading import ALLOW_PIPES
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems.config import DataConfig
@@ -19,7 +20,8 @@ LENGTHS = [400 + 10 * n for n in range(13)]
 
 
 @pytest.fixture
-def corpus(tmp_path):
+def corpus(tmp_path, monkeypatch):
+    monkeypatch.setenv(ALLOW_PIPES, "1")
     return make_corpus(tmp_path, LENGTHS)
 
 
@@ -120,3 +122,14 @@ def test_a_shard_that_ends_early_is_an_error_in_training_too(corpus):
     shard.write_bytes(whole[: whole.index(b"u07.flac")])
     loader = TrainLoader(read_index(path, "shard", corpus.labels), CONFIG, 3)
     assert "damaged or truncated shard" in failure(loader.epoch(1))
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "folder", "//dev/zero"])
+def test_a_stream_of_what_is_no_file_is_refused_without_reading_it(tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    write_lines(
+        tmp_path / "list", [f"file:{tmp_path / place}" if place == "folder" else f"file:{place}"]
+    )
+    index = read_index(str(tmp_path / "list"), "shard", {"a": "spoof"})
+    message = failure(EvalLoader(index, CONFIG, num_workers=0))
+    assert "a folder or a device, expected a file" in message or "No such file" in message

@@ -2,6 +2,7 @@
 
 import json
 import re
+import string
 from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite.audio.reading import measure_lengths
+from wedefense_lite.audio.reading import UNKNOWN_LENGTH, check_pipes_allowed, measure_lengths
 from wedefense_lite.audio.shards import read_shard
 from wedefense_lite.audio.stream import Stream
 from wedefense_lite.audio.utterance import Utterance
@@ -24,6 +25,11 @@ from wedefense_lite.files import (
 from wedefense_lite.labels import LABELS
 
 RAW_ROW = '{"key": ..., "wav": ..., "lab": "bonafide" or "spoof", "samples": ...}'
+# Lists that are streamed: a scheme and a colon, as in pipe: and https://.
+STREAMED = re.compile(r"pipe:|file:|\w+://")
+# Characters of URLs (RFC 3986); programs that fetch get no others.
+URL_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-._~:/?#[]@!$&()*+,;=%")
+HEADER_ID = "filename"  # the first cell of score and key files, which no utterance can be named
 
 
 def read_index(
@@ -41,21 +47,23 @@ def read_index(
         InputError: a malformed list, a missing or damaged shard, an utterance that is listed twice,
             or a disagreement with ``labels``.
     """
-    lines = [line.strip() for line in read_text(data_list).splitlines() if line.strip()]
+    lines = _read_lines(data_list)
     if data_type == "raw":
-        index = [_raw_row(data_list, line) for line in lines]
+        index = [_raw_row(place, line) for place, line in lines]
         if not all(row.samples for row in index):
             index = measure_lengths(index)
-    elif any(re.match(r"pipe:|file:|\w+://", line) for line in lines):
+    elif any(STREAMED.match(line) for _, line in lines):
         if labels is None:
             raise InputError(
                 f"{data_list}: streamed shards need utt2lab, which says what is in them"
             )
-        return Stream(lines, labels)
+        for place, line in lines:
+            _check_url(place, line)
+        return Stream([line for _, line in lines], labels)
     else:
         index = []
         with ThreadPoolExecutor() as pool:
-            for rows in pool.map(read_shard, lines):
+            for rows in pool.map(read_shard, [line for _, line in lines]):
                 index.extend(rows)
     if not index:
         raise InputError(f"{data_list}: no utterances in the list")
@@ -72,34 +80,77 @@ def read_index(
     return index
 
 
-def _raw_row(raw_list: str, line: str) -> Utterance:
+def _read_lines(data_list: str) -> list[tuple[str, str]]:
+    """Lines of a list that aren't blank, each with its place, ``file:number``."""
+    lines = []
+    # Only at the ends of lines: splitlines() knows more, which may be parts of names.
+    for number, line in enumerate(read_text(data_list).split("\n"), 1):
+        if line.strip():
+            lines.append((f"{data_list}:{number}", line.strip()))
+    return lines
+
+
+def _check_url(place: str, line: str) -> None:
+    """Refuse commands that nobody allowed, and texts that are no URL."""
+    if line.startswith("pipe:"):
+        try:
+            check_pipes_allowed()
+        except InputError as error:
+            raise InputError(f"{place}: {line!r}: {error}") from error
+    elif STREAMED.match(line) and not URL_CHARACTERS.issuperset(line):
+        raise InputError(f"{place}: {line!r} is no URL: some characters have to be written as %XX")
+
+
+def _raw_row(place: str, line: str) -> Utterance:
     try:
-        row = {"samples": 0, "lab": None} | json.loads(line)
+        row = json.loads(line, object_pairs_hook=_unique_fields)
+        if not isinstance(row, dict):
+            raise ValueError("no object")
+        row = {"samples": 0, "lab": None} | row
+        for name in ("key", "wav"):
+            if not isinstance(row[name], str):
+                raise ValueError(f"{name} is no text")
+        samples = row["samples"]
+        if type(samples) is not int or not 0 <= samples < UNKNOWN_LENGTH:
+            raise ValueError(f"samples is no number of samples: {samples!r}")
         if row["lab"] not in (None, *LABELS):
-            raise ValueError(row["lab"])
-        return Utterance(row["key"], row["wav"], samples=row["samples"], label=row["lab"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{raw_list}: {line!r}, expected {RAW_ROW}") from error
+            raise ValueError(f"lab is {row['lab']!r}")
+    except KeyError as error:
+        raise InputError(f"{place}: no {error} in {line!r}, expected {RAW_ROW}") from error
+    # Brackets in brackets beyond Python's limit raise a RecursionError.
+    except (ValueError, RecursionError) as error:
+        text = line if len(line) < 200 else f"{line[:200]} ..."
+        raise InputError(f"{place}: {error} in {text!r}, expected {RAW_ROW}") from error
+    return Utterance(row["key"], row["wav"], samples=samples, label=row["lab"])
+
+
+def _unique_fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field is there twice")
+    return fields
 
 
 def read_corpus(wav_scp: str, utt2lab: str, sample_rate: int, num_threads: int) -> list[Utterance]:
     """Rows of a data directory with labels and lengths, in ``wav.scp``'s order.
 
+    All audio is decoded, here and only here: what a decoder gives has to be what headers state.
+
     Args:
         wav_scp: table of audio files.
         utt2lab: table of labels.
         sample_rate: rate in Hz that all files must have.
-        num_threads: threads that read headers.
+        num_threads: threads that decode.
 
     Raises:
         InputError: ids that differ between the two files or can't be packed, or audio that can't be
-            read; says how many and names the first.
+            read or has another length than its header states; says how many and names the first.
     """
     wavs = read_table(wav_scp)
     labels = read_labels(utt2lab)
     check_keys(wav_scp, wavs, labels)
     rows = [Utterance(key, wav, label=labels[key]) for key, wav in wavs.items()]
-    return measure_lengths(rows, sample_rate, num_threads)
+    return measure_lengths(rows, sample_rate, num_threads, decodes=True)
 
 
 def write_raw_list(path: str | Path, rows: list[Utterance]) -> None:
@@ -116,6 +167,9 @@ def check_keys(
 ) -> None:
     """Refuse ids that can't be members of a shard, ids listed twice, and other ids than ``others``.
 
+    The one place that says what an id is: text without white space, dots, slashes and characters
+    that can't be printed.
+
     Args:
         source: file or folder of the ids, for errors.
         keys: ids in the order of their list.
@@ -128,6 +182,17 @@ def check_keys(
     if malformed:
         raise InputError(
             f"{source}: {len(malformed)} ids hold '.', '/' or white space: {abbreviate(malformed)}"
+        )
+    unprintable = [ascii(key) for key in keys if not key.isprintable()]
+    if unprintable:
+        raise InputError(
+            f"{source}: {len(unprintable)} ids hold characters that can't be printed: "
+            f"{abbreviate(unprintable)}"
+        )
+    if HEADER_ID in keys:
+        raise InputError(
+            f"{source}: an utterance named {HEADER_ID!r}, which begins the header of score files; "
+            "give it another name"
         )
     counts = Counter(list(keys))  # of a list: Counter would take a table's values for its counts
     repeated = [key for key in counts if counts[key] > 1]

@@ -11,6 +11,7 @@ from itertools import count
 
 import numpy as np
 
+from wedefense_lite.audio.reading import check_regular_file
 from wedefense_lite.audio.shards import read_tar
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, abbreviate
@@ -122,9 +123,12 @@ def _read_url(url: str) -> Iterator[Utterance]:
     from webdataset import gopen
 
     try:
+        if url.startswith("file:"):
+            check_regular_file(url.removeprefix("file:").removeprefix("//"))
         with gopen(url) as stream:
             yield from read_tar(stream, url)
-    except OSError as error:
+    # gopen raises a ValueError for a scheme that it doesn't know.
+    except (OSError, ValueError) as error:
         raise InputError(f"{url}: {error}") from error
 
 
