@@ -3,7 +3,9 @@
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
+from wedefense_lite.audio import reading
 from wedefense_lite.audio.index import read_corpus, write_raw_list
+from wedefense_lite.files import check_writable
 
 
 def make_raw_list(
@@ -12,6 +14,7 @@ def make_raw_list(
     raw_list: str,
     num_threads: PositiveInt = 8,
     sample_rate: int = 16000,
+    allow_pipes: bool = False,
 ):
     """List the audio files of a wav.scp as JSON lines with key, wav, lab and samples.
 
@@ -19,9 +22,13 @@ def make_raw_list(
         wav_scp: lines "utt path" or "utt command |".
         utt2lab: lines "utt bonafide|spoof".
         raw_list: the list to write.
-        num_threads: threads that read headers.
+        num_threads: threads that decode.
         sample_rate: required sample rate of all files in Hz; 0 for any.
+        allow_pipes: run the commands "utt command |" of the wav.scp.
     """
+    if allow_pipes:
+        reading.allow_pipes()
+    check_writable(raw_list)
     write_raw_list(raw_list, read_corpus(wav_scp, utt2lab, sample_rate, num_threads))
 
 

@@ -9,9 +9,9 @@ import soundfile as sf
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
-from wedefense_lite.audio.data_dir import durations
+from wedefense_lite.audio.data_dir import check_file_names, durations
 from wedefense_lite.audio.index import check_keys
-from wedefense_lite.files import InputError, atomic_path, read_rows, write_table
+from wedefense_lite.files import InputError, atomic_path, check_writable, read_rows, write_table
 
 LICENCES = {
     "musan": "MUSAN (openslr.org/17): CC BY 4.0; files have their own, see its LICENSE files",
@@ -107,6 +107,7 @@ def prepare_noise(
         num_threads: threads that read the headers of the audio files.
     """
     logging.info("licence of %s", LICENCES[corpus])
+    check_writable(Path(out_dir, "wav.scp"))
     keys: list[str] = []
     table: dict[str, str] = {}
     by_category: dict[str, dict[str, str]] = {}
@@ -116,6 +117,7 @@ def prepare_noise(
             # of a shard.
             name = path.stem.removeprefix(f"{collection.prefix}-")
             key = f"{collection.prefix}-{name}".replace(".", "_")
+            check_file_names(corpus_dir, {key: str(path)})
             wav = str(first_channel(path, Path(out_dir, "mono", f"{key}.wav")))
             keys.append(key)
             table[key] = wav

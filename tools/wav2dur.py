@@ -3,12 +3,17 @@
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
+from wedefense_lite.audio import reading
 from wedefense_lite.audio.data_dir import durations
-from wedefense_lite.files import read_table, write_table
+from wedefense_lite.files import check_writable, read_table, write_table
 
 
 def wav2dur(
-    wav_scp: str, utt2dur: str, num_threads: PositiveInt = 8, sample_rate: PositiveInt = 16000
+    wav_scp: str,
+    utt2dur: str,
+    num_threads: PositiveInt = 8,
+    sample_rate: PositiveInt = 16000,
+    allow_pipes: bool = False,
 ):
     """Write the durations of the audio files of a wav.scp, in seconds, from their headers.
 
@@ -17,7 +22,11 @@ def wav2dur(
         utt2dur: the table to write, lines "utt seconds".
         num_threads: threads that read headers.
         sample_rate: required sample rate of all files in Hz.
+        allow_pipes: run the commands "utt command |" of the wav.scp.
     """
+    if allow_pipes:
+        reading.allow_pipes()
+    check_writable(utt2dur)
     write_table(utt2dur, durations(read_table(wav_scp), sample_rate, num_threads))
 
 

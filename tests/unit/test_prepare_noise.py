@@ -6,6 +6,7 @@ import soundfile as sf
 from commands import run_script
 from corpora import RATE, tone
 
+from wedefense_lite.audio.reading import ALLOW_PIPES
 from wedefense_lite.files import read_table
 
 MUSAN = (
@@ -131,3 +132,16 @@ def test_a_response_that_is_listed_and_missing_is_named(rirs):
     assert status == 2
     assert f"{REAL}.wav" in errors.splitlines()[-1]
     assert "Traceback" not in errors
+
+
+def test_the_name_of_a_file_is_no_command(rirs, monkeypatch):
+    folder = rirs / "RIRS_NOISES/real_rirs_isotropic_noises"
+    name = "y;cd..;touch${IFS}ran|"
+    (folder / f"{REAL}.wav").rename(folder / name)
+    line = f"--rir-id 1 --room-id 1 RIRS_NOISES/real_rirs_isotropic_noises/{name}\n"
+    (folder / "rir_list").write_text(line)
+    monkeypatch.setenv(ALLOW_PIPES, "1")
+    status, errors = prepare(rirs, "rirs", "RIRS_NOISES", "data")
+    assert status == 2
+    assert "1 names of files end in '|'" in errors.splitlines()[-1]
+    assert not list(rirs.rglob("ran*"))

@@ -102,6 +102,10 @@ def trial(key="a", wav="a.flac", label="spoof", speaker="s", attack="A01"):
         ({"train": [trial()], "dev": [trial()]}, "1 utterances are there more than once: a"),
         ({"train": [trial(label="fake")]}, r"train: labels \['fake'\], expected"),
         ({"train": [trial(key="a.b")]}, "1 ids hold"),
+        ({"train": [trial(key="filename")]}, "an utterance named 'filename'"),
+        ({"train": [trial(wav="touch x|")]}, r"1 names of files end in '\|' .*a: 'touch x\|'"),
+        ({"train": [trial(wav="touch x| ")]}, "1 names of files end"),
+        ({"train": [trial(wav="x\ny.flac")]}, "1 names of files end"),
     ],
 )
 def test_a_protocol_that_contradicts_itself_is_refused(tmp_path, sets, message):
@@ -174,6 +178,8 @@ def no_wav_scp(folder):
             "cm_key_file.txt: does not .*1",
         ),
         (unsorted, "utt2lab: not sorted"),
+        (edit("wav.scp", "LA_T_1.flac", "LA_\0.flac"), r"wav\.scp:\d+: control character"),
+        (edit("utt2lab", "LA_T_1", "LA\u00a0T_1"), "not in both|white space"),
         (no_wav_scp, "neither wav.scp nor shard.list"),
     ],
 )
@@ -193,6 +199,8 @@ def test_an_utterance_in_two_sets_is_refused(prepared):
     folder = prepared / "data/train"
     with pytest.raises(InputError, match="6 utterances in both: LA_T_0, LA_T_1, LA_T_2 ..."):
         check_data_dirs([folder, f"{folder}/../train"])
+    with pytest.raises(InputError, match="data/train: given twice"):
+        check_data_dirs([folder, folder])
 
 
 # Stage 2

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from wedefense_lite.audio.index import check_keys, read_index
-from wedefense_lite.audio.reading import measure_lengths
+from wedefense_lite.audio.reading import is_command, measure_lengths
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import (
     NO_VALUE,
@@ -70,6 +70,27 @@ def durations(wavs: dict[str, str], sample_rate: int, num_threads: int) -> dict[
     return {row.key: f"{row.samples / sample_rate:.4f}" for row in rows}
 
 
+def check_file_names(source: str | Path, wavs: Mapping[str, str]) -> None:
+    """Refuse names of files that would be something else in a ``wav.scp``: a command, or two lines.
+
+    Args:
+        source: corpus or folder of the files, for errors.
+        wavs: utterance to its audio file.
+
+    Raises:
+        InputError: a name ends in ``|`` or white space, or holds characters that can't be printed.
+    """
+    refused = []
+    for key, wav in wavs.items():
+        if is_command(wav) or wav != wav.strip() or not wav.isprintable():
+            refused.append(f"{key}: {ascii(wav)}")
+    if refused:
+        raise InputError(
+            f"{source}: {len(refused)} names of files end in '|' or white space, or hold what "
+            f"can't be printed; rename them: {abbreviate(refused)}"
+        )
+
+
 def _derive_files(labels: dict[str, str], speakers: dict[str, str]) -> dict[str, dict[str, str]]:
     """Tables that follow from labels and speakers, both sorted; the key file with its header."""
     counts = Counter(labels.values())
@@ -118,6 +139,7 @@ def write_data_dirs(
     all_trials = [trial for trials in sets.values() for trial in trials]
     check_keys(data_dir, [trial.key for trial in all_trials])
     wavs = {trial.key: trial.wav for trial in all_trials}
+    check_file_names(data_dir, wavs)
     seconds = durations(wavs, sample_rate, num_threads)
     for name, trials in sets.items():
         _write_data_dir(Path(data_dir, name), trials, seconds)
@@ -169,9 +191,17 @@ def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
             write_table(folder / file, table)
 
 
+def remove_tables(folder: Path) -> None:
+    """Remove the tables of an earlier data directory, where the new audio has no labels."""
+    for name in ("utt2lab", "utt2dur", "utt2spk", "utt2attack", "lab2utt", "spk2utt"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("lab2num_utts", KEY_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
 def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
     """Check a data directory; only ``utt2lab`` and ``wav.scp``, or ``shard.list``, have to be
-    there.
+    there. Audio files are not looked at.
 
     Returns:
         the tables with a line an utterance, by file name.
@@ -229,9 +259,13 @@ def check_data_dirs(folders: Sequence[str | Path]) -> None:
     """Check data directories, each and against each other. Speakers in two sets are reported only.
 
     Raises:
-        InputError: as ``check_data_dir``, or an utterance that is in two sets.
+        InputError: as ``check_data_dir``, a folder twice, or an utterance that is in two sets.
     """
-    sets = {str(folder): check_data_dir(folder) for folder in folders}
+    sets = {}
+    for folder in folders:
+        if str(folder) in sets:
+            raise InputError(f"{folder}: given twice, expected data directories of different sets")
+        sets[str(folder)] = check_data_dir(folder)
     for name, tables in sets.items():
         labels = tables["utt2lab"]
         logging.info("%s: %d utterances, %s", name, len(labels), Counter(labels.values()))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wedefense_lite.audio.data_dir import Trial
+from wedefense_lite.audio.index import check_keys
 from wedefense_lite.files import NO_VALUE, InputError, read_rows
 from wedefense_lite.labels import BONAFIDE, LABELS
 
@@ -29,17 +30,19 @@ def make_trial(
         attack: attack of a spoofed trial without such a column.
 
     Raises:
-        InputError: an unknown label.
+        InputError: an unknown label, or an id that no utterance can have.
     """
     cells = dict(row)
     key = cells.pop("key").removesuffix(extension)
+    # Before the file of this name is looked at, which a path as an id would lead elsewhere.
+    check_keys(line, [key])
     name = cells.pop("label")
     label = SYNONYMS.get(name, name)
     if label not in LABELS:
         expected = ", ".join((*LABELS, *SYNONYMS))
         raise InputError(f"{line}: {key} has label {name!r}, expected {expected}")
     # A speaker is one cell of a table, so that white space in its name has to go.
-    speaker = "_".join(cells.pop("speaker", "unknown").split())
+    speaker = "_".join(cells.pop("speaker", "").split()) or "unknown"
     attack = cells.pop("attack", attack)
     if label == LABELS[BONAFIDE]:
         attack = NO_VALUE

@@ -39,13 +39,26 @@ class Run(NamedTuple):
 TIME_SLACK = 1e-3
 # Seconds that the segments of an utterance may end before or after its audio, or its frame scores.
 END_TOLERANCE = 0.05
+MAX_SECONDS = 10**7  # of a time in a table; a longer recording than four months is a mistake
+
+
+def parse_seconds(text: str) -> float:
+    """Time in a text: a number from 0 to ``MAX_SECONDS``.
+
+    Raises:
+        ValueError: no number, or none of these.
+    """
+    value = number(text)
+    if not 0 <= value <= MAX_SECONDS:
+        raise ValueError(f"{text!r}, expected seconds, from 0 to {MAX_SECONDS}")
+    return value
 
 
 def read_rttm(path: str | Path) -> dict[str, Segments]:
     """Segments of each utterance from RTTM ``SPEAKER`` lines, the label in field 8.
 
     Raises:
-        InputError: another label than bonafide or spoof, times that aren't numbers, segments that
+        InputError: another label than bonafide or spoof, times that are no times, segments that
             overlap or have no length.
     """
     rows: dict[str, list[tuple[float, float, int]]] = {}
@@ -53,8 +66,8 @@ def read_rttm(path: str | Path) -> dict[str, Segments]:
         if len(row) < 8:
             raise InputError(f"{path}:{line}: {len(row)} columns, expected the label in column 8")
         key = row[1]
-        start = converted(path, line, key, row[3], number)
-        duration = converted(path, line, key, row[4], number)
+        start = converted(path, line, key, row[3], parse_seconds)
+        duration = converted(path, line, key, row[4], parse_seconds)
         label = converted(path, line, key, row[7], label_id)
         rows.setdefault(key, []).append((start, start + duration, label))
     segments = {}

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from wedefense_lite import cli
 from wedefense_lite.audio import reading
-from wedefense_lite.audio.data_dir import SHARD_LIST, check_data_dir, write_tables
+from wedefense_lite.audio.data_dir import SHARD_LIST, check_data_dir, remove_tables, write_tables
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.audio.reading import encode_flac
 from wedefense_lite.audio.shards import ShardSet, shard_writer
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import InputError, write_lines
+from wedefense_lite.files import InputError, check_writable, write_lines
 from wedefense_lite.mixtures.ids import talker_id
 from wedefense_lite.mixtures.separation import lost_band, trained_separator
 from wedefense_lite.mixtures.separation import separate as separate_audio
@@ -37,6 +37,7 @@ from wedefense_lite.systems.checkpoint import load, load_state
 LIBRI2MIX = (
     "https://download.pytorch.org/torchaudio/models/conv_tasnet_base_libri2mix.pt, about 20 MB"
 )
+SEPARATION_TABLE = "separation.tsv"
 PEAK = 0.9  # to which a mixture's streams are brought down, all by one factor, where one would clip
 
 
@@ -99,6 +100,7 @@ def separate(
             was in the folder stays.
     """
     _check_out_dir(mixtures_dir, out_dir)
+    check_writable(Path(out_dir, SHARD_LIST), Path(out_dir, "shards", "shards.tar"))
     process = start_process(gpus)
     separator = _load_separator(config, model_path, libri2mix, sepformer)
     separator = separator.to(process.device).eval()
@@ -128,11 +130,12 @@ def separate(
         all_separated = []
         for separated_by_process in gather_objects(process, separated):
             all_separated.extend(separated_by_process)
-    if process.is_main and stems:
-        # In the order of ids, whichever process separated which shard.
-        all_separated.sort(key=lambda separated: separated.mixture)
-        _write_tables(out, all_separated, stem_tables)
-        _write_sisdr(out, all_separated)
+        # The list of the shards comes last, when the block ends.
+        if process.is_main:
+            shards.replace_earlier()
+            # In the order of ids, whichever process separated which shard.
+            all_separated.sort(key=lambda separated: separated.mixture)
+            _write_or_remove_tables(out, all_separated, stem_tables)
     end_process()
 
 
@@ -229,6 +232,18 @@ def _compare_with_stems(row: Utterance, streams_KT: Tensor, sample_rate: int) ->
     )
 
 
+def _write_or_remove_tables(
+    out: Path, separated: list[SeparatedMixture], stem_tables: dict[str, dict[str, str]]
+) -> None:
+    """Write what is known of the streams; without stems, remove what is known of earlier ones."""
+    if separated:
+        _write_tables(out, separated, stem_tables)
+        _write_sisdr(out, separated)
+    else:
+        remove_tables(out)
+        (out / SEPARATION_TABLE).unlink(missing_ok=True)
+
+
 def _write_tables(
     out: Path, separated: list[SeparatedMixture], stem_tables: dict[str, dict[str, str]]
 ) -> None:
@@ -256,7 +271,7 @@ def _write_sisdr(out: Path, separated: list[SeparatedMixture]) -> None:
             numbers = [f"{value:.4f}" for value in (*sisdr_S, *mixture_sisdr_S)]
             lines.append("\t".join([mixture, str(stream), str(stem + 1), *numbers]))
             improvements.append(sisdr_S[stem] - mixture_sisdr_S[stem])
-    write_lines(out / "separation.tsv", lines)
+    write_lines(out / SEPARATION_TABLE, lines)
     logging.info(
         "%s: %d mixtures, mean SI-SDR improvement %.2f dB",
         out,

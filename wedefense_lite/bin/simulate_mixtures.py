@@ -11,9 +11,10 @@ import numpy as np
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from wedefense_lite import cli
+from wedefense_lite.audio.data_dir import SHARD_LIST
 from wedefense_lite.audio.reading import measure_lengths
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import InputError, read_table
+from wedefense_lite.files import InputError, check_writable, read_table
 from wedefense_lite.mixtures.plan import read_plan, write_plan
 from wedefense_lite.mixtures.planner import PRESETS, Planner, Recipe, Source, read_sources
 from wedefense_lite.mixtures.rendering import Files, render
@@ -60,6 +61,7 @@ def simulate_mixtures(
     data_dirs = [data_dir] if isinstance(data_dir, str) else data_dir
     excluded_plans = [exclude] if isinstance(exclude, str) else exclude
     _check_out_dir(out_dir, data_dirs)
+    check_writable(*_outputs(None if render_only else plan, out_dir))
     recipe = Recipe(**changes).over(PRESETS[preset])
     _check_options(changes, recipe, noise_data, render_only and not out_dir)
     rirs = _read_wav_list(reverb_data)
@@ -82,10 +84,12 @@ def simulate_mixtures(
 
     if out_dir:
         files = _files(sources, rirs, noises)
-        render(mixtures, files, Path(out_dir), sample_rate, nj or len(os.sched_getaffinity(0)))
-    # Rendering writes the plan along, and last: a plan that exists is that of the audio beside it.
-    is_rendered = out_dir and Path(plan).resolve() == Path(out_dir, "plan.tsv").resolve()
-    if not render_only and not is_rendered:
+        # Rendering writes OUT_DIR/plan.tsv along.
+        is_rendered = Path(plan).resolve() == Path(out_dir, "plan.tsv").resolve()
+        plan_path = None if render_only or is_rendered else Path(plan)
+        num_processes = nj or len(os.sched_getaffinity(0))
+        render(mixtures, files, Path(out_dir), sample_rate, num_processes, plan_path=plan_path)
+    else:
         write_plan(plan, mixtures)
     logging.info("%d mixtures in %s", len(mixtures), plan)
 
@@ -98,6 +102,22 @@ def _check_out_dir(out_dir: str | None, data_dirs: list[str]) -> None:
             raise InputError(
                 f"--out_dir {out_dir}: is one of the data directories, which stay as they are"
             )
+
+
+def _outputs(plan: str | None, out_dir: str | None) -> list[Path]:
+    """Files that will be written, one of each folder."""
+    outputs = []
+    if plan is not None:
+        outputs.append(Path(plan))
+    if out_dir is not None:
+        for name in (
+            "plan.tsv",
+            "shards/shards.tar",
+            f"stems/{SHARD_LIST}",
+            "stems/shards/shards.tar",
+        ):
+            outputs.append(Path(out_dir, name))
+    return outputs
 
 
 def _check_options(

@@ -11,11 +11,11 @@ rendered.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
 from wedefense_lite.audio.index import check_keys
+from wedefense_lite.audio.segments import parse_seconds
 from wedefense_lite.files import (
     NO_VALUE,
     InputError,
@@ -28,6 +28,7 @@ from wedefense_lite.files import (
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 
 DECIMALS = 4  # of the numbers in a plan: a tenth of a millisecond, a ten-thousandth of a dB
+MAX_NUMBER = 1000  # of gains and levels; powers of larger ones are no numbers of samples
 # Of the table that the published study of mixed speakers comes with.
 METADATA_COLUMNS = ("mixture", "file1", "label1", "file2", "label2", "mixed_label")
 
@@ -105,25 +106,37 @@ class Column(NamedTuple):
     optional: bool = False
 
 
+def parse_bounded(text: str) -> float:
+    """Factor, share or level in dB in a text.
+
+    Raises:
+        ValueError: no number, or one that no audio has, such as "inf".
+    """
+    value = number(text)
+    if not abs(value) <= MAX_NUMBER:
+        raise ValueError(f"{text!r}, expected a number from {-MAX_NUMBER} to {MAX_NUMBER}")
+    return value
+
+
 # In the order of a file, in which the columns of the talkers stand between the two others.
-LEADING_COLUMNS = (Column("label"), Column("seconds", number))
+LEADING_COLUMNS = (Column("label"), Column("seconds", parse_seconds))
 TALKER_COLUMNS = (
     Column("source"),
     Column("label", one_of(LABELS)),
     Column("speaker"),
     Column("attack"),
-    Column("offset", number),
-    Column("gain", number),
-    Column("level", number, optional=True),
+    Column("offset", parse_seconds),
+    Column("gain", parse_bounded),
+    Column("level", parse_bounded, optional=True),
     Column("rir", optional=True),
 )
 TRAILING_COLUMNS = (
-    Column("overlap", number),
-    Column("level_difference", number),
+    Column("overlap", parse_bounded),
+    Column("level_difference", parse_bounded),
     Column("sex"),
     Column("noise", optional=True),
-    Column("snr", number, optional=True),
-    Column("noise_offset", number, optional=True),
+    Column("snr", parse_bounded, optional=True),
+    Column("noise_offset", parse_seconds, optional=True),
 )
 
 
@@ -147,9 +160,13 @@ def write_plan(path: str | Path, plan: list[Mixture]) -> None:
     lines = ["\t".join(names)]
     for row in rows:
         lines.append("\t".join([_text(row.get(name)) for name in names]))
-    write_lines(path, lines)
+    # A plan that exists is complete, and so is the table beside it.
+    metadata = Path(path).with_suffix(".metadata.tsv")
     if most_talkers == 2:
-        _write_metadata(Path(path).with_suffix(".metadata.tsv"), plan)
+        _write_metadata(metadata, plan)
+    else:
+        metadata.unlink(missing_ok=True)  # of an earlier plan
+    write_lines(path, lines)
 
 
 def _write_metadata(path: Path, plan: list[Mixture]) -> None:
@@ -308,8 +325,7 @@ def _check_mixture(path: str | Path, mixture: Mixture) -> None:
             "expected an S for each spoof, then a B for each bonafide, of two talkers or more"
         )
     for talker in mixture.talkers:
-        # A cell may be "inf", which is a number; rendering would not end.
-        if not 0 <= talker.offset < mixture.seconds < inf:
+        if not 0 <= talker.offset < mixture.seconds:
             raise InputError(
                 f"{where}: a talker begins at {talker.offset:g} s, "
                 f"expected within the {mixture.seconds:g} s of the mixture"

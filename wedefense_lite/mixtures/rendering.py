@@ -52,6 +52,7 @@ def render(
     sample_rate: int,
     nj: int,
     per_shard: int = 100,
+    plan_path: Path | None = None,
 ) -> None:
     """Write a plan's mixtures as a data directory of shards, and their talkers as ``stems/``.
 
@@ -66,6 +67,7 @@ def render(
         sample_rate: the rate that all audio must have, in Hz.
         nj: processes, each with one mixture in memory.
         per_shard: mixtures of a shard.
+        plan_path: another file to write the plan to, as it was drawn.
 
     Raises:
         InputError: audio that the plan needs is not in ``files``, has another label or can't be
@@ -85,19 +87,28 @@ def render(
 
     rendered = []
     with ExitStack() as stack:
-        mixture_paths = _begin_shards(stack, out_dir, len(shards))
-        stem_paths = _begin_shards(stack, out_dir / "stems", len(shards))
+        mixture_set = _begin_shards(stack, out_dir, len(shards))
+        stem_set = _begin_shards(stack, out_dir / "stems", len(shards))
         map_shards = map
         if nj > 1:
             # Not forked: a fork copies locks of libraries' threads as they are, held perhaps.
             pool = ProcessPoolExecutor(nj, get_context("spawn"))
             map_shards = stack.enter_context(pool).map
         results = map_shards(
-            partial(_render_shard, sample_rate), shards, shard_files, mixture_paths, stem_paths
+            partial(_render_shard, sample_rate),
+            shards,
+            shard_files,
+            mixture_set.paths,
+            stem_set.paths,
         )
         for mixtures in progress(results, len(shards), "rendering", unit="shard"):
             rendered.extend(mixtures)
-    _write_tables(out_dir, rendered)
+        # The lists come last, when the block ends: a list that exists is that of all the others.
+        mixture_set.replace_earlier()
+        stem_set.replace_earlier()
+        _write_tables(out_dir, rendered)
+        if plan_path is not None:
+            write_plan(plan_path, plan)
 
 
 def _check_files(mixture: Mixture, files: Files) -> None:
@@ -113,11 +124,10 @@ def _check_files(mixture: Mixture, files: Files) -> None:
             )
 
 
-def _begin_shards(stack: ExitStack, folder: Path, count: int) -> list[Path]:
-    """Paths of new shards, which take the place of old ones when the stack closes without error."""
+def _begin_shards(stack: ExitStack, folder: Path, count: int) -> ShardSet:
+    """New shards, which take the place of old ones when the stack closes without error."""
     shards = ShardSet(folder / "shards", folder / SHARD_LIST, count)
-    stack.enter_context(shards)
-    return shards.paths
+    return stack.enter_context(shards)
 
 
 def _render_shard(
@@ -163,7 +173,13 @@ def render_mixture(
     signals = [_stem(talker, files, samples, sample_rate) for talker in mixture.talkers]
     if mixture.noise:
         first = round(mixture.noise_offset * sample_rate)
-        noise_T = _read_float(files["noise", mixture.noise], sample_rate, first + samples)[first:]
+        noise = files["noise", mixture.noise]
+        noise_T = _read_float(noise, sample_rate, first + samples)[first:]
+        if not len(noise_T):
+            raise InputError(
+                f"{mixture.mixture}: its noise begins at {mixture.noise_offset:g} s, after the end "
+                f"of {noise.path}"
+            )
         speech_T = sum(signals)
         noisy_T = add_noise(speech_T, np.resize(noise_T, samples), mixture.snr)
         signals.append(noisy_T - speech_T)

@@ -13,12 +13,11 @@ from jsonargparse.typing import PositiveInt
 from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, Trial, durations, write_data_dirs
 from wedefense_lite.audio.protocol import read_protocol
-from wedefense_lite.audio.segments import read_rttm, runs, write_rttm
+from wedefense_lite.audio.segments import parse_seconds, read_rttm, runs, write_rttm
 from wedefense_lite.files import (
     InputError,
     abbreviate,
     converted,
-    number,
     read_rows,
     read_text,
     write_lines,
@@ -160,8 +159,10 @@ def read_vad(path: Path) -> Iterator[TimedClass]:
         if name not in VAD_CLASSES:
             expected = ", ".join(VAD_CLASSES)
             raise InputError(f"{path}:{line}: class {name!r}, expected one of {expected}")
-        start_seconds = converted(path, line, path.stem, start, number)
-        end_seconds = converted(path, line, path.stem, end, number)
+        start_seconds = converted(path, line, path.stem, start, parse_seconds)
+        end_seconds = converted(path, line, path.stem, end, parse_seconds)
+        if end_seconds < start_seconds:
+            raise InputError(f"{path}:{line}: ends at {end} s, before its begin at {start} s")
         if name != NON_SPEECH:
             yield start_seconds, end_seconds, int(name)
 
