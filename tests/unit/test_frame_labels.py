@@ -3,12 +3,15 @@
 import io
 import os
 import pickle
+import time
 from collections import defaultdict
 from contextlib import suppress
 
 import numpy as np
 import pytest
 from frame_labels import read_frame_labels
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from wedefense_lite.files import InputError
 
@@ -155,3 +158,73 @@ def test_other_files_are_refused(tmp_path):
         read_frame_labels(path)
     with pytest.raises(InputError, match="none.npy: No such file"):
         read_frame_labels(tmp_path / "none.npy")
+
+
+def header() -> bytes:
+    """Header of a ``.npy`` file of one object."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "|O", "fortran_order": False, "shape": ()}
+    )
+    return buffer.getvalue()
+
+
+def nested_key() -> bytes:
+    """A key that is a tuple of two tuples of two tuples ..., of which each is kept once."""
+    steps = b"}("
+    for number in range(60):
+        inner = b")" if number == 0 else b"h%c" % (number - 1)
+        steps += inner + inner + b"\x86q%c0" % number
+    return steps + b"h\x3bK\x01u"
+
+
+def one_list_many_times() -> bytes:
+    """A list of 30,000 labels that 30,000 utterances have."""
+    steps = b"}](" + b"K\x01" * 30_000 + b"eq\x000("
+    for number in range(30_000):
+        steps += pickle.SHORT_BINUNICODE + b"\x05%05d" % number + b"h\x00"
+    return steps + b"u"
+
+
+BOMBS = {
+    "a place far behind the others": b"}r\xff\xff\xff\x7f",
+    "a key of nested tuples": nested_key(),
+    "one list many times": one_list_many_times(),
+    "text of 2 GB that isn't there": b"X\xff\xff\xff\x7fa",
+    "bytes of 8 EB that aren't there": b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7fa",
+    "a number of 60,000 digits": b"L" + b"9" * 60_000 + b"L\n",
+    "a set": b"\x8f",
+    "no value": b"",
+    "nothing marked": b"t",
+}
+
+
+@pytest.mark.parametrize("steps", BOMBS.values(), ids=BOMBS)
+def test_a_pickle_that_asks_for_time_or_memory_gets_neither(tmp_path, steps):
+    # An array of one object, as np.save writes a dictionary.
+    opening = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+    state = b"(K\x01)cnumpy\ndtype\nX\x02\x00\x00\x00O8K\x00K\x01\x87R\x89]"
+    (tmp_path / "x.npy").write_bytes(header() + b"\x80\x04" + opening + state + steps + b"atb.")
+    start = time.process_time()
+    with suppress(InputError):
+        assert read_frame_labels(tmp_path / "x.npy") == {}
+    assert time.process_time() - start < 5
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=6),
+    st.booleans(),
+    st.sampled_from([3, 4]),
+)
+def test_a_damaged_file_is_refused_or_read_as_far_as_it_is_labels(tmp_path, changes, cut, protocol):
+    labels = {"a": np.array(["1", "0", "0"]), "b": [0, 1, 1], "c": np.array([1, 1], dtype=np.int8)}
+    data = bytearray(npy(tmp_path / "x.npy", labels, protocol).read_bytes())
+    for position, value in changes:
+        data[position % len(data)] = value
+    if cut:
+        del data[changes[0][0] % len(data) :]
+    (tmp_path / "x.npy").write_bytes(data)
+    with suppress(InputError):
+        for row in read_frame_labels(tmp_path / "x.npy").values():
+            assert set(row.tolist()) <= {0, 1}

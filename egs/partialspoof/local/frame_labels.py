@@ -3,27 +3,38 @@
 A pickle names functions and calls them, so that the writer of the file decides what runs. Here
 the few names that a dictionary of numpy arrays needs stand for classes of this module; any other
 name is refused. Nothing of numpy is called with values from the file before they are checked.
+
+The steps of a pickle are carried out here too, since those of Python's own reader can be made to
+take any amount of memory or time: a place in its memory far behind the others, a key that is a
+tuple of tuples of tuples. Time and memory of this reader are those of the length of the file.
 """
 
-import pickle
-from collections import defaultdict
+import pickletools
+import tokenize
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, SPOOF
 
-# Errors that a pickle which is none, or a hostile one, raises on its way through the classes below.
+# Errors that a file which is none, or a hostile one, raises on its way through numpy's header and
+# the classes below.
 HOSTILE = (
-    pickle.UnpicklingError,
-    EOFError,
     ValueError,
     TypeError,
     AttributeError,
     LookupError,
     OverflowError,
+    EOFError,
+    SyntaxError,
+    tokenize.TokenError,
+    RecursionError,
+    MemoryError,
 )
+MAX_SHOWN = 40  # characters of a wrong value in a message
 
 
 class _Type:
@@ -32,7 +43,7 @@ class _Type:
     def __init__(self, name: str, *_):
         # Kinds of numpy: bool, integers, text, bytes, objects. Floats and records are no labels.
         if not isinstance(name, str) or name.lstrip("|<>=")[:1] not in set("biuUSO"):
-            raise ValueError(f"values of type {name!r}")
+            raise ValueError(f"values of type {str(name)[:MAX_SHOWN]!r}")
         self.type = np.dtype(name)
 
     def __setstate__(self, state: tuple):
@@ -59,37 +70,194 @@ class _Scalar(_Array):
         self.values = np.frombuffer(data, dtype.type)
 
 
+class _Dictionary(dict):
+    """Stands for ``defaultdict``: its function that makes values is not needed."""
+
+    def __init__(self, *_):
+        super().__init__()
+
+
+class _Container:
+    """Stands for a container as an argument, such as the function of a ``defaultdict``."""
+
+    def __init__(self, *_):
+        raise ValueError("a container made by a call")
+
+
 ADMITTED = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Type,
-    ("collections", "defaultdict"): defaultdict,
-    ("builtins", "dict"): dict,
-    ("builtins", "list"): list,
-    ("builtins", "tuple"): tuple,
-    ("builtins", "set"): set,
+    ("collections", "defaultdict"): _Dictionary,
+    ("builtins", "dict"): _Container,
+    ("builtins", "list"): _Container,
+    ("builtins", "tuple"): _Container,
+    ("builtins", "set"): _Container,
     # numpy 1 and numpy 2 name the same functions.
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy.core.multiarray", "scalar"): _Scalar,
     ("numpy._core.multiarray", "scalar"): _Scalar,
 }
+# Steps that push their argument, by the beginning or the end of their names in ``pickletools``.
+VALUES = ("INT", "INT1", "INT2", "LONG", "LONG1", "LONG4", "BYTES", "BYTES8")
+TEXTS = ("STRING", "UNICODE", "UNICODE8")
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> type:
-        if (module, name) not in ADMITTED:
-            raise pickle.UnpicklingError(
-                f"{module}.{name} is named in it, which labels don't need; nothing was run"
-            )
-        return ADMITTED[module, name]
+class _Reader:
+    """A pickle, step by step.
+
+    Attributes:
+        stack: values that are not yet part of another one.
+        marks: lengths of the stack at which a container began.
+        memory: values by the number under which the pickle keeps them.
+    """
+
+    def __init__(self):
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memory: dict[int, Any] = {}
+
+    def read(self, data: bytes) -> Any:
+        """The value of a pickle.
+
+        Raises:
+            ValueError: a name that is not admitted, or a step that labels don't need.
+        """
+        for opcode, argument, _ in pickletools.genops(data):
+            name = opcode.name
+            if name == "STOP":
+                return self.stack.pop()
+            if name.endswith(VALUES + TEXTS):
+                self.stack.append(argument)
+            elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
+                self.memory[argument] = self.stack[-1]
+            elif name in ("GET", "BINGET", "LONG_BINGET"):
+                self.stack.append(self.memory[argument])
+            elif name == "GLOBAL":
+                self.stack.append(_admitted(*argument.split(" ", 1)))
+            elif name in STEPS:
+                STEPS[name](self)
+            else:
+                raise ValueError(f"a step {name}, which labels don't need")
+        raise ValueError("no end")
+
+    def memoize(self) -> None:
+        self.memory[len(self.memory)] = self.stack[-1]
+
+    def mark(self) -> None:
+        self.marks.append(len(self.stack))
+
+    def pop_marked(self) -> list:
+        """Values above the last mark."""
+        begin = self.marks.pop()
+        values = self.stack[begin:]
+        del self.stack[begin:]
+        return values
+
+    def name(self) -> None:
+        name = self.stack.pop()
+        module = self.stack.pop()
+        self.stack.append(_admitted(module, name))
+
+    def call(self) -> None:
+        arguments = self.stack.pop()
+        stand_in = self.stack.pop()
+        if stand_in not in CLASSES or not isinstance(arguments, tuple):
+            raise ValueError("a call of a value")
+        self.stack.append(stand_in(*arguments))
+
+    def build(self) -> None:
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], _Type | _Array):
+            raise ValueError(f"a state of a {type(self.stack[-1]).__name__}")
+        self.stack[-1].__setstate__(state)
+
+    def set_items(self, cells: list) -> None:
+        labels = self.stack[-1]
+        if not isinstance(labels, dict):
+            raise ValueError(f"items of a {type(labels).__name__}")
+        for key, value in zip(cells[::2], cells[1::2], strict=True):
+            if not isinstance(key, str):
+                raise ValueError(f"a key that is a {type(key).__name__}")
+            labels[key] = value
+
+    def append(self, values: list) -> None:
+        if not isinstance(self.stack[-1], list):
+            raise ValueError(f"values of a {type(self.stack[-1]).__name__}")
+        self.stack[-1].extend(values)
+
+    def set_item(self) -> None:
+        value = self.stack.pop()
+        key = self.stack.pop()
+        self.set_items([key, value])
+
+    def make_dictionary(self) -> None:
+        cells = self.pop_marked()
+        self.stack.append({})
+        self.set_items(cells)
+
+    def make_tuple(self, count: int) -> None:
+        values = self.stack[-count:]
+        if len(values) < count:
+            raise ValueError("a tuple of too few values")
+        self.stack[-count:] = [tuple(values)]
 
 
-def _classes(name: str, values) -> np.ndarray:
-    """Class indices of a list or array of ``0`` and ``1``, numbers or text."""
+CLASSES = frozenset(ADMITTED.values())
+CONTAINERS = (list, tuple, dict, np.ndarray)
+STEPS: dict[str, Callable[[_Reader], None]] = {
+    "PROTO": lambda reader: None,
+    "FRAME": lambda reader: None,
+    "MEMOIZE": _Reader.memoize,
+    "MARK": _Reader.mark,
+    "STACK_GLOBAL": _Reader.name,
+    "REDUCE": _Reader.call,
+    "BUILD": _Reader.build,
+    "NONE": lambda reader: reader.stack.append(None),
+    "NEWTRUE": lambda reader: reader.stack.append(True),
+    "NEWFALSE": lambda reader: reader.stack.append(False),
+    "EMPTY_LIST": lambda reader: reader.stack.append([]),
+    "EMPTY_DICT": lambda reader: reader.stack.append({}),
+    "EMPTY_TUPLE": lambda reader: reader.stack.append(()),
+    "LIST": lambda reader: reader.stack.append(reader.pop_marked()),
+    "TUPLE": lambda reader: reader.stack.append(tuple(reader.pop_marked())),
+    "DICT": _Reader.make_dictionary,
+    "TUPLE1": lambda reader: reader.make_tuple(1),
+    "TUPLE2": lambda reader: reader.make_tuple(2),
+    "TUPLE3": lambda reader: reader.make_tuple(3),
+    "APPEND": lambda reader: reader.append([reader.stack.pop()]),
+    "APPENDS": lambda reader: reader.append(reader.pop_marked()),
+    "SETITEM": _Reader.set_item,
+    "SETITEMS": lambda reader: reader.set_items(reader.pop_marked()),
+}
+
+
+def _admitted(module: str, name: str) -> type:
+    """The class that stands for a name; ValueError for a name that labels don't need."""
+    if (module, name) not in ADMITTED:
+        raise ValueError(
+            f"{module}.{name} is named in it, which labels don't need; nothing was run"
+        )
+    return ADMITTED[module, name]
+
+
+def _classes(name: str, values, most: int) -> np.ndarray:
+    """Class indices of a list or array of ``0`` and ``1``, numbers or text.
+
+    Args:
+        name: of the utterance.
+        values: its labels.
+        most: number of labels that the file can hold.
+    """
     if isinstance(values, _Array):
         values = values.values
     if not isinstance(values, np.ndarray):
+        values = list(iter(values))
+        if any(isinstance(value, CONTAINERS) for value in values):
+            raise ValueError(f"{name} has 2 dimensions")
         values = [value.values[0] if isinstance(value, _Scalar) else value for value in values]
+    if len(values) > most:
+        raise ValueError(f"{name} has more labels than the file has room for")
     text = np.asarray(values).astype(str)
     if text.ndim != 1:
         raise ValueError(f"{name} has {text.ndim} dimensions")
@@ -97,7 +265,7 @@ def _classes(name: str, values) -> np.ndarray:
     is_spoof = text == str(SPOOF)
     is_wrong = ~(is_bonafide | is_spoof)
     if is_wrong.any():
-        raise ValueError(f"{name} has {str(text[is_wrong][0])!r} among its labels")
+        raise ValueError(f"{name} has {str(text[is_wrong][0])[:MAX_SHOWN]!r} among its labels")
     return is_bonafide.astype(np.int8)
 
 
@@ -118,14 +286,21 @@ def read_frame_labels(path: str | Path) -> dict[str, np.ndarray]:
             _, _, dtype = np.lib.format.read_array_header_1_0(file)
             if not dtype.hasobject:
                 raise ValueError(f"an array of {dtype}")
-            labels = _Unpickler(file).load().values
+            data = file.read()
+        labels = _Reader().read(data).values
         # np.save wraps a dictionary in an array of one object.
         if isinstance(labels, list) and len(labels) == 1:
             labels = labels[0]
         if not isinstance(labels, dict):
             raise ValueError(f"a {type(labels).__name__}")
-        # pop: the lists of a set are large, and are not needed once they are arrays.
-        return {str(name): _classes(name, labels.pop(name)) for name in list(labels)}
+        # A list may stand for many utterances; honest labels take a byte each or more.
+        room = len(data)
+        classes = {}
+        for name in list(labels):
+            # pop: the lists of a set are large, and are not needed once they are arrays.
+            classes[name] = _classes(name, labels.pop(name), room)
+            room -= len(classes[name])
+        return classes
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except HOSTILE as error:
