@@ -22,6 +22,7 @@ from wedefense_lite.labels import LABELS
 
 NO_VALUE = "-"  # a cell of a table that says nothing
 LOCK_FILE = ".lock"
+GZIP = b"\x1f\x8b"  # first bytes of a gzip file
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{16}")  # temporary names of atomic_path
 # Errors of a disk, as against those of a file that a program looks for.
 DISK_ERRORS = {
@@ -359,6 +360,8 @@ def _text_errors(path: str | Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
+        if error.object.startswith(GZIP):
+            raise InputError(f"{path}: gzip, expected text: unpack it with gunzip") from error
         raise InputError(
             f"{path}: not UTF-8 text ({error.reason} at byte {error.start})"
         ) from error
@@ -561,6 +564,29 @@ def one_of(words: Collection[str]) -> Callable[[str], str]:
     return check
 
 
+def _check_header(place: str, header: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a header that lacks a column, with what it may be instead.
+
+    Args:
+        place: file and line.
+        header: fields of the line.
+        names: columns that are needed.
+    """
+    missing = [name for name in names if name not in header]
+    if not missing:
+        return
+    text = " ".join(header)
+    if "," in text:
+        raise InputError(
+            f"{place}: header {text!r} is separated by commas, expected white space between "
+            f"{' '.join(names)!r}"
+        )
+    message = f"{place}: header {text!r} has no column {missing[0]!r}"
+    if missing[0] == names[0]:
+        message += f"; a header has the names of the columns: {' '.join(names)!r}"
+    raise InputError(message)
+
+
 def read_columns(
     path: str | Path,
     columns: Mapping[str, Callable],
@@ -586,11 +612,7 @@ def read_columns(
     rows = iter_rows(path, columns=len(header) if header else None)
     if not header:
         first, header = next(rows)
-        for name in (*ids, *columns):
-            if name not in header:
-                raise InputError(
-                    f"{path}:{first}: header {' '.join(header)!r} has no column {name!r}"
-                )
+        _check_header(f"{path}:{first}", header, (*ids, *columns))
     id_columns = [header.index(name) for name in ids]
     # A trial may be named by several columns, as a talker by mixture and number.
     cells: dict[str, list] = {}

@@ -6,10 +6,7 @@ from pathlib import Path
 from wedefense_lite.audio.data_dir import Trial
 from wedefense_lite.audio.index import check_keys
 from wedefense_lite.files import NO_VALUE, InputError, read_rows
-from wedefense_lite.labels import BONAFIDE, LABELS
-
-# Names of the classes in other corpora; any other name is refused.
-SYNONYMS = {"genuine": "bonafide", "bona-fide": "bonafide", "fake": "spoof"}
+from wedefense_lite.labels import BONAFIDE, LABELS, label_of_word
 
 
 def make_trial(
@@ -36,11 +33,10 @@ def make_trial(
     key = cells.pop("key").removesuffix(extension)
     # Before the file of this name is looked at, which a path as an id would lead elsewhere.
     check_keys(line, [key])
-    name = cells.pop("label")
-    label = SYNONYMS.get(name, name)
-    if label not in LABELS:
-        expected = ", ".join((*LABELS, *SYNONYMS))
-        raise InputError(f"{line}: {key} has label {name!r}, expected {expected}")
+    try:
+        label = label_of_word(cells.pop("label"))
+    except ValueError as error:
+        raise InputError(f"{line}: {key} has {error}") from None
     # A speaker is one cell of a table, so that white space in its name has to go.
     speaker = "_".join(cells.pop("speaker", "").split()) or "unknown"
     attack = cells.pop("attack", attack)

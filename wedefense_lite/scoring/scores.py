@@ -1,6 +1,7 @@
 """Score and key files: read, checked line by line, and joined by utterance."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,15 @@ from wedefense_lite.files import (
     read_columns,
     write_lines,
 )
-from wedefense_lite.labels import LABELS
+from wedefense_lite.labels import LABELS, SYNONYMS, label_of_word
 from wedefense_lite.scoring.sidecar import read_sidecar
 
 ASV_LABELS = ("target", "nontarget", "spoof")
+# First cells of a header of metadata, in lower case.
+UTTERANCE_TITLES = frozenset(
+    "filename file file_name fname path wav audio key id trial name stem "
+    "utt utt_id uttid utterance utterance_id recording".split()
+)
 
 
 def align(values: Mapping, source: str | Path, reference: Mapping, other: str | Path) -> list:
@@ -30,17 +36,23 @@ def align(values: Mapping, source: str | Path, reference: Mapping, other: str | 
         other: file of the reference.
 
     Raises:
-        InputError: names a key that only one of the two files has, and its line.
+        InputError: names a key that only one of the two files has, its line, and how many such
+            keys there are.
     """
     surplus = values.keys() - reference.keys()
     if surplus:
         key = min(surplus)
-        raise InputError(f"{_line_of(source, key)}: {key} is not in {other}")
+        raise InputError(f"{_line_of(source, key)}: {key} is not in {other}{_count(surplus)}")
     missing = reference.keys() - values.keys()
     if missing:
         key = min(missing)
-        raise InputError(f"{_line_of(other, key)}: {key} is not in {source}")
+        raise InputError(f"{_line_of(other, key)}: {key} is not in {source}{_count(missing)}")
     return [values[key] for key in reference]
+
+
+def _count(keys: Collection) -> str:
+    """The end of a message about one of several keys; empty for a single one."""
+    return f" ({len(keys)} such)" if len(keys) > 1 else ""
 
 
 def _line_of(path: str | Path, key: str) -> str:
@@ -66,7 +78,7 @@ def read_trials(scores: str | Path, key: str | Path) -> tuple[list[str], np.ndar
 
     Args:
         scores: with the header ``filename cm-score``; its sidecar, if any, must have our polarity.
-        key: with the header ``filename cm-label``.
+        key: with the header ``filename cm-label``; synonyms of the labels are taken, and said.
 
     Returns:
         utterances; ``(N,)`` labels ``bonafide`` or ``spoof``; ``(N,)`` scores.
@@ -74,12 +86,27 @@ def read_trials(scores: str | Path, key: str | Path) -> tuple[list[str], np.ndar
     Raises:
         InputError: as ``read_columns``, an utterance in one file only, a class without trials.
     """
-    labels = read_columns(key, {"cm-label": one_of(LABELS)})
+    labels = read_columns(key, {"cm-label": _label_word})
     rows = align(read_scores(scores), scores, labels, key)
-    classes = np.array([label for (label,) in labels.values()])
+    classes = np.array(_labels_of_words(key, [word for (word,) in labels.values()]))
     values = np.array([score for (score,) in rows])
     _check_classes(classes, LABELS, key)
     return list(labels), classes, values
+
+
+def _label_word(text: str) -> str:
+    """A word that names a class, as it stands; ValueError for any other."""
+    label_of_word(text)
+    return text
+
+
+def _labels_of_words(key: str | Path, words: Sequence[str]) -> list[str]:
+    """Labels of the words of a key; a line says which words were taken for which labels."""
+    for word in sorted(SYNONYMS.keys() & set(words)):
+        logging.info(
+            "%s: %d labels %r are taken for %s", key, words.count(word), word, SYNONYMS[word]
+        )
+    return [label_of_word(word) for word in words]
 
 
 def read_verification(
@@ -100,10 +127,11 @@ def read_verification(
         InputError: as ``read_trials``, or a spoof by one label alone.
     """
     ids = ("spk", "filename")
-    labels = read_columns(key, {"cm-label": one_of(LABELS), "asv-label": one_of(ASV_LABELS)}, ids)
+    labels = read_columns(key, {"cm-label": _label_word, "asv-label": one_of(ASV_LABELS)}, ids)
+    cm_labels = _labels_of_words(key, [word for word, _ in labels.values()])
     utterances = []
     classes = []
-    for trial, (cm_label, asv_label) in labels.items():
+    for (trial, (_, asv_label)), cm_label in zip(labels.items(), cm_labels):
         if (cm_label == "spoof") != (asv_label == "spoof"):
             raise InputError(
                 f"{key}: {trial} is {cm_label} by cm-label and {asv_label} by asv-label"
@@ -128,7 +156,9 @@ def read_condition(path: str | Path, column: str, names: Iterable[str]) -> np.nd
     """A column of a metadata table, one value for each of ``names``; it may have more utterances.
 
     A table has a header, with the utterance in the column ``filename`` or else in the first. Two
-    columns without such a header (``utt2attack``) *are* the column asked for.
+    columns without a header (``utt2attack``) *are* the column asked for. Their first line is a
+    header if it begins with a title (``utt``, ``file`` ...), or if it is the only line of the table
+    that is of none of ``names``.
 
     Args:
         path: the table.
@@ -141,20 +171,37 @@ def read_condition(path: str | Path, column: str, names: Iterable[str]) -> np.nd
     Raises:
         InputError: no such column, an utterance twice, or one without a line.
     """
+    names = list(names)
     _, first_row = next(iter_rows(path, columns=None))
     names_columns = column in first_row or "filename" in first_row
-    if len(first_row) == 2 and not names_columns:
+    if len(first_row) == 2 and not names_columns and not _begins_with_header(path, names):
         table = read_columns(path, {column: str}, ["filename"], header=["filename", column])
     else:
         utterance = "filename" if "filename" in first_row else first_row[0]
         table = read_columns(path, {column: str}, [utterance])
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise InputError(f"{path}: no line for {missing[0]}{_count(missing)}")
     values = []
     for name in names:
-        if name not in table:
-            raise InputError(f"{path}: no line for {name}")
         (value,) = table[name]
         values.append(value)
     return np.array(values)
+
+
+def _begins_with_header(path: str | Path, names: Iterable[str]) -> bool:
+    """Whether the first line of a table of two columns has their titles.
+
+    Args:
+        path: the table.
+        names: utterances of which it should have lines.
+    """
+    ids = [row[0] for _, row in iter_rows(path, columns=2)]
+    known_ids = set(names)
+    if ids[0] in known_ids:
+        return False
+    others_are_known = len(ids) > 1 and known_ids.issuperset(ids[1:])
+    return ids[0].lower() in UTTERANCE_TITLES or others_are_known
 
 
 def read_asv_scores(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
