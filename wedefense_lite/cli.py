@@ -238,6 +238,20 @@ def checked(function: Callable, *arguments):
         raise InputError(str(error)) from error
 
 
+def checked_option(option: str, function: Callable, *arguments):
+    """Result of ``checked``, whose error begins with the name of an option or a file.
+
+    Args:
+        option: ``--name``.
+        function: raises ValueError.
+        arguments: of the function.
+    """
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from error
+
+
 def needed(option: str, value: str | None) -> str:
     """Value of an option that this use of the program can't do without.
 

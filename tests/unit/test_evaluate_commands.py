@@ -88,8 +88,8 @@ BAD_FILES = {
     "label twice": ("key.txt", KEY + "E5\tspoof\n", "key.txt:7: E5 is there twice"),
     "unknown label": (
         "key.txt",
-        KEY.replace("E3\tbonafide", "E3\tgenuine"),
-        "key.txt:4: E3: 'genuine', expected spoof or bonafide",
+        KEY.replace("E3\tbonafide", "E3\thuman"),
+        "key.txt:4: E3: label 'human', expected one of spoof, bonafide, genuine, bona-fide, fake",
     ),
     "nan": ("llr.txt", SCORES.replace("0.7", "nan"), "llr.txt:4: E3: NaN, expected a number"),
     "no number": (
@@ -137,7 +137,7 @@ def test_a_bad_file_is_one_line_and_leaves_earlier_results(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("--cost", "mine"), "no cost model 'mine'"),
+        (("--cost", "mine"), "--cost: cost model 'mine': no preset 'mine'"),
         (("--asv_rates", "[0.1,0.2,0.3]", "--asv_scores", "x"), "expected one of them"),
         (("--asv_rates", "[1,0,0.5]"), "t-DCF is undefined"),
         (("--by", "attack"), "--meta is needed"),
@@ -433,8 +433,10 @@ def test_localization_equals_the_reference(monkeypatch, capsys, tmp_path):
         assert 0.01 < low < high < 0.06
     for resolutions, message in (
         ("0.03", "whole number"),
-        ("x", "could not convert"),
-        ("0", "whole number"),
+        ("x", "--resolutions: 'x', expected seconds above 0"),
+        ("0", "--resolutions: '0', expected seconds above 0"),
+        ("inf", "--resolutions: 'inf', expected seconds above 0"),
+        ("0.02,1_0", "--resolutions: '1_0', expected seconds above 0"),
     ):
         assert message in refused(
             monkeypatch, capsys, evaluate_localization, *words, "--resolutions", resolutions

@@ -1,18 +1,23 @@
 """Is system A better than system B: paired bootstrap over the same trials."""
 
+import logging
+
 import numpy as np
+from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError
 from wedefense_lite.metrics.bootstrap import interval, replicates
 from wedefense_lite.metrics.costs import cost_model
+from wedefense_lite.metrics.detection import DEFAULT_TIE, Tie
 from wedefense_lite.metrics.summary import (
     DetectionMeasure,
     MetricOptions,
     make_resampler,
     split,
+    warn_of_polarity,
 )
-from wedefense_lite.report.tables import publish, table
+from wedefense_lite.report.tables import check_outputs, publish, table
 from wedefense_lite.scoring.scores import read_condition, read_trials
 
 
@@ -20,10 +25,11 @@ def compare(
     a: str,
     b: str,
     cm_key: str | None = None,
-    bootstrap: int = 1000,
+    bootstrap: PositiveInt = 1000,
     meta: str | None = None,
     cluster: str | None = None,
     cost: str = "asvspoof5_track1",
+    tie: Tie = DEFAULT_TIE,
     json: str | None = None,
 ) -> None:
     """Print each metric of A and B, their difference, its 95 % interval and a two-sided p value.
@@ -32,16 +38,19 @@ def compare(
         a: scores ``filename cm-score`` of system A.
         b: scores of system B on the same utterances.
         cm_key: labels ``filename cm-label``.
-        bootstrap: number of samples; both systems are measured on each of them.
+        bootstrap: number of samples; both systems are measured on each of them. A sample without
+            a class is drawn again.
         meta: metadata table with the column ``cluster``.
         cluster: a column whose values (speakers, say) are resampled instead of single trials.
         cost: a cost model by name.
+        tie: rule for equal scores, merge or official, as in bin/evaluate.py.
         json: file for the results in full precision.
     """
+    check_outputs(json)
     key = cli.needed("--cm_key", cm_key)
-    model = cli.checked(cost_model, cost)
-    if bootstrap < 1:
-        raise InputError(f"--bootstrap is {bootstrap}, expected 1 or more")
+    model = cli.checked_option("--cost", cost_model, cost)
+    if meta and not cluster:
+        raise InputError(f"--meta is {meta}, but no --cluster names a column of it")
     # Both files in the order of the key: one table, so that a draw takes the same utterances from
     # both.
     names, classes, scores_a = read_trials(a, key)
@@ -50,8 +59,9 @@ def compare(
     if cluster:
         columns["cluster"] = read_condition(cli.needed("--meta", meta), cluster, names)
     trials = split(classes, columns)
-    system_a = DetectionMeasure(trials, MetricOptions(model), "a")
-    system_b = DetectionMeasure(trials, MetricOptions(model), "b")
+    options = MetricOptions(model, merge_ties=tie == "merge")
+    system_a = DetectionMeasure(trials, options, "a")
+    system_b = DetectionMeasure(trials, options, "b")
 
     def sample_differences(*counts: np.ndarray) -> dict[str, float]:
         return _differences(
@@ -61,10 +71,14 @@ def compare(
     samples = replicates(sample_differences, make_resampler(trials), bootstrap)
     metrics_a = system_a.metrics()
     metrics_b = system_b.metrics()
+    warn_of_polarity(a, metrics_a)
+    warn_of_polarity(b, metrics_b)
     rows = [["", "A", "B", "A - B", "95 %", "p"]]
-    results = {"cost": model.as_dict(), "bootstrap": bootstrap}
+    results = {"cost": model.as_dict(), "tie": tie, "bootstrap": bootstrap}
+    undefined = []
     for name, difference in _differences(metrics_a, metrics_b).items():
         if not np.isfinite([difference, *samples[name]]).all():
+            undefined.append(name)
             continue
         low, high = interval(samples[name])
         result = {
@@ -75,9 +89,14 @@ def compare(
             "p_value": _p_value(samples[name]),
         }
         results[name] = result
-        values = [f"{result[column]:.5f}" for column in ("a", "b", "difference")]
-        rows.append([name, *values, f"{low:.5f}..{high:.5f}", f"{result['p_value']:.4f}"])
-    publish([f"cost model: {model}", *table(rows)], results, json)
+        values = [f"{result[column]:z.5f}" for column in ("a", "b", "difference")]
+        rows.append([name, *values, f"{low:z.5f}..{high:z.5f}", f"{result['p_value']:.4f}"])
+    if undefined:
+        logging.warning("infinite scores leave %s undefined", ", ".join(undefined))
+    lines = [f"cost model: {model}"]
+    if tie != DEFAULT_TIE:
+        lines.append(f"ties: {tie}")
+    publish([*lines, *table(rows)], results, json)
 
 
 def _differences(metrics_a: dict[str, float], metrics_b: dict[str, float]) -> dict[str, float]:

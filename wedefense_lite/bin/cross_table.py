@@ -1,12 +1,14 @@
 """Systems by corpora: the main numbers of several experiments in one table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, read_json, write_lines
 from wedefense_lite.metrics.costs import CostModel
-from wedefense_lite.report.tables import publish, table
+from wedefense_lite.metrics.detection import DEFAULT_TIE
+from wedefense_lite.metrics.summary import warn_of_polarity
+from wedefense_lite.report.tables import check_outputs, publish, table
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Column:
         if self.decimals is None:
             return str(value)
         number = 100 * value if self.is_percent else value
-        return f"{number:.{self.decimals}f}"
+        return f"{number:z.{self.decimals}f}"
 
 
 DETECTION_COLUMNS = (
@@ -69,6 +71,7 @@ def cross_table(
         json: file for the numbers in full precision, the EER as a fraction.
         markdown: file for the table in Markdown.
     """
+    check_outputs(json, markdown)
     folders = [Path(folder) for folder in exp_dirs.split(",")]
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
@@ -79,7 +82,10 @@ def cross_table(
     all_sets = set().union(*results.values())
     set_names = sets.split(",") if sets else sorted(all_sets)
     columns = MIXTURE_COLUMNS if mixtures else DETECTION_COLUMNS
-    cost = _check_same(results, set_names)
+    cost, tie = _check_same(results, set_names)
+    for name, by_set in results.items():
+        for set_name in set_names:
+            warn_of_polarity(f"{name} on {set_name}", by_set.get(set_name, {}))
     systems = {name: _select(by_set, set_names, columns) for name, by_set in results.items()}
     titles = [f"{set_name} {column.title}" for set_name in set_names for column in columns]
     rows = [[name, *_cells(by_set, set_names, columns)] for name, by_set in systems.items()]
@@ -89,6 +95,9 @@ def cross_table(
         content = {"cost": cost} | content
         numbers = {name: value for name, value in cost.items() if name != "threshold"}
         cost_lines = [f"cost model of min DCF: {CostModel(**numbers)}"]
+    if tie not in (None, DEFAULT_TIE):
+        content = {"tie": tie} | content
+        cost_lines.append(f"ties: {tie}")
     publish([*cost_lines, *table([["", *titles], *rows])], content, json)
     if markdown:
         _write_markdown(markdown, titles, rows, cost_lines)
@@ -101,7 +110,8 @@ def _read_detection(folder: Path) -> dict[str, dict]:
         if path.stem.endswith("_calibrated"):
             continue
         result = read_json(path)
-        if result.keys() >= DETECTION_KEYS:
+        if isinstance(result, dict) and result.keys() >= DETECTION_KEYS:
+            _check_detection(path, result)
             results[path.stem.removeprefix("results_")] = result
     if not results:
         raise InputError(f"{folder}: no results_*.json of detection, expected those of stage 7")
@@ -113,7 +123,8 @@ def _read_mixtures(folder: Path) -> dict[str, dict]:
     results = {}
     for path in sorted(folder.glob("mixtures/*/results.json")):
         result = read_json(path)
-        if result.keys() >= MIXTURE_KEYS:
+        if isinstance(result, dict) and result.keys() >= MIXTURE_KEYS:
+            _check_mixtures(path, result)
             results[path.parent.name] = result
     if not results:
         raise InputError(
@@ -122,24 +133,52 @@ def _read_mixtures(folder: Path) -> dict[str, dict]:
     return results
 
 
-def _check_same(results: dict[str, dict], set_names: list[str]) -> dict | None:
+def _check_detection(path: Path, result: dict) -> None:
+    """Refuse results of detection that somebody changed or cut."""
+    _check_numbers(path, result, ("n_bonafide", "n_spoof", "eer", "min_dcf"))
+    cost = result["cost"]
+    names = {field.name for field in fields(CostModel)}
+    if not (isinstance(cost, dict) and cost.keys() == names | {"threshold"}):
+        raise InputError(f"{path}: cost is {cost!r}, expected {', '.join(sorted(names))}")
+    _check_numbers(path, cost, tuple(sorted(cost.keys() - {"name"})))
+
+
+def _check_mixtures(path: Path, result: dict) -> None:
+    """Refuse results of mixtures that somebody changed or cut."""
+    _check_numbers(path, result, ("n_mixtures",))
+    confusion = result.get("confusion")
+    classes = result.get("classes")
+    if not (isinstance(classes, list) and isinstance(confusion, list)):
+        raise InputError(f"{path}: no classes or no confusion, expected lists of both")
+
+
+def _check_numbers(path: Path, result: dict, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not isinstance(result.get(name), int | float):
+            raise InputError(f"{path}: {name} is {result.get(name)!r}, expected a number")
+
+
+def _check_same(results: dict[str, dict], set_names: list[str]) -> tuple[dict | None, str | None]:
     """Refuse numbers that can't stand in one column.
 
     Cost model, treatment of ties and the trials of each set must be the same in all results; of
     mixtures the trials, since their numbers need no cost model.
 
     Returns:
-        The cost model; None for mixtures.
+        The cost model and the rule for ties; None for mixtures.
     """
     first_values: dict[str, tuple] = {}
     cost = None
+    tie = None
     for name, by_set in results.items():
         for set_name in set_names:
             if set_name not in by_set:
                 continue
             result = by_set[set_name]
             values = _comparable_values(set_name, result)
-            cost = result["cost"] if "cost" in values else None
+            if "cost" in values:
+                cost = result["cost"]
+                tie = result["tie"]
             for entry, value in values.items():
                 first_value, first_place = first_values.setdefault(
                     entry, (value, f"{name} on {set_name}")
@@ -150,7 +189,7 @@ def _check_same(results: dict[str, dict], set_names: list[str]) -> dict | None:
                     )
     if not first_values:
         raise InputError(f"no results on {', '.join(set_names)}")
-    return cost
+    return cost, tie
 
 
 def _comparable_values(set_name: str, result: dict) -> dict:

@@ -161,7 +161,7 @@ def _score(detector: Detector, wav_T: np.ndarray) -> tuple[float | None, str | N
         logging.info("%.2f s are not judged: %s", seconds, error)
         return None, None
     llr = float(detector.facts.llr(logits)[0])
-    is_bonafide = detector.facts.evidence(logits)[0] > detector.facts.threshold
+    is_bonafide = detector.facts.evidence(logits)[0] >= detector.facts.threshold
     return llr, LABELS[BONAFIDE] if is_bonafide else LABELS[SPOOF]
 
 

@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from jsonargparse.typing import NonNegativeInt
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.metrics.bootstrap import intervals
 from wedefense_lite.metrics.classification import decision_metrics
-from wedefense_lite.metrics.costs import CostModel, cost_model
+from wedefense_lite.metrics.costs import DEFAULT, TRACK_2, CostModel, cost_model
+from wedefense_lite.metrics.detection import DEFAULT_TIE, Tie
 from wedefense_lite.metrics.summary import (
     MetricOptions,
     Trials,
@@ -20,9 +22,10 @@ from wedefense_lite.metrics.summary import (
     make_measure,
     make_resampler,
     split,
+    warn_of_polarity,
 )
-from wedefense_lite.metrics.tandem import AsvRates, measure_asv_rates, tandem_costs
-from wedefense_lite.report.tables import publish, table
+from wedefense_lite.metrics.tandem import checked_rates, measure_asv_rates, tandem_costs
+from wedefense_lite.report.tables import check_outputs, publish, table
 from wedefense_lite.scoring.scores import (
     read_asv_scores,
     read_condition,
@@ -45,10 +48,10 @@ def evaluate(
     meta: str | None = None,
     by: str | None = None,
     both: bool = False,
-    bootstrap: int = 0,
+    bootstrap: NonNegativeInt = 0,
     cluster: str | None = None,
-    cost: str = "asvspoof5_track1",
-    tie: Literal["merge", "official"] = "merge",
+    cost: str | None = None,
+    tie: Tie = DEFAULT_TIE,
     json: str | None = None,
     txt: str | None = None,
 ) -> None:
@@ -58,29 +61,37 @@ def evaluate(
         m: t1: detection; t2_tandem: detector and speaker verifier; t2_single: one score for both.
         cm: t1: scores with the header ``filename cm-score``.
         cm_key: t1: labels with the header ``filename cm-label``.
-        sasv: t2: scores with the header ``spk filename cm-score asv-score sasv-score``; t2_single
-            reads the last column only.
+        sasv: t2: scores by speaker and utterance. t2_tandem needs the header
+            ``spk filename cm-score asv-score sasv-score``, t2_single ``spk filename sasv-score``;
+            other columns are not read.
         sasv_key: t2: labels with the header ``spk filename cm-label asv-label``.
         asv_scores: lines ``source key score`` of an ASV system; the t-DCF takes its error rates.
-        asv_rates: these rates instead, ``[miss,fa_nontarget,fa_spoof]``. ASVspoof 5 track 2 has
+        asv_rates: these rates instead, ``[miss,fa_nontarget,fa_spoof]``, shares between 0 and 1.
+            ASVspoof 5 track 2 has
             ``[0.01880141010575793,0.01881016557566423,0.4607082907604729]`` whatever is submitted.
         meta: metadata table with a header, or lines ``utt value`` (``utt2attack``) without one,
             whose second field is the column asked for. Two files with a comma between: the first
             for ``by``, the second for ``cluster``.
         by: a column of ``meta``. Each value gets a row: its spoofs against all bona fide trials.
             The t-DCF of a row takes the ASV system's error rate on these spoofs, and is left out
-            where ``asv_scores`` has none.
+            where ``asv_scores`` has none. With ``attack`` it must have some of the attacks.
         both: rows of ``by`` have only the bona fide trials of that value (codecs of ASVspoof 2021).
-        bootstrap: number of bootstrap samples for 95 % intervals.
+        bootstrap: number of bootstrap samples for 95 % intervals. A sample without a class is
+            drawn again.
         cluster: a column of ``meta`` whose values are resampled instead of single trials.
         cost: a cost model by name, with changes if any:
-            ``asvspoof5_track1:p_spoof=0.5,c_fa_spoof=1``.
-        tie: merge: equal scores share one threshold; official: a step for each of them, as in the
-            ASVspoof packages.
+            ``asvspoof5_track1:p_spoof=0.5,c_fa_spoof=1``. By default that of the track.
+        tie: rule for equal scores in EER and t-EER. merge: they share one threshold; official: a
+            step for each of them, as in the ASVspoof packages.
         json: file for the results in full precision, rates as fractions.
         txt: file for the printed table.
     """
-    options = MetricOptions(cli.checked(cost_model, cost), merge_ties=tie == "merge")
+    check_outputs(json, txt)
+    _check_options(meta, by, both, bootstrap, cluster)
+    model = DEFAULT if m == "t1" else TRACK_2
+    if cost is not None:
+        model = cli.checked_option("--cost", cost_model, cost)
+    options = MetricOptions(model, merge_ties=tie == "merge")
     options = _add_asv_rates(options, asv_scores, asv_rates)
     if m == "t1":
         names, classes, scores = read_trials(cli.needed("--cm", cm), cli.needed("--cm_key", cm_key))
@@ -94,6 +105,8 @@ def evaluate(
         )
     columns |= _read_conditions(names, meta, by, cluster)
     trials = split(classes, columns)
+    if by == "attack" and asv_scores:
+        _check_attacks(trials["spoof"]["by"], options, asv_scores, meta)
     results = _measure("pooled", trials, options, bootstrap)
     if by:
         results["by"] = _measure_by_condition(trials, options, bootstrap, both)
@@ -103,24 +116,54 @@ def evaluate(
         results["asv_rates"] = options.asv._asdict()
     results |= {"cost": options.cost.as_dict(), "tie": tie}
     lines = [f"cost model: {options.cost}"]
+    if tie != DEFAULT_TIE:
+        lines.append(f"ties: {tie}")
     if options.asv:
         lines.append(f"ASV: {options.asv}")
     lines += table(_table_rows(results))
     publish(lines, results, json, txt)
 
 
+def _check_options(
+    meta: str | None, by: str | None, both: bool, bootstrap: int, cluster: str | None
+) -> None:
+    """Refuse options that would do nothing without others."""
+    if meta and not (by or cluster):
+        raise InputError(f"--meta is {meta}, but neither --by nor --cluster names a column of it")
+    if both and not by:
+        raise InputError("--both goes with --by, which is not given")
+    if cluster and not bootstrap:
+        logging.warning("--cluster %s does nothing without --bootstrap", cluster)
+
+
+def _check_attacks(
+    attacks: np.ndarray, options: MetricOptions, asv_scores: str, meta: str | None
+) -> None:
+    """Refuse ASV scores of other attacks; say for which of the attacks there are none."""
+    names = np.unique(attacks).tolist()
+    without_rates = [attack for attack in names if attack not in options.asv_by]
+    if len(without_rates) == len(names):
+        raise InputError(
+            f"{asv_scores}: spoofs of {abbreviate(sorted(options.asv_by))}, expected some of "
+            f"{abbreviate(names)}, the attacks in {meta}"
+        )
+    if without_rates:
+        logging.warning("%s: no t-DCF of %s", asv_scores, ", ".join(without_rates))
+
+
 def _add_asv_rates(
     options: MetricOptions, asv_scores: str | None, asv_rates: tuple[float, float, float] | None
 ) -> MetricOptions:
     """Options with the error rates of an ASV system, typed or measured, if there is one."""
-    if asv_scores and asv_rates:
+    if asv_scores and asv_rates is not None:
         raise InputError("--asv_scores and --asv_rates are both given, expected one of them")
-    if asv_rates:
-        options = replace(options, asv=AsvRates(*asv_rates))
+    if asv_rates is not None:
+        rates = cli.checked_option("--asv_rates", checked_rates, asv_rates)
+        cli.checked_option("--asv_rates", tandem_costs, rates, options.cost)
+        options = replace(options, asv=rates)
     elif asv_scores:
         options = _measure_asv(options, asv_scores)
-    if options.asv:
-        cli.checked(tandem_costs, options.asv, options.cost)
+        cli.checked_option(asv_scores, tandem_costs, options.asv, options.cost)
     return options
 
 
@@ -200,14 +243,12 @@ def _measure(name: str, trials: Trials, options: MetricOptions, bootstrap: int) 
     if len(finite) < len(metrics):
         undefined = ", ".join(metric for metric in metrics if metric not in finite)
         logging.warning("%s: infinite scores leave %s undefined", name, undefined)
-    if metrics.get("eer", 0) > 0.5 or metrics.get("sasv_eer", 0) > 0.5:
-        logging.warning(
-            "%s: EER above 50 %%, the polarity may be flipped (higher is bona fide)", name
-        )
+    warn_of_polarity(name, metrics)
     result = {f"n_{label}": count for label, count in count_trials(trials).items()}
     result |= finite
     if bootstrap:
-        ends = intervals(measure.resampled_metrics, make_resampler(trials), bootstrap)
+        resampler = make_resampler(trials)
+        ends = cli.checked(intervals, measure.resampled_metrics, resampler, bootstrap)
         result["ci"] = {metric: ends[metric] for metric in ends if metric in finite}
     return result
 
@@ -230,7 +271,8 @@ def _cell(key: str, value: float | None) -> str:
         return ""
     if isinstance(value, int):
         return str(value)
-    return f"{100 * value:.3f}" if key in PERCENT else f"{value:.4f}"
+    # z: what rounds to zero has no sign.
+    return f"{100 * value:z.3f}" if key in PERCENT else f"{value:z.4f}"
 
 
 def _interval_cell(key: str, ends: tuple[float, float] | None) -> str:

@@ -5,16 +5,17 @@ import math
 from pathlib import Path
 
 import numpy as np
+from jsonargparse.typing import NonNegativeInt
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, write_text
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.costs import CostModel, cost_model
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.metrics.summary import MetricOptions, detection_metrics
+from wedefense_lite.metrics.summary import MetricOptions, detection_metrics, warn_of_polarity
 from wedefense_lite.mixtures.metrics import best_threshold, chance_macro_f1
 from wedefense_lite.mixtures.scores import Assignment, ScoredMixtures, read_key, read_mixtures
-from wedefense_lite.report.tables import publish, tabulated
+from wedefense_lite.report.tables import check_outputs, publish, tabulated
 from wedefense_lite.scoring.calibration import Affine, fit_affine, refuse_overlap, write_calibrated
 from wedefense_lite.scoring.sidecar import Sidecar, read_sidecar
 
@@ -29,7 +30,7 @@ def evaluate_mixtures(
     assignment: Assignment | None = None,
     threshold: float | None = None,
     cost: str = "asvspoof5_track1",
-    bootstrap: int = 0,
+    bootstrap: NonNegativeInt = 0,
     out_dir: str | None = None,
     json: str | None = None,
     txt: str | None = None,
@@ -56,7 +57,9 @@ def evaluate_mixtures(
             0.
         cost: name of a cost model. Its prior of spoof, here that any talker is spoofed, weights the
             calibration.
-        bootstrap: number of bootstrap samples of mixtures for 95 % intervals.
+        bootstrap: number of bootstrap samples of mixtures for 95 % intervals. Mixtures with equal
+            numbers of bona fide and spoofed talkers are drawn among themselves, so that no sample
+            lacks a class.
         out_dir: folder for results.json, results.txt, confusion.svg and, with a dev set,
             mixture_llr.txt.
         json: file for the results, rates as fractions.
@@ -67,7 +70,14 @@ def evaluate_mixtures(
     """
     if (dev_key or dev_separation) and not dev_cm:
         raise InputError("--dev_key and --dev_separation go with --dev_cm")
-    model = cli.checked(cost_model, cost)
+    model = cli.checked_option("--cost", cost_model, cost)
+    if threshold is not None and not math.isfinite(threshold):
+        raise InputError(f"--threshold is {threshold}, expected a finite number")
+    if out_dir:
+        json = json or f"{out_dir}/results.json"
+        txt = txt or f"{out_dir}/results.txt"
+        check_outputs(f"{out_dir}/confusion.svg", f"{out_dir}/mixture_llr.txt", json, txt)
+    check_outputs(json, txt)
     mixtures = read_mixtures(read_key(key), cm, separation, assignment)
     if mixtures.assigned_by == "oracle":
         logging.warning("oracle assignment looks at the labels: source metrics are upper bounds")
@@ -88,6 +98,7 @@ def evaluate_mixtures(
         threshold = 0.0
 
     results = _measure(mixtures, threshold, bootstrap)
+    warn_of_polarity(cm, results)
     results.update(dev_results)
     if affine:
         results["any_spoof"] = _any_spoof_metrics(mixtures, affine, model)
@@ -98,8 +109,6 @@ def evaluate_mixtures(
         _write_picture(out, results)
         if affine:
             _write_mixture_llrs(out, mixtures, affine, results, cm)
-        json = json or f"{out_dir}/results.json"
-        txt = txt or f"{out_dir}/results.txt"
     publish(_lines(results), results, json, txt)
 
 

@@ -205,8 +205,7 @@ def _thresholds(
         values[f"FAR {far:g}"] = float(detection.curve.threshold[np.argmax(is_low_enough)])
     thresholds = {}
     for name, value in values.items():
-        miss = (trials["bonafide"] <= value).mean()
-        false_acceptance = (trials["spoof"] > value).mean()
+        miss, false_acceptance = detection.errors_at(value)
         thresholds[name] = Threshold(value, miss, false_acceptance)
     return thresholds
 

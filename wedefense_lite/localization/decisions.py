@@ -10,6 +10,8 @@ import numpy as np
 from wedefense_lite.audio.segments import Segments
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.localization.metrics import (
+    SCORING_RULE,
+    FrameLabelRule,
     confusion,
     decision_rates,
     frame_labels,
@@ -74,6 +76,8 @@ def by_length(pairs: Pairs) -> dict[str, dict]:
             spoofed = Segments(*(column[is_spoof] for column in reference))
             hits.append(spoofed_seconds(decided, spoofed))
             lengths.append(spoofed.end - spoofed.start)
+    if not hits:
+        return {}
     hit_N = np.concatenate(hits)
     length_N = np.concatenate(lengths)
     group_N = np.searchsorted(list(LENGTHS.values()), length_N)
@@ -89,12 +93,20 @@ def by_length(pairs: Pairs) -> dict[str, dict]:
     return metrics
 
 
-def at_resolution(pairs: Pairs, hop: float, resolution: float) -> dict[str, float | None]:
+def at_resolution(
+    pairs: Pairs, hop: float, resolution: float, rule: FrameLabelRule = SCORING_RULE
+) -> dict[str, float | None]:
     """``decision_rates`` of segments of ``resolution`` seconds.
 
-    Segments of the reference are labelled by the official scorer's rule, see
-    ``wedefense_lite.localization.metrics.segment_scores``. A frame is decided to be what it is
-    in its middle, and a segment is decided to be spoof if one of its frames is.
+    A frame is decided to be what it is in its middle, and a segment is decided to be spoof if one
+    of its frames is.
+
+    Args:
+        pairs: decided segments and reference of each utterance.
+        hop: seconds a frame.
+        resolution: seconds a segment.
+        rule: by which frames of the reference are labelled, see
+            ``wedefense_lite.localization.metrics.frame_labels``.
     """
     size = frames_of_segment(hop, resolution)
     counts_CC = np.zeros((2, 2))
@@ -104,7 +116,7 @@ def at_resolution(pairs: Pairs, hop: float, resolution: float) -> dict[str, floa
         # Rounding may put the middle of the last frame behind the end of the last segment.
         segment_G = np.searchsorted(decided.end, middle_G).clip(max=len(decided.end) - 1)
         decided_labels = lowest_of_segments(decided.label[segment_G], size)
-        true_labels = lowest_of_segments(frame_labels(reference, count, hop), size)
+        true_labels = lowest_of_segments(frame_labels(reference, count, hop, rule), size)
         np.add.at(counts_CC, (true_labels, decided_labels), 1)
     return decision_rates(counts_CC)
 

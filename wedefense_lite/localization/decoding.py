@@ -23,7 +23,7 @@ class Decoder:
 
     Attributes:
         smooth: frames of the running median, an odd number.
-        threshold: a frame is spoof if its smoothed LLR is at or below it.
+        threshold: a frame is bona fide if its smoothed LLR is at or above it.
         shortest: least number of frames of a segment: shorter bona fide ones turn into spoof, then
             shorter spoofed ones into bona fide.
     """
@@ -34,7 +34,7 @@ class Decoder:
 
     def __call__(self, llr_G: np.ndarray) -> np.ndarray:
         """Class indices ``label_G``."""
-        is_bonafide_G = running_median(llr_G, self.smooth) > self.threshold
+        is_bonafide_G = running_median(llr_G, self.smooth) >= self.threshold
         label_G = is_bonafide_G.astype(int)
         # Bona fide first: a short gap inside a spoofed part closes before the part can be dropped.
         for label in (BONAFIDE, SPOOF):
@@ -68,6 +68,9 @@ def choose_decoder(
 
     Returns:
         The decoder, and its F1 in [0, 1].
+
+    Raises:
+        ValueError: the set has no spoofed time, or infinite scores leave no threshold.
     """
     spoof_N = np.concatenate(
         [class_seconds(frames.edges, segments, SPOOF) for frames, segments in utterances]
@@ -76,6 +79,8 @@ def choose_decoder(
         [class_seconds(frames.edges, segments, BONAFIDE) for frames, segments in utterances]
     )
     spoof_seconds = spoof_N.sum()
+    if not spoof_seconds:
+        raise ValueError("no spoofed time in the dev set, expected some to choose a decoder by")
     median_sizes = {_odd(round(seconds / hop)) for seconds in SMOOTHING}
     shortest_sizes = {max(1, round(seconds / hop)) for seconds in SHORTEST}
     best_decoder = Decoder(1, -np.inf, 1)
@@ -92,6 +97,8 @@ def choose_decoder(
             if f1 > best_f1:
                 best_decoder = decoder
                 best_f1 = f1
+    if not np.isfinite(best_decoder.threshold):
+        raise ValueError("infinite scores leave no threshold to decide at")
     return best_decoder, best_f1
 
 
@@ -101,7 +108,7 @@ def _odd(size: int) -> int:
 
 
 def _best_threshold(llr_N: np.ndarray, spoof_N: np.ndarray, bonafide_N: np.ndarray) -> float:
-    """The LLR with the highest F1 if it and all below are spoof.
+    """Threshold with the highest F1: the least one above the LLRs that are best taken for spoof.
 
     Args:
         llr_N: smoothed LLRs.
@@ -114,7 +121,7 @@ def _best_threshold(llr_N: np.ndarray, spoof_N: np.ndarray, bonafide_N: np.ndarr
     # Equal LLRs are on one side of any threshold, so only the sums behind the last of them count.
     is_last_of_equals = np.append(np.diff(llr_N) > 0, True)
     best = np.where(is_last_of_equals, f1_N, -1).argmax()
-    return float(llr_N[best])
+    return float(np.nextafter(llr_N[best], np.inf))
 
 
 def _f1(

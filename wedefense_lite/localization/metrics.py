@@ -4,13 +4,25 @@ Letters: G frames of an utterance, N rows (frames of all utterances, or spans of
 """
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
 from wedefense_lite.audio.segments import Segments
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.localization.frames import FrameScores
-from wedefense_lite.metrics.detection import OperatingPoint, SortedScores
+from wedefense_lite.metrics.detection import (
+    MERGE_TIES,
+    OperatingPoint,
+    SortedScores,
+    UndefinedMetric,
+)
+
+# The two definitions of the label of a frame, see ``frame_labels``.
+FrameLabelRule = Literal["rounded", "any_spoofed_sample"]
+# That of PartialSpoof's scorer, so that segment EERs are those of the field.
+SCORING_RULE: FrameLabelRule = "rounded"
+SAMPLE_RATE = 16000  # Hz of the samples that ``any_spoofed_sample`` looks at, that of PartialSpoof
 
 
 def class_seconds(edges: np.ndarray, segments: Segments, label: int) -> np.ndarray:
@@ -51,7 +63,7 @@ def range_eer(utterances: Iterable[tuple[FrameScores, Segments]]) -> OperatingPo
         The rate, in [0, 1], and its threshold.
 
     Raises:
-        ValueError: no bona fide or no spoofed time.
+        UndefinedMetric: no bona fide or no spoofed time in the frames.
 
     Source: Zhang et al., "Range-based equal error rate for spoof localization", 2023.
     """
@@ -64,7 +76,7 @@ def range_eer(utterances: Iterable[tuple[FrameScores, Segments]]) -> OperatingPo
             [class_seconds(frames.edges, segments, label) for frames, segments in pairs]
         )
         if not seconds_N.any():
-            raise ValueError(f"no {LABELS[label]} time in the reference")
+            raise UndefinedMetric(f"no {LABELS[label]} time in the reference")
         has_class = seconds_N > 0
         scores.append(score_N[has_class])
         weights.append(seconds_N[has_class])
@@ -86,42 +98,66 @@ def frames_of_segment(hop: float, resolution: float) -> int:
     return size
 
 
-def frame_labels(segments: Segments, count: int, hop: float) -> np.ndarray:
-    """Labels ``(G,)`` of ``count`` frames by the official scorer's rule.
+def frame_labels(
+    segments: Segments, count: int, hop: float, rule: FrameLabelRule = SCORING_RULE
+) -> np.ndarray:
+    """Labels ``(G,)`` of ``count`` frames. A frame that no segment covers is spoof.
 
-    Boundaries are rounded to frames (half to even). A frame that no segment covers is spoof.
+    The two rules differ at boundaries that lie inside a frame: in 218 of 40,000 labels of 20 ms,
+    where the boundaries are multiples of 10 ms.
+
+    Args:
+        segments: of the utterance.
+        count: number of frames.
+        hop: seconds a frame.
+        rule: ``rounded``, that of PartialSpoof's scorer: boundaries are rounded to frames (half to
+            even). ``any_spoofed_sample``, that of the label lists that PartialSpoof publishes, and
+            of training (``wedefense_lite.audio.tracks.by_overlap``): a frame is spoof if any of its
+            samples is.
     """
     label_G = np.full(count, SPOOF)
-    first_frame = np.rint(segments.start / hop).astype(int)
-    end_frame = np.rint(segments.end / hop).astype(int)
-    for first, end, label in zip(first_frame, end_frame, segments.label):
-        label_G[first:end] = label
+    if rule == "rounded":
+        first_frame = np.rint(segments.start / hop).astype(int)
+        end_frame = np.rint(segments.end / hop).astype(int)
+        for first, end, label in zip(first_frame, end_frame, segments.label):
+            label_G[first:end] = label
+        return label_G
+    frame_samples = hop * SAMPLE_RATE
+    # A billionth of a frame: boundaries are whole samples, and their quotient is rounded.
+    first_frame = np.floor(np.rint(segments.start * SAMPLE_RATE) / frame_samples + 1e-9)
+    end_frame = np.ceil(np.rint(segments.end * SAMPLE_RATE) / frame_samples - 1e-9)
+    # Spoof last: it wins where a frame has samples of both classes.
+    for label in (BONAFIDE, SPOOF):
+        for segment in np.flatnonzero(segments.label == label):
+            label_G[int(first_frame[segment]) : int(end_frame[segment])] = label
     return label_G
 
 
 def lowest_of_segments(values_G: np.ndarray, size: int) -> np.ndarray:
     """The lowest of every ``size`` values; the last segment may have fewer."""
-    return np.minimum.reduceat(values_G, np.arange(0, len(values_G), size))
+    step = min(size, len(values_G))
+    return np.minimum.reduceat(values_G, np.arange(0, len(values_G), step))
 
 
 def segment_scores(
-    frames: FrameScores, segments: Segments, hop: float, resolution: float
+    frames: FrameScores,
+    segments: Segments,
+    hop: float,
+    resolution: float,
+    rule: FrameLabelRule = SCORING_RULE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and labels of the segments of one utterance, by the official scorer's rule.
+    """Scores and labels of the segments of one utterance.
 
-    PartialSpoof's scorer labels frames first, see ``frame_labels``. A segment of several frames
-    has their lowest score, and is spoof if one of them is. The last segment may be shorter.
-
-    The label lists that PartialSpoof publishes follow another rule, that of
-    ``wedefense_lite.audio.tracks.by_overlap``: a frame is spoof if any of its samples is. The
-    two differ at boundaries that lie inside a frame: in 218 of 40,000 labels of 20 ms, where the
-    boundaries are multiples of 10 ms.
+    As in PartialSpoof's scorer frames are labelled first, see ``frame_labels``. A segment of
+    several frames has their lowest score, and is spoof if one of them is. The last segment may be
+    shorter.
 
     Args:
         frames: scores of the utterance.
         segments: reference.
         hop: seconds a frame.
         resolution: seconds a segment, a whole number of frames.
+        rule: by which frames are labelled.
 
     Returns:
         scores and class indices, one of each a segment.
@@ -130,23 +166,40 @@ def segment_scores(
         ValueError: ``resolution`` is not a whole number of frames.
     """
     size = frames_of_segment(hop, resolution)
-    label_G = frame_labels(segments, len(frames.score), hop)
+    label_G = frame_labels(segments, len(frames.score), hop, rule)
     return lowest_of_segments(frames.score, size), lowest_of_segments(label_G, size)
 
 
 def segment_eer(
-    utterances: Iterable[tuple[FrameScores, Segments]], hop: float, resolution: float
+    utterances: Iterable[tuple[FrameScores, Segments]],
+    hop: float,
+    resolution: float,
+    rule: FrameLabelRule = SCORING_RULE,
+    merge_ties: bool = MERGE_TIES,
 ) -> OperatingPoint:
-    """Equal error rate of segments of ``resolution`` seconds; see ``segment_scores``."""
+    """Equal error rate of segments of ``resolution`` seconds.
+
+    Args:
+        utterances: scores of the frames and reference segments of each.
+        hop: seconds a frame.
+        resolution: seconds a segment.
+        rule: see ``frame_labels``.
+        merge_ties: see ``WeightedScores.eer``.
+
+    Raises:
+        UndefinedMetric: no segment is bona fide, or none is spoof.
+        ValueError: ``resolution`` is not a whole number of frames.
+    """
     scores = []
     labels = []
     for frames, segments in utterances:
-        score, label = segment_scores(frames, segments, hop, resolution)
+        score, label = segment_scores(frames, segments, hop, resolution, rule)
         scores.append(score)
         labels.append(label)
     score_N = np.concatenate(scores)
     label_N = np.concatenate(labels)
-    return SortedScores(score_N[label_N == BONAFIDE], score_N[label_N == SPOOF]).eer()
+    detection = SortedScores(score_N[label_N == BONAFIDE], score_N[label_N == SPOOF])
+    return detection.eer(merge_ties)
 
 
 def confusion(decided: Segments, reference: Segments) -> np.ndarray:

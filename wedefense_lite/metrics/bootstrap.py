@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from wedefense_lite.files import NO_VALUE
+from wedefense_lite.metrics.detection import UndefinedMetric
+
+MAX_DRAWS = 100  # of one sample, until it defines every metric
 
 
 class Resampler:
@@ -15,7 +18,8 @@ class Resampler:
 
     Whole clusters are drawn with replacement, so trials that share a speaker stay together.
     Clusters with the same classes in them (bona fide only, both, ...) are drawn among themselves:
-    no sample lacks a class, and speakers with trials of both classes keep the two together.
+    no sample lacks a class, and speakers with trials of both classes keep the two together. Where
+    a metric needs more than a trial of each class, see ``replicates``.
 
     A *unit* is what is drawn: a cluster, or a trial on its own. A *stratum* holds the units that
     are drawn among themselves.
@@ -71,16 +75,28 @@ def replicates(
 ) -> dict[str, np.ndarray]:
     """Values ``(count,)`` of each metric over bootstrap samples, the same for the same seed.
 
+    A sample that lacks a class, or does not define a metric for another reason, is drawn again. So
+    the values are those of samples that have what the metrics need.
+
     Args:
         statistic: metrics of a sample, given the counts of the trials of each class, an argument a
-            class. It runs in threads, since sorting and summing let other threads run.
+            class; ``UndefinedMetric`` where the sample has none. It runs in threads, since sorting
+            and summing let other threads run.
         resampler: draws the counts.
         count: number of samples.
         seed: sample n has a generator of its own, seeded by ``(seed, n)``.
+
+    Raises:
+        UndefinedMetric: none of 100 draws of a sample has what the metrics need.
     """
 
     def measure_sample(number: int) -> dict[str, float]:
         rng = np.random.default_rng([seed, number])
+        for _ in range(MAX_DRAWS - 1):
+            try:
+                return statistic(*resampler.draw(rng))
+            except UndefinedMetric:
+                continue
         return statistic(*resampler.draw(rng))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

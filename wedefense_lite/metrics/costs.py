@@ -3,6 +3,8 @@
 import math
 from dataclasses import asdict, dataclass, fields, replace
 
+from wedefense_lite.files import number
+
 
 @dataclass(frozen=True)
 class CostModel:
@@ -21,7 +23,7 @@ class CostModel:
         c_fa_spoof: cost of accepting a spoof.
 
     Raises:
-        ValueError: a prior outside (0, 1), or a cost that is not positive.
+        ValueError: a prior outside (0, 1), or a cost that is not positive and finite.
     """
 
     # Defaults are those of ASVspoof 2019, 2021 and 5: one bona fide trial in a hundred is a
@@ -34,12 +36,17 @@ class CostModel:
     c_fa_spoof: float = 10.0
 
     def __post_init__(self):
-        has_priors = 0 < self.p_spoof < 1 and 0 <= self.p_nontarget < 1 - self.p_spoof
-        has_costs = 0 < self.c_miss < math.inf and 0 < self.c_fa_spoof < math.inf
-        if not (has_priors and has_costs):
+        if not 0 < self.p_spoof < 1:
+            raise ValueError(f"p_spoof is {self.p_spoof:g}, expected a number between 0 and 1")
+        if not 0 <= self.p_nontarget < 1 - self.p_spoof:
             raise ValueError(
-                f"{asdict(self)}: expected priors with targets and spoofs, and positive costs"
+                f"p_nontarget is {self.p_nontarget:g}, expected at least 0 and less than "
+                f"{1 - self.p_spoof:g}, which p_spoof leaves"
             )
+        for name in ("c_miss", "c_fa_nontarget", "c_fa_spoof"):
+            cost = getattr(self, name)
+            if not 0 < cost < math.inf:
+                raise ValueError(f"{name} is {cost:g}, expected a positive finite number")
 
     @property
     def p_target(self) -> float:
@@ -74,17 +81,25 @@ class CostModel:
 NAMES = ("asvspoof2019", "asvspoof2021", "asvspoof5_track1", "asvspoof5_track2")
 PRESETS = {name: CostModel(name) for name in NAMES}
 DEFAULT = PRESETS["asvspoof5_track1"]
+TRACK_2 = PRESETS["asvspoof5_track2"]
 
 
 def cost_model(text: str) -> CostModel:
     """A preset by name, or ``name:field=value,...`` that changes some of its numbers.
 
     Raises:
-        ValueError: no such preset or field, or a value that is no number in range.
+        ValueError: no such preset or field, or a value that is no number in range; names the text.
     """
+    try:
+        return _cost_model(text)
+    except ValueError as error:
+        raise ValueError(f"cost model {text!r}: {error}") from None
+
+
+def _cost_model(text: str) -> CostModel:
     name, _, changes = text.partition(":")
     if name not in PRESETS:
-        raise ValueError(f"no cost model {name!r}, expected one of {', '.join(PRESETS)}")
+        raise ValueError(f"no preset {name!r}, expected one of {', '.join(PRESETS)}")
     numbers = [field.name for field in fields(CostModel) if field.name != "name"]
     values = {}
     for change in changes.split(","):
@@ -92,6 +107,9 @@ def cost_model(text: str) -> CostModel:
             continue
         field, _, value = change.partition("=")
         if field not in numbers:
-            raise ValueError(f"cost model {text!r}: expected field=value of {', '.join(numbers)}")
-        values[field] = float(value)
+            raise ValueError(f"{change!r}, expected field=value of {', '.join(numbers)}")
+        try:
+            values[field] = number(value)
+        except ValueError:
+            raise ValueError(f"{field} is {value!r}, expected a number") from None
     return replace(PRESETS[name], name=text, **values)

@@ -3,20 +3,19 @@
 Scores are *more bona fide* the higher they are. A miss is a bona fide trial that is rejected, a
 false alarm a spoofed trial that is accepted. Rates are fractions.
 
-Two comparisons are in use, and every function says which is its own:
+One comparison is in use everywhere: a score *at or above* a threshold t is bona fide. So the miss
+rate is the share of bona fide trials with score < t, the false alarm rate that of spoofed trials
+with score >= t, and ``errors_at`` gives at the threshold of any operating point the rates of that
+point.
 
-- A ``Curve`` and an ``OperatingPoint`` reject at their threshold t: the miss rate is the
-  share of bona fide trials with score <= t, the false alarm rate that of spoofed trials with
-  score > t. EER, minimum DCF and minimum t-DCF are read from this curve.
-- A threshold that is given accepts: the miss rate is the share of bona fide trials with score < t,
-  the false alarm rate that of spoofed trials with score >= t. See ``WeightedScores.errors_at``
-  and ``WeightedScores.act_dcf``.
+The ASVspoof packages return the highest rejected score as the threshold of an EER or of a minimum
+cost. Ours is the next number above it: the same to the last bit but one, and on the right side.
 """
 
 import math
 from bisect import bisect_left
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,9 +24,19 @@ from scipy.special import rel_entr
 
 from wedefense_lite.metrics.costs import DEFAULT, CostModel
 
+# How equal scores are treated, see ``WeightedScores.eer``.
+Tie = Literal["merge", "official"]
+# The rule of every command and function that is not asked for another one.
+DEFAULT_TIE: Tie = "merge"
+MERGE_TIES = DEFAULT_TIE == "merge"
+
+
+class UndefinedMetric(ValueError):
+    """A metric that these trials don't define: a class is missing, or a cost has no meaning."""
+
 
 class OperatingPoint(NamedTuple):
-    """Value of a metric, and its threshold t: score <= t is rejected, score > t is accepted."""
+    """Value of a metric, and its threshold t: score < t is rejected, score >= t is accepted."""
 
     value: float
     threshold: float
@@ -36,10 +45,13 @@ class OperatingPoint(NamedTuple):
 class Curve(NamedTuple):
     """Error rates at rising thresholds: one point that rejects none, then one a distinct score.
 
+    A score of infinity is above every threshold; the last point rejects it all the same, as the
+    decision to reject everything does.
+
     Attributes:
         threshold: t of each point.
-        miss: share of bona fide trials with score <= t, rising from 0 to 1.
-        false_alarm: share of spoofed trials with score > t, falling from 1 to 0.
+        miss: share of bona fide trials with score < t, rising from 0 to 1.
+        false_alarm: share of spoofed trials with score >= t, falling from 1 to 0.
     """
 
     threshold: np.ndarray
@@ -165,7 +177,7 @@ class WeightedScores:
         """Threshold at which so many of the pooled trials are rejected."""
         scores = self._ranking.pooled.score
         if rejected > 0:
-            return float(scores[rejected - 1])
+            return float(np.nextafter(scores[rejected - 1], np.inf))
         # Just below the lowest score; 0.001 as in the official packages, unless it is lost in
         # rounding.
         return float(min(scores[0] - 0.001, np.nextafter(scores[0], -np.inf)))
@@ -175,27 +187,36 @@ class WeightedScores:
         """The step curve with one point a distinct score, ties merged."""
         pooled = self._ranking.pooled
         highest_rejected = pooled.score[pooled.tie_end[1:] - 1]
-        threshold = np.concatenate([[self._threshold(0)], highest_rejected])
+        thresholds = np.nextafter(highest_rejected, np.inf)
+        threshold = np.concatenate([[self._threshold(0)], thresholds])
         miss, false_alarm = self._rates(pooled.tie_end)
         return Curve(threshold, miss, false_alarm)
 
-    def eer(self, merge_ties: bool = True) -> OperatingPoint:
+    @property
+    def official_curve(self) -> Curve:
+        """The step curve of the ASVspoof packages, with one point a trial."""
+        scores = self._ranking.pooled.score
+        threshold = np.concatenate([[self._threshold(0)], np.nextafter(scores, np.inf)])
+        miss, false_alarm = self._rates(np.arange(scores.size + 1))
+        return Curve(threshold, miss, false_alarm)
+
+    def eer(self, merge_ties: bool = MERGE_TIES) -> OperatingPoint:
         """Equal error rate: the mean of both rates where their difference is smallest.
 
-        Of several such thresholds the first from below counts. No interpolation, no hull. At the
-        threshold t that is returned, the miss rate counts score <= t and the false alarm rate
-        score > t, so ``errors_at`` gives other rates for the same t if a trial has this score.
+        Of several such thresholds the first from below counts. No interpolation, no hull. With
+        ``merge_ties``, ``errors_at`` gives the two rates at the threshold that is returned.
 
         Args:
             merge_ties: put a threshold between distinct scores only, as a detector can. The
                 ASVspoof packages (2019, 2021, 5) step through equal scores one at a time, the bona
                 fide first, and so visit points that no threshold reaches: all scores equal give
-                100 % there, and 50 % here. False reproduces them. Without ties between the classes
-                the two are the same number.
+                100 % there, and 50 % here. False reproduces them; a weight is then the whole number
+                of times that a trial is there. Without ties between the classes the two are the
+                same number.
 
         Source:
             With ``merge_ties`` the nearest point of scikit-learn's ``det_curve``; without, agrees
-            with ASVspoof 5's evaluation package, threshold included.
+            with ASVspoof 5's evaluation package, whose threshold is the number just below ours.
         """
         pooled = self._ranking.pooled
         points = pooled.tie_end if merge_ties else range(pooled.score.size + 1)
@@ -203,17 +224,45 @@ class WeightedScores:
         crossing = bisect_left(points, 0.0, key=self._rate_gap)
         before = int(points[crossing - 1])
         after = int(points[crossing])
+        if not merge_ties and self._bonafide_weights.trial is not None:
+            return self._eer_among_copies(before)
         before_is_nearer = -self._rate_gap(before) <= self._rate_gap(after)
         nearest = before if before_is_nearer else after
         miss, false_alarm = self._rates(nearest)
         return OperatingPoint(float(miss + false_alarm) / 2, self._threshold(nearest))
 
+    def _eer_among_copies(self, before: int) -> OperatingPoint:
+        """EER where the rates cross at a trial that is there several times, a step each time.
+
+        Args:
+            before: number of pooled trials below this trial.
+        """
+        bonafide = self._bonafide_weights
+        spoof = self._spoof_weights
+        bonafide_rejected = self._ranking.pooled.bonafide_count[before]
+        spoof_rejected = before - bonafide_rejected
+        rejected_bonafide = bonafide.cumulated[bonafide_rejected]
+        rejected_spoof = spoof.cumulated[spoof_rejected]
+        is_bonafide = self._ranking.pooled.bonafide_count[before + 1] > bonafide_rejected
+        # One of the two numbers grows by one, copy after copy.
+        if is_bonafide:
+            copies = bonafide.trial[bonafide_rejected]
+            rejected_bonafide = rejected_bonafide + np.arange(copies + 1)
+        else:
+            copies = spoof.trial[spoof_rejected]
+            rejected_spoof = rejected_spoof + np.arange(copies + 1)
+        misses, false_alarms = np.broadcast_arrays(
+            rejected_bonafide / bonafide.total, (spoof.total - rejected_spoof) / spoof.total
+        )
+        nearest = int(np.argmin(np.abs(misses - false_alarms)))
+        threshold = self._threshold(before + 1 if nearest else before)
+        return OperatingPoint(float(misses[nearest] + false_alarms[nearest]) / 2, threshold)
+
     def min_cost(self, miss_weight: float, fa_weight: float) -> OperatingPoint:
         """Least weighted sum of both rates on ``curve``, over the smaller weight.
 
         The smaller weight is the cost of the better constant decision, so 1 is the cost of a
-        detector that looks at nothing. The threshold rejects score <= t; of equal costs the lowest
-        t counts.
+        detector that looks at nothing. Of equal costs the lowest threshold counts.
         """
         cost = miss_weight * self.curve.miss + fa_weight * self.curve.false_alarm
         best = int(np.argmin(cost))
@@ -221,7 +270,7 @@ class WeightedScores:
         return OperatingPoint(value, float(self.curve.threshold[best]))
 
     def min_dcf(self, cost: CostModel = DEFAULT) -> OperatingPoint:
-        """Normalised detection cost at the best threshold; score <= t is rejected.
+        """Normalised detection cost at the best threshold.
 
         Source:
             ASVspoof 5 evaluation plan, Eq. 2; agrees with its evaluation package.
@@ -234,12 +283,12 @@ class WeightedScores:
         spoof = self._spoof_weights
         bonafide_below = np.searchsorted(self.bonafide, threshold, "left")
         spoof_below = np.searchsorted(self.spoof, threshold, "left")
-        miss = float(bonafide.cumulated[bonafide_below] / bonafide.total)
-        correct_rejection = float(spoof.cumulated[spoof_below] / spoof.total)
-        return miss, 1 - correct_rejection
+        miss = bonafide.cumulated[bonafide_below] / bonafide.total
+        false_alarm = (spoof.total - spoof.cumulated[spoof_below]) / spoof.total
+        return float(miss), float(false_alarm)
 
     def act_dcf(self, cost: CostModel = DEFAULT) -> float:
-        """Normalised detection cost at the Bayes threshold t; score >= t is accepted.
+        """Normalised detection cost at the Bayes threshold.
 
         Above 1 the scores are worse than a decision that looks at nothing.
 
@@ -305,7 +354,8 @@ class WeightedScores:
         spoof = -np.diff(self.hull.false_alarm)
         both = bonafide + spoof
         nats = rel_entr(bonafide, both) + rel_entr(spoof, both)
-        return float(-nats.sum()) / (2 * math.log(2))
+        # Not the negative of the sum, which is -0.0 for classes that don't overlap.
+        return float(0.0 - nats.sum()) / (2 * math.log(2))
 
     def auc(self) -> float:
         """Probability that a bona fide trial scores above a spoofed one, ties counting half.
@@ -325,7 +375,7 @@ class SortedScores(WeightedScores):
         spoof: the same of spoofed trials.
 
     Raises:
-        ValueError: a class is empty or has a NaN.
+        ValueError: a class has a NaN, or (``UndefinedMetric``) is empty.
     """
 
     def __init__(self, bonafide: ArrayLike, spoof: ArrayLike):
@@ -342,8 +392,8 @@ class SortedScores(WeightedScores):
             spoof: the same of spoofed trials.
 
         Raises:
-            ValueError: the weights of a class sum to zero or less, or are not as many as the
-                scores.
+            ValueError: the weights are not as many as the scores, or (``UndefinedMetric``) those of
+                a class sum to zero or less.
         """
         ranking = self._ranking
         if np.size(bonafide) != ranking.bonafide.size or np.size(spoof) != ranking.spoof.size:
@@ -351,7 +401,7 @@ class SortedScores(WeightedScores):
         bonafide_weights = _class_weights(bonafide, ranking.bonafide_order)
         spoof_weights = _class_weights(spoof, ranking.spoof_order)
         if not (bonafide_weights.total > 0 and spoof_weights.total > 0):
-            raise ValueError("the weights of a class sum to zero")
+            raise UndefinedMetric("the weights of a class sum to zero")
         return WeightedScores(ranking, bonafide_weights, spoof_weights)
 
 
@@ -370,7 +420,7 @@ def _mean_surprise(llr: np.ndarray, weights: ClassWeights) -> float:
 def _check_scores(scores: ArrayLike, name: str) -> np.ndarray:
     scores = np.ravel(np.asarray(scores, dtype=np.float64))
     if not scores.size:
-        raise ValueError(f"no {name} scores")
+        raise UndefinedMetric(f"no {name} scores")
     if np.isnan(scores).any():
         raise ValueError(f"{np.isnan(scores).sum()} of {scores.size} {name} scores are NaN")
     return scores

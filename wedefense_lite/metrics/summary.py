@@ -1,12 +1,14 @@
 """All metrics of a set of trials at once, for all trials or for a bootstrap sample of them."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wedefense_lite.metrics.bootstrap import Resampler
 from wedefense_lite.metrics.costs import DEFAULT, CostModel
-from wedefense_lite.metrics.detection import SortedScores, WeightedScores
+from wedefense_lite.metrics.detection import MERGE_TIES, SortedScores, WeightedScores
 from wedefense_lite.metrics.tandem import (
     AsvRates,
     concurrent_teer,
@@ -14,6 +16,9 @@ from wedefense_lite.metrics.tandem import (
     min_adcf,
     min_tdcf,
 )
+
+# Names of error rates that are above 50 % where scores are high for spoofs.
+POLARITY_METRICS = ("eer", "sasv_eer", "range_eer", "any_spoof_eer", "source_eer")
 
 # By class, columns of (N,): scores by their names in the ASVspoof files, conditions, ``cluster``.
 Trials = dict[str, dict[str, np.ndarray]]
@@ -33,7 +38,7 @@ class MetricOptions:
 
     cost: CostModel = DEFAULT
     asv: AsvRates | None = None
-    merge_ties: bool = True
+    merge_ties: bool = MERGE_TIES
     asv_by: dict[str, AsvRates] | None = None
 
     def for_condition(self, value: str) -> "MetricOptions":
@@ -41,6 +46,23 @@ class MetricOptions:
         if self.asv_by is None:
             return self
         return replace(self, asv=self.asv_by.get(value))
+
+
+def warn_of_polarity(name: str, metrics: Mapping) -> None:
+    """Warn where an equal error rate is above 50 %, as that of spoof-is-high scores is.
+
+    Args:
+        name: of the system, the file or the condition.
+        metrics: error rates by their names in the results, fractions; None or absent is unknown.
+    """
+    for metric in POLARITY_METRICS:
+        value = metrics.get(metric)
+        if value is not None and value > 0.5:
+            title = metric.removesuffix("eer").replace("_", " ") + "EER"
+            logging.warning(
+                "%s: %s above 50 %%, the polarity may be flipped (higher is bona fide)", name, title
+            )
+            return
 
 
 def split(classes: np.ndarray, columns: dict[str, np.ndarray]) -> Trials:
@@ -120,7 +142,7 @@ def verification_metrics(trials: Trials, options: MetricOptions) -> dict[str, fl
         asv = options.asv or measure_asv_rates(*asv_scores, options.merge_ties)
         detector = SortedScores(cm_bonafide, cm_spoof)
         metrics |= detection_metrics(detector, replace(options, asv=asv))
-        metrics["teer"] = concurrent_teer(cm_bonafide, cm_spoof, *asv_scores)
+        metrics["teer"] = concurrent_teer(cm_bonafide, cm_spoof, *asv_scores, options.merge_ties)
     return metrics
 
 

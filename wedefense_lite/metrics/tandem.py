@@ -1,12 +1,20 @@
 """Metrics of a spoof detector in tandem with a speaker verifier (ASV), or of one score for both."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from wedefense_lite.metrics.costs import CostModel
-from wedefense_lite.metrics.detection import Curve, OperatingPoint, SortedScores, WeightedScores
+from wedefense_lite.metrics.detection import (
+    MERGE_TIES,
+    Curve,
+    OperatingPoint,
+    SortedScores,
+    UndefinedMetric,
+    WeightedScores,
+)
 
 
 class AsvRates(NamedTuple):
@@ -23,14 +31,30 @@ class AsvRates(NamedTuple):
     fa_spoof: float
 
 
-def measure_asv_rates(
-    target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, merge_ties: bool = True
-) -> AsvRates:
-    """Error rates of an ASV system at its EER threshold t (targets against nontargets).
+def checked_rates(values: Sequence[float]) -> AsvRates:
+    """Error rates of an ASV system that somebody typed.
 
-    As in the official packages score >= t is accepted, although the EER rejects score <= t. The
-    rate of spoofs is that of accepted ones; ASVspoof 5's ``calculate_metrics.py`` takes the
-    rejected ones where it measures instead of using its constants.
+    Raises:
+        ValueError: not three values, or a value outside [0, 1]; percent are outside.
+    """
+    if len(values) != len(AsvRates._fields):
+        names = ", ".join(AsvRates._fields)
+        raise ValueError(f"{len(values)} values, expected three: {names}")
+    for name, value in zip(AsvRates._fields, values):
+        # A NaN is in no range either.
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value:g}, expected a share between 0 and 1")
+    return AsvRates(*values)
+
+
+def measure_asv_rates(
+    target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, merge_ties: bool = MERGE_TIES
+) -> AsvRates:
+    """Error rates of an ASV system at the threshold of its EER (targets against nontargets).
+
+    The official packages take the highest score that the EER rejects, and accept it here. The rate
+    of spoofs is that of accepted ones; ASVspoof 5's ``calculate_metrics.py`` takes the rejected
+    ones where it measures instead of using its constants.
 
     Args:
         target: ASV scores of target trials.
@@ -38,7 +62,8 @@ def measure_asv_rates(
         spoof: ASV scores of spoofed trials.
         merge_ties: as in ``SortedScores.eer``.
     """
-    threshold = SortedScores(target, nontarget).eer(merge_ties).threshold
+    eer_threshold = SortedScores(target, nontarget).eer(merge_ties).threshold
+    threshold = np.nextafter(eer_threshold, -np.inf)
     return AsvRates(
         miss=float(np.mean(np.asarray(target) < threshold)),
         fa_nontarget=float(np.mean(np.asarray(nontarget) >= threshold)),
@@ -53,16 +78,18 @@ def tandem_costs(asv: AsvRates, cost: CostModel) -> tuple[float, float, float]:
         ASVspoof 2021 evaluation plan, Eq. 3-5.
 
     Raises:
-        ValueError: the ASV errs so much that rejecting everybody, or accepting every spoof, is
-            free.
+        ValueError: a rate outside [0, 1], or (``UndefinedMetric``) the ASV errs so much that
+            rejecting everybody, or accepting every spoof, is free.
     """
+    checked_rates(asv)
     target_weight = cost.p_target * cost.c_miss
     nontarget_weight = cost.p_nontarget * cost.c_fa_nontarget
     c0 = target_weight * asv.miss + nontarget_weight * asv.fa_nontarget
     c1 = target_weight - c0
     c2 = cost.fa_weight * asv.fa_spoof
     if min(c1, c2) <= 0:
-        raise ValueError(f"t-DCF is undefined for an ASV system with {asv}")
+        rates = ", ".join(f"{name} {value:g}" for name, value in asv._asdict().items())
+        raise UndefinedMetric(f"t-DCF is undefined for an ASV system with {rates}")
     return c0, c1, c2
 
 
@@ -95,8 +122,7 @@ def min_adcf(
     """Minimum normalised architecture-agnostic DCF of one score.
 
     The least cost lies just below a target's score, or above all of them, so only those are
-    visited. The threshold t returned is that target's score, and unlike elsewhere score >= t is
-    accepted.
+    visited. The threshold t returned is that target's score.
 
     Source:
         Shim et al., 2024, Eq. 2-4; agrees with the authors' package and with ASVspoof 5's.
@@ -126,10 +152,33 @@ def _share_below(scores: ArrayLike, thresholds: np.ndarray) -> np.ndarray:
     return np.append(count, len(scores)) / len(scores)
 
 
-def _share_up_to(scores: ArrayLike, thresholds: np.ndarray) -> np.ndarray:
-    """Share of scores <= t, 0 for a threshold below all and then for each threshold t."""
-    count = np.searchsorted(np.sort(scores), thresholds, "right")
-    return np.append(0, count) / len(scores)
+def _asv_curves(
+    target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike, merge_ties: bool
+) -> AsvRates:
+    """Rates ``(N,)`` of an ASV system at rising thresholds, from one that rejects none.
+
+    Args:
+        target: scores of target trials.
+        nontarget: scores of nontarget trials.
+        spoof: scores of spoofed trials.
+        merge_ties: as in ``concurrent_teer``.
+    """
+    scores = np.concatenate([target, nontarget, spoof]).astype(np.float64)
+    classes = np.repeat([0, 1, 2], [len(target), len(nontarget), len(spoof)])
+    # A stable sort leaves equal scores in the order of the classes.
+    order = np.argsort(scores, kind="stable")
+    points = np.arange(len(scores) + 1)
+    if merge_ties:
+        ranked = scores[order]
+        inner_ends = np.flatnonzero(ranked[1:] != ranked[:-1]) + 1
+        points = np.concatenate([[0], inner_ends, [len(scores)]])
+    rejected_shares = []
+    for label in range(3):
+        is_class = classes[order] == label
+        rejected = np.append(0, np.cumsum(is_class))
+        rejected_shares.append(rejected[points] / is_class.sum())
+    miss, nontargets_rejected, spoofs_rejected = rejected_shares
+    return AsvRates(miss, 1 - nontargets_rejected, 1 - spoofs_rejected)
 
 
 def concurrent_teer(
@@ -138,12 +187,13 @@ def concurrent_teer(
     target: ArrayLike,
     nontarget: ArrayLike,
     spoof: ArrayLike,
+    merge_ties: bool = MERGE_TIES,
 ) -> float:
     """Concurrent tandem equal error rate, a fraction.
 
     At each ASV threshold the detector's threshold is set where the tandem's miss rate and false
     alarm rate (half nontargets, half spoofs) are closest. Of these pairs the one counts where the
-    false alarm rates of nontargets and of spoofs are closest. Both thresholds reject score <= t.
+    false alarm rates of nontargets and of spoofs are closest.
 
     Args:
         cm_bonafide: detector scores of target and nontarget trials.
@@ -151,18 +201,23 @@ def concurrent_teer(
         target: ASV scores of target trials.
         nontarget: ASV scores of nontarget trials.
         spoof: ASV scores of spoofed trials.
+        merge_ties: False steps through equal scores one at a time, as in ``WeightedScores.eer``:
+            of the detector bona fide first, of the ASV system target, nontarget, spoof.
+
+    Raises:
+        UndefinedMetric: the ASV system misses more than it lets pass at every threshold.
 
     Source:
         Kinnunen et al., 2023. Visits all ASV thresholds; the official program visits a sample of
         them, and calls the result percent.
     """
-    cm = SortedScores(cm_bonafide, cm_spoof).curve
-    thresholds = np.unique(np.concatenate([target, nontarget, spoof]).astype(np.float64))
-    asv_miss = _share_up_to(target, thresholds)
-    fa_nontarget = 1 - _share_up_to(nontarget, thresholds)
-    fa_spoof = 1 - _share_up_to(spoof, thresholds)
+    detector = SortedScores(cm_bonafide, cm_spoof)
+    cm = detector.curve if merge_ties else detector.official_curve
+    asv_miss, fa_nontarget, fa_spoof = _asv_curves(target, nontarget, spoof, merge_ties)
     # Where the ASV alone misses more than it lets pass, no detector can make both rates equal.
     usable = (asv_miss < (fa_nontarget + fa_spoof) / 2) & (fa_spoof > 0)
+    if not usable.any():
+        raise UndefinedMetric("t-EER is undefined for an ASV system that accepts no spoof")
     asv = AsvRates(asv_miss[usable], fa_nontarget[usable], fa_spoof[usable])
     point = _balance_tandem(cm, asv)
     # The share of bona fide trials that pass the detector; tiny where none does, to divide by it.

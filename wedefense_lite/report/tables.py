@@ -2,7 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from wedefense_lite.files import NO_VALUE, printable, write_json, write_text
+from wedefense_lite.files import (
+    NO_VALUE,
+    InputError,
+    check_writable,
+    printable,
+    write_json,
+    write_text,
+)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -27,8 +34,11 @@ def tabulated(title: str, groups: dict[str, dict]) -> list[str]:
 
     Args:
         title: head of the first column, which has the names of the groups.
-        groups: numbers of each group by column, the columns alike in all; None is unknown.
+        groups: numbers of each group by column, the columns alike in all; None is unknown. No
+            lines without groups.
     """
+    if not groups:
+        return []
     columns = list(next(iter(groups.values())))
     rows = [[title, *columns]]
     for name, numbers in groups.items():
@@ -41,7 +51,19 @@ def _format_number(value: float | None) -> str:
         return NO_VALUE
     if isinstance(value, int):
         return str(value)
-    return f"{value:.3f}"
+    return f"{value:z.3f}"  # z: what rounds to zero has no sign
+
+
+def check_outputs(*paths: str | None) -> None:
+    """Refuse outputs that can't be written, before the work; None is an output not asked for.
+
+    Raises:
+        InputError: a folder, a read-only place, or another output of the same name.
+    """
+    named = [path for path in paths if path]
+    if len(set(named)) < len(named):
+        raise InputError(f"{named[0]}: two outputs of one name, expected a name for each")
+    check_writable(*named)
 
 
 def publish(lines: Iterable[str], results: dict, json: str | None, txt: str | None = None) -> None:

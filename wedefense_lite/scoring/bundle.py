@@ -50,7 +50,7 @@ class BundleFacts(Sidecar):
         scale: scale of the affine calibration.
         offset: offset of the affine calibration.
         decide_on: evidence for thresholds: the LLR, or the logit of bona fide alone.
-        threshold: default threshold; evidence above it is bona fide.
+        threshold: default threshold; evidence at or above it is bona fide.
         thresholds: thresholds by name, the default among them.
         hashes: hashes of the files beside it, by their names.
         referenced: hash of the weights that come with the encoder by its name; empty without any.
@@ -150,12 +150,12 @@ class Detector:
 
         Args:
             audio: path or samples.
-            threshold: evidence above it is bona fide; None: ``facts.threshold``.
+            threshold: evidence at or above it is bona fide; None: ``facts.threshold``.
         """
         if threshold is None:
             threshold = self.facts.threshold
         evidence = self.facts.evidence(self.logits(audio)[None])[0]
-        return "bonafide" if evidence > threshold else "spoof"
+        return "bonafide" if evidence >= threshold else "spoof"
 
     def embed(self, audio: Audio) -> np.ndarray:
         """Embedding ``(E,)``, float32."""
