@@ -2,15 +2,21 @@
 
 import functools
 import gzip
+import importlib.util
 import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests/reference/metrics"
+FIDELITY = ROOT / "tests/reference/fidelity"
+SPEC = importlib.util.spec_from_file_location("fill", FIDELITY / "fill.py")
+fill = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(fill)
 # Weights and score files of other people, which the project does not contain.
 OTHERS = Path(os.environ.get("WEDEFENSE_REFERENCE") or ROOT / "../shared/refvectors")
 
@@ -85,3 +91,56 @@ def sasv_scores() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     cm = np.array([float(row[1]) for row in rows])
     names = np.array(["spoof", "target", "nontarget"])
     return asv, cm, names[[int(row[2]) for row in rows]]
+
+
+class Reference:
+    """What the authors' code of a system gave on seeded weights and inputs.
+
+    Attributes:
+        weights: state dict under the official names.
+        inputs: tensors by name.
+        labels: classes in the order of the official code, if the set has labels.
+        expected: arrays by name.
+    """
+
+    def __init__(self, name: str):
+        path = FIDELITY / f"{name}.json"
+        self.listing = json.loads(path.read_text())
+        self.weights = _tensors(fill.fill(path))
+        self.inputs = _tensors(fill.fill(path, "inputs"))
+        self.labels = torch.tensor(self.listing.get("labels", []))
+        with np.load(path.with_suffix(".npz")) as arrays:
+            self.expected = dict(arrays)
+
+    def compare(self, name: str, values: torch.Tensor, tolerance: float = 1e-5) -> None:
+        """Fail unless values are the expected ones, within a share of the largest."""
+        expected = self.expected[name]
+        values = values.detach().double().numpy()
+        assert values.shape == expected.shape, f"{name}: {values.shape}, not {expected.shape}"
+        difference = np.abs(values - expected).max() / np.abs(expected).max()
+        assert difference <= tolerance, f"{name}: a relative difference of {difference:.1e}"
+
+    def compare_gradients(
+        self, module: torch.nn.Module, names: dict[str, str], tolerance: float = 2e-3
+    ) -> None:
+        """Fail unless gradients have the expected norms, within a share of the largest.
+
+        Args:
+            module: module with gradients.
+            names: names of its parameters, and the official ones.
+            tolerance: that share; float32 alone makes it a thousandth.
+        """
+        rows = [entry["name"] for entry in self.listing["state"]]
+        norms = dict(zip(rows, self.expected["gradient_norms"]))
+        largest = np.nanmax(self.expected["gradient_norms"])
+        for name, parameter in module.named_parameters():
+            expected = norms[names[name]]
+            if parameter.grad is None:
+                assert np.isnan(expected) or expected == 0, f"{name}: no gradient, not {expected}"
+                continue
+            difference = abs(parameter.grad.norm().item() - expected) / largest
+            assert difference <= tolerance, f"{name}: a relative difference of {difference:.1e}"
+
+
+def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(values) for name, values in arrays.items()}

@@ -21,7 +21,8 @@ from wedefense_lite.bin.import_weights import import_weights
 from wedefense_lite.bin.infer import infer
 from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.bin.report import report
-from wedefense_lite.files import read_json
+from wedefense_lite.files import InputError, read_json
+from wedefense_lite.interop.official import check_rawnet2
 from wedefense_lite.scoring.archives import read_archive
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
@@ -249,3 +250,50 @@ def test_a_training_is_not_overwritten(imported, tmp_path, monkeypatch, capsys):
         monkeypatch, capsys, import_weights, *imported.words, "--exp_dir", "x", "--seen", "[1,0]"
     )
     assert "seen" in error
+
+
+RAWNET2_FORMS = {
+    "weights of 2021 as those of ASVspoof 5": (
+        {"from": "rawnet2_asvspoof5"},
+        "rawnet2",
+        False,
+        "bn1 was never trained, expected --from rawnet2",
+    ),
+    "weights of ASVspoof 5 for a system of 2021": (
+        {"from": "rawnet2_asvspoof5"},
+        "rawnet2",
+        True,
+        "model.blocks.1.0.bn1.bias is [4], expected none",
+    ),
+    "weights of 2021 for the system of ASVspoof 5": (
+        {"from": "rawnet2"},
+        "rawnet2_asvspoof5",
+        True,
+        "model.blocks.1.0.bn1.bias is missing, expected [4]",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RAWNET2_FORMS)
+def test_rawnet2_in_another_form_than_it_is_said_to_be_is_refused(case, imported, tmp_path):
+    source, system, is_trained, message = RAWNET2_FORMS[case]
+    state = dict(imported.state)
+    for name, value in state.items():
+        if ".bn1." in name and not is_trained:
+            state[name] = torch.full_like(value, name.endswith(".weight"))
+    torch.save(state, tmp_path / "other.pth")
+    config = yaml.safe_load(imported.config.read_text())
+    if system == "rawnet2_asvspoof5":
+        config["system"]["init_args"]["model"]["init_args"]["norm_first"] = True
+    (tmp_path / "system.yaml").write_text(yaml.safe_dump(config))
+    weights = str(tmp_path / "other.pth")
+    exp_dir = str(tmp_path / "exp")
+    with pytest.raises(InputError) as error:
+        import_weights(weights, str(tmp_path / "system.yaml"), exp_dir, seen=(1, 1), **source)
+    assert message in str(error.value)
+    assert not (tmp_path / "exp").exists()
+
+
+def test_a_trained_bn1_is_warned_of_where_it_would_be_dropped(imported, caplog):
+    check_rawnet2("rawnet2", imported.state, "official.pth")
+    assert "--from rawnet2_asvspoof5" in caplog.text

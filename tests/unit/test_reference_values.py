@@ -2,16 +2,10 @@
 others.
 """
 
-import importlib.util
-
 import numpy as np
 import pytest
 import refvectors
-
-FIDELITY = refvectors.ROOT / "tests/reference/fidelity"
-SPEC = importlib.util.spec_from_file_location("fill", FIDELITY / "fill.py")
-fill = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(fill)
+from refvectors import FIDELITY, fill
 
 
 def entry(rule, shape, **options):

@@ -9,7 +9,7 @@ from jsonargparse.typing import PositiveFloat
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, abbreviate, write_json, write_text
-from wedefense_lite.interop.official import ready_classifier, rename_weights
+from wedefense_lite.interop.official import check_rawnet2, ready_classifier, rename_weights
 from wedefense_lite.labels import LABELS
 from wedefense_lite.provenance import environment
 from wedefense_lite.scoring.bundle import weights_hash
@@ -18,10 +18,12 @@ from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.exp_dir import epoch_models
 
 # A parameter can't have the name "from", which is a keyword of Python; a key can.
-Source = TypedDict("Source", {"from": Literal["aasist", "rawnet2", "transformers"]})
+Origin = Literal["aasist", "rawnet2", "rawnet2_asvspoof5", "rawnet2_2019", "transformers"]
+Source = TypedDict("Source", {"from": Origin})
 # ASVspoof 2019 LA train, 22,800 spoofed and 2,580 bona fide utterances, under the weights 0.1 and
 # 0.9.
 LA_2019 = (22800 * 0.1, 2580 * 0.9)
+TRAINED_ON_LA_2019 = ("aasist", "rawnet2", "rawnet2_2019")
 
 
 def import_weights(
@@ -46,12 +48,14 @@ def import_weights(
             those of the YAML.
         exp_dir: folder to write to, without a training in it.
         seen: utterances ``[spoof, bona fide]`` of the training, each times its weight in the loss,
-            in any unit. The default, not for transformers, is ASVspoof 2019 LA with the weights of
-            both official recipes.
+            in any unit. The default, not for transformers and rawnet2_asvspoof5, is ASVspoof 2019
+            LA with the weights of the official recipes.
         bonafide_label: bona fide label of a classifier of transformers, if its name is not one like
             real or genuine.
         from: aasist for AASIST and AASIST-L (clovaai/aasist), rawnet2 for the baseline of
-            ASVspoof 2021, transformers for an audio classifier of wav2vec 2.0, HuBERT or WavLM.
+            ASVspoof 2021, rawnet2_asvspoof5 for that of ASVspoof 5, whose weights have the same
+            names and shapes, rawnet2_2019 for eurecom-asp/rawnet2-antispoofing, transformers for an
+            audio classifier of wav2vec 2.0, HuBERT or WavLM.
     """
     out = Path(exp_dir)
     origin = source["from"]
@@ -68,8 +72,13 @@ def import_weights(
                 f"but {config} has {experiment.data.sample_rate} Hz"
             )
     else:
-        seen = seen or LA_2019
-        official = rename_weights(origin, _read_state(weights))
+        if origin in TRAINED_ON_LA_2019:
+            seen = seen or LA_2019
+        seen = cli.needed("--seen", seen)
+        state_dict = _read_state(weights)
+        if origin.startswith("rawnet2"):
+            check_rawnet2(origin, state_dict, weights)
+        official = rename_weights(origin, state_dict)
         experiment = load_experiment(config)
     _check_shapes(official, experiment.system.state_dict(), weights, config)
     class_prior = [count / sum(seen) for count in seen]

@@ -7,6 +7,7 @@ of a filter.
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeInt
 from torch import Tensor
 
 from wedefense_lite.audio.pre_emphasis import pre_emphasise
@@ -48,22 +49,31 @@ class Sinc(Frontend):
     Source: AASIST (https://github.com/clovaai/aasist), whose defaults these are: its configuration
     has a kernel of 128, which its code makes odd. The RawNet2 baseline of ASVspoof 2021
     (https://github.com/asvspoof-challenge/2021, LA/Baseline-RawNet2) has 20 filters of 1025
-    samples.
+    samples. RawNet2 as published (https://github.com/eurecom-asp/rawnet2-antispoofing) has 128 of
+    129 samples, and room for two more above them.
 
     Args:
         num_filters: number of filters between 0 Hz and half the sample rate.
         kernel_size: samples of a filter; an utterance loses as many less one.
         sample_rate: Hz.
+        spare_filters: filters that would fit between the last one and half the sample rate.
     """
 
-    def __init__(self, num_filters: int = 70, kernel_size: int = 129, sample_rate: int = 16000):
+    def __init__(
+        self,
+        num_filters: int = 70,
+        kernel_size: int = 129,
+        sample_rate: int = 16000,
+        spare_filters: NonNegativeInt = 0,
+    ):
         super().__init__()
         self.dim = num_filters
         self.hop_seconds = 1 / sample_rate
         self.kernel_size = kernel_size
         self.sample_rate = sample_rate
-        filters_DW = torch.from_numpy(sinc_filters(num_filters, kernel_size, sample_rate))
-        self.register_buffer("filters_D1W", filters_DW[:, None].float(), persistent=False)
+        filters_DW = sinc_filters(num_filters + spare_filters, kernel_size, sample_rate)
+        filters_D1W = torch.from_numpy(filters_DW[:num_filters, None]).float()
+        self.register_buffer("filters_D1W", filters_D1W, persistent=False)
 
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         shortest = int(lengths_B.min())

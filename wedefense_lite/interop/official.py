@@ -2,6 +2,7 @@
 here.
 """
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -13,45 +14,8 @@ from torch import Tensor
 
 from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.frontends.encoders import FAMILIES, import_transformers, parse_architecture
+from wedefense_lite.interop.names import NAMES
 
-# Patterns on official names and their replacements, applied one after the other. A name that
-# becomes empty is left out: the official code never uses the output of that layer.
-NAMES = {
-    "aasist": [
-        (r"^encoder\.\d\.0\.bn1\..*", ""),
-        (r"^(encoder\.\d)\.0\.", r"\1."),
-        (r"\.conv_downsample\.", ".shortcut."),
-        (r"\.(att_weight|att_proj|proj_with_att|proj_without_att)M", r".to_master.\1"),
-        (r"(?<!to_master)\.(att_|proj_with)", r".attention.\1"),
-        (r"att_weight(11)?$", "att_weights.0"),
-        (r"att_weight12$", "att_weights.1"),
-        (r"att_weight22$", "att_weights.2"),
-        (r"^HtrgGAT_layer_ST(\d)(\d)\.", r"branch\1.layer\2."),
-        (r"^pool_h([ST])(\d)\.", r"branch\2.pool_\1."),
-        (r"^master(\d)$", r"branch\1.master"),
-        (r"^GAT_layer_S\.", "spectral.0."),
-        (r"^pool_S\.", "spectral.1."),
-        (r"^GAT_layer_T\.", "temporal.0."),
-        (r"^pool_T\.", "temporal.1."),
-        (r"^pos_S$", "position"),
-        (r"^out_layer\.", "head.linear."),
-    ],
-    "rawnet2": [
-        (r"^block\d\.0\.bn1\..*", ""),
-        (r"^block(\d)\.0\.", r"blocks.\1.0."),
-        (r"\.conv_downsample\.", ".shortcut."),
-        (r"^fc_attention(\d)\.0\.", r"blocks.\1.1.linear."),
-        (r"^fc1_gru\.", "embed."),
-        (r"^fc2_gru\.", "head.linear."),
-    ],
-    "transformers": [
-        (r".*masked_spec_embed$", ""),
-        (r"^(wav2vec2|hubert|wavlm)\.", "frontend.encoder.network."),
-        (r"^layer_weights$", "sum.weights_L"),
-        (r"^projector\.", "project."),
-        (r"^classifier\.", "head.linear."),
-    ],
-}
 # Names of labels that leave no doubt, as letters only.
 BONAFIDE_NAMES = ("bonafide", "real", "genuine", "human", "authentic", "original")
 SPOOF_NAMES = ("spoof", "spoofed", "fake", "deepfake", "synthetic", "generated")
@@ -75,6 +39,39 @@ def rename_weights(source: str, official: Mapping[str, Tensor]) -> dict[str, Ten
             name = f"model.{name}"
         state[name] = value
     return state
+
+
+def check_rawnet2(source: str, official: Mapping[str, Tensor], path: str) -> None:
+    """Refuse weights of RawNet2 that are surely of another form than they are said to be.
+
+    The baselines of ASVspoof 2021 and of ASVspoof 5 have the same names and shapes. Only the latter
+    uses, and so trains, the layers named ``bn1``.
+
+    Args:
+        source: key of ``NAMES``.
+        official: state dict as the official code saves it.
+        path: file of the weights, for messages.
+
+    Raises:
+        InputError: ``bn1`` is in use in ``source``, and was never trained.
+    """
+    is_trained = False
+    for name, value in official.items():
+        if name.endswith(".bn1.weight"):
+            is_trained = is_trained or not bool((value == 1).all())
+        if name.endswith(".bn1.bias"):
+            is_trained = is_trained or not bool((value == 0).all())
+    if source == "rawnet2" and is_trained:
+        logging.warning(
+            "%s: bn1 is trained, which the baseline of ASVspoof 2021 never does and leaves unused: "
+            "weights of ASVspoof 5 are imported by --from rawnet2_asvspoof5",
+            path,
+        )
+    if source != "rawnet2" and not is_trained:
+        raise InputError(
+            f"{path}: bn1 was never trained, expected --from rawnet2, "
+            f"whose code leaves it unused, in place of {source}"
+        )
 
 
 class ReadyClassifier(NamedTuple):

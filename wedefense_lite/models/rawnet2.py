@@ -3,6 +3,8 @@
 Letters: B utterances, F frames, D filters of the front end, P channels, E embedding size.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,13 +16,27 @@ class PooledResidual(nn.Module):
     """Residual block of RawNet2 and AASIST: convolution, norm, activation, convolution; pooling at
     its end.
 
-    The official code of both also normalises the input of a block, and then convolves the input
-    that is not normalised. That layer, ``bn1``, has no output and no gradient, and is left out
-    here.
+    The official code of AASIST and of the RawNet2 of ASVspoof 2021 also normalises the input of a
+    block, and then convolves the input that is not normalised. That layer, ``bn1``, has no output
+    and no gradient, and is left out here. In other forms of RawNet2 it is in use.
+
+    Args:
+        bn1: norm of the input, with the activation behind it, before the first convolution; None
+            for none. The shortcut is around it.
     """
 
-    def __init__(self, conv1, bn2, activation, conv2, shortcut, pool: nn.Module):
+    def __init__(
+        self,
+        conv1: nn.Module,
+        bn2: nn.Module,
+        activation: nn.Module,
+        conv2: nn.Module,
+        shortcut: nn.Module,
+        pool: nn.Module,
+        bn1: nn.Module | None = None,
+    ):
         super().__init__()
+        self.bn1 = bn1
         self.conv1 = conv1
         self.bn2 = bn2
         self.activation = activation
@@ -29,7 +45,10 @@ class PooledResidual(nn.Module):
         self.pool = pool
 
     def forward(self, maps: Tensor) -> Tensor:
-        hidden = self.conv2(self.activation(self.bn2(self.conv1(maps))))
+        hidden = maps
+        if self.bn1 is not None:
+            hidden = self.activation(self.bn1(maps))
+        hidden = self.conv2(self.activation(self.bn2(self.conv1(hidden))))
         # In place: maps of samples are long.
         hidden += self.shortcut(maps)
         return self.pool(hidden)
@@ -47,8 +66,11 @@ class FeatureMapScaling(nn.Module):
         return torch.addcmul(scale_BP1, maps_BPF, scale_BP1)
 
 
-def scaled_block(in_channels: int, channels: int) -> nn.Sequential:
-    """Residual block that keeps a third of the frames, and its feature map scaling."""
+def scaled_block(in_channels: int, channels: int, norm_first: bool) -> nn.Sequential:
+    """Residual block that keeps a third of the frames, and its feature map scaling.
+
+    ``norm_first`` normalises the input before the first convolution.
+    """
     block = PooledResidual(
         nn.Conv1d(in_channels, channels, 3, padding=1),
         nn.BatchNorm1d(channels),
@@ -56,6 +78,7 @@ def scaled_block(in_channels: int, channels: int) -> nn.Sequential:
         nn.Conv1d(channels, channels, 3, padding=1),
         nn.Identity() if in_channels == channels else nn.Conv1d(in_channels, channels, 1),
         nn.MaxPool1d(3),
+        nn.BatchNorm1d(in_channels) if norm_first else None,
     )
     return nn.Sequential(block, FeatureMapScaling(channels))
 
@@ -63,30 +86,44 @@ def scaled_block(in_channels: int, channels: int) -> nn.Sequential:
 class RawNet2(Backbone):
     """Residual convolutions over band-passed samples, three GRUs and a linear layer.
 
-    With the head it has 17.62 M parameters; the official code has 848 more in unused layers. The
-    official baseline has an EER of 22.38 % on ASVspoof 2021 DF.
+    The defaults are the official baseline of ASVspoof 2021, on 20 filters of 1025 samples: with the
+    head 17.62 M parameters, and 848 more in unused layers of the official code. It has an EER of
+    22.38 % on ASVspoof 2021 DF. The baseline of ASVspoof 5 has the same sizes and ``norm_first``.
+    The system of the paper has ``norm_first``, 128 filters of 129 samples and 512 channels.
 
-    Source: Tak et al., "End-to-end anti-spoofing with RawNet2" (ICASSP 2021), in the form of the
-    official baseline of ASVspoof 2021 (https://github.com/asvspoof-challenge/2021,
-    LA/Baseline-RawNet2).
+    Source: Tak et al., "End-to-end anti-spoofing with RawNet2" (ICASSP 2021,
+    https://github.com/eurecom-asp/rawnet2-antispoofing), with
+    https://github.com/asvspoof-challenge/2021, LA/Baseline-RawNet2, and
+    https://github.com/asvspoof-challenge/asvspoof5, Baseline-RawNet2. All three agree with their
+    code.
 
     Args:
         input_dim: filters of the front end, and channels of the first two blocks.
         channels: channels of the last four blocks.
         embed_dim: width of the GRUs, and size of the embedding.
         gru_layers: number of GRUs.
+        norm_first: blocks but the first normalise their input before the first convolution. The
+            baseline of ASVspoof 2021 computes that norm and doesn't use it.
     """
 
     min_frames = 3**7  # one pooling by three, and six blocks
 
     def __init__(
-        self, input_dim: int, channels: int = 128, embed_dim: int = 1024, gru_layers: int = 3
+        self,
+        input_dim: int,
+        channels: int = 128,
+        embed_dim: int = 1024,
+        gru_layers: int = 3,
+        norm_first: bool = False,
     ):
         super().__init__()
         self.embed_dim = embed_dim
         widths = [input_dim] * 3 + [channels] * 4
         self.first_bn = nn.BatchNorm1d(input_dim)
-        self.blocks = nn.Sequential(*map(scaled_block, widths, widths[1:]))
+        self.blocks = nn.Sequential()
+        for number, (in_width, width) in enumerate(pairwise(widths)):
+            # The first block's input is normalised already.
+            self.blocks.append(scaled_block(in_width, width, norm_first and number > 0))
         self.bn_before_gru = nn.BatchNorm1d(channels)
         self.gru = nn.GRU(channels, embed_dim, gru_layers, batch_first=True)
         self.embed = nn.Linear(embed_dim, embed_dim)
