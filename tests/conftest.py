@@ -10,6 +10,7 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile as sf
+import warm
 from hypothesis import settings
 
 # What passes on a machine with a GPU is what passes on one without; tests/gpu is for that alone.
@@ -93,25 +94,33 @@ def typed(tmp_path):
 def typist(folder: Path):
     """Function that runs a command as a user types it.
 
+    Python and torchrun, typed or in a shell script, are processes forked by tests/warm, which saves
+    the seconds in which an interpreter imports PyTorch.
+
     Args:
         folder: working folder; it gets links to the folders of the repository.
 
     Returns:
-        ``typed(command, status=0, **environment)``, which gives standard output and error and fails
-        at another exit status; any status will do where it is None.
+        ``typed(command, status=0, fresh=False, **environment)``, which gives standard output and
+        error and fails at another exit status; any status will do where it is None. ``fresh`` is
+        for tests of how a command starts and ends: interpreters and torchrun are the real ones.
     """
     for name in ("conf", "egs", "tools", "wedefense_lite"):
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)
 
-    def typed(command: str | list, status: int | None = 0, **environment) -> str:
+    def typed(
+        command: str | list, status: int | None = 0, fresh: bool = False, **environment
+    ) -> str:
         words = command.split() if isinstance(command, str) else [str(word) for word in command]
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        variables = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"} | environment
+        programs = [warm.programs()] if not fresh else []
+        programs += [str(Path(sys.executable).parent), os.environ["PATH"]]
+        path = os.pathsep.join(programs)
+        own = {"PATH": path, "VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "1"}
         process = subprocess.run(
             words,
             cwd=folder,
-            env=variables,
+            env=os.environ | own | environment,
             capture_output=True,
             text=True,
             check=False,
