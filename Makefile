@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: setup mini test gpu_test lint recipes mutations docs clean
+.PHONY: setup mini test gpu_test lint recipes mutations faults soak fuzz docs clean
 
 setup: $(VENV)/.installed
 
@@ -36,6 +36,22 @@ recipes: setup
 SHARES ?= 1
 mutations: setup
 	python tests/mutations/run.py --shares $(SHARES)
+
+# All faults that tests/faults injects, with their table. make test injects a part of them.
+RUNS ?= 200
+FAULT_SEED ?= 1
+faults: setup
+	python -m pytest tests/faults --runs $(RUNS) --fault_seed $(FAULT_SEED) \
+	  --fault_table build/faults.tsv
+
+# Training and scoring in a loop, with a random kill a minute.
+HOURS ?= 1
+soak: setup
+	python tools/soak.py --hours $(HOURS)
+
+# Every parser with many more random inputs than make test tries.
+fuzz: setup
+	HYPOTHESIS_PROFILE=fuzz python -m pytest tests/unit tests/faults -k fuzz
 
 docs: setup
 	$(BIN)/python -m pip install -q -e '.[docs]'

@@ -13,13 +13,18 @@ import soundfile as sf
 import warm
 from hypothesis import settings
 
+# Options and fixtures of the faults, which pytest takes from here alone.
+pytest_plugins = ["fault_plugin"]
+
 # What passes on a machine with a GPU is what passes on one without; tests/gpu is for that alone.
 if not os.environ.get("GPU_TESTS"):
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 # How long an example takes says nothing on a machine that others use.
 settings.register_profile("any machine", deadline=None)
-settings.load_profile("any machine")
+# make fuzz: many more examples of each property.
+settings.register_profile("fuzz", deadline=None, max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "any machine"))
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 16000
