@@ -19,7 +19,8 @@ def refused(ended: Ended, *words: str, status: int | None = 2) -> None:
     end = ended.output[-1500:]
     assert ended.status is not None, f"no end within {ended.seconds:.0f} s\n{end}"
     assert ended.status != 0, f"accepted\n{end}"
-    assert "Traceback" not in ended.output, f"traceback\n{end}"
+    is_defect = "Traceback" in ended.output or "(a defect;" in ended.output
+    assert not is_defect, f"traceback\n{end}"
     assert status is None or ended.status == status, f"exit status {ended.status}\n{end}"
     errors = [line for line in ended.output.splitlines() if "error: " in line]
     assert len(errors) == 1, f"{len(errors)} lines of error\n{end}"

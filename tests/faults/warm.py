@@ -32,6 +32,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BIN = "wedefense_lite/bin"
 PREPARE = "egs/asvspoof2019_la/local/prepare_data.py"
+# Commands whose imports are those of all others.
+WARMED = (
+    f"{BIN}/train.py",
+    f"{BIN}/evaluate_localization.py",
+    f"{BIN}/diarize_spoof.py",
+    f"{BIN}/export_bundle.py",
+    f"{BIN}/separate.py",
+    f"{BIN}/simulate_mixtures.py",
+    f"{BIN}/report.py",
+    "tools/make_shard_list.py",
+    "tools/download.py",
+    PREPARE,
+)
 # Flags of an ``open`` that may change a file.
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Events of the interpreter that come just before a change of files; os.replace is a rename.
@@ -416,19 +429,21 @@ def import_all() -> None:
     import kaldiio  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
     import sklearn.linear_model  # noqa: F401
+    import torch._dynamo  # noqa: F401, the first optimizer imports it
     import torch.utils.data
     import torch.utils.tensorboard  # noqa: F401
     import webdataset  # noqa: F401
 
     torch.set_num_threads(1)
-    scripts = [*sorted(ROOT.glob(f"{BIN}/[!_]*.py")), ROOT / PREPARE]
-    for name in ("make_raw_list", "make_shard_list", "wav2dur", "validate_data_dir", "download"):
-        scripts.append(ROOT / f"tools/{name}.py")
-    for path in scripts:
+    for name in WARMED:
+        path = ROOT / name
         sys.argv = [str(path), "--help"]
         sys.path[0] = str(path.parent)
         with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
             exit_status(lambda script=str(path): runpy.run_path(script, run_name="__main__"))
+    from wedefense_lite.systems.experiment import load_experiment
+
+    load_experiment(f"{ROOT}/conf/resnet18.yaml")  # fills caches of jsonargparse
 
 
 def serve(address: str) -> None:
