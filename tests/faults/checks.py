@@ -2,7 +2,7 @@
 
 import re
 
-from warm import Ended
+from injection import Ended
 
 # Control characters that a terminal would obey.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x9b]")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from stages import World
-from warm import Warm
+from injection import Warm
 
 LOST = pytest.StashKey[list]()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from warm import BIN, PREPARE, ROOT, Ended, Warm
+from injection import BIN, PREPARE, ROOT, Ended, Warm
 
 # A system that trains in a fraction of a second.
 TINY = (

@@ -42,7 +42,7 @@ from stages import (
     snapshot,
     train_words,
 )
-from warm import BIN
+from injection import BIN
 
 MARK = "code_ran"  # file that code of a hostile input would make
 RAW_LIST_WORDS = "tools/make_raw_list.py data/dev/wav.scp data/dev/utt2lab data/dev/raw.list"

@@ -36,7 +36,7 @@ from stages import (
     snapshot,
     train_words,
 )
-from warm import ROOT
+from injection import ROOT
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 LONG = ("train", "extract", "make_shard_list", "simulate_mixtures", "separate", "train, 2 ranks")
