@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stages import World
 from injection import Warm
+from stages import World
 
 LOST = pytest.StashKey[list]()
 
@@ -30,7 +30,8 @@ def pytest_addoption(parser):
 
 
 def pytest_generate_tests(metafunc):
-    if "run" in metafunc.fixturenames:
+    # Tests elsewhere have fixtures of this name.
+    if {"run", "injected"} <= set(metafunc.fixturenames):
         metafunc.parametrize("run", range(metafunc.config.getoption("--runs")))
 
 

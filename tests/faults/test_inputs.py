@@ -20,6 +20,7 @@ import soundfile as sf
 import torch
 import yaml
 from checks import accepted, refused
+from injection import BIN
 from stages import (
     AVERAGE,
     EXPORT_READS,
@@ -42,7 +43,6 @@ from stages import (
     snapshot,
     train_words,
 )
-from injection import BIN
 
 MARK = "code_ran"  # file that code of a hostile input would make
 RAW_LIST_WORDS = "tools/make_raw_list.py data/dev/wav.scp data/dev/utt2lab data/dev/raw.list"

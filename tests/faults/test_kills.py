@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from checks import accepted, refused
+from injection import ROOT
 from stages import (
     ANOTHER,
     CALIBRATED,
@@ -36,7 +37,6 @@ from stages import (
     snapshot,
     train_words,
 )
-from injection import ROOT
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 LONG = ("train", "extract", "make_shard_list", "simulate_mixtures", "separate", "train, 2 ranks")
