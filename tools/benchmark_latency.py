@@ -158,4 +158,4 @@ def _lines(results: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    cli.run(benchmark_latency, from_hub=True)
+    cli.run(benchmark_latency, from_hub=True, builds_systems=True)

@@ -114,4 +114,4 @@ def _train(
 
 
 if __name__ == "__main__":
-    cli.run(benchmark_separation)
+    cli.run(benchmark_separation, builds_systems=True)

@@ -145,4 +145,4 @@ def timed(function: Callable, count: int, process: Process) -> float:
 
 
 if __name__ == "__main__":
-    cli.run(benchmark_training)
+    cli.run(benchmark_training, builds_systems=True)

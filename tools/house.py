@@ -17,7 +17,16 @@ from wedefense_lite.report.tables import table
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "wedefense_lite"
-GROUND = ("labels", "files", "progress", "runtime", "provenance", "cli")
+GROUND = (
+    "labels",
+    "files",
+    "yaml_text",
+    "progress",
+    "downloads",
+    "runtime",
+    "provenance",
+    "cli",
+)
 # A room may import from its own floor and from those before it.
 FLOORS = (
     GROUND,

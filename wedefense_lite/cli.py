@@ -16,6 +16,8 @@ from jsonargparse import ArgumentParser
 
 from wedefense_lite.files import InputError, disk_error, printable
 
+# Environment variable with the packages that hold a user's own components, separated by commas.
+COMPONENTS_VARIABLE = "WEDEFENSE_COMPONENTS"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 # Lines of jsonargparse's messages that repeat what stands around them.
 NOISE = re.compile(
@@ -32,7 +34,8 @@ class Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
             super().error(message, ex)
-        self.exit(2, f"{self.prog}: error: {in_one_line(message)} (--help lists the options)\n")
+        line = printable(in_one_line(message))
+        self.exit(2, f"{self.prog}: error: {line} (--help lists the options)\n")
 
 
 def in_one_line(message: str) -> str:
@@ -45,7 +48,12 @@ def in_one_line(message: str) -> str:
     return " ".join(kept)
 
 
-def run(function: Callable, positional: bool = False, from_hub: bool = False) -> None:
+def run(
+    function: Callable,
+    positional: bool = False,
+    from_hub: bool = False,
+    builds_systems: bool = False,
+) -> None:
     """Run ``function`` with options read from the command line, then exit truly.
 
     Types, defaults and help come from its signature and docstring. Every error becomes one line
@@ -55,11 +63,15 @@ def run(function: Callable, positional: bool = False, from_hub: bool = False) ->
         function: entry point; its return value is dropped.
         positional: parameters without a default are positional arguments, not required options.
         from_hub: the entry point may look for models on the hub; ``--offline`` keeps it from that.
+        builds_systems: the entry point builds what a configuration names; ``--components`` names
+            packages with components of the user's own.
     """
     parser = Parser(description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
     if from_hub:
         add_offline(parser)
+    if builds_systems:
+        add_components(parser)
     words = sys.argv[1:]
     # A list before positional arguments would swallow them, so there a list is one word.
     if not positional:
@@ -146,6 +158,21 @@ def add_offline(parser: Parser) -> None:
         action=Offline,
         default=SUPPRESS,
         help="never look on the hub for models",
+    )
+
+
+def add_components(parser: Parser) -> None:
+    """Give a parser ``--components``, which sets ``WEDEFENSE_COMPONENTS`` while parsing."""
+
+    class Components(Action):
+        def __call__(self, _parser, _namespace, packages, _option=None):
+            os.environ[COMPONENTS_VARIABLE] = packages
+
+    parser.add_argument(
+        "--components",
+        action=Components,
+        default=SUPPRESS,
+        help="packages, separated by commas, whose components a configuration may name too",
     )
 
 

@@ -76,4 +76,4 @@ def average_model(
 
 
 if __name__ == "__main__":
-    cli.run(average_model)
+    cli.run(average_model, builds_systems=True)

@@ -198,4 +198,4 @@ def _llr_text(llr: float | None) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(diarize_spoof, positional=True, from_hub=True)
+    cli.run(diarize_spoof, positional=True, from_hub=True, builds_systems=True)

@@ -211,4 +211,4 @@ def _thresholds(
 
 
 if __name__ == "__main__":
-    cli.run(export_bundle, from_hub=True)
+    cli.run(export_bundle, from_hub=True, builds_systems=True)

@@ -138,4 +138,4 @@ def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(extract)
+    cli.run(extract, builds_systems=True)

@@ -124,4 +124,4 @@ def _check_shapes(
 
 
 if __name__ == "__main__":
-    cli.run(import_weights, from_hub=True)
+    cli.run(import_weights, from_hub=True, builds_systems=True)

@@ -70,4 +70,4 @@ def _logits(head: Head, embeddings: Mapping[str, np.ndarray]) -> Iterator[tuple[
 
 
 if __name__ == "__main__":
-    cli.run(infer)
+    cli.run(infer, builds_systems=True)

@@ -281,4 +281,4 @@ def _write_sisdr(out: Path, separated: list[SeparatedMixture]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(separate)
+    cli.run(separate, builds_systems=True)

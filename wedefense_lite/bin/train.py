@@ -19,7 +19,7 @@ from wedefense_lite.provenance import environment
 from wedefense_lite.runtime import Process, barrier, end_process, start_process
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems.checkpoint import load_part, load_weights
-from wedefense_lite.systems.experiment import Experiment, add_sections, build
+from wedefense_lite.systems.experiment import Experiment, add_sections, build, checked_words
 from wedefense_lite.systems.tasks import Task
 from wedefense_lite.training.exp_dir import continues, data_hashes, remove_training
 from wedefense_lite.training.loader import TrainLoader
@@ -256,6 +256,7 @@ def _parser() -> cli.Parser:
     add_sections(parser)
     parser.add_function_arguments(train, skip={"experiment"}, as_positional=False)
     cli.add_offline(parser)
+    cli.add_components(parser)
     return parser
 
 
@@ -276,7 +277,8 @@ def main() -> None:
     """Read the command line and train."""
     parser = _parser()
     with cli.one_line_errors(parser.prog):
-        arguments = parser.parse_args(_full_names(sys.argv[1:]))
+        words = checked_words(_full_names(sys.argv[1:]))
+        arguments = parser.parse_args(words, env=False)
         options = set(inspect.signature(train).parameters) - {"experiment"}
         train(build(arguments), **{name: arguments[name] for name in options})
 

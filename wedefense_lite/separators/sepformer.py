@@ -24,6 +24,9 @@ class SepFormer(Separator):
         InputError: SpeechBrain can't be imported, or the model can't be loaded.
     """
 
+    # A configuration with this class runs code, so a user must name this package to trust it.
+    runs_code_with = "speechbrain"
+
     def __init__(self, source: str):
         super().__init__()
         try:

@@ -1,6 +1,6 @@
 """Sections ``data`` and ``training`` of a YAML."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +10,44 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 from wedefense_lite.augment.base import Augment
 from wedefense_lite.runtime import Precision
 from wedefense_lite.systems.schedule import Schedule
+
+DAY = 86_400.0  # seconds
+# Lowest and highest values. Beyond them memory, or the training itself, would end later and
+# without a reason. NaN lies in no range.
+DATA_RANGES = {
+    "sample_rate": (1, 1_000_000),
+    "crop_seconds": (0, DAY),
+    "eval_seconds": (0, DAY),
+    "pre_emphasis": (0, 1),
+    "batch_size": (1, 1_000_000),
+    "num_workers": (0, 1_000),
+}
+TRAINING_RANGES = {
+    "num_epochs": (1, 10_000_000),
+    "accumulate_steps": (1, 1_000_000),
+    "clip_norm": (0, 1e30),
+    "ema_decay": (0, 1),
+    "save_step_interval": (0, 1 << 60),
+    "seed": (0, (1 << 63) - 1),
+}
+SCHEDULE_RANGES = {"warmup_epochs": (0, 10_000_000), "final_ratio": (0, 1e6)}
+
+
+def check_ranges(section: str, settings: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Check that settings are in their ranges.
+
+    Args:
+        section: dotted name of the settings, for the error.
+        settings: object with an attribute a setting.
+        ranges: lowest and highest value by name.
+
+    Raises:
+        ValueError: a setting out of its range, or NaN.
+    """
+    for name, (lowest, highest) in ranges.items():
+        value = getattr(settings, name)
+        if not lowest <= value <= highest:
+            raise ValueError(f"{section}.{name} is {value}, expected {lowest} to {highest}")
 
 
 @dataclass
@@ -46,6 +84,7 @@ class DataConfig:
     shuffle_window: NonNegativeInt = 0
 
     def __post_init__(self):
+        check_ranges("data", self, DATA_RANGES)
         if self.eval_crop != "first" and not self.eval_seconds:
             raise ValueError(
                 f"eval_crop is {self.eval_crop}, but eval_seconds is 0:"
@@ -95,3 +134,7 @@ class TrainingConfig:
     num_avg: int = 5
     save_step_interval: int = 0
     seed: int = 1
+
+    def __post_init__(self):
+        check_ranges("training", self, TRAINING_RANGES)
+        check_ranges("training.schedule", self.schedule, SCHEDULE_RANGES)

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import os
 import pkgutil
 import re
 from collections.abc import Mapping
@@ -16,9 +17,21 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, s
 
 import wedefense_lite
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, read_text
-from wedefense_lite.systems.config import DataConfig, TrainingConfig
+from wedefense_lite.files import InputError
+from wedefense_lite.systems.components import (
+    SECTIONS,
+    check_words,
+    checked_settings,
+    user_packages,
+)
+from wedefense_lite.systems.config import (
+    TRAINING_RANGES,
+    DataConfig,
+    TrainingConfig,
+    check_ranges,
+)
 from wedefense_lite.systems.tasks import Task
+from wedefense_lite.yaml_text import parse_yaml, read_yaml_text
 
 # What may differ between a run and its continuation, because no finished step depends on it.
 FREE_KEYS = (
@@ -28,7 +41,8 @@ FREE_KEYS = (
     "num_avg",
     "num_workers",
 )
-SECTIONS = ("system", "data", "training")
+# Errors of components, or of what they call, for options that they can't work with.
+REFUSALS = (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, MemoryError)
 # Module of a component. Configurations leave it out, because modules move and class names stay.
 COMPONENT_MODULE = re.compile(r"\bwedefense_lite\.(?:\w+\.)+(?=[A-Z])")
 # Rooms in which every module holds components that a configuration names.
@@ -76,7 +90,11 @@ def import_components() -> None:
     """Import every module that may hold a component, so that class names are known.
 
     So a new model or loss is one file, and no list has to be edited. Tasks are in the module
-    ``tasks`` of a room. Nothing depends on a room being there.
+    ``tasks`` of a room. Nothing depends on a room being there. Packages that the user names with
+    ``--components`` are imported too.
+
+    Raises:
+        InputError: such a package can't be imported.
     """
     for room in pkgutil.iter_modules(wedefense_lite.__path__, "wedefense_lite."):
         if not room.ispkg:
@@ -86,10 +104,21 @@ def import_components() -> None:
             holds_components = room.name.rpartition(".")[2] in COMPONENT_ROOMS
             if holds_components or module.name.endswith(".tasks"):
                 importlib.import_module(module.name)
+    for name in user_packages():
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise InputError(
+                f"--components {name} ({cli.COMPONENTS_VARIABLE}): it can't be imported: {error}"
+            ) from error
 
 
 def add_sections(parser: ArgumentParser) -> None:
-    """Give a parser the sections ``system``, ``data`` and ``training``."""
+    """Give a parser the sections ``system``, ``data`` and ``training``.
+
+    What it parses must be checked before: a file by ``parse_settings``, a command line by
+    ``checked_words``.
+    """
     import_components()
     parser.add_subclass_arguments(Task, "system", required=True)
     parser.add_class_arguments(DataConfig, "data")
@@ -106,10 +135,18 @@ def build(arguments: Namespace) -> Experiment:
     parser = _section_parser()
     try:
         with torch.random.fork_rng(devices=[]):
+            check_ranges("training", sections.training, {"seed": TRAINING_RANGES["seed"]})
             torch.manual_seed(sections.training.seed)
             objects = parser.instantiate(sections)
-    except ValueError as error:  # a component refuses its options; jsonargparse adds its layout
-        raise InputError(cli.in_one_line(str(error))) from error
+            # An optimizer checks its options when it is built, which training does late.
+            objects.training.optimizer([torch.nn.Parameter(torch.zeros(1, 1))])
+    except REFUSALS as error:  # a component refuses its options; jsonargparse adds its layout
+        reason = cli.in_one_line(str(error)) or type(error).__name__
+        raise InputError(f"the system can't be built: {reason}") from error
+    for name, parameter in objects.system.named_parameters():
+        if parameter.numel() == 0:
+            shape = tuple(parameter.shape)
+            raise InputError(f"the system can't be built: its {name} would be of shape {shape}")
     for name in ("frontend", "separator"):
         component = getattr(objects.system, name, None)
         data_rate = objects.data.sample_rate
@@ -140,16 +177,64 @@ def load_experiment(
     Raises:
         InputError: missing file, unknown key or wrong type; names the file.
     """
+    text = read_yaml_text(path)
+    settings = parse_settings(text, path)
     parser = _section_parser()
     try:
-        arguments = parser.parse_path(path)
-    except (ArgumentError, OSError, TypeError) as error:
+        # Not parse_path: it changes into the folder of the file, where modules may lie.
+        arguments = parser.parse_object(settings, env=False)
+    except (ArgumentError, OSError, TypeError, ValueError) as error:
         raise InputError(f"{path}: {cli.in_one_line(str(error))}") from error
     for name, value in changes.items():
         arguments[f"system.init_args.{name}"] = value
-    experiment = build(arguments)
+    try:
+        experiment = build(arguments)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     # A config.yaml of before modules moved stays as it is, since models and scores hold its hash.
-    saved_text = read_text(path)
-    if _load_yaml(saved_text) == yaml.safe_load(experiment.text):
-        experiment.text = saved_text
+    if _load_yaml(text) == yaml.safe_load(experiment.text):
+        experiment.text = text
     return experiment
+
+
+def parse_settings(text: str, path: str | Path) -> dict:
+    """Settings of a configuration, which name components only, these by their full names.
+
+    Args:
+        text: YAML.
+        path: file that it is from, for the error.
+
+    Raises:
+        InputError: no YAML, or a class that is no component.
+    """
+    import_components()
+    return checked_settings(parse_yaml(text, path, _load_yaml), path)
+
+
+def checked_words(words: list[str]) -> list[str]:
+    """Command line whose configurations are checked, and stand in it as text.
+
+    Args:
+        words: command line with ``--config FILE`` and options of settings.
+
+    Raises:
+        InputError: a file that can't be used, or an option that names what is no component.
+    """
+    for word, next_word in zip(words, [*words[1:], ""]):
+        option, has_value, value = word.partition("=")
+        if option == "--components":
+            os.environ[cli.COMPONENTS_VARIABLE] = value if has_value else next_word
+    checked = []
+    is_path = False
+    for word in words:
+        option, has_value, value = word.partition("=")
+        if is_path or (option == "--config" and has_value):
+            path = word if is_path else value
+            text = yaml.safe_dump(parse_settings(read_yaml_text(path), path))
+            checked.append(text if is_path else f"--config={text}")
+            is_path = False
+            continue
+        is_path = word == "--config"
+        checked.append(word)
+    check_words(checked, parse_yaml)
+    return checked
