@@ -26,7 +26,8 @@ fi
 if [ "${SLURM_NNODES:-1}" -gt 1 ]; then
   # Jobs that share a node need different ports. The restart count keeps a requeued job apart from
   # processes of its first run.
-  port=$((20000 + SLURM_JOB_ID % 20000))
+  job_number=${SLURM_JOB_ID//[!0-9]/}
+  port=$((20000 + 10#${job_number:-0} % 20000))
   exec srun --ntasks-per-node=1 --nodes="$SLURM_NNODES" --kill-on-bad-exit=1 \
     torchrun --nnodes="$SLURM_NNODES" --nproc_per_node="$nproc" --max-restarts=0 \
     --rdzv_backend=c10d --rdzv_endpoint="$(hostname):$port" \

@@ -1,6 +1,17 @@
 # Source this: every "--name value" on the command line sets the shell variable "name", which must
 # have a default already. "--help" prints the comment at the top of the script.
 # Words that are not options of the recipe are refused.
+
+# is_option NAME: true for a variable in lower case that the recipe set. Bash evaluates an array's
+# subscript in a name, so names are checked before they are used. Variables of the environment,
+# arrays and readonly variables are no options: declare shows an attribute in place of the second
+# "-".
+is_option() {
+  [[ $1 =~ ^[[:lower:]][[:lower:][:digit:]_]*$ && $1 != option_name ]] || return 1
+  [[ $(declare -p "$1" 2> /dev/null) == "declare -- $1="* ]]
+}
+
+readonly root recipe mini_dir trains
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help)
@@ -10,7 +21,7 @@ while [ $# -gt 0 ]; do
     --*)
       option_name=${1#--}
       option_name=${option_name//-/_}
-      [ -n "${!option_name+set}" ] || refuse "unknown option $1"
+      is_option "$option_name" || refuse "unknown option $1"
       [ $# -ge 2 ] || refuse "$1 needs a value"
       printf -v "$option_name" %s "$2"
       shift 2

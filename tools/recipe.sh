@@ -15,7 +15,8 @@
 # in stop_stage and in its check.
 
 refuse() {
-  echo "$0: error: $1" >&2
+  # A control character would be obeyed by the terminal.
+  printf '%s: error: %s\n' "$0" "${1//[[:cntrl:]]/?}" >&2
   exit 2
 }
 
@@ -102,7 +103,7 @@ train() {
     --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
     --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" "${task_train_options[@]}" \
     ${seed:+--seed "$seed"} ${num_avg:+--num_avg "$num_avg"} \
-    ${checkpoint:+--checkpoint "$checkpoint"} ${num_workers:+--num_workers=$num_workers} \
+    ${checkpoint:+--checkpoint "$checkpoint"} ${num_workers:+--num_workers "$num_workers"} \
     ${noise_data:+--noise_data "$noise_data"} ${reverb_data:+--reverb_data "$reverb_data"}
 }
 
@@ -116,7 +117,7 @@ extract() {
   "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$model" \
     --data_type "$data_type" --data_list "$(list_of "$1")" \
     ${score_batch_size:+--batch_size "$score_batch_size"} \
-    ${num_workers:+--num_workers=$num_workers} \
+    ${num_workers:+--num_workers "$num_workers"} \
     --output "$extracted" --embed_ark "$exp_dir/$(archive_of "$1")"
 }
 

@@ -21,6 +21,8 @@ settle() {
     refuse "--data_dir is a folder that a prepare_data.py wrote, which has a wav.scp"
   : "${model:=$exp_dir/models/avg_model.pt}"
   : "${name:=$(basename "$data_dir")}"
+  [[ $name =~ ^[[:alnum:]_][[:alnum:]._-]*$ ]] ||
+    refuse "--name is '$name', expected letters, digits, dots and dashes: it names files"
   [[ ! $name =~ ^(train|dev|eval)$ ]] ||
     refuse "--name is needed: results_$name.json is of the experiment's own $name set"
   # Stages look for a set below one folder, which here is made of links.
