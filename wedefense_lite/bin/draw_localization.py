@@ -8,7 +8,7 @@ from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.segments import Segments, read_rttm
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import read_table, write_text
+from wedefense_lite.files import check_writable, file_name, read_table, write_text
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.localization.frame_scores import match_frames, read_frames
 from wedefense_lite.localization.frames import FrameScores
@@ -39,7 +39,8 @@ def draw_localization(
 ) -> None:
     """Draw partly spoofed utterances, UTT.svg each: the best decided ones and the worst.
 
-    One half has the fewest wrong seconds of the set, the other half the most.
+    One half has the fewest wrong seconds of the set, the other half the most. In names of files,
+    characters of an id that can't be in one are %XX.
 
     Args:
         wav_scp: audio files of the set.
@@ -50,6 +51,7 @@ def draw_localization(
         count: number of pictures.
         sample_rate: rate of the audio files, Hz.
     """
+    check_writable(Path(out_dir, "picture.svg"))
     frames, hop = read_frames(frame_scores)
     reference = read_rttm(rttm)
     pairs = match_frames(frames, reference, hop, frame_scores, rttm)
@@ -69,7 +71,7 @@ def draw_localization(
         utterance = Utterance(candidate.name, candidate.wav)
         wav_T = reading.read(utterance, sample_rate, floats=True)
         picture = timeline(wav_T, sample_rate, candidate.frames, candidate.truth, candidate.decided)
-        write_text(Path(out_dir, f"{candidate.name}.svg"), picture)
+        write_text(Path(out_dir, f"{file_name(candidate.name)}.svg"), picture)
     logging.info("%d pictures in %s", len(candidates), out_dir)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wedefense_lite import cli
 from wedefense_lite.audio.segments import read_rttm, write_rttm
-from wedefense_lite.files import write_json, write_lines
+from wedefense_lite.files import check_writable, file_name, write_json, write_lines
 from wedefense_lite.labels import LABELS, SPOOF
 from wedefense_lite.localization.decoding import choose_decoder
 from wedefense_lite.localization.frame_scores import match_frames, read_frames
@@ -19,7 +19,7 @@ def segments(frame_scores: str, dev_frame_scores: str, dev_rttm: str, out_dir: s
 
     The output folder gets segments.rttm; segments.json; labels/UTT.txt, the spoofed segments of
     an utterance as a label track of Audacity (File, Import, Labels); and decoder.json with the
-    decoder.
+    decoder. In names of files, characters of an id that can't be in one are %XX.
 
     Args:
         frame_scores: frame_llr.txt of the utterances.
@@ -27,6 +27,8 @@ def segments(frame_scores: str, dev_frame_scores: str, dev_rttm: str, out_dir: s
         dev_rttm: reference segments of the dev set.
         out_dir: folder to write to.
     """
+    out = Path(out_dir)
+    check_writable(out / "segments.rttm", out / "labels" / "label.txt")
     dev_frames, hop = read_frames(dev_frame_scores)
     dev_pairs = match_frames(dev_frames, read_rttm(dev_rttm), hop, dev_frame_scores, dev_rttm)
     decoder, f1 = cli.checked(choose_decoder, dev_pairs, hop)
@@ -38,14 +40,13 @@ def segments(frame_scores: str, dev_frame_scores: str, dev_rttm: str, out_dir: s
     for name, scores in frames.items():
         start, end, label = decoder.segments(scores)
         decided[name] = list(zip(start.tolist(), end.tolist(), label.tolist()))
-    out = Path(out_dir)
     for name, rows in decided.items():
         spoofed = [
             f"{start:.4f}\t{end:.4f}\t{LABELS[SPOOF]}"
             for start, end, label in rows
             if label == SPOOF
         ]
-        write_lines(out / "labels" / f"{name}.txt", spoofed)
+        write_lines(out / "labels" / f"{file_name(name)}.txt", spoofed)
     write_rttm(out / "segments.rttm", decided)
     write_json(out / "segments.json", {name: _records(decided[name]) for name in sorted(decided)})
     write_json(out / "decoder.json", asdict(decoder) | {"frame_seconds": hop, "dev_f1": f1})

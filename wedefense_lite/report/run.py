@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wedefense_lite.files import InputError, read_json, read_text
+from wedefense_lite.files import InputError, file_name, read_json, read_text
 from wedefense_lite.metrics.costs import CostModel, cost_model
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.scoring.scores import read_condition, read_trials
@@ -101,6 +101,8 @@ def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str] | None =
         history = np.genfromtxt(metrics, delimiter=",", names=True, ndmin=1)
     scored_sets = []
     for name in names:
+        if name != file_name(name):
+            raise InputError(f"--sets {name!r}: no name of a set, expected one without slashes")
         set_dir = Path(data_dir) / name.removesuffix(CALIBRATED)
         scored_sets.append(read_set(exp_dir, set_dir, name))
     return Run(
