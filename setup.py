@@ -50,6 +50,7 @@ setup(
             "pytest-xdist",
             "pytest-timeout",
             "hypothesis",
+            "pip-audit",
             "ruff",
         ],
     },
