@@ -67,7 +67,7 @@ def fetch(url: str, part: Path, size: int = 0) -> None:
     try:
         request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, timeout=60) as reply:
-            start, end = _range(reply, present, size)
+            start, end = _range(reply, part, present, size)
             logging.info("%s: bytes %d to %s", url, start, end or "its end")
             blocks = math.ceil((end - start) / BLOCK)
             with open(part, "r+b" if start else "wb") as file:
@@ -94,16 +94,19 @@ def fetch(url: str, part: Path, size: int = 0) -> None:
         )
 
 
-def _range(reply: http.client.HTTPResponse, present: int, size: int) -> tuple[int, int]:
+def _range(reply: http.client.HTTPResponse, part: Path, present: int, size: int) -> tuple[int, int]:
     """First byte of a reply, and the size of the file; 0 where the server doesn't tell it.
 
     Raises:
-        ValueError: another status or size than can be.
+        InputError: another status, range or size than can be.
+        ValueError: a length that is no number.
     """
     if reply.status == PARTIAL_CONTENT:
         match = CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", ""))
         if not match or int(match[1]) != present:
-            raise ValueError("another range than was asked for; remove the .part to begin again")
+            raise InputError(
+                f"{reply.url}: another range than was asked for; remove {part} to begin again"
+            )
         start = present
         end = int(match[3])
     elif reply.status == OK:
@@ -111,11 +114,13 @@ def _range(reply: http.client.HTTPResponse, present: int, size: int) -> tuple[in
         start = 0
         end = int(reply.headers.get("Content-Length", size))
     else:
-        raise ValueError(f"status {reply.status}, expected {OK}")
+        raise InputError(f"{reply.url}: status {reply.status}, expected {OK}")
     if end < start:
-        raise ValueError(f"{end} bytes, but {start} are there; remove the .part to begin again")
+        raise InputError(
+            f"{reply.url}: {end} bytes, but {part} has {start}; remove it to begin again"
+        )
     if size and end != size:
-        raise ValueError(f"{end} bytes, expected {size}")
+        raise InputError(f"{reply.url}: {end} bytes, expected {size}")
     return start, end
 
 
