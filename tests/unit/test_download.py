@@ -241,7 +241,7 @@ def test_another_range_than_was_asked_for_is_refused(tmp_path, server, header):
     (tmp_path / "DB").mkdir()
     (tmp_path / "DB/LA.zip.part").write_bytes(b"x" * 1000)
     server.range_header = header
-    assert "LA.zip.part to begin again" in refused(tmp_path, server)
+    assert "to begin again" in refused(tmp_path, server)
 
 
 def test_a_part_that_is_longer_than_the_file_is_refused(tmp_path, server):
