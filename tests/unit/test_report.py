@@ -1,6 +1,7 @@
 """Stage 8: the page says what the files say, and needs nothing beside itself."""
 
 import base64
+import dataclasses
 import json
 import re
 import shutil
@@ -295,3 +296,16 @@ class TestCurves:
         history = np.array(rows, dtype=[(name, float) for name in ("epoch", "dev_eer", "dev_loss")])
         assert best_epoch(history) == [4]
         assert len(best_epoch(history[:1])) == 0
+
+
+def test_a_page_has_no_control_characters(folders):
+    exp, data = folders
+    hostile = dataclasses.replace(
+        read_run(exp, data, ["dev"]),
+        name="x\x1b[2J",
+        config_text="system: '\x1b]0;title\x07'\n\tmore\n",
+        env={"command": "\x9b31m"},
+    )
+    page = render(hostile, dict.fromkeys(["det", "histograms", "bayes_error", "training"], ""))
+    assert not set(page) & {"\x1b", "\x07", "\x9b"}
+    assert "x\\x1b[2J" in page and "\n\tmore\n" in page

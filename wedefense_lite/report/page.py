@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from wedefense_lite.files import printable
 from wedefense_lite.report.pictures import set_colours
 from wedefense_lite.report.run import Run, ScoredSet
 
@@ -63,6 +65,14 @@ def hardest(scored: ScoredSet) -> dict[str, np.ndarray]:
     }
 
 
+def _shown(value: object) -> object:
+    """Value of a field of the page; names may come from other people's files."""
+    # Text that is marked as HTML is the template's own.
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value, keep="\n\t")
+    return value
+
+
 def render(run: Run, pictures: dict[str, str]) -> str:
     """HTML of the page.
 
@@ -72,7 +82,10 @@ def render(run: Run, pictures: dict[str, str]) -> str:
     """
     # An undefined name in the template is an error, not an empty text.
     templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
     )
     eers = []
     for scored in run.ranked:
