@@ -1,5 +1,10 @@
 """Checkpoints: whole or not there, and nothing but the right weights is loaded."""
 
+import errno
+import math
+import os
+import zipfile
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +16,8 @@ from wedefense_lite.systems import checkpoint
 
 def write(path, module: nn.Module, **changes) -> None:
     state = {"model": module.state_dict(), "labels": list(LABELS), "class_prior": [0.9, 0.1]}
-    checkpoint.save(path, state | {"epoch": 3} | changes)
+    state |= {"epoch": 3, "config_hash": "abc"} | changes
+    checkpoint.save(path, {name: value for name, value in state.items() if value is not None})
 
 
 def test_weights_come_back_with_what_stands_beside_them(tmp_path):
@@ -19,7 +25,8 @@ def test_weights_come_back_with_what_stands_beside_them(tmp_path):
     write(tmp_path / "m.pt", saved)
     beside = checkpoint.load_weights(tmp_path / "m.pt", loaded)
     assert torch.equal(saved.weight, loaded.weight) and torch.equal(saved.bias, loaded.bias)
-    assert beside == {"labels": ["spoof", "bonafide"], "class_prior": [0.9, 0.1], "epoch": 3}
+    prior = {"labels": ["spoof", "bonafide"], "class_prior": [0.9, 0.1]}
+    assert beside == prior | {"epoch": 3, "config_hash": "abc"}
 
 
 @pytest.mark.parametrize(
@@ -84,3 +91,119 @@ def test_a_checkpoint_runs_no_code(tmp_path):
     with pytest.raises(InputError, match="not a readable checkpoint"):
         checkpoint.load(tmp_path / "m.pt")
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "it holds a list, expected a dict"),
+        (torch.zeros(3), "it holds a Tensor, expected a dict"),
+        ("text", "it holds a str, expected a dict"),
+    ],
+)
+def test_what_is_no_dict_is_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "m.pt")
+    with pytest.raises(InputError, match=rf"m\.pt: not a checkpoint: {message}"):
+        checkpoint.load_weights(tmp_path / "m.pt", nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize("content", [b"text of a person\n", b"epoch 1\n", bytes(range(256)) * 9])
+def test_any_bytes_are_refused_in_one_line(tmp_path, content):
+    (tmp_path / "m.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"m\.pt: not a readable checkpoint") as caught:
+        checkpoint.load(tmp_path / "m.pt")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class_prior": None}, "lacks class_prior"),
+        ({"config_hash": None}, "lacks config_hash"),
+        ({"model": None}, "lacks model"),
+        ({"epoch": None}, "lacks epoch"),
+        ({"model": [torch.zeros(2)]}, "model is .*expected weights"),
+        ({"model": {"weight": 3}}, "model is a dict, expected weights"),
+        ({"class_prior": [0.5]}, "class_prior is .*expected two numbers"),
+        ({"class_prior": [2.0, -1.0]}, "class_prior is .*expected two numbers"),
+        ({"class_prior": "half"}, "class_prior is 'half', expected two numbers"),
+        ({"epoch": "three"}, "epoch is 'three', expected a number"),
+        ({"config_hash": 3}, "config_hash is 3, expected a hash"),
+        ({"labels": 2}, "label order 2"),
+    ],
+)
+def test_a_field_of_another_kind_is_named(tmp_path, changes, message):
+    write(tmp_path / "m.pt", nn.Linear(3, 2), **changes)
+    with pytest.raises(InputError, match=rf"m\.pt: .*{message}"):
+        checkpoint.load_weights(tmp_path / "m.pt", nn.Linear(3, 2))
+
+
+def test_a_system_that_decides_takes_no_model_of_one_class(tmp_path):
+    module = nn.Linear(3, 2)
+    write(tmp_path / "m.pt", module, class_prior=[1.0, 0.0])
+    checkpoint.load_weights(tmp_path / "m.pt", module)
+    module.head = None
+    checkpoint.load_weights(tmp_path / "m.pt", module)
+    del module.head
+    module.head = nn.Identity()
+    with pytest.raises(InputError, match="trained on one class alone"):
+        checkpoint.load_weights(tmp_path / "m.pt", module)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    write(tmp_path / "m.pt", nn.Linear(300, 20))
+    content = bytearray((tmp_path / "m.pt").read_bytes())
+    content[len(content) // 2] ^= 4
+    (tmp_path / "m.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"m\.pt: .*damaged: the checksum of archive/data/. is"):
+        checkpoint.load(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    module = nn.Linear(3, 2)
+    nn.init.constant_(module.bias, value)
+    state = {"model": module.state_dict(), "labels": list(LABELS), "class_prior": [0.9, 0.1]}
+    state |= {"epoch": 3, "config_hash": "abc"}
+    torch.save(state, tmp_path / "m.pt")
+    with pytest.raises(InputError, match=r"m\.pt: the weights of bias are not finite"):
+        checkpoint.load_weights(tmp_path / "m.pt", nn.Linear(3, 2))
+    with pytest.raises(
+        FloatingPointError, match=r"m\.pt is not written: model\.bias is not finite"
+    ):
+        checkpoint.save(tmp_path / "m.pt", state)
+
+
+def test_a_compressed_checkpoint_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"0" * 1000)
+    with pytest.raises(InputError, match=r"m\.pt: .*archive/data.pkl is compressed"):
+        checkpoint.load(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize("name", ["folder", "pipe"])
+def test_what_is_no_file_is_refused_without_waiting(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=f"{name}: not a readable checkpoint: no regular file"):
+        checkpoint.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("room", [0, 1000, 20_000])
+def test_a_full_disk_is_told_and_the_earlier_checkpoint_stays(tmp_path, monkeypatch, room):
+    write(tmp_path / "m.pt", nn.Linear(300, 20))
+    before = (tmp_path / "m.pt").read_bytes()
+    written = []
+
+    def write_until_full(self, content):
+        written.append(len(content))
+        if sum(written) > room:
+            self.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise self.error
+        return self._file.write(content)
+
+    monkeypatch.setattr(checkpoint.CheckedFile, "write", write_until_full)
+    with pytest.raises((InputError, OSError), match="No space left on device"):
+        write(tmp_path / "m.pt", nn.Linear(300, 20))
+    assert (tmp_path / "m.pt").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pt"]

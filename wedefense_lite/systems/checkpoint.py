@@ -1,8 +1,11 @@
-"""Checkpoints: written whole, loaded strictly."""
+"""Checkpoints: written whole, read with their checksums, loaded strictly."""
 
-import pickle
-from collections.abc import Mapping
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +14,84 @@ from wedefense_lite.files import InputError, atomic_path
 from wedefense_lite.labels import LABELS
 
 
+class CheckedFile:
+    """File for ``torch.save`` that keeps the error of a write, for which PyTorch has other words.
+
+    Args:
+        file: file to write to.
+
+    Attributes:
+        error: first error of writing, None without one.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, content) -> int:
+        """Write all of ``content``, or raise."""
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        """Hand what is buffered to the system."""
+        self._file.flush()
+
+
 def save(path: str | Path, state: dict) -> None:
-    """Write a checkpoint under its final name only once it is complete and on disk."""
+    """Write a checkpoint under its final name only once it is complete and on disk.
+
+    It is read again before it takes the name.
+
+    Raises:
+        FloatingPointError: a tensor that is not finite; nothing is written.
+        InputError: a disk that is full or read-only.
+    """
+    for name, tensor in tensors_of(state):
+        if not is_finite(tensor):
+            raise FloatingPointError(
+                f"{path} is not written: {name} is not finite, the training has diverged "
+                "(a lower rate or --training.clip_norm may help)"
+            )
     with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+        with open(temporary, "wb") as file:
+            checked_file = CheckedFile(file)
+            try:
+                torch.save(state, checked_file)
+            except RuntimeError:
+                if checked_file.error is not None:
+                    raise checked_file.error from None
+                raise
+        _check_content(temporary, path)
+
+
+def tensors_of(value, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a state with their dotted names, in order.
+
+    Args:
+        value: state dict, or a part of one.
+        name: name of the part.
+    """
+    if isinstance(value, Tensor):
+        yield name, value
+        return
+    items = []
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    for key, part in items:
+        yield from tensors_of(part, f"{name}.{key}".lstrip("."))
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """True if no element is infinite or NaN."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    return bool(tensor.isfinite().all())
 
 
 def load(path: str | Path, mmap: bool = False) -> dict:
@@ -22,33 +99,137 @@ def load(path: str | Path, mmap: bool = False) -> dict:
 
     Args:
         path: checkpoint.
-        mmap: read tensors only when they are used, for a look at what stands beside them.
+        mmap: read tensors only when they are used, for a look at what stands beside them; their
+            checksums are not compared.
 
     Raises:
-        InputError: missing or damaged file.
+        InputError: missing or damaged file, or one that holds something else.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        # A pipe or a device would be waited for.
+        if Path(path).exists() and not Path(path).is_file():
+            raise InputError(f"{path}: not a readable checkpoint: no regular file")
+        if not mmap:
+            _check_content(path, path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except InputError:
+        raise
+    # Any bytes may come, and the unpickler has no list of the errors that it ends with.
+    except Exception as error:
         lines = str(error).splitlines() or ["it ends too early"]
         reason = getattr(error, "strerror", None) or lines[0]
         raise InputError(f"{path}: not a readable checkpoint: {reason}") from error
+    if not isinstance(state, dict):
+        raise InputError(
+            f"{path}: not a checkpoint: it holds a {type(state).__name__}, expected a dict"
+        )
+    return state
+
+
+def _check_content(file_path: str | Path, path: str | Path) -> None:
+    """Compare the parts of a checkpoint with their checksums.
+
+    PyTorch itself doesn't, so a flipped bit would be a weight like others.
+
+    Args:
+        file_path: file to read. One that is no zip, as from before PyTorch 1.6, has no checksums.
+        path: its name in messages.
+
+    Raises:
+        InputError: a damaged part.
+    """
+    if not zipfile.is_zipfile(file_path):
+        return
+    damage = f"{path}: not a readable checkpoint: it is damaged"
+    try:
+        with zipfile.ZipFile(file_path) as archive:
+            for part in archive.infolist():
+                # PyTorch stores. What is compressed may grow without a limit.
+                if part.compress_type != zipfile.ZIP_STORED:
+                    raise InputError(
+                        f"{path}: not a readable checkpoint: {part.filename} is compressed"
+                    )
+            damaged_part = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{damage}: {error}") from error
+    if damaged_part is not None:
+        raise InputError(f"{damage}: the checksum of {damaged_part} is another")
+
+
+def load_model(path: str | Path) -> dict:
+    """Content of ``model_N.pt``, ``best_model.pt`` or ``avg_model.pt``, its fields checked.
+
+    Returns:
+        ``model``, ``labels``, ``class_prior``, ``epoch``, ``config_hash`` and, where it was trained
+        by this toolkit, ``data_hashes``.
+
+    Raises:
+        InputError: another label order, or a field that is missing or of another kind.
+    """
+    state = load(path)
+    labels = state.get("labels", ())
+    if not isinstance(labels, list | tuple) or tuple(labels) != LABELS:
+        raise InputError(f"{path}: label order {labels}, expected {LABELS}")
+    expected = {
+        "model": (_is_weights, "weights by their names"),
+        "class_prior": (_is_prior, "two numbers from 0 to 1 whose sum is 1"),
+        "epoch": (_is_count, "a number of an epoch"),
+        "config_hash": (_is_text, "a hash"),
+    }
+    for name, (is_valid, meaning) in expected.items():
+        if name not in state:
+            raise InputError(f"{path}: not a model of this toolkit: it lacks {name}")
+        if not is_valid(state[name]):
+            raise InputError(f"{path}: {name} is {_shortened(state[name])}, expected {meaning}")
+    return state
+
+
+def _is_weights(value) -> bool:
+    return isinstance(value, dict) and all(isinstance(part, Tensor) for part in value.values())
+
+
+def _is_prior(value) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != len(LABELS):
+        return False
+    for share in value:
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            return False
+    return math.isclose(sum(value), 1, abs_tol=1e-6)
+
+
+def _is_count(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_text(value) -> bool:
+    return isinstance(value, str)
+
+
+def _shortened(value) -> str:
+    """Text of a value for a message of one line."""
+    if isinstance(value, Tensor | dict):
+        return f"a {type(value).__name__}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]} ..."
 
 
 def load_weights(path: str | Path, module: nn.Module) -> dict:
     """Load ``model_N.pt``, ``best_model.pt`` or ``avg_model.pt`` into a module, strictly.
 
     Returns:
-        content of the file beside the weights: ``labels``, ``class_prior``, ``epoch``,
-        ``config_hash`` and, where it was trained by this toolkit, ``data_hashes``.
+        content of the file beside the weights, as ``load_model`` gives it.
 
     Raises:
-        InputError: another model's weights, or another label order.
+        InputError: as ``load_model``, another model's weights, weights that are not finite, or a
+            model with decisions that was trained on one class.
     """
-    state = load(path)
-    if tuple(state.get("labels", ())) != LABELS:
-        raise InputError(f"{path}: label order {state.get('labels')}, expected {LABELS}")
-    load_state(module, state.get("model", {}), path)
+    state = load_model(path)
+    has_decisions = getattr(module, "head", None) is not None
+    if has_decisions and min(state["class_prior"]) <= 0:
+        raise InputError(
+            f"{path}: class_prior is {state['class_prior']}: it was trained on one class alone"
+        )
+    load_state(module, state["model"], path)
     return {key: value for key, value in state.items() if key != "model"}
 
 
@@ -65,7 +246,7 @@ def load_part(path: str | Path, system: nn.Module, name: str) -> None:
     """
     prefix = f"{name}."
     weights = {}
-    for key, value in load(path)["model"].items():
+    for key, value in load_model(path)["model"].items():
         if key.startswith(prefix):
             weights[key.removeprefix(prefix)] = value
     if not (weights and hasattr(system, name)):
@@ -78,12 +259,17 @@ def load_state(module: nn.Module, weights: Mapping[str, Tensor], path: str | Pat
     """Load a state dict into a module, strictly.
 
     Raises:
-        InputError: weights of another model, by the name of their file.
+        InputError: weights of another model, or weights that are not finite, by the name of their
+            file.
     """
     try:
         module.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         found = "; ".join(line.strip() for line in str(error).splitlines()[:3])
         raise InputError(
             f"{path}: weights of another model than the configuration's: {found}"
         ) from error
+    # Looked at after loading: a number of 64 bits may be infinite in 32.
+    for name, value in module.state_dict().items():
+        if not is_finite(value):
+            raise InputError(f"{path}: the weights of {name} are not finite")
