@@ -1,53 +1,31 @@
 """Sections ``data`` and ``training`` of a YAML."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeInt,
+    PositiveInt,
+    restricted_number_type,
+)
 
 from wedefense_lite.augment.base import Augment
 from wedefense_lite.runtime import Precision
 from wedefense_lite.systems.schedule import Schedule
 
-DAY = 86_400.0  # seconds
-# Lowest and highest values. Beyond them memory, or the training itself, would end later and
-# without a reason. NaN lies in no range.
-DATA_RANGES = {
-    "sample_rate": (1, 1_000_000),
-    "crop_seconds": (0, DAY),
-    "eval_seconds": (0, DAY),
-    "pre_emphasis": (0, 1),
-    "batch_size": (1, 1_000_000),
-    "num_workers": (0, 1_000),
-}
-TRAINING_RANGES = {
-    "num_epochs": (1, 10_000_000),
-    "accumulate_steps": (1, 1_000_000),
-    "clip_norm": (0, 1e30),
-    "ema_decay": (0, 1),
-    "save_step_interval": (0, 1 << 60),
-    "seed": (0, (1 << 63) - 1),
-}
-SCHEDULE_RANGES = {"warmup_epochs": (0, 10_000_000), "final_ratio": (0, 1e6)}
-
-
-def check_ranges(section: str, settings: object, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Check that settings are in their ranges.
-
-    Args:
-        section: dotted name of the settings, for the error.
-        settings: object with an attribute a setting.
-        ranges: lowest and highest value by name.
-
-    Raises:
-        ValueError: a setting out of its range, or NaN.
-    """
-    for name, (lowest, highest) in ranges.items():
-        value = getattr(settings, name)
-        if not lowest <= value <= highest:
-            raise ValueError(f"{section}.{name} is {value}, expected {lowest} to {highest}")
+# Ranges in which a mistyped number is found before it takes all memory or makes all weights NaN,
+# which no range includes.
+Seconds = restricted_number_type("Seconds", float, [(">=", 0), ("<=", 3600)])
+Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
+Norm = restricted_number_type("Norm", float, [(">=", 0), ("<", float("inf"))])
+BatchSize = restricted_number_type("BatchSize", int, [(">=", 1), ("<=", 1 << 20)])
+Workers = restricted_number_type("Workers", int, [(">=", 0), ("<=", 1024)])
+Rate = restricted_number_type("Rate", int, [(">=", 1), ("<=", 1_000_000)])
+# PyTorch and NumPy take seeds of 64 bits.
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 1 << 63)])
 
 
 @dataclass
@@ -71,20 +49,19 @@ class DataConfig:
             N of them, so that reads stay sequential on disks that need it.
     """
 
-    sample_rate: PositiveInt = 16000
-    crop_seconds: NonNegativeFloat = 3.0
+    sample_rate: Rate = 16000
+    crop_seconds: Seconds = 3.0
     pad: Literal["repeat", "zero"] = "repeat"
-    eval_seconds: NonNegativeFloat = 0.0
+    eval_seconds: Seconds = 0.0
     eval_crop: Literal["first", "centre"] = "first"
     augment: list[Augment] = field(default_factory=list)
-    pre_emphasis: NonNegativeFloat = 0.0
-    batch_size: PositiveInt = 32
-    num_workers: NonNegativeInt = 0
+    pre_emphasis: ClosedUnitInterval = 0.0
+    batch_size: BatchSize = 32
+    num_workers: Workers = 0
     balance_classes: bool = False
     shuffle_window: NonNegativeInt = 0
 
     def __post_init__(self):
-        check_ranges("data", self, DATA_RANGES)
         if self.eval_crop != "first" and not self.eval_seconds:
             raise ValueError(
                 f"eval_crop is {self.eval_crop}, but eval_seconds is 0:"
@@ -125,16 +102,12 @@ class TrainingConfig:
     num_epochs: PositiveInt = 30
     schedule: Schedule = field(default_factory=Schedule)
     accumulate_steps: PositiveInt = 1
-    clip_norm: float = 5.0
+    clip_norm: Norm = 5.0
     precision: Precision = "tf32"
-    ema_decay: float = 0.0
+    ema_decay: Decay = 0.0
     early_stop_patience: int = 0
     validate_interval: PositiveInt = 1
     save_epoch_interval: NonNegativeInt = 0
     num_avg: int = 5
-    save_step_interval: int = 0
-    seed: int = 1
-
-    def __post_init__(self):
-        check_ranges("training", self, TRAINING_RANGES)
-        check_ranges("training.schedule", self.schedule, SCHEDULE_RANGES)
+    save_step_interval: NonNegativeInt = 0
+    seed: Seed = 1

@@ -25,10 +25,8 @@ from wedefense_lite.systems.components import (
     user_packages,
 )
 from wedefense_lite.systems.config import (
-    TRAINING_RANGES,
     DataConfig,
     TrainingConfig,
-    check_ranges,
 )
 from wedefense_lite.systems.tasks import Task
 from wedefense_lite.yaml_text import parse_yaml, read_yaml_text
@@ -135,7 +133,6 @@ def build(arguments: Namespace) -> Experiment:
     parser = _section_parser()
     try:
         with torch.random.fork_rng(devices=[]):
-            check_ranges("training", sections.training, {"seed": TRAINING_RANGES["seed"]})
             torch.manual_seed(sections.training.seed)
             objects = parser.instantiate(sections)
             # An optimizer checks its options when it is built, which training does late.

@@ -4,6 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from jsonargparse.typing import ClosedUnitInterval, restricted_number_type
+
+# A warm-up that is longer than any training would leave the rate at 0.
+Epochs = restricted_number_type("Epochs", float, [(">=", 0), ("<=", 1_000_000)])
+
 
 @dataclass
 class Schedule:
@@ -15,9 +20,9 @@ class Schedule:
         final_ratio: rate at the last step over the optimizer's; a constant course has none.
     """
 
-    warmup_epochs: float = 0.0
+    warmup_epochs: Epochs = 0.0
     decay: Literal["constant", "linear", "cosine", "exponential"] = "cosine"
-    final_ratio: float = 0.01
+    final_ratio: ClosedUnitInterval = 0.01
 
     def factor(self, step: int, steps_per_epoch: int, num_epochs: int) -> float:
         """Share of the optimizer's rate at a step, counted from 0."""
