@@ -1,11 +1,15 @@
 """Batches read by worker processes."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from wedefense_lite.files import InputError
+from wedefense_lite.runtime import READING_TIMEOUT, longest_wait
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
 
@@ -14,11 +18,20 @@ from wedefense_lite.systems.config import DataConfig
 Plan = Callable[[int, int], Iterable[list]]
 ReadBatch = Callable[[list, DataConfig], Batch]
 
+SHARED_MEMORY = Path("/dev/shm")
+# Batches that a worker has ready.
+PREFETCHED = 2
+BYTES_PER_SAMPLE = 2  # at least
+WAY_OUT = "--num_workers 0 needs none, docker run --shm-size 8g gives more"
+
 
 class _Reader(IterableDataset):
     """Batches of a plan; an ``InputError`` is delivered as one, since a worker can't raise it.
 
     Raised in a worker, it would reach the main process as another exception with a traceback.
+
+    A worker moves its batches into shared memory itself. Left to the queue, a batch for which there
+    is no room would be dropped by a thread of the worker, and the epoch be shorter by it.
     """
 
     def __init__(self, plan: Plan, read_batch: ReadBatch, config: DataConfig):
@@ -31,9 +44,62 @@ class _Reader(IterableDataset):
         contents = self.plan(worker.id, worker.num_workers) if worker else self.plan(0, 1)
         try:
             for content in contents:
-                yield self.read_batch(content, self.config)
+                batch = self.read_batch(content, self.config)
+                if worker:
+                    share_memory(batch)
+                yield batch
         except InputError as error:
             yield error
+
+
+def share_memory(batch: Batch) -> None:
+    """Move the tensors of a batch into shared memory.
+
+    Raises:
+        InputError: there is no room for it.
+    """
+    try:
+        for tensor in batch[1:]:
+            if tensor is not None:
+                tensor.share_memory_()
+    except (RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{batch.keys[0]}: its batch finds no shared memory, of which "
+            f"{_megabytes(free_shared_memory())} are free ({reason}): {WAY_OUT}"
+        ) from error
+
+
+def free_shared_memory() -> int | None:
+    """Free bytes of shared memory; None where that is not known."""
+    if not SHARED_MEMORY.is_dir():
+        return None
+    state = os.statvfs(SHARED_MEMORY)
+    return state.f_bavail * state.f_frsize
+
+
+def check_shared_memory(samples: int, num_workers: int) -> None:
+    """Look for room for what workers have ready at a time, before they start.
+
+    Args:
+        samples: samples of a batch, at least.
+        num_workers: workers of this process.
+
+    Raises:
+        InputError: there is too little.
+    """
+    free = free_shared_memory()
+    needed = samples * BYTES_PER_SAMPLE * num_workers * PREFETCHED
+    if free is not None and needed > free:
+        raise InputError(
+            f"{num_workers} workers need {_megabytes(needed)} of shared memory ({SHARED_MEMORY}) "
+            f"for their batches, {_megabytes(free)} are free: {WAY_OUT}, "
+            "fewer workers or smaller batches less"
+        )
+
+
+def _megabytes(count: int | None) -> str:
+    return "unknown MB" if count is None else f"{count / 1e6:.3g} MB"
 
 
 def worker_share(batches: list, worker: int, workers: int) -> list:
@@ -42,7 +108,11 @@ def worker_share(batches: list, worker: int, workers: int) -> list:
 
 
 def read_batches(
-    plan: Plan, read_batch: ReadBatch, config: DataConfig, num_workers: int
+    plan: Plan,
+    read_batch: ReadBatch,
+    config: DataConfig,
+    num_workers: int,
+    samples: int = 0,
 ) -> Iterator[Batch]:
     """Batches of a plan, in order.
 
@@ -51,10 +121,13 @@ def read_batches(
         read_batch: reads the batch of such a content.
         config: how audio is read.
         num_workers: processes that read ahead; 0 reads in this process.
+        samples: samples of a batch, at least, where that is known.
 
     Raises:
-        InputError: audio that can't be used; names the utterance and the file.
+        InputError: audio that can't be used, named by utterance and file; workers that end, that
+            deliver nothing for ten minutes or that have no shared memory.
     """
+    check_shared_memory(samples, num_workers)
     # An iterator of DataLoader draws a seed for its workers, from the global generator unless it
     # has another one. Reading uses no such seed, and is not to change what the caller draws.
     generator = torch.Generator()
@@ -62,12 +135,54 @@ def read_batches(
         _Reader(plan, read_batch, config),
         batch_size=None,
         num_workers=num_workers,
+        prefetch_factor=PREFETCHED if num_workers else None,
         pin_memory=torch.cuda.is_available(),
+        timeout=longest_wait(READING_TIMEOUT).total_seconds() if num_workers else 0,
         generator=generator,
     )
-    for batch in loader:
+    for batch in _delivered(loader):
         if isinstance(batch, InputError):
             # A copy: the traceback of the delivered error would hold this frame, and with it the
             # workers, in a cycle, which ends them slowly.
             raise InputError(*batch.args)
         yield batch
+
+
+def _delivered(loader: DataLoader) -> Iterator[Batch | InputError]:
+    """What the workers of a loader deliver.
+
+    Raises:
+        InputError: a worker has ended, delivers nothing, or can't reach this process.
+    """
+    try:
+        yield from loader
+    except (RuntimeError, OSError) as error:
+        # What a worker raised itself comes with its traceback, and is a defect of the toolkit.
+        if loader.num_workers == 0 or "Original Traceback" in str(error):
+            raise
+        raise _delivery_error(error) from None
+
+
+@contextmanager
+def lost_workers_told() -> Iterator[None]:
+    """Context in which batches are used: the death of a worker is noticed anywhere in it.
+
+    Raises:
+        InputError: a worker has ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # Raised by a signal handler of DataLoader, whatever this process is doing.
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise _delivery_error(error) from None
+
+
+def _delivery_error(error: Exception) -> InputError:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return InputError(
+        f"the data workers can't deliver: {lines[0].rstrip('. ')}. They may have been killed for "
+        "lack of memory, lack shared memory or open files (ulimit -n), or wait for a disk: "
+        "--num_workers 0 reads without them"
+    )
