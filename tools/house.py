@@ -23,6 +23,7 @@ GROUND = (
     "yaml_text",
     "progress",
     "downloads",
+    "heartbeat",
     "runtime",
     "provenance",
     "cli",

@@ -14,15 +14,22 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from wedefense_lite import heartbeat
 from wedefense_lite.files import InputError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# Ranks wait for each other only at the end of long work of unequal length, such as extraction, and
-# torchrun ends all when one fails; so the limit only has to be longer than any job.
-TIMEOUT = timedelta(days=7)
+# Longest wait of a process for another one. A process that is stopped or killed is noticed within a
+# minute by its heartbeat; this is for two that wait for each other. In scoring they meet only at
+# the end, after work of unequal length.
+TRAINING_TIMEOUT = timedelta(minutes=30)
+SCORING_TIMEOUT = timedelta(hours=12)
+# Longest wait for a batch of the reading processes.
+READING_TIMEOUT = timedelta(minutes=10)
+# Minutes that take the place of all three.
+TIMEOUT_VARIABLE = "WEDEFENSE_TIMEOUT"
 
 
 @dataclass(frozen=True)
@@ -50,17 +57,34 @@ class Process:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
 
 
-def start_process(gpus: str | None = None) -> Process:
+def longest_wait(default: timedelta) -> timedelta:
+    """Longest wait for another process: that of the environment in minutes, or a default.
+
+    Raises:
+        InputError: the variable of the environment is no number of minutes.
+    """
+    text = os.environ.get(TIMEOUT_VARIABLE)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", text) or float(text) == 0:
+        raise InputError(f"{TIMEOUT_VARIABLE} is {text!r}, expected a number of minutes over 0")
+    return timedelta(minutes=float(text))
+
+
+def start_process(gpus: str | None = None, timeout: timedelta = SCORING_TIMEOUT) -> Process:
     """Choose the device, and join the processes that ``torchrun`` or ``srun`` started.
 
     Args:
         gpus: CUDA devices of this node by index, such as ``0,1`` or ``[0,1]``, one a process; by
             default process k takes device k. Without a GPU the CPU is used, and the log says so.
+        timeout: longest wait of a process for another one; ``WEDEFENSE_TIMEOUT`` takes precedence.
 
     Raises:
-        InputError: no list of devices, fewer devices than processes, or several tasks of a Slurm
-            step that would each do the whole work.
+        InputError: no list of devices, fewer devices than processes, several tasks of a Slurm step
+            that would each do the whole work, or no sensible ``WEDEFENSE_TIMEOUT``.
     """
+    timeout = longest_wait(timeout)
+    heartbeat.end_with_launcher()
     # Ranks, as torchrun sets them.
     rank = int(os.environ.get("RANK", "0"))
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -90,7 +114,8 @@ def start_process(gpus: str | None = None) -> Process:
     # Process group: gloo on CPUs, nccl on GPUs.
     if world > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=TIMEOUT)
+        dist.init_process_group(backend, timeout=timeout)
+        heartbeat.start(rank, world)
     remark = ""
     if gpus and device.type == "cpu":
         remark = f" (--gpus {gpus}, but there is no GPU)"
@@ -128,6 +153,7 @@ def _parse_devices(gpus: str | None) -> list[int] | None:
 
 def end_process() -> None:
     """End the process group, if there is one. No wrapped model may be held any more."""
+    heartbeat.stop()
     if dist.is_initialized():
         # A wrapped model that outlived the group would end gloo's threads when it is too late.
         gc.collect()
@@ -145,8 +171,26 @@ def gather_objects(process: Process, value) -> list:
     if process.world == 1:
         return [value]
     values = [None] * process.world
-    dist.all_gather_object(values, value)
+    with _lost_processes_told():
+        dist.all_gather_object(values, value)
     return values
+
+
+@contextmanager
+def _lost_processes_told() -> Iterator[None]:
+    """Context of a collective, which fails where another process has ended or never comes.
+
+    Raises:
+        InputError: in place of the backend's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"another process of the run has ended or doesn't answer ({reason}): "
+            "its own message says why, the same command continues"
+        ) from error
 
 
 def broadcast_from_main(process: Process, value):
@@ -159,6 +203,7 @@ def sum_over_ranks(process: Process, values: torch.Tensor) -> torch.Tensor:
     return torch.stack(gather_objects(process, values.cpu())).sum(0)
 
 
+@_lost_processes_told()
 def average_buffers(process: Process, module: nn.Module) -> None:
     """Give all ranks the mean of their floating buffers, and the counters of rank 0.
 
