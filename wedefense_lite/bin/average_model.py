@@ -59,11 +59,11 @@ def average_model(
     else:
         paths = [folder / "best_model.pt"]
     logging.info("averaging %s", " ".join(path.name for path in paths))
-    states = [checkpoint.load(path) for path in paths]
+    states = [checkpoint.load_model(path) for path in paths]
     check_same_training(paths, states)
     if num <= 0 and trained is not None:
         # Left by a longer training of before.
-        epoch = states[0].get("epoch", 0)
+        epoch = states[0]["epoch"]
         if epoch > trained:
             raise InputError(
                 f"{paths[0]}: of epoch {epoch}, but metrics.csv ends with epoch {trained}: "

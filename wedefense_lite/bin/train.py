@@ -16,7 +16,13 @@ from wedefense_lite.augment.base import prepare
 from wedefense_lite.files import InputError, read_labels, write_json, write_text
 from wedefense_lite.mixtures.stems import with_talkers
 from wedefense_lite.provenance import environment
-from wedefense_lite.runtime import Process, barrier, end_process, start_process
+from wedefense_lite.runtime import (
+    TRAINING_TIMEOUT,
+    Process,
+    barrier,
+    end_process,
+    start_process,
+)
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems.checkpoint import load_part, load_weights
 from wedefense_lite.systems.experiment import Experiment, add_sections, build, checked_words
@@ -24,6 +30,7 @@ from wedefense_lite.systems.tasks import Task
 from wedefense_lite.training.exp_dir import continues, data_hashes, remove_training
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.trainer import Trainer
+from wedefense_lite.training.validation import check_classes
 
 # Short names that users of this field's tutorials type.
 TRAINING_NAMES = (
@@ -92,7 +99,7 @@ def train(
     data = experiment.data
     prepare(data.augment, noise_data=noise_data, reverb_data=reverb_data)
     _check_kept_models(experiment, val_data)
-    process = start_process(gpus)
+    process = start_process(gpus, TRAINING_TIMEOUT)
 
     # Lists, with what the task needs to know of each utterance.
     train_index = _read_index(
@@ -104,6 +111,8 @@ def train(
     dev_loader = None
     if val_data is not None:
         dev_index = _read_index(experiment, val_data, data_type, val_label, val_segments, val_stems)
+        if experiment.system.head is not None:
+            check_classes(dev_index)
         dev_loader = EvalLoader(
             dev_index, data, process.rank, process.world, num_workers=data.num_workers
         )
@@ -163,13 +172,29 @@ def _fit(experiment: Experiment, process: Process, exp_dir: Path, trainer: Train
         trainer.fit()
         return
     _log_to(exp_dir)
-    if not was_finished:
+    if _is_due(exp_dir / "config.yaml", was_finished):
         write_text(exp_dir / "config.yaml", experiment.text)
+    if _is_due(exp_dir / "env.json", was_finished):
         seed = experiment.training.seed
         config_hash = experiment.config_hash
         env = environment(seed, config_hash, trainer.class_prior, process.gpu_name, process.world)
         write_json(exp_dir / "env.json", env)
     trainer.fit(_epoch_logger(exp_dir))
+    for name in ("config.yaml", "env.json", "metrics.csv"):
+        if not (exp_dir / name).exists():
+            raise InputError(f"{exp_dir / name} was removed while the training ran: train again")
+
+
+def _is_due(path: Path, was_finished: bool) -> bool:
+    """Whether a file that describes the training is to be written: by every command that trains,
+    and where a finished training has lost it.
+    """
+    if not was_finished:
+        return True
+    if path.exists():
+        return False
+    logging.warning("%s was missing: made again", path)
+    return True
 
 
 def _load_initial_weights(

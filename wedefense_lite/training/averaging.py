@@ -11,12 +11,20 @@ from wedefense_lite.audio.index import read_index
 from wedefense_lite.files import InputError
 from wedefense_lite.progress import progress
 from wedefense_lite.runtime import start_process
+from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
-from wedefense_lite.training.exp_dir import epoch_models
+from wedefense_lite.training.exp_dir import epoch_models, other_data
 from wedefense_lite.training.loader import TrainLoader
 
 # Hashes of a checkpoint, and the meaning of a difference.
 HASHES = {"config_hash": "with another configuration", "data_hashes": "on other data"}
+
+
+def is_same_hash(first: str | dict | None, second: str | dict | None) -> bool:
+    """Whether two hashes are equal; of several, those that both have."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return not other_data(first, second)
+    return first == second
 
 
 def check_same_training(paths: list[Path], states: list[dict]) -> None:
@@ -27,12 +35,13 @@ def check_same_training(paths: list[Path], states: list[dict]) -> None:
         states: their contents.
 
     Raises:
-        InputError: a hash that the last model doesn't have, or has otherwise.
+        InputError: a hash that the last model doesn't have, or has otherwise, or weights of other
+            names or shapes than the last model's.
     """
     last = states[-1]
     for path, state in zip(paths, states):
         for name, meaning in HASHES.items():
-            if state.get(name) == last.get(name):
+            if is_same_hash(state.get(name), last.get(name)):
                 continue
             if state.get(name) is None or last.get(name) is None:
                 raise InputError(
@@ -42,6 +51,15 @@ def check_same_training(paths: list[Path], states: list[dict]) -> None:
             raise InputError(
                 f"{path}: trained {meaning} than {paths[-1]}: take models of one training"
             )
+        if _shapes(state["model"]) != _shapes(last["model"]):
+            raise InputError(f"{path}: weights of another model than {paths[-1]}")
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple]:
+    shapes = {}
+    for name, value in weights.items():
+        shapes[name] = tuple(value.shape), value.dtype
+    return shapes
 
 
 def last_epochs(
@@ -108,7 +126,7 @@ def recompute_batch_norm(
     if experiment.config_hash != state["config_hash"]:
         raise InputError(f"{config}: not the configuration that the models were trained with")
     task = experiment.system
-    task.load_state_dict(state["model"])
+    checkpoint.load_state(task, state["model"], "the averaged model")
     layers = []
     for module in task.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

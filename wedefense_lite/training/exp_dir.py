@@ -17,6 +17,7 @@ from wedefense_lite.files import InputError, read_text
 from wedefense_lite.runtime import Process, broadcast_from_main
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import COMPONENT_MODULE, FREE_KEYS, Experiment
+from wedefense_lite.training.last import check, settings
 
 WAY_OUT = "take another --exp_dir, or --overwrite true, which removes that training"
 EPOCH_MODEL = re.compile(r"model_(\d+)\.pt")
@@ -25,6 +26,10 @@ EPOCH_MODEL = re.compile(r"model_(\d+)\.pt")
 FIRST_EPOCH = {"model_1.pt", "best_model.pt"}
 # What each of the hashes of the data stands for, as options of train.py.
 HASHED_OPTIONS = {
+    "utterances": "--train_data",
+    "labels": "--train_label",
+    "noise_data": "--noise_data",
+    "reverb_data": "--reverb_data",
     "list": "list than --train_data, --train_label, --noise_data or --reverb_data",
     "segments": "--train_segments",
     "stems": "--train_stems",
@@ -39,23 +44,40 @@ def data_hashes(index: Iterable[Utterance], augments: Iterable[Augment]) -> dict
         augments: augmentations; of these the lists that they draw from.
 
     Returns:
-        SHA-256 of ``list`` (ids, labels, samples, lists of augmentations), ``segments`` (ids,
-        times, classes) and ``stems`` (ids, labels); what there is none of has the hash of nothing.
+        SHA-256 of ``list`` (ids, labels, samples, lists of augmentations), of its parts
+        ``utterances`` (ids, samples), ``labels`` (ids, labels), ``noise_data`` and ``reverb_data``,
+        of ``segments`` (ids, times, classes) and of ``stems`` (ids, labels); what there is none of
+        has the hash of nothing.
     """
-    utterances = []
-    segments = []
-    stems = []
+    lines: dict[str, list[str]] = {name: [] for name in HASHED_OPTIONS}
     for row in index:
-        utterances.append(f"{row.key} {row.label} {row.samples}")
+        lines["list"].append(f"{row.key} {row.label} {row.samples}")
+        lines["utterances"].append(f"{row.key} {row.samples}")
+        lines["labels"].append(f"{row.key} {row.label}")
         if row.segments is not None:
             for start, end, label in zip(*row.segments):
-                segments.append(f"{row.key} {start:.6f} {end:.6f} {label}")
+                lines["segments"].append(f"{row.key} {start:.6f} {end:.6f} {label}")
         for stem in row.stems:
-            stems.append(f"{stem.key} {stem.label}")
+            lines["stems"].append(f"{stem.key} {stem.label}")
     for augment in augments:
-        utterances.append(augment.source)
-    lines = {"list": utterances, "segments": segments, "stems": stems}
+        lines["list"].append(augment.source)
+        option = getattr(augment, "option", "")
+        if option in lines:
+            lines[option].append(augment.source)
     return {name: hashlib.sha256("\n".join(lines[name]).encode()).hexdigest() for name in lines}
+
+
+def other_data(saved: dict[str, str], hashes: dict[str, str]) -> str:
+    """Option of ``train.py`` whose data differ; empty if none does.
+
+    Args:
+        saved: ``data_hashes`` of a checkpoint, which may be from before there were all of them.
+        hashes: ``data_hashes`` that it is compared with.
+    """
+    for name, option in HASHED_OPTIONS.items():
+        if name in saved and name in hashes and saved[name] != hashes[name]:
+            return option
+    return ""
 
 
 def difference(last: dict, config_text: str, hashes: dict[str, str]) -> str:
@@ -67,17 +89,15 @@ def difference(last: dict, config_text: str, hashes: dict[str, str]) -> str:
         hashes: its ``data_hashes``.
     """
     # Modules of components may have moved between the two, which changes nothing.
-    old_settings = yaml.safe_load(COMPONENT_MODULE.sub("", last["config"]))
+    old_settings = settings(COMPONENT_MODULE.sub("", last["config"]))
     new_settings = yaml.safe_load(COMPONENT_MODULE.sub("", config_text))
     changed = _changed_keys(old_settings, new_settings)
     if changed:
         return f"with another {', '.join(changed)}"
     # Before there were several hashes, there was that of the list.
     saved_hashes = last.get("data_hashes") or {"list": last["list_hash"]}
-    for name, saved_hash in saved_hashes.items():
-        if saved_hash != hashes[name]:
-            return f"on another {HASHED_OPTIONS[name]}"
-    return ""
+    option = other_data(saved_hashes, hashes)
+    return f"on another {option}" if option else ""
 
 
 def _changed_keys(old: dict, new: dict) -> list[str]:
@@ -85,7 +105,7 @@ def _changed_keys(old: dict, new: dict) -> list[str]:
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [""] if old != new else []
     changed = []
-    for key in sorted(old.keys() | new.keys()):
+    for key in sorted(old.keys() | new.keys(), key=str):
         if key not in FREE_KEYS:
             for below in _changed_keys(old.get(key), new.get(key)):
                 changed.append(f"{key}.{below}".rstrip("."))
@@ -128,10 +148,9 @@ def _other_last(exp_dir: Path, experiment: Experiment, hashes: dict[str, str]) -
     path = exp_dir / "models/last.pt"
     try:
         last = checkpoint.load(path, mmap=True)
+        check(path, last)
     except InputError as error:
         return str(error)
-    if "config" not in last:
-        return f"{path} is not of a training: it holds no configuration"
     differing = difference(last, experiment.text, hashes)
     return f"{path} was trained {differing}" if differing else ""
 
@@ -157,10 +176,10 @@ def _is_own_first_epoch(path: Path, experiment: Experiment, hashes: dict[str, st
         state = checkpoint.load(path, mmap=True)
     except InputError:  # damaged, so not what atomic writing left
         return False
-    is_same = (
-        state.get("config_hash") == experiment.config_hash and state.get("data_hashes") == hashes
-    )
-    return is_same and state.get("epoch") == 1
+    saved_hashes = state.get("data_hashes")
+    if not isinstance(saved_hashes, dict) or other_data(saved_hashes, hashes):
+        return False
+    return state.get("config_hash") == experiment.config_hash and state.get("epoch") == 1
 
 
 def models_of(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Batches for training."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -35,7 +36,8 @@ class TrainLoader:
             segments, time; with stems, talkers.
 
     Raises:
-        InputError: an utterance without label, or ``balance_classes`` with one class only.
+        InputError: an utterance without label, ``balance_classes`` with one class only, or a batch
+            that is larger than the memory.
     """
 
     def __init__(
@@ -55,6 +57,19 @@ class TrainLoader:
         if isinstance(index, Stream) and (config.balance_classes or config.shuffle_window):
             raise InputError("balance_classes and shuffle_window need an index; a stream has none")
         self.class_prior = self._compute_prior()
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        config = self.config
+        seconds = config.batch_size * config.crop_seconds
+        size = seconds * config.sample_rate * np.dtype(np.float32).itemsize
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if size > memory:
+            raise InputError(
+                f"a batch of {config.batch_size} crops of {config.crop_seconds:g} s takes "
+                f"{size / 1e9:.3g} GB, this machine has {memory / 1e9:.3g} GB: "
+                "lower data.batch_size or data.crop_seconds"
+            )
 
     def _compute_prior(self) -> list[float]:
         rows = list(self.index)
@@ -122,7 +137,13 @@ class TrainLoader:
             plan = partial(self.index.training_batches, size, seed, self.rank, self.world)
         else:
             plan = partial(worker_share, self._plan_epoch(epoch, start_step))
-        batches = read_batches(plan, read_training_batch, self.config, self.config.num_workers)
+        batches = read_batches(
+            plan,
+            read_training_batch,
+            self.config,
+            self.config.num_workers,
+            samples=size * round(self.config.crop_seconds * self.config.sample_rate),
+        )
         if isinstance(self.index, Stream):
             return islice(batches, start_step, self.steps_per_epoch)
         return batches
@@ -135,7 +156,11 @@ class TrainLoader:
         batches = []
         for step in range(start_step, self.steps_per_epoch):
             # The ranks take turns, a batch each.
-            start = (step * self.world + self.rank) * size
+            place = self.rank
+            if self.config.balance_classes and size == 1:
+                # The classes take turns as well: a rank with one place would see one class alone.
+                place = (self.rank + step) % self.world
+            start = (step * self.world + place) * size
             draws = []
             for position in range(start, start + size):
                 # NumPy seeds (seed, epoch) and (seed, epoch, 0) alike, and the order of the epoch

@@ -34,7 +34,10 @@ from wedefense_lite.runtime import (
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.config import TrainingConfig
+from wedefense_lite.systems.delivery import lost_workers_told
 from wedefense_lite.systems.experiment import Experiment
+from wedefense_lite.training import last
 from wedefense_lite.training.exp_dir import data_hashes, difference
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.validation import validate
@@ -42,6 +45,9 @@ from wedefense_lite.training.validation import validate
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "dev_loss", "dev_eer")
 # Attributes of the trainer that last.pt holds beside the state dicts.
 COUNTERS = ("epoch", "step", "updates", "history", "best", "bad_validations")
+# Attributes that later ones hold as well.
+MODEL_NOTES = ("kept", "best_epoch")
+MAX_RATE = 1000  # of any optimizer; far over what trains
 
 
 class Running:
@@ -141,8 +147,9 @@ class Trainer:
         resume: continue from ``models/last.pt``, if it is there.
 
     Raises:
-        InputError: early stopping without a dev set, or ``last.pt`` is of another configuration,
-            of other training data or of another number of processes.
+        InputError: early stopping without a dev set, training data of one class, numbers that the
+            optimizer can't take, or ``last.pt`` is damaged, of another configuration, of other
+            training data or of another number of processes.
     """
 
     def __init__(
@@ -175,7 +182,7 @@ class Trainer:
         self.ema = copy.deepcopy(self.task) if self.config.ema_decay > 0 else None
 
         # The optimizer, its learning rate, and the scale of losses in fp16.
-        self.optimizer = self.config.optimizer(self.task.parameter_groups())
+        self.optimizer = make_optimizer(self.config, self.task.parameter_groups())
         use_fused_kernels(self.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] *= group["rate_factor"]
@@ -198,6 +205,7 @@ class Trainer:
         # What checkpoints say of the data.
         self.class_prior = train_loader.class_prior
         if self.task.head is not None:
+            self._check_classes()
             self.class_prior = self.task.head.seen_prior(self.class_prior)
             logging.info(
                 "class prior that the loss sees: spoof %.4f, bona fide %.4f", *self.class_prior
@@ -211,10 +219,23 @@ class Trainer:
         self.updates = 0
         self.history: list[dict] = []
         self.best: list[float] | None = None
+        self.best_epoch: int | None = None
         self.bad_validations = 0
+        # Epochs whose model_N.pt is there.
+        self.kept: list[int] = []
+        # Device and number of the folder, from the first step on.
+        self._folder_id: tuple[int, int] | None = None
         self.running = Running(process.device)
         if resume and (self.models / "last.pt").exists():
             self._resume()
+
+    def _check_classes(self) -> None:
+        for label, share in zip(LABELS, self.class_prior):
+            if share <= 0:
+                raise InputError(
+                    f"the training set has no {label}: a system that decides needs both classes "
+                    "(--train_data, --train_label)"
+                )
 
     @property
     def final(self) -> nn.Module:
@@ -228,6 +249,7 @@ class Trainer:
         exhausted = 0 < patience <= self.bad_validations
         return broadcast_from_main(self.process, exhausted or self.epoch > self.config.num_epochs)
 
+    @lost_workers_told()
     def fit(self, on_epoch: Callable[[dict], None] | None = None) -> None:
         """Train to the last epoch or until the dev EER no longer falls.
 
@@ -235,8 +257,14 @@ class Trainer:
             on_epoch: called on rank 0 with each new row of ``metrics.csv``.
 
         Raises:
-            FloatingPointError: a loss that is not finite; names the utterances of its batch.
+            FloatingPointError: a loss that is not finite, names the utterances of its batch; or
+                weights that are not finite, which are not saved.
+            InputError: the folder was removed or replaced meanwhile, or a model that should be
+                there is missing at the end.
         """
+        if self.process.is_main:
+            self.models.mkdir(parents=True, exist_ok=True)
+            self._folder_id = _folder_id(self.exp_dir)
         while not self.finished:
             row = self.train_epoch()
             is_last = self.epoch == self.config.num_epochs
@@ -246,6 +274,8 @@ class Trainer:
             self._end_epoch(row)
             if self.process.is_main and on_epoch is not None:
                 on_epoch(row)
+        if self.process.is_main:
+            self._check_models()
         barrier(self.process)
 
     def train_epoch(self) -> dict:
@@ -256,9 +286,11 @@ class Trainer:
 
         Raises:
             FloatingPointError: a loss that is not finite; names the utterances of its batch.
+            InputError: fewer batches were delivered than the epoch has.
         """
         first_step = self.step
-        steps_left = self.train_loader.steps_per_epoch - first_step
+        steps_per_epoch = self.train_loader.steps_per_epoch
+        steps_left = steps_per_epoch - first_step
         # Between two updates there are gradients that last.pt doesn't hold, so it is saved after
         # whole groups of accumulated batches only.
         save_every = self.config.save_step_interval * self.config.accumulate_steps
@@ -278,6 +310,11 @@ class Trainer:
                 self._save_last()
         if previous_loss is not None:
             previous_loss.check()
+        if self.step != steps_per_epoch:
+            raise InputError(
+                f"epoch {self.epoch}: the data workers delivered {self.step - first_step} of "
+                f"{steps_left} batches: --num_workers 0 reads without them"
+            )
         self._log_speed(self.step - first_step, time.perf_counter() - start, batches.waited)
         self._synchronise()
         return self._row()
@@ -363,37 +400,101 @@ class Trainer:
         """Note the epoch's results, save its models, and move on to the next epoch."""
         self.history.append(row)
         is_best = "dev_loss" in row and self._is_best(row)
+        if is_best:
+            self.best_epoch = self.epoch
         if self.process.is_main:
-            checkpoint.save(self.models / f"model_{self.epoch}.pt", self._inference_state())
+            state = self._inference_state(self.epoch)
+            self._save(f"model_{self.epoch}.pt", state)
             if is_best:
-                checkpoint.save(self.models / "best_model.pt", self._inference_state())
+                self._save("best_model.pt", state)
             self._write_history()
+        superseded = self._keep(self.epoch)
         self.epoch += 1
         self.step = 0
         self.running.reset()
         self._save_last()
-        if self.process.is_main:
-            self._remove_epoch(self.epoch - 1 - max(0, self.config.num_avg))
+        if self.process.is_main and superseded > 0:
+            (self.models / f"model_{superseded}.pt").unlink(missing_ok=True)
 
     def _is_best(self, row: dict) -> bool:
         """Whether a validation is better than all before it; if so, it is the best from now on."""
         # The lower EER is better, and of two equal ones that with the lower loss. Separation has
         # no EER. NaN is neither lower nor higher than anything, so that a first validation of NaN
-        # would be the best for ever; it counts as infinite.
-        result = [row.get("dev_eer", 0.0), _nan_to_infinity(row["dev_loss"])]
-        if self.best is None or result < self.best:
+        # would be the best for ever: no validation of it is.
+        result = [row.get("dev_eer", 0.0), row["dev_loss"]]
+        is_finite = all(math.isfinite(value) for value in result)
+        if not is_finite:
+            logging.warning(
+                "epoch %d: EER and loss of dev are %s: not selected", self.epoch, result
+            )
+        elif self.best is None or result < self.best:
             self.best = result
             self.bad_validations = 0
             return True
         self.bad_validations += 1
         return False
 
-    def _remove_epoch(self, epoch: int) -> None:
-        """Remove a model that neither averaging nor ``save_epoch_interval`` needs any more."""
+    def _keep(self, epoch: int) -> int:
+        """Note an epoch's model, and give the epoch whose model nothing needs any more, or 0."""
+        self.kept.append(epoch)
+        # Neither averaging nor ``save_epoch_interval`` needs it.
+        superseded = epoch - max(0, self.config.num_avg)
         interval = self.config.save_epoch_interval
-        is_kept = interval > 0 and epoch % interval == 0
-        if epoch > 0 and not is_kept:
-            (self.models / f"model_{epoch}.pt").unlink(missing_ok=True)
+        if superseded <= 0 or interval > 0 and superseded % interval == 0:
+            return 0
+        self.kept = [kept for kept in self.kept if kept != superseded]
+        return superseded
+
+    def _save(self, name: str, state: dict) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            InputError: the folder was removed or replaced meanwhile.
+        """
+        if _folder_id(self.exp_dir) != self._folder_id:
+            raise InputError(
+                f"{self.exp_dir} was removed or replaced while it was trained in: "
+                "what was in it is lost, train again"
+            )
+        checkpoint.save(self.models / name, state)
+
+    def _check_models(self) -> None:
+        """Make models of a finished training again that are missing, where they can be made.
+
+        Raises:
+            InputError: a model is missing, or ``last.pt`` or the whole folder.
+        """
+        last_epoch = self.epoch - 1
+        for epoch in self.kept:
+            if epoch == last_epoch:
+                self._make_again(f"model_{epoch}.pt", epoch)
+            self._check_there(f"model_{epoch}.pt")
+        if self.best_epoch is not None:
+            self._make_again("best_model.pt", self.best_epoch)
+            self._check_there("best_model.pt")
+        if self.history:
+            self._check_there("last.pt")
+
+    def _make_again(self, name: str, epoch: int) -> None:
+        """Write a missing model anew if the weights of its epoch are still there."""
+        if (self.models / name).exists():
+            return
+        source = self.models / f"model_{epoch}.pt"
+        if epoch == self.epoch - 1 and self.step == 0:
+            state = self._inference_state(epoch)
+        elif source.exists():
+            state = checkpoint.load_model(source)
+        else:
+            return
+        logging.warning("%s was missing: made again", self.models / name)
+        self._save(name, state)
+
+    def _check_there(self, name: str) -> None:
+        if not (self.models / name).exists():
+            raise InputError(
+                f"{self.models / name} is missing, which this training wrote: bring it back, or "
+                "remove the folder and train again"
+            )
 
     def _write_history(self) -> None:
         lines = [",".join(COLUMNS)]
@@ -402,13 +503,17 @@ class Trainer:
             lines.append(",".join(cells))
         write_lines(self.exp_dir / "metrics.csv", lines)
 
-    def _inference_state(self) -> dict:
-        """Content of ``model_N.pt`` and ``best_model.pt``."""
+    def _inference_state(self, epoch: int) -> dict:
+        """Content of ``model_N.pt`` and ``best_model.pt``.
+
+        Args:
+            epoch: epoch that the weights are of.
+        """
         return {
             "model": self.final.state_dict(),
             "labels": list(LABELS),
             "class_prior": self.class_prior,
-            "epoch": self.epoch,
+            "epoch": epoch,
             "config_hash": self.config_hash,
             "data_hashes": self.data_hashes,
         }
@@ -435,7 +540,7 @@ class Trainer:
             return
         self.running.set(sums)
         state = {name: stateful.state_dict() for name, stateful in self._stateful().items()}
-        state |= {name: getattr(self, name) for name in COUNTERS}
+        state |= {name: getattr(self, name) for name in (*COUNTERS, *MODEL_NOTES)}
         state |= {
             "world": self.process.world,
             "sums": sums,
@@ -446,12 +551,17 @@ class Trainer:
             "class_prior": self.class_prior,
             "torch": str(torch.__version__),  # a plain string, which safe loading takes
         }
-        checkpoint.save(self.models / "last.pt", state)
+        self._save("last.pt", state)
 
     def _resume(self) -> None:
-        """Continue from ``last.pt``."""
+        """Continue from ``last.pt``.
+
+        Raises:
+            InputError: it is damaged, or of another training.
+        """
         path = self.models / "last.pt"
         state = checkpoint.load(path)
+        last.check(path, state)
         differing = difference(state, self.config_text, self.data_hashes)
         if differing:
             raise InputError(f"{path} was trained {differing}: take another --exp_dir")
@@ -461,20 +571,80 @@ class Trainer:
                 f"{path} was trained by {state['world']} processes, not {self.process.world}: "
                 "keep their number or take another --exp_dir"
             )
-        for name, stateful in self._stateful().items():
-            stateful.load_state_dict(state[name])
+        if state["step"] >= self.train_loader.steps_per_epoch:
+            raise InputError(f"{path}: step {state['step']} is in no epoch: {last.WAY_OUT}")
+        self._load_states(path, state)
         for name in COUNTERS:
             setattr(self, name, state[name])
-        if self.best is not None:
-            self.best = [_nan_to_infinity(value) for value in self.best]
+        if self.best is not None and not all(math.isfinite(value) for value in self.best):
+            self.best = None
+        if self.schedule.last_epoch != self.updates:
+            raise InputError(f"{path}: its schedule is at another step: {last.WAY_OUT}")
+        # Those of before there were lists of models say nothing of them.
+        self.kept = list(state.get("kept", []))
+        self.best_epoch = state.get("best_epoch")
         if self.process.is_main:
             self.running.set(state["sums"])
             self._write_history()
         logging.info("continue from %s: epoch %d, step %d", path, self.epoch, self.step)
 
+    def _load_states(self, path: Path, state: dict) -> None:
+        """Load all that has a ``state_dict``.
 
-def _nan_to_infinity(value: float) -> float:
-    return math.inf if math.isnan(value) else value
+        Raises:
+            InputError: a state of something else, or weights that are not finite.
+        """
+        options = last.numeric_options(self.optimizer)
+        for name, stateful in self._stateful().items():
+            if name not in state:
+                raise InputError(f"{path}: it lacks {name}: {last.WAY_OUT}")
+            if isinstance(stateful, nn.Module):
+                checkpoint.load_state(stateful, state[name], path)
+                continue
+            try:
+                stateful.load_state_dict(state[name])
+            # What a state of another kind ends with is up to each class.
+            except Exception as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise InputError(
+                    f"{path}: its {name} is not that of this system ({reason}): {last.WAY_OUT}"
+                ) from error
+        last.check_optimizer(path, self.optimizer, options)
+
+
+def make_optimizer(config: TrainingConfig, groups: list[dict]) -> torch.optim.Optimizer:
+    """Optimizer of a configuration.
+
+    Args:
+        config: settings of the training.
+        groups: parameters, as ``Task.parameter_groups`` gives them.
+
+    Raises:
+        InputError: numbers that it can't take, or with which weights would leave all bounds.
+    """
+    try:
+        optimizer = config.optimizer(groups)
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"training.optimizer: {reason}") from error
+    for group in optimizer.param_groups:
+        for name, value in group.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"training.optimizer: {name} is {value}, expected a number")
+        if group["lr"] > MAX_RATE:
+            raise InputError(
+                f"training.optimizer: lr is {group['lr']:g}, expected a rate up to {MAX_RATE}"
+            )
+    return optimizer
+
+
+def _folder_id(folder: Path) -> tuple[int, int] | None:
+    """Device and number of a folder; None if it isn't there."""
+    try:
+        state = folder.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 @torch.no_grad()

@@ -3,17 +3,45 @@
 Letters: N decisions of an utterance that have a label, C classes [spoof, bonafide].
 """
 
+from collections import Counter
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
-from wedefense_lite.labels import BONAFIDE, SPOOF
+from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF, label_id
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.runtime import Process, gather_objects
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.scoring.run import run_inference
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.tasks import Task
+
+
+def check_classes(index: Iterable[Utterance]) -> None:
+    """Refuse a dev set without one of the classes, of which there is no EER.
+
+    Args:
+        index: rows of the dev list, with segments or stems where the task decides on these.
+
+    Raises:
+        InputError: all decisions would be of one class.
+    """
+    counts = Counter()
+    for row in index:
+        if row.segments is not None:
+            counts.update(np.unique(row.segments.label).tolist())
+        elif row.stems:
+            counts.update(label_id(stem.label) for stem in row.stems if stem.label)
+        elif row.label:
+            counts[label_id(row.label)] += 1
+    for number, label in enumerate(LABELS):
+        if not counts[number]:
+            raise InputError(
+                f"the dev set has no {label}: its EER needs both classes (--val_data, --val_label)"
+            )
 
 
 @torch.no_grad()
@@ -55,9 +83,14 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
     if task.head is not None:
         labels_N = np.concatenate([labels for labels, _ in decisions.values()])
         score_N = np.concatenate([scores for _, scores in decisions.values()])
-        trials = SortedScores(
-            bonafide=score_N[labels_N == BONAFIDE], spoof=score_N[labels_N == SPOOF]
-        )
+        bonafide = score_N[labels_N == BONAFIDE]
+        spoof = score_N[labels_N == SPOOF]
+        if not (len(bonafide) and len(spoof)):
+            raise InputError(
+                f"validation: {len(bonafide)} bona fide and {len(spoof)} spoofed decisions, "
+                "an EER needs both"
+            )
+        trials = SortedScores(bonafide=bonafide, spoof=spoof)
         metrics["dev_eer"] = float(trials.eer().value)
     return metrics
 
