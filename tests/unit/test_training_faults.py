@@ -1,9 +1,12 @@
 """Faults of a training: it ends with the reason, or goes on as if nothing had been."""
 
+import logging
 import math
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -17,6 +20,7 @@ from torch import nn
 from wedefense_lite import heartbeat, runtime
 from wedefense_lite.augment.noise import AdditiveNoise
 from wedefense_lite.bin import train as train_module
+from wedefense_lite.bin.average_model import average_model
 from wedefense_lite.files import InputError
 from wedefense_lite.systems import checkpoint, delivery
 from wedefense_lite.systems.config import DataConfig
@@ -474,3 +478,42 @@ def test_what_has_changed_since_is_named(rows, change, sources, option):
     assert other_data(before, after) == option
     old = {name: before[name] for name in ("list", "segments", "stems")}
     assert option in other_data(old, after)
+
+
+# One run a folder
+
+
+def locked_elsewhere(folder):
+    """Let another process hold a folder; its own end is what releases it."""
+    script = (
+        "import sys, time; from wedefense_lite.files import folder_lock\n"
+        "with folder_lock(sys.argv[1], 'training'):\n    print(flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    return process
+
+
+def test_a_second_run_in_a_folder_is_refused(rows, tmp_path):
+    fit(rows, tmp_path / "exp")
+    (tmp_path / "exp/config.yaml").write_text(tiny.parsed(tmp_path).text)
+    train_list, train_labels = tiny.write_lists(tmp_path, rows["train"])
+    holder = locked_elsewhere(tmp_path / "exp")
+    try:
+        with pytest.raises(InputError, match="exp: in use by training, process"):
+            train_module.train(
+                tiny.parsed(tmp_path), tmp_path / "exp", train_list, train_labels, data_type="raw"
+            )
+        with pytest.raises(InputError, match="exp: in use by training, process"):
+            average_model(str(tmp_path / "avg.pt"), str(tmp_path / "exp/models"), 1)
+    finally:
+        holder.kill()
+        holder.wait()
+    average_model(str(tmp_path / "avg.pt"), str(tmp_path / "exp/models"), 1)
+
+
+def test_a_log_on_a_full_disk_ends_the_training(tmp_path):
+    log = train_module.LogFile("/dev/full")
+    record = logging.makeLogRecord({"msg": "text"})
+    with pytest.raises(InputError, match="/dev/full: can't be written: .*No space left"):
+        log.handle(record)

@@ -1,11 +1,13 @@
 """Stage 4: average the weights of the last epochs of a training."""
 
+import contextlib
 import logging
+import os
 from pathlib import Path
 from typing import Literal
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, check_writable, folder_lock
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.averaging import (
@@ -46,7 +48,31 @@ def average_model(
         config: configuration of the model; the default is the one in the folder above ``src_path``.
         gpus: device for ``bn_data``.
     """
+    check_writable(dst_model)
     folder = Path(src_path)
+    exp_dir = folder.absolute().parent
+    # Models of a training that still writes them are not averaged. One that somebody else may
+    # read only can't be held, and nobody trains in it.
+    with folder_lock(exp_dir, "averaging") if _is_writable(exp_dir) else contextlib.nullcontext():
+        state = _average(folder, num, min_epoch, max_epoch, bn_data, data_type, config, gpus)
+        checkpoint.save(dst_model, state)
+
+
+def _is_writable(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _average(
+    folder: Path,
+    num: int | None,
+    min_epoch: int,
+    max_epoch: int | None,
+    bn_data: str | None,
+    data_type: str,
+    config: str | None,
+    gpus: str | None,
+) -> dict:
+    """Content of the averaged model; arguments are those of ``average_model``."""
     if config is None:
         config = str(folder.parent / "config.yaml")
     if num is None:
@@ -72,7 +98,7 @@ def average_model(
     state = states[-1] | {"model": mean_weights([state["model"] for state in states])}
     if bn_data is not None and len(states) > 1:
         state["model"] = recompute_batch_norm(state, config, bn_data, data_type, gpus)
-    checkpoint.save(dst_model, state)
+    return state
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Stage 3: train a system, under ``torchrun`` or as a single process."""
 
+import contextlib
 import inspect
 import logging
 import re
@@ -13,7 +14,14 @@ from wedefense_lite.audio.index import read_index
 from wedefense_lite.audio.tracks import with_segments
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.augment.base import prepare
-from wedefense_lite.files import InputError, read_labels, write_json, write_text
+from wedefense_lite.files import (
+    InputError,
+    check_writable,
+    folder_lock,
+    read_labels,
+    write_json,
+    write_text,
+)
 from wedefense_lite.mixtures.stems import with_talkers
 from wedefense_lite.provenance import environment
 from wedefense_lite.runtime import (
@@ -74,7 +82,8 @@ def train(
     Args:
         experiment: system, data and training of a configuration.
         exp_dir: folder for config.yaml, env.json, metrics.csv, train.log, tensorboard/ and models/.
-            A folder with the models of another training is refused.
+            A folder with the models of another training is refused, and one that another process
+            trains in.
         train_data: list of stage 2.
         train_label: utt2lab of the training set.
         val_data: list of the dev set, which selects the best model.
@@ -99,6 +108,7 @@ def train(
     data = experiment.data
     prepare(data.augment, noise_data=noise_data, reverb_data=reverb_data)
     _check_kept_models(experiment, val_data)
+    check_writable(exp_dir / "config.yaml", exp_dir / "models/last.pt")
     process = start_process(gpus, TRAINING_TIMEOUT)
 
     # Lists, with what the task needs to know of each utterance.
@@ -117,24 +127,27 @@ def train(
             dev_index, data, process.rank, process.world, num_workers=data.num_workers
         )
 
-    # The training of before in the folder: continued, refused or removed.
-    hashes = data_hashes(train_loader.index, data.augment)
-    resume = continues(exp_dir, experiment, hashes, process, overwrite)
-    removes = overwrite and not resume
-    if removes:
-        _check_outside(exp_dir, checkpoint=checkpoint, separator=separator)
+    # One run a folder.
+    held = folder_lock(exp_dir, "training") if process.is_main else contextlib.nullcontext()
+    with held:
+        # The training of before in the folder: continued, refused or removed.
+        hashes = data_hashes(train_loader.index, data.augment)
+        resume = continues(exp_dir, experiment, hashes, process, overwrite)
+        removes = overwrite and not resume
+        if removes:
+            _check_outside(exp_dir, checkpoint=checkpoint, separator=separator)
 
-    # Initial weights.
-    _load_initial_weights(experiment.system, resume, checkpoint, separator)
-    trainer = Trainer(experiment, process, exp_dir, train_loader, dev_loader, resume)
+        # Initial weights.
+        _load_initial_weights(experiment.system, resume, checkpoint, separator)
+        trainer = Trainer(experiment, process, exp_dir, train_loader, dev_loader, resume)
 
-    # Removed only now: all that may refuse has been built.
-    if removes:
-        if process.is_main:
-            remove_training(exp_dir)
-        barrier(process)
+        # Removed only now: all that may refuse has been built.
+        if removes:
+            if process.is_main:
+                remove_training(exp_dir)
+            barrier(process)
 
-    _fit(experiment, process, exp_dir, trainer)
+        _fit(experiment, process, exp_dir, trainer)
     # The wrapped model in it must not outlive the process group.
     del trainer
     end_process()
@@ -250,9 +263,17 @@ def _check_signal(
         )
 
 
+class LogFile(logging.FileHandler):
+    """Log whose disk, when it is full, ends the training; others print a traceback and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Raise the error that a record has met."""
+        error = sys.exc_info()[1]
+        raise InputError(f"{self.baseFilename}: can't be written: {error}") from error
+
+
 def _log_to(exp_dir: Path) -> None:
-    exp_dir.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(exp_dir / "train.log")
+    handler = LogFile(exp_dir / "train.log")
     handler.setFormatter(cli.PrintableFormatter())
     logging.getLogger().addHandler(handler)
     logging.info("command: %s", " ".join(sys.argv))
