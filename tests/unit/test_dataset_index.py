@@ -207,7 +207,7 @@ def test_a_smaller_run_leaves_no_stale_shards(corpus):
         "shards_000000000.tar",
         "shards_000000001.tar",
     ]
-    assert len(list((corpus.folder / "shards").glob("[!.]*"))) == 5
+    assert len(list((corpus.folder / "shards").glob("*.tar*"))) == 5
 
 
 def test_one_missing_file_fails_and_earlier_shards_stay(corpus):
@@ -306,7 +306,7 @@ def test_an_index_belongs_to_the_content_of_its_tar_whatever_the_dates_are(tmp_p
     for row in read_index(path, "shard"):
         assert file_bytes(row) == audio[row.key]
     # The index was made anew, and is that of this tar.
-    assert [row[0] for row in json.loads(index_of(shard).read_text())["rows"]] == ["c", "a", "b"]
+    assert [row[0] for row in json.loads(index_of(shard).read_text())[2]] == ["c", "a", "b"]
 
 
 def test_a_label_of_the_same_size_makes_another_tar(tmp_path):
@@ -330,11 +330,17 @@ def test_an_index_of_the_first_version_is_made_anew(tmp_path):
 def change_rows(change):
     """Change of the rows of an index whose hash is put right."""
 
-    def damage(content: dict) -> dict:
-        rows = change(content["rows"])
-        return content | {"rows": rows, "hash": _hash_rows(content["tar"], rows)}
+    def damage(content: list) -> list:
+        tar_hash, _, rows = content
+        rows = change(rows)
+        return [tar_hash, _hash_rows(tar_hash, rows), rows]
 
     return damage
+
+
+def change_rows_alone(change):
+    """Change of the rows of an index that leaves its hashes."""
+    return lambda content: [*content[:2], change(content[2])]
 
 
 def change_cell(column: int, value):
@@ -342,14 +348,15 @@ def change_cell(column: int, value):
 
 
 DAMAGED_INDEXES = {
-    "a row is missing": lambda content: content | {"rows": content["rows"][1:]},
-    "a row twice": lambda content: content | {"rows": content["rows"][:1] + content["rows"]},
-    "rows in another order": lambda content: content | {"rows": content["rows"][::-1]},
+    "a row is missing": change_rows_alone(lambda rows: rows[1:]),
+    "a row twice": change_rows_alone(lambda rows: rows[:1] + rows),
+    "rows in another order": change_rows_alone(lambda rows: rows[::-1]),
     "a number": lambda content: 5,
     "null": lambda content: None,
-    "a list": lambda content: [1, 2],
-    "no rows": lambda content: content | {"rows": None},
-    "no hash": lambda content: {"rows": content["rows"]},
+    "an object": lambda content: {"rows": content[2]},
+    "no rows": change_rows_alone(lambda rows: None),
+    "no hash": lambda content: content[1:],
+    "hashes that are none": lambda content: [None, None, content[2]],
     "null for a row": change_rows(lambda rows: [None, *rows]),
     "a row too short": change_rows(lambda rows: [rows[0][:4], *rows[1:]]),
     "a row too long": change_rows(lambda rows: [[*rows[0], 1, 2], *rows[1:]]),
@@ -612,7 +619,7 @@ def test_the_shards_of_another_list_are_not_replaced(corpus):
 
 def test_shards_of_the_first_version_are_those_of_the_list_that_names_them(corpus):
     path = Path(corpus.list("shard"))
-    (corpus.folder / "shards/.shards.list").unlink()
+    (corpus.folder / "shards/shards_list.txt").unlink()
     rows = corpus.index("raw")
     with pytest.raises(InputError, match=r"holds 6 shards shards_\* that .*other\.list does not"):
         pack(rows, corpus.folder / "shards", corpus.folder / "other.list")

@@ -1,10 +1,10 @@
 """Tar shards: packing, and the index that makes any utterance of a shard one read away.
 
 A shard is what webdataset writes and reads: ``<utt>.<ext>`` with the audio file's own bytes, and
-beside it ``<utt>.lab``. Its index ``<shard>.index`` is JSON: ``rows``, each ``[utt, offset, size,
-samples, label]``; ``tar``, the hash of all headers and labels of the tar that they are of; and
-``hash``, that of these two. The index is made when a shard is first read without one, or with one
-that is damaged, of an earlier version or of another tar, whatever the dates of the files are.
+beside it ``<utt>.lab``. Its index ``<shard>.index`` is JSON: the hash of all headers and labels of
+the tar, the hash of that and of the rows, and a row ``[utt, offset, size, samples, label]`` an
+utterance. The index is made when a shard is first read without one, or with one that is damaged, of
+an earlier version or of another tar, whatever the dates of the files are.
 """
 
 import hashlib
@@ -258,12 +258,12 @@ def _read_shard_index(index: Path, path: str, tar_hash: str) -> list[Utterance]:
         InputError: the index is of an earlier version, damaged, or of another tar.
     """
     content = read_json(index)
-    if not isinstance(content, dict) or content.keys() != {"tar", "rows", "hash"}:
+    if not isinstance(content, list) or len(content) != 3:
         raise InputError(f"{index}: an index of another version")
-    if content["tar"] != tar_hash:
+    indexed_hash, rows_hash, cells = content
+    if indexed_hash != tar_hash:
         raise InputError(f"{index}: the index of another tar")
-    cells = content["rows"]
-    if not isinstance(cells, list) or content["hash"] != _hash_rows(tar_hash, cells):
+    if not isinstance(cells, list) or rows_hash != _hash_rows(tar_hash, cells):
         raise InputError(f"{index}: damaged, its rows are not those that were written")
     size = os.path.getsize(path)
     rows = []
@@ -292,7 +292,7 @@ def _is_index_row(row, tar_size: int) -> bool:
 def _write_shard_index(index: Path, tar_hash: str, rows: list[Utterance]) -> None:
     """Write the index of a shard, where its folder can be written."""
     cells = [[row.key, row.offset, row.size, row.samples, row.label] for row in rows]
-    content = {"tar": tar_hash, "rows": cells, "hash": _hash_rows(tar_hash, cells)}
+    content = [tar_hash, _hash_rows(tar_hash, cells), cells]
     try:
         if index.exists() and not index.is_file():
             raise InputError(f"{index}: no file")
@@ -331,8 +331,8 @@ def pack(
 def check_shard_folder(folder: Path, shard_list: Path, prefix: str = "shards") -> None:
     """Refuse to replace shards that another list names.
 
-    A folder notes, in ``.<prefix>.list``, the list that its shards are of; in a folder without the
-    note, the list itself has to name them.
+    A folder notes, in ``<prefix>_list.txt``, the list that its shards are of; in a folder without
+    the note, the list itself has to name them.
 
     Args:
         folder: folder of the shards.
@@ -367,7 +367,7 @@ def _is_same_path(first: Path, second: Path) -> bool:
 
 
 def _note_of(folder: Path, prefix: str) -> Path:
-    return folder / f".{prefix}.list"
+    return folder / f"{prefix}_list.txt"
 
 
 def _shards_of(folder: Path, prefix: str) -> list[Path]:
