@@ -87,7 +87,7 @@ def evaluate_localization(
         by: column of the table ``meta``.
         bootstrap: number of bootstrap samples of utterances for 95 % intervals. Utterances with the
             same classes in them (bona fide only, spoof only, both) are drawn among themselves, and
-            a sample that does not define a rate is drawn again.
+            a sample that does not define a rate is drawn again for that rate.
         cluster: column of ``meta`` whose values (speakers, say) are drawn instead of utterances.
         frame_labels: definition of the label of a frame. rounded: boundaries are rounded to frames,
             as in PartialSpoof's scorer. any_spoofed_sample: spoof if any sample is, as in its
@@ -183,16 +183,11 @@ def _intervals(
     """
     order, sizes = _strata(pairs)
 
-    def resampled(*counts: np.ndarray) -> dict[str, float]:
+    def resampled(*counts: np.ndarray) -> dict[str, float | None]:
         """Error rates of a bootstrap sample, from how often each utterance is in it."""
         sample = np.repeat(order, np.concatenate(counts))
-        sample_rates = error_rates([pairs[index] for index in sample], options)
-        values = {}
-        for name in defined:
-            if sample_rates[name] is None:
-                raise UndefinedMetric(f"no segments of both classes for {name}")
-            values[name] = sample_rates[name]
-        return values
+        rates = error_rates([pairs[index] for index in sample], options)
+        return {name: rate for name, rate in rates.items() if name in defined}
 
     resampler = Resampler(sizes, None if clusters is None else clusters[order])
     return cli.checked_option("--bootstrap", intervals, resampled, resampler, bootstrap)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wedefense_lite import cli
 from wedefense_lite.audio.segments import read_rttm, write_rttm
-from wedefense_lite.files import check_writable, file_name, write_json, write_lines
+from wedefense_lite.files import InputError, check_writable, file_name, write_json, write_lines
 from wedefense_lite.labels import LABELS, SPOOF
 from wedefense_lite.localization.decoding import choose_decoder
 from wedefense_lite.localization.frame_scores import match_frames, read_frames
@@ -18,8 +18,8 @@ def segments(frame_scores: str, dev_frame_scores: str, dev_rttm: str, out_dir: s
     The decoder (smoothing, threshold, shortest segment) has the highest F1 of spoofed time on dev.
 
     The output folder gets segments.rttm; segments.json; labels/UTT.txt, the spoofed segments of
-    an utterance as a label track of Audacity (File, Import, Labels); and decoder.json with the
-    decoder. In names of files, characters of an id that can't be in one are %XX.
+    an utterance as a label track of Audacity (File, Import, Labels; characters of an id that no
+    file name may have are %XX); and decoder.json with the decoder.
 
     Args:
         frame_scores: frame_llr.txt of the utterances.
@@ -28,14 +28,19 @@ def segments(frame_scores: str, dev_frame_scores: str, dev_rttm: str, out_dir: s
         out_dir: folder to write to.
     """
     out = Path(out_dir)
-    check_writable(out / "segments.rttm", out / "labels" / "label.txt")
+    check_writable(out / "segments.rttm", out / "segments.json", out / "decoder.json")
     dev_frames, hop = read_frames(dev_frame_scores)
     dev_pairs = match_frames(dev_frames, read_rttm(dev_rttm), hop, dev_frame_scores, dev_rttm)
-    decoder, f1 = cli.checked(choose_decoder, dev_pairs, hop)
+    decoder, f1 = cli.checked_option(dev_frame_scores, choose_decoder, dev_pairs, hop)
     if frame_scores == dev_frame_scores:
         frames = dev_frames
     else:
-        frames, _ = read_frames(frame_scores)
+        frames, other_hop = read_frames(frame_scores)
+        if other_hop != hop:
+            raise InputError(
+                f"{frame_scores}: frames of {other_hop:g} s, expected {hop:g} s as in "
+                f"{dev_frame_scores}"
+            )
     decided = {}
     for name, scores in frames.items():
         start, end, label = decoder.segments(scores)

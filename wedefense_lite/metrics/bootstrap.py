@@ -75,29 +75,39 @@ def replicates(
 ) -> dict[str, np.ndarray]:
     """Values ``(count,)`` of each metric over bootstrap samples, the same for the same seed.
 
-    A sample that lacks a class, or does not define a metric for another reason, is drawn again. So
-    the values are those of samples that have what the metrics need.
+    A sample that lacks a class, or does not define a metric for another reason, is drawn again for
+    that metric. So the values of each metric are those of samples that have what it needs.
 
     Args:
         statistic: metrics of a sample, given the counts of the trials of each class, an argument a
-            class; ``UndefinedMetric`` where the sample has none. It runs in threads, since sorting
-            and summing let other threads run.
+            class. Of those that the sample does not define the value is None; if it defines none,
+            ``UndefinedMetric``. It runs in threads, since sorting and summing let other threads
+            run.
         resampler: draws the counts.
         count: number of samples.
         seed: sample n has a generator of its own, seeded by ``(seed, n)``.
 
     Raises:
-        UndefinedMetric: none of 100 draws of a sample has what the metrics need.
+        UndefinedMetric: none of 100 draws of a sample has what a metric needs.
     """
 
     def measure_sample(number: int) -> dict[str, float]:
         rng = np.random.default_rng([seed, number])
-        for _ in range(MAX_DRAWS - 1):
+        values: dict[str, float] = {}
+        problem = UndefinedMetric("no metric")
+        for _ in range(MAX_DRAWS):
             try:
-                return statistic(*resampler.draw(rng))
-            except UndefinedMetric:
+                sample = statistic(*resampler.draw(rng))
+            except UndefinedMetric as error:
+                problem = error
                 continue
-        return statistic(*resampler.draw(rng))
+            undefined = [name for name in sample if values.get(name, sample[name]) is None]
+            values = {name: values.get(name, value) for name, value in sample.items()}
+            if not undefined:
+                return values
+            problem = UndefinedMetric(f"no sample of {MAX_DRAWS} defines {', '.join(undefined)}")
+            values = {name: value for name, value in values.items() if value is not None}
+        raise problem
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         samples = list(pool.map(measure_sample, range(count)))

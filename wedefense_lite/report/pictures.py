@@ -32,6 +32,8 @@ STYLE = {
     "axes.grid": True, "axes.axisbelow": True, "grid.color": LINE, "xtick.major.size": 0,
     "ytick.major.size": 0, "lines.linewidth": 1.8, "legend.edgecolor": "none",
     "legend.framealpha": 0.85, "legend.borderpad": 0.1, "legend.fontsize": 8.5,
+    # Names of sets, attacks and talkers are text, and "$x_{" is no formula.
+    "text.parse_math": False,
 }  # fmt: skip
 DOTTED = {"color": INK, "linewidth": 1.2, "linestyle": ":"}
 # Rates of the axes of a DET curve.
