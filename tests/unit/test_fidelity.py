@@ -11,8 +11,13 @@ from torch import nn
 
 from wedefense_lite.frontends.raw import Sinc
 from wedefense_lite.heads import CrossEntropy
-from wedefense_lite.interop.official import rename_weights
+from wedefense_lite.interop.official import official_names, rename_weights
+from wedefense_lite.models.mhfa import MHFA
+from wedefense_lite.models.nes2net import Nes2NetX
 from wedefense_lite.models.rawnet2 import RawNet2
+from wedefense_lite.models.res2net import SERes2Net
+from wedefense_lite.models.resnet import ResNet
+from wedefense_lite.models.ssl_aasist import SSLAASIST
 
 torch.set_num_threads(1)
 # Statistics of a few utterances, in float32 here and in float64 there.
@@ -25,11 +30,6 @@ def load(reference: Reference, source: str, model: nn.Module, head: nn.Module) -
     system = nn.ModuleDict({"model": model, "head": head})
     system.load_state_dict(rename_weights(source, reference.weights), strict=True)
     return system.eval()
-
-
-def official_names(reference: Reference, source: str) -> dict[str, str]:
-    """Official names by the names here."""
-    return rename_weights(source, {name: name for name in reference.weights})
 
 
 def without_dropout(system: nn.Module) -> nn.Module:
@@ -72,4 +72,92 @@ def test_rawnet2(name):
     without_dropout(system)
     loss, logits_BC = system.head.loss(system.model(*frames), reference.labels)
     reference.compare("train_logits", logits_BC, BATCH_TOLERANCE)
+    reference.compare("loss", loss, BATCH_TOLERANCE)
+
+
+def check_training(reference, source, system, frames_BFD, labels_B, logits="train_logits"):
+    """Loss, logits and gradients of a batch in training mode, bona fide last."""
+    without_dropout(system)
+    embedding_BE = system.model(frames_BFD, full(frames_BFD))
+    loss, logits_BC = system.head.loss(embedding_BE, labels_B)
+    reference.compare(logits, logits_BC, BATCH_TOLERANCE)
+    reference.compare("loss", loss, BATCH_TOLERANCE)
+    loss.backward()
+    reference.compare_gradients(system, official_names(source, reference.weights))
+
+
+def test_ssl_aasist():
+    reference = Reference("ssl_aasist")
+    head = CrossEntropy(160, class_weights=LA_WEIGHTS)
+    system = load(reference, "ssl_aasist", SSLAASIST(1024), head)
+    frames_BFD = reference.inputs["features"]
+    embedding_BE = system.model(frames_BFD, full(frames_BFD))
+    reference.compare("embedding", embedding_BE)
+    reference.compare("logits", system.head(embedding_BE))
+    shorter_BFD = frames_BFD[:, :70]
+    reference.compare("logits_of_70", system.head(system.model(shorter_BFD, full(shorter_BFD))))
+    check_training(reference, "ssl_aasist", system, frames_BFD, reference.labels)
+
+
+def test_nes2net_x():
+    reference = Reference("nes2net_x")
+    head = CrossEntropy(1024, class_weights=LA_WEIGHTS)
+    system = load(reference, "nes2net", Nes2NetX(1024), head)
+    frames_BFD = reference.inputs["features"]
+    embedding_BE = system.model(frames_BFD, full(frames_BFD))
+    reference.compare("embedding", embedding_BE)
+    reference.compare("logits", system.head(embedding_BE))
+    check_training(reference, "nes2net", system, frames_BFD, reference.labels)
+
+
+def bonafide_first(reference: Reference) -> Reference:
+    """A set whose classes are [bona fide, spoof], in the order here."""
+    reference.labels = 1 - reference.labels
+    for name, values in reference.expected.items():
+        if "log" in name:
+            reference.expected[name] = values[:, ::-1]
+    return reference
+
+
+def test_mhfa_with_the_projection_of_wedefense():
+    reference = bonafide_first(Reference("mhfa"))
+    system = load(reference, "wedefense", MHFA(25 * 1024), CrossEntropy(256, norm=True))
+    states_BFLJ = reference.inputs["states"]
+    frames_BFD = states_BFLJ.flatten(2)
+    embedding_BE = system.model(frames_BFD, full(frames_BFD))
+    reference.compare("embedding", embedding_BE)
+    reference.compare("logits", system.head(embedding_BE))
+    centred_BFLJ = states_BFLJ - states_BFLJ.mean(3, keepdim=True)
+    embedding_BE = system.model(centred_BFLJ.flatten(2), full(frames_BFD))
+    reference.compare("embedding_cmvn", embedding_BE)
+    reference.compare("logits_cmvn", system.head(embedding_BE))
+    check_training(reference, "wedefense", system, frames_BFD, reference.labels)
+
+
+def test_resnet18_with_the_projection_of_wespeaker_and_wedefense():
+    reference = bonafide_first(Reference("resnet18_wedefense"))
+    model = ResNet(80, norm_statistics=False)
+    system = load(reference, "wespeaker", model, CrossEntropy(256, norm=True))
+    frames_BFD = reference.inputs["features"]
+    embedding_BE = system.model(frames_BFD, full(frames_BFD))
+    reference.compare("embedding", embedding_BE)
+    reference.compare("logits", system.head(embedding_BE))
+    shorter_BFD = frames_BFD[:, :77]
+    reference.compare("embedding_of_77", system.model(shorter_BFD, full(shorter_BFD)))
+    check_training(reference, "wespeaker", system, frames_BFD, reference.labels)
+
+
+def test_se_res2net50():
+    reference = bonafide_first(Reference("se_res2net50"))
+    system = load(reference, "se_res2net50", SERes2Net(60), CrossEntropy(256))
+    frames_BFD = reference.inputs["features"]
+    embedding_BE = system.model(frames_BFD, full(frames_BFD))
+    reference.compare("embedding", embedding_BE)
+    reference.compare("log_probabilities", system.head(embedding_BE).log_softmax(1))
+    shorter_BFD = frames_BFD[:, :157]
+    logits_BC = system.head(system.model(shorter_BFD, full(shorter_BFD)))
+    reference.compare("log_probabilities_of_157", logits_BC.log_softmax(1))
+    without_dropout(system)
+    loss, logits_BC = system.head.loss(system.model(frames_BFD, full(frames_BFD)), reference.labels)
+    reference.compare("train_log_probabilities", logits_BC.log_softmax(1), BATCH_TOLERANCE)
     reference.compare("loss", loss, BATCH_TOLERANCE)

@@ -14,20 +14,26 @@ class CrossEntropy(Head):
     """Linear layer and the cross-entropy of its softmax.
 
     Systems on raw waveforms (RawNet2, AASIST) weight the classes by 0.1 and 0.9, since ASVspoof
-    2019 LA has nine spoofed utterances for each bona fide one.
+    2019 LA has nine spoofed utterances for each bona fide one. WeSpeaker and WeDefense
+    (``project_type: softmax`` of their ``models/projections.py``) have a batch norm and a ReLU
+    before the linear layer.
 
     Args:
         embed_dim: size of the embedding.
         class_weights: weights ``[spoof, bonafide]`` of the loss.
+        norm: batch norm and ReLU before the linear layer.
     """
 
     has_posterior = True
 
-    def __init__(self, embed_dim: int, class_weights: Weights = None):
+    def __init__(self, embed_dim: int, class_weights: Weights = None, norm: bool = False):
         super().__init__(class_weights)
+        self.norm = nn.BatchNorm1d(embed_dim) if norm else None
         self.linear = nn.Linear(embed_dim, 2)
 
     def forward(self, embedding_BE: Tensor) -> Tensor:
+        if self.norm is not None:
+            embedding_BE = F.relu(self.norm(embedding_BE))
         return self.linear(embedding_BE)
 
     def loss(self, embedding_BE: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,58 @@
-"""Names of weights in official code, and the names that they have here."""
+"""Names of weights in official code, and the names that they have here.
+
+Letters: C classes [spoof, bonafide].
+"""
+
+import torch
+from torch import Tensor
+
+
+def fairseq(prefix: str) -> list[tuple[str, str]]:
+    """Patterns for an encoder in the names of fairseq.
+
+    Args:
+        prefix: regular expression of what stands before them.
+    """
+    network = "frontend.encoder.network."
+    return [
+        (rf"^{prefix}", "frontend."),
+        # Layers of pretraining alone.
+        (r"^frontend\.(quantizer|project_q|final_proj|mask_emb|label_embs_concat).*", ""),
+        (r"^frontend\.post_extract_proj\.", f"{network}feature_projection.projection."),
+        (r"^frontend\.layer_norm\.", f"{network}feature_projection.layer_norm."),
+        (r"^frontend\.(feature_extractor|encoder)\.(?!network)", rf"{network}\1."),
+        (
+            r"\.pos_conv\.0\.weight_g$",
+            ".pos_conv_embed.conv.parametrizations.weight.original0",
+        ),
+        (
+            r"\.pos_conv\.0\.weight_v$",
+            ".pos_conv_embed.conv.parametrizations.weight.original1",
+        ),
+        (r"\.pos_conv\.0\.", ".pos_conv_embed.conv."),
+        (r"\.self_attn\.", ".attention."),
+        (r"\.self_attn_layer_norm\.", ".layer_norm."),
+        (r"(encoder\.layers\.\d+)\.fc1\.", r"\1.feed_forward.intermediate_dense."),
+        (r"(encoder\.layers\.\d+)\.fc2\.", r"\1.feed_forward.output_dense."),
+        (r"\.conv_layers\.(\d)\.0\.", r".conv_layers.\1.conv."),
+        (r"\.conv_layers\.(\d)\.2\.1\.", r".conv_layers.\1.layer_norm."),
+        (r"\.conv_layers\.0\.2\.", ".conv_layers.0.layer_norm."),
+        (r"\.relative_attention_bias\.", ".rel_attn_embed."),
+        (r"grep_linear", "gru_rel_pos_linear"),
+        (r"grep_a$", "gru_rel_pos_const"),
+    ]
+
+
+def stages(blocks: tuple[int, ...], trunk: str = "") -> list[tuple[str, str]]:
+    """Patterns for blocks that are numbered through here, and within a stage in official code."""
+    patterns = []
+    number = 0
+    for stage, count in enumerate(blocks, 1):
+        for block in range(count):
+            patterns.append((rf"^{trunk}layer{stage}\.{block}\.", f"{trunk}stages.{number}."))
+            number += 1
+    return patterns
+
 
 RAWNET2 = [
     (r"^block(\d)\.0\.", r"blocks.\1.0."),
@@ -7,28 +61,55 @@ RAWNET2 = [
     (r"^fc1_gru\.", "embed."),
     (r"^fc2_gru\.", "head.linear."),
 ]
+AASIST = [
+    (r"^encoder\.\d\.0\.bn1\..*", ""),
+    (r"^(encoder\.\d)\.0\.", r"\1."),
+    (r"\.conv_downsample\.", ".shortcut."),
+    (r"\.(att_weight|att_proj|proj_with_att|proj_without_att)M", r".to_master.\1"),
+    (r"(?<!to_master)\.(att_|proj_with)", r".attention.\1"),
+    (r"att_weight(11)?$", "att_weights.0"),
+    (r"att_weight12$", "att_weights.1"),
+    (r"att_weight22$", "att_weights.2"),
+    (r"^HtrgGAT_layer_ST(\d)(\d)\.", r"branch\1.layer\2."),
+    (r"^pool_h([ST])(\d)\.", r"branch\2.pool_\1."),
+    (r"^master(\d)$", r"branch\1.master"),
+    (r"^GAT_layer_S\.", "spectral.0."),
+    (r"^pool_S\.", "spectral.1."),
+    (r"^GAT_layer_T\.", "temporal.0."),
+    (r"^pool_T\.", "temporal.1."),
+    (r"^pos_S$", "position"),
+    (r"^out_layer\.", "head.linear."),
+]
+# Blocks of ECAPA-TDNN, with the squeeze-and-excitation of TaoRuijie's code.
+SE_RES2 = [
+    (r"layers\.conv1\.", "layers.0.0."),
+    (r"layers\.bn1\.", "layers.0.2."),
+    (r"layers\.convs\.(\d)\.", r"layers.1.branches.\1.0."),
+    (r"layers\.bns\.(\d)\.", r"layers.1.branches.\1.2."),
+    (r"layers\.conv3\.", "layers.2.0."),
+    (r"layers\.bn3\.", "layers.2.2."),
+    (r"se\.se\.1\.", "3.layers.0."),
+    (r"se\.se\.3\.", "3.layers.2."),
+]
+SE_RES2NET50 = [
+    (r"(stages\.\d+)\.conv1\.", r"\1.layers.0.0."),
+    (r"(stages\.\d+)\.bn1\.", r"\1.layers.0.1."),
+    (r"\.convs\.(\d)\.", r".layers.1.branches.\1.0."),
+    (r"\.bns\.(\d)\.", r".layers.1.branches.\1.1."),
+    (r"(stages\.\d+)\.conv3\.", r"\1.layers.2.0."),
+    (r"(stages\.\d+)\.bn3\.", r"\1.layers.2.1."),
+    (r"\.se\.fc\.", ".layers.3.layers."),
+    (r"\.downsample\.1\.", ".shortcut.1.0."),
+    (r"\.downsample\.2\.", ".shortcut.1.1."),
+]
+SOFTMAX_PROJECTION = [
+    (r"^projection\.trans\.0\.", "head.norm."),
+    (r"^projection\.trans\.2\.", "head.linear."),
+]
 # Patterns on official names and their replacements, applied one after the other. A name that
 # becomes empty is left out: the official code never uses the output of that layer.
 NAMES = {
-    "aasist": [
-        (r"^encoder\.\d\.0\.bn1\..*", ""),
-        (r"^(encoder\.\d)\.0\.", r"\1."),
-        (r"\.conv_downsample\.", ".shortcut."),
-        (r"\.(att_weight|att_proj|proj_with_att|proj_without_att)M", r".to_master.\1"),
-        (r"(?<!to_master)\.(att_|proj_with)", r".attention.\1"),
-        (r"att_weight(11)?$", "att_weights.0"),
-        (r"att_weight12$", "att_weights.1"),
-        (r"att_weight22$", "att_weights.2"),
-        (r"^HtrgGAT_layer_ST(\d)(\d)\.", r"branch\1.layer\2."),
-        (r"^pool_h([ST])(\d)\.", r"branch\2.pool_\1."),
-        (r"^master(\d)$", r"branch\1.master"),
-        (r"^GAT_layer_S\.", "spectral.0."),
-        (r"^pool_S\.", "spectral.1."),
-        (r"^GAT_layer_T\.", "temporal.0."),
-        (r"^pool_T\.", "temporal.1."),
-        (r"^pos_S$", "position"),
-        (r"^out_layer\.", "head.linear."),
-    ],
+    "aasist": AASIST,
     "rawnet2": [(r"^block\d\.0\.bn1\..*", ""), *RAWNET2],
     # Of the same names and shapes as ASVspoof 2021's, but here the code uses bn1.
     "rawnet2_asvspoof5": RAWNET2,
@@ -40,4 +121,98 @@ NAMES = {
         (r"^projector\.", "project."),
         (r"^classifier\.", "head.linear."),
     ],
+    "ssl_aasist": [
+        *fairseq(r"ssl_model\.model\."),
+        *AASIST,
+        (r"^LL\.", "project."),
+        (r"^first_bn1\.", "last_bn."),
+    ],
+    "nes2net": [
+        *fairseq(r"ssl_model\.model\."),
+        (r"^Nested_Res2Net_TDNN\.", ""),
+        (r"^bns\.(\d)\.", r"layers.0.branches.\1.2."),
+        (r"^bn\.", "layers.1."),
+        (r"^fc\.", "head.linear."),
+        (r"^Build_in_Res2Nets\.(\d)\.", r"layers.0.branches.\1.0.layers."),
+        *SE_RES2,
+        (r"weighted_sum\.", "1.weights."),
+    ],
+    "wespeaker": [
+        *SOFTMAX_PROJECTION,
+        *stages((2, 2, 2, 2)),
+        (r"^seg_1\.", "embed."),
+    ],
+    "wespeaker_ecapa": [
+        *SOFTMAX_PROJECTION,
+        (r"^layer1\.conv\.", "first.0."),
+        (r"^layer1\.bn\.", "first.2."),
+        (r"^layer2\.se_res2block\.", "blocks.0.layers."),
+        (r"^layer3\.se_res2block\.", "blocks.1.layers."),
+        (r"^layer4\.se_res2block\.", "blocks.2.layers."),
+        (r"layers\.([02])\.conv\.", r"layers.\1.0."),
+        (r"layers\.([02])\.bn\.", r"layers.\1.2."),
+        (r"layers\.1\.convs\.(\d)\.", r"layers.1.branches.\1.0."),
+        (r"layers\.1\.bns\.(\d)\.", r"layers.1.branches.\1.2."),
+        (r"3\.linear1\.", "3.layers.0."),
+        (r"3\.linear2\.", "3.layers.2."),
+        (r"^conv\.", "join."),
+        (r"^pool\.linear1\.", "pool.attention.0."),
+        (r"^pool\.linear2\.", "pool.attention.2."),
+        (r"^bn\.", "embed.0."),
+        (r"^linear\.", "embed.1."),
+    ],
+    "wedefense": [
+        *fairseq(r"frontend\.upstream\.upstream\.model\."),
+        *SOFTMAX_PROJECTION,
+        (r"^weights_k$", "key.0.weights_L"),
+        (r"^weights_v$", "value.0.weights_L"),
+        (r"^cmp_linear_k\.", "key.1."),
+        (r"^cmp_linear_v\.", "value.1."),
+        (r"^att_head\.", "attention."),
+        (r"^pooling_fc\.", "embed."),
+    ],
+    "se_res2net50": [
+        (r"^conv1\.0\.", "stem.0.0."),
+        (r"^conv1\.1\.", "stem.0.1."),
+        (r"^conv1\.3\.", "stem.1.0."),
+        (r"^conv1\.4\.", "stem.1.1."),
+        (r"^conv1\.6\.", "stem.2.0."),
+        (r"^bn1\.", "stem.2.1."),
+        *stages((3, 4, 6, 3)),
+        *SE_RES2NET50,
+        (r"^cls_layer\.", "head.linear."),
+    ],
+}
+
+
+def reversed_rows(value: Tensor) -> Tensor:
+    """Classes in our order, of a layer that has bona fide first."""
+    return value.flip(0)
+
+
+def without_last_axis(value: Tensor) -> Tensor:
+    """Weights of a linear layer, which were those of a convolution over one frame."""
+    return value.squeeze(-1)
+
+
+def flat(value: Tensor) -> Tensor:
+    """Values without axes of size 1."""
+    return value.flatten()
+
+
+def difference_rows(value: Tensor) -> Tensor:
+    """A layer with a logit of bona fide speech alone, with a row of zeros for the spoof logit."""
+    return torch.cat((torch.zeros_like(value), value))
+
+
+# Changes of values, by patterns on the names here.
+CHANGES = {
+    "nes2net": [
+        (r"\.3\.layers\.[02]\.weight$", without_last_axis),
+        (r"\.1\.weights\.\d$", flat),
+    ],
+    "wespeaker": [(r"^head\.linear\.", reversed_rows)],
+    "wespeaker_ecapa": [(r"^head\.linear\.", reversed_rows)],
+    "wedefense": [(r"^head\.linear\.", reversed_rows)],
+    "se_res2net50": [(r"^head\.linear\.", reversed_rows)],
 }

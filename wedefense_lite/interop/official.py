@@ -5,7 +5,7 @@ here.
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +14,36 @@ from torch import Tensor
 
 from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.frontends.encoders import FAMILIES, import_transformers, parse_architecture
-from wedefense_lite.interop.names import NAMES
+from wedefense_lite.interop.names import CHANGES, NAMES
 
 # Names of labels that leave no doubt, as letters only.
 BONAFIDE_NAMES = ("bonafide", "real", "genuine", "human", "authentic", "original")
 SPOOF_NAMES = ("spoof", "spoofed", "fake", "deepfake", "synthetic", "generated")
+
+
+def rename(source: str, official_name: str) -> str:
+    """Name of a weight here; empty for one that is left out.
+
+    Args:
+        source: key of ``NAMES``.
+        official_name: name in the official code.
+    """
+    name = official_name
+    for pattern, replacement in NAMES[source]:
+        name = re.sub(pattern, replacement, name)
+    if name and not name.startswith(("head.", "frontend.")):
+        name = f"model.{name}"
+    return name
+
+
+def official_names(source: str, names: Iterable[str]) -> dict[str, str]:
+    """Official names by the names that they have here, without those that are left out."""
+    ours = {}
+    for official_name in names:
+        name = rename(source, official_name)
+        if name:
+            ours[name] = official_name
+    return ours
 
 
 def rename_weights(source: str, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -29,14 +54,11 @@ def rename_weights(source: str, official: Mapping[str, Tensor]) -> dict[str, Ten
         official: state dict as the official code saves it; unknown names stay as they are.
     """
     state = {}
-    for official_name, value in official.items():
-        name = official_name
-        for pattern, replacement in NAMES[source]:
-            name = re.sub(pattern, replacement, name)
-        if not name:
-            continue
-        if not name.startswith(("head.", "frontend.")):
-            name = f"model.{name}"
+    for name, official_name in official_names(source, official).items():
+        value = official[official_name]
+        for pattern, change in CHANGES.get(source, []):
+            if re.search(pattern, name):
+                value = change(value)
         state[name] = value
     return state
 

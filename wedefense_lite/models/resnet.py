@@ -86,10 +86,11 @@ def stacked(
 class ResNet(Backbone):
     """ResNet in the form of WeSpeaker: no first pooling, statistics over time, one linear layer.
 
-    The defaults are its ResNet18, with 4.1 M parameters on 80 filterbanks. Batch norm of the
-    statistics is an addition to WeSpeaker's form. No EER on ASVspoof 2019 LA is published for it.
+    With ``norm_statistics: false`` the other defaults are its ResNet18, with 4.1 M parameters on 80
+    filterbanks. No EER on ASVspoof 2019 LA is published for it.
 
-    Source: Wang et al., ICASSP 2023, https://arxiv.org/abs/2210.17016.
+    Source: Wang et al., ICASSP 2023, https://arxiv.org/abs/2210.17016, agreeing with
+    https://github.com/wenet-e2e/wespeaker, wespeaker/models/resnet.py, and WeDefense.
 
     Args:
         input_dim: features of a frame.
@@ -100,6 +101,8 @@ class ResNet(Backbone):
             WeSpeaker has 1.
         se_ratio: ratio of squeeze-and-excitation in every block; 0 disables it, and 16 is that of
             Hu et al. (CVPR 2018), with 4.13 M parameters.
+        norm_statistics: batch norm between the statistics and the linear layer, without parameters;
+            WeSpeaker has none. With it, a small corpus is learned in fewer steps.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class ResNet(Backbone):
         embed_dim: int = 256,
         stem_stride: Literal[1, 2] = 1,
         se_ratio: int = 0,
+        norm_statistics: bool = True,
     ):
         super().__init__()
         self.embed_dim = embed_dim
@@ -118,9 +122,10 @@ class ResNet(Backbone):
         self.stages = stacked(partial(BasicBlock, se_ratio=se_ratio), channels, channels, blocks)
         self.halvings = len(blocks) - 1 + (stem_stride == 2)
         statistics = 2 * channels * 2 ** (len(blocks) - 1) * halved(input_dim, self.halvings)
-        # Means and deviations differ in scale by orders of magnitude. On one scale, a small corpus
-        # is learned in fewer steps. The layer has no parameters.
-        self.scale = nn.BatchNorm1d(statistics, affine=False)
+        # Means and deviations differ in scale by orders of magnitude: the norm puts them on one.
+        self.scale = nn.Identity()
+        if norm_statistics:
+            self.scale = nn.BatchNorm1d(statistics, affine=False)
         self.embed = nn.Linear(statistics, embed_dim)
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
