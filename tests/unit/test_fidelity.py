@@ -9,6 +9,7 @@ import torch
 from refvectors import Reference
 from torch import nn
 
+from wedefense_lite.frontends import LFCC, Fbank
 from wedefense_lite.frontends.raw import Sinc
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.interop.official import official_names, rename_weights
@@ -73,6 +74,35 @@ def test_rawnet2(name):
     loss, logits_BC = system.head.loss(system.model(*frames), reference.labels)
     reference.compare("train_logits", logits_BC, BATCH_TOLERANCE)
     reference.compare("loss", loss, BATCH_TOLERANCE)
+
+
+def test_filterbanks_of_wespeaker_and_wedefense():
+    reference = Reference("fbank_wespeaker")
+    wav_BT = reference.inputs["wave"]
+    lengths_B = full(wav_BT)
+    frames_BFD, _ = Fbank(window="hamming", mean_norm=False)(wav_BT, lengths_B)
+    reference.compare("fbank", frames_BFD)
+    frames_BFD, _ = Fbank(window="hamming")(wav_BT, lengths_B)
+    reference.compare("fbank_normalised", frames_BFD[:, :20])
+
+
+LFCCS = {
+    "lfcc_2019": {"fft_size": 512},
+    "lfcc_2021": {"fft_size": 1024, "max_frequency": 0.5},
+    "lfcc_1024": {"fft_size": 1024},
+    "lfcc_cepstra": {"fft_size": 512, "energy": False},
+}
+
+
+@pytest.mark.parametrize("name", LFCCS)
+def test_lfcc_of_nii(name):
+    reference = Reference("lfcc_nii")
+    frontend = LFCC(**LFCCS[name])
+    wav_BT = reference.inputs["wave"]
+    frames_BFD, _ = frontend(wav_BT, full(wav_BT))
+    reference.compare(name, frames_BFD[:, : reference.expected[name].shape[1]])
+    if name == "lfcc_2021":
+        reference.compare("bank_2021", frontend.filters_QD)
 
 
 def check_training(reference, source, system, frames_BFD, labels_B, logits="train_logits"):

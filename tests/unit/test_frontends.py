@@ -1,6 +1,7 @@
 """Front ends against other people's implementations of the same definitions, and as batches."""
 
 import inspect
+import math
 
 import numpy as np
 import pytest
@@ -208,3 +209,19 @@ def test_defaults_are_the_fields_own():
     assert (LFCC().window_samples, LFCC().fft_size, LFCC().dim) == (320, 512, 60)
     assert LogSpectrogram().dim == 257
     assert inspect.signature(SpecAugment).parameters["p"].default < 1
+
+
+def test_dither_is_noise_of_its_size_in_training_alone():
+    frontend = Fbank(dither=2.0, mean_norm=False)
+    wav_BT = torch.zeros(1, RATE)
+    lengths_B = torch.tensor([RATE])
+    silent_BFD, _ = frontend.eval()(wav_BT, lengths_B)
+    torch.manual_seed(0)
+    dithered_BFD, _ = frontend.train()(wav_BT, lengths_B)
+    torch.manual_seed(0)
+    again_BFD, _ = frontend(wav_BT, lengths_B)
+    torch.testing.assert_close(dithered_BFD, again_BFD, rtol=0, atol=0)
+    torch.manual_seed(0)
+    twice_BFD, _ = Fbank(dither=4.0, mean_norm=False).train()(wav_BT, lengths_B)
+    assert (silent_BFD < -15).all()
+    torch.testing.assert_close(twice_BFD - dithered_BFD, torch.full_like(twice_BFD, math.log(4)))

@@ -9,9 +9,11 @@ frequency bins of a spectrum.
 
 import math
 from abc import abstractmethod
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeFloat
 from scipy.fft import dct
 from torch import Tensor
 
@@ -75,26 +77,43 @@ class Spectral(Frontend):
 class Fbank(Spectral):
     """Log-mel filterbank energies of Kaldi.
 
-    Source: Kaldi's ``compute-fbank-feats`` (dither 0, Povey window, ``snip_edges``), with which it
-    agrees within the rounding of float32, as does ``torchaudio.compliance.kaldi.fbank``.
+    Source: Kaldi's ``compute-fbank-feats`` (Povey window, ``snip_edges``), with which it agrees
+    within the rounding of float32, as does ``torchaudio.compliance.kaldi.fbank``. WeSpeaker and
+    WeDefense have the Hamming window, and in training a dither of 1.
 
     Args:
         num_mels: number of filters between 20 Hz and half the sample rate.
+        window: shape of the window; ``povey`` is Kaldi's own, named after its author.
+        dither: standard deviation of the noise that is added to the samples of each window in
+            training, in steps of 16 bits.
         options: options of ``Spectral``.
     """
 
-    def __init__(self, num_mels: int = 80, **options):
+    def __init__(
+        self,
+        num_mels: int = 80,
+        window: Literal["povey", "hamming"] = "povey",
+        dither: NonNegativeFloat = 0.0,
+        **options,
+    ):
         super().__init__(num_mels, **options)
         self.fft_size = 2 ** math.ceil(math.log2(self.window_samples))
-        # Kaldi's own window, named after its author.
-        povey = torch.hann_window(self.window_samples, periodic=False) ** 0.85
-        self.register_buffer("window", povey, persistent=False)
-        filters_QD = kaldi_mel_filters(num_mels, self.fft_size, self.sample_rate)
+        self.dither = dither
+        window_W = torch.hamming_window(self.window_samples, periodic=False)
+        if window == "povey":
+            window_W = torch.hann_window(self.window_samples, periodic=False) ** 0.85
+        self.register_buffer("window", window_W, persistent=False)
+        # WeSpeaker takes its filters from torchaudio, which rounds in float32 on the way: log
+        # energies differ by up to 3e-4.
+        dtype = torch.float32 if window == "hamming" else torch.float64
+        filters_QD = kaldi_mel_filters(num_mels, self.fft_size, self.sample_rate, dtype)
         self.register_buffer("filters_QD", filters_QD, persistent=False)
 
     def features(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
         # Kaldi works on 16-bit amplitudes; with DC removal this only shifts the log.
         windows_BFW = (wav_BT * 32768).unfold(1, self.window_samples, self.hop_samples)
+        if self.training and self.dither:
+            windows_BFW = windows_BFW + self.dither * torch.randn_like(windows_BFW)
         windows_BFW = windows_BFW - windows_BFW.mean(2, keepdim=True)
         # Pre-emphasis within each window; its first sample is its own predecessor.
         previous_BFW = torch.cat((windows_BFW[..., :1], windows_BFW[..., :-1]), 2)
@@ -103,19 +122,22 @@ class Fbank(Spectral):
         return (power_BFQ @ self.filters_QD).clamp_min(torch.finfo(torch.float32).eps).log()
 
 
-def kaldi_mel_filters(num_mels: int, fft_size: int, sample_rate: int) -> Tensor:
+def kaldi_mel_filters(
+    num_mels: int, fft_size: int, sample_rate: int, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """``filters_QD``: triangles of Kaldi, between 20 Hz and half the rate.
 
     Their sides are straight in mel, with mel(f) = 1127 ln(1 + f / 700), and not in hertz. The bin
-    at half the rate has no weight.
+    at half the rate has no weight. ``dtype`` is that of the computation.
     """
 
     def mel(hertz: Tensor) -> Tensor:
-        return 1127.0 * torch.log1p(hertz / 700.0)
+        return 1127.0 * (1.0 + hertz / 700.0).log()
 
     low, high = mel(torch.tensor([20.0, sample_rate / 2], dtype=torch.float64))
-    edges = torch.linspace(low, high, num_mels + 2, dtype=torch.float64)
-    hertz_Q = torch.arange(fft_size // 2, dtype=torch.float64) * sample_rate / fft_size
+    step = (high - low) / (num_mels + 1)
+    edges = (low + torch.arange(num_mels + 2, dtype=dtype) * step).to(dtype)
+    hertz_Q = torch.arange(fft_size // 2, dtype=dtype) * sample_rate / fft_size
     mel_Q1 = mel(hertz_Q)[:, None]
     rising_QD = (mel_Q1 - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling_QD = (edges[2:] - mel_Q1) / (edges[2:] - edges[1:-1])
@@ -168,17 +190,23 @@ class LFCC(CentredStft):
     energy in place of the first coefficient, and two differences ``x[t+1] - x[t-1]`` with repeated
     ends.
 
-    Source: Wang and Yamagishi, Interspeech 2021, https://arxiv.org/abs/2103.11326, and their code.
+    Source: Wang and Yamagishi, Interspeech 2021, https://arxiv.org/abs/2103.11326, and their code
+    (sandbox/util_frontend.py of
+    https://github.com/nii-yamagishilab/project-NN-Pytorch-scripts), with which it agrees.
 
     Args:
         num_filters: number of filters and of static coefficients; a frame has three times as many.
         max_frequency: upper band edge as a share of half the sample rate (0.5 in the 2021
-            baseline).
+            baseline); the energy is that of the band too.
         frame_ms: length of a window.
         mean_norm: subtract the mean of the utterance over its frames.
+        energy: log energy in place of the first coefficient.
         options: options of ``CentredStft``; ``fft_size`` is 512 in the 2019 baseline and 1024 in
             the 2021 one.
     """
+
+    # Under the logarithms.
+    floor = torch.finfo(torch.float32).eps
 
     def __init__(
         self,
@@ -186,11 +214,16 @@ class LFCC(CentredStft):
         max_frequency: float = 1.0,
         frame_ms: float = 20.0,
         mean_norm: bool = False,
+        energy: bool = True,
         **options,
     ):
         super().__init__(3 * num_filters, frame_ms=frame_ms, mean_norm=mean_norm, **options)
-        bins_Q1 = torch.linspace(0, 1, self.fft_size // 2 + 1)[:, None]
-        edges = torch.linspace(0, max_frequency, num_filters + 2)
+        self.energy = energy
+        # As in the code of the 2021 baseline, the bins that are left are spread over the whole
+        # band, though the last of them lies below its edge.
+        self.num_bins = int((self.fft_size // 2 + 1) * max_frequency)
+        bins_Q1 = torch.linspace(0, 1, self.num_bins)[:, None]
+        edges = torch.linspace(0, 1, num_filters + 2)
         width = edges[1]
         filters_QD = (1 - (bins_Q1 - edges[1:-1]).abs() / width).clamp_min(0)
         self.register_buffer("filters_QD", filters_QD, persistent=False)
@@ -198,11 +231,12 @@ class LFCC(CentredStft):
         self.register_buffer("dct_DD", torch.from_numpy(dct_DD), persistent=False)
 
     def features(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        eps = torch.finfo(torch.float32).eps
-        power_BFQ = self.power(wav_BT, lengths_B)
-        cepstra_BFD = torch.log10(power_BFQ @ self.filters_QD + eps) @ self.dct_DD
-        energy_BF1 = torch.log10(power_BFQ.sum(2, keepdim=True) / self.fft_size + eps)
-        static_BFD = torch.cat((energy_BF1, cepstra_BFD[..., 1:]), 2)
+        power_BFQ = self.power(wav_BT, lengths_B)[..., : self.num_bins]
+        static_BFD = torch.log10(power_BFQ @ self.filters_QD + self.floor) @ self.dct_DD
+        if self.energy:
+            power_BF1 = power_BFQ.sum(2, keepdim=True) / self.fft_size
+            energy_BF1 = torch.log10(power_BF1 + self.floor)
+            static_BFD = torch.cat((energy_BF1, static_BFD[..., 1:]), 2)
         frame_lengths_B = self.frame_lengths(lengths_B)
         first_BFD = _difference(static_BFD, frame_lengths_B)
         second_BFD = _difference(first_BFD, frame_lengths_B)
