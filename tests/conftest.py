@@ -1,6 +1,8 @@
 """Shared by all tests: a tiny corpus in ASVspoof 2019 LA's layout and a way to type commands."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -156,6 +158,33 @@ def prepared(la_corpus, tmp_path_factory):
         )
         typed(f"python tools/make_raw_list.py {tables} data/{name}/raw.list")
     return folder, typed
+
+
+def shared_folder(tmp_path_factory) -> Path:
+    """Folder of this run of the tests, which all its workers share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def mini_corpus(tmp_path_factory) -> Path:
+    """A twentieth of the mini corpus, as stage 1 of its recipe builds it; by one worker for all.
+
+    A recipe that is told to build it in this folder finds it there.
+    """
+    if shutil.which("apt-get") is None and not (ROOT / "egs/mini/downloads").exists():
+        pytest.skip("needs apt-get, or earlier downloads")
+    folder = shared_folder(tmp_path_factory)
+    corpus = folder / "mini_corpus"
+    with open(folder / "mini_corpus.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not corpus.exists():
+            typed = typist(tmp_path_factory.mktemp("mini_corpus"))
+            typed(
+                "bash egs/mini/run.sh --stage 1 --stop_stage 1 --scale 0.05 "
+                f"--corpus_dir {corpus} --data_dir data"
+            )
+    return corpus
 
 
 def train_command(

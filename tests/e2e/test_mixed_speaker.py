@@ -1,17 +1,12 @@
 """Mixed speakers, all stages: mixtures, a separator, streams, and the four systems on them."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, typist
+from conftest import typist
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("apt-get") is None and not (ROOT / "egs/mini/downloads").exists(),
-    reason="needs apt-get, or earlier downloads",
-)
 SMALL = (
     "--num_epochs 1 --batch_size 4 --data.crop_seconds 0.5 --system.frontend.num_mels 24 "
     "--system.model.channels 4 --system.model.embed_dim 8"
@@ -21,9 +16,11 @@ SEPARATOR = " ".join(f"--system.separator.{name} {size}" for name, size in SIZES
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(mini_corpus, tmp_path_factory):
     """A root-like folder, for a twentieth of the mini corpus."""
-    return tmp_path_factory.mktemp("mixed")
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "corpus").symlink_to(mini_corpus)
+    return folder
 
 
 def run(folder, system: str, processes: int, *more: str) -> str:
