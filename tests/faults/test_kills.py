@@ -1,6 +1,7 @@
 """Commands that are killed end alike when they are typed again."""
 
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -167,24 +168,31 @@ def results_of(world, folder, words: str, path: str | None) -> tuple | None:
     return tuple(sorted(snapshot(target).items()))
 
 
-@pytest.mark.parametrize("name", TAKEOVERS)
-def test_killed_over_results_of_something_else(name, run, world, injected):
+@functools.cache
+def undisturbed(world, name: str) -> tuple:
+    """Results of before, results of after, and the changes of files between the two."""
     reads, words, next_words, path = TAKEOVERS[name]
-    # Undisturbed: results of before, and results of after.
-    folder = world.copy(*reads)
-    before = results_of(world, folder, next_words, path)
+    before = results_of(world, world.copy(*reads), next_words, path)
     folder = world.copy(*reads)
     reference = world.warm.run(words, folder, fault={"point": 0})
     accepted(reference)
     after = results_of(world, folder, next_words, path)
-    pairs = [(point, signal.SIGKILL) for point in range(1, len(reference.changes) + 1)]
+    return before, after, reference.changes
+
+
+@pytest.mark.parametrize("name", TAKEOVERS)
+def test_killed_over_results_of_something_else(name, run, world, injected):
+    reads, words, next_words, path = TAKEOVERS[name]
+    before, after, changes = undisturbed(world, name)
+    pairs = [(point, signal.SIGKILL) for point in range(1, len(changes) + 1)]
     pair = draw(injected, name, pairs, run)
     if pair is None:
         return
     point, number = pair
     folder = world.copy(*reads)
-    change = reference.changes[point - 1]
-    with injected.fault("kill", f"{name}: {number.name} before change {point} ({change})"):
+    with injected.fault(
+        "kill", f"{name}: {number.name} before change {point} ({changes[point - 1]})"
+    ):
         world.warm.run(words, folder, fault={"number": number, "point": point})
         results = results_of(world, folder, next_words, path)
         mixed = results is not None and results not in (before, after)
