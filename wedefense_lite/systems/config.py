@@ -22,6 +22,7 @@ Seconds = restricted_number_type("Seconds", float, [(">=", 0), ("<=", 3600)])
 Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
 Norm = restricted_number_type("Norm", float, [(">=", 0), ("<", float("inf"))])
 BatchSize = restricted_number_type("BatchSize", int, [(">=", 1), ("<=", 1 << 20)])
+Count = restricted_number_type("Count", int, [(">=", 1), ("<=", 10_000_000)])
 Workers = restricted_number_type("Workers", int, [(">=", 0), ("<=", 1024)])
 Rate = restricted_number_type("Rate", int, [(">=", 1), ("<=", 1_000_000)])
 # PyTorch and NumPy take seeds of 64 bits.
@@ -99,9 +100,9 @@ class TrainingConfig:
     """
 
     optimizer: Callable[[Iterable], torch.optim.Optimizer]
-    num_epochs: PositiveInt = 30
+    num_epochs: Count = 30
     schedule: Schedule = field(default_factory=Schedule)
-    accumulate_steps: PositiveInt = 1
+    accumulate_steps: Count = 1
     clip_norm: Norm = 5.0
     precision: Precision = "tf32"
     ema_decay: Decay = 0.0
