@@ -344,7 +344,7 @@ def test_overwriting_removes_what_training_wrote_and_nothing_else(exp):
     ("name", "changes", "said"),
     [
         ("first", {"lr": 0.5}, "with another training.lr"),
-        ("second", {}, "on another list than --train_data"),
+        ("second", {}, "on another --train_data"),
     ],
 )
 def test_overwriting_begins_anew_where_last_is_of_another_training(exp, name, changes, said):

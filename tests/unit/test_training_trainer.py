@@ -506,10 +506,10 @@ def segmented(rows, label: int):
 
 
 def mixed(rows, first: str):
-    """The rows as mixtures of two talkers, of whom the second is bona fide."""
+    """The rows as mixtures of two talkers of two classes, with that of the first."""
     changed = []
     for row in rows:
-        labels = {1: first, 2: "bonafide"}
+        labels = {1: first, 2: "bonafide" if first == "spoof" else "spoof"}
         stems = [
             replace(row, key=f"{row.key}-{number}", label=label) for number, label in labels.items()
         ]
