@@ -1,0 +1,149 @@
+"""Readers of lists and tables given anything: an ``InputError``, or a row for each line."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from wedefense_lite.audio.data_dir import check_data_dir
+from wedefense_lite.audio.index import read_index
+from wedefense_lite.audio.protocol import read_protocol
+from wedefense_lite.audio.segments import read_rttm
+from wedefense_lite.audio.shards import _read_shard_index
+from wedefense_lite.files import InputError, read_columns, read_labels, read_table
+from wedefense_lite.labels import LABELS
+from wedefense_lite.mixtures.plan import read_plan
+
+SETTINGS = settings(
+    max_examples=60,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+# What breaks readers: white space and line ends of other scripts, controls, numbers of other kinds.
+PIECES = (
+    " ", "\t", "\n", "\r", "\r\n", "\x00", "\x0b", "\x0c", "\x1b[31m", "\x1c", "\x85", "\xa0",
+    "\u2028", "\u3000", "\u200b", "\ufeff", "|", "..", "/", "../../x", "-", "nan", "inf", "-1",
+    "1e400", "1_000", "\u0661", "1" * 5000, "true", "null", "[", "{", '"', "\\ud800", ",",
+)  # fmt: skip
+TABLES = {
+    "wav.scp": "u1 a b.flac\nu2 c.flac\n",
+    "utt2lab": "u1 spoof\nu2 bonafide\n",
+    "key": "filename cm-label\nu1 spoof\nu2 bonafide\n",
+    "raw.list": '{"key": "u1", "wav": "a.flac", "lab": "spoof", "samples": 9}\n'
+    '{"key": "u2", "wav": "b.flac", "lab": "bonafide", "samples": 8}\n',
+    "rttm": "SPEAKER u1 1 0.0 1.0 <NA> <NA> spoof <NA> <NA>\n"
+    "SPEAKER u2 1 0.5 1.0 <NA> <NA> bonafide <NA> <NA>\n",
+    "protocol": "S1 u1 - A01 spoof\nS2 u2 - - bonafide\n",
+    "plan": "mixture label seconds source_1 label_1 speaker_1 attack_1 offset_1 gain_1 source_2 "
+    "label_2 speaker_2 attack_2 offset_2 gain_2 overlap level_difference sex\n"
+    "m1 SB 2.0 a spoof s1 A01 0.0 1.0 b bonafide s2 - 0.5 1.0 0.75 - same\n"
+    "m2 BB 2.0 a bonafide s1 - 0.0 1.0 b bonafide s2 - 0.5 1.0 0.75 3.0 -\n",
+}
+
+
+def read_key(path: Path) -> int:
+    return len(read_columns(path, {"cm-label": str}))
+
+
+def read_segments(path: Path) -> int:
+    return sum(len(segments.start) for segments in read_rttm(path).values())
+
+
+# Reader of each table, and the number of its header lines.
+READERS = {
+    "wav.scp": (lambda path: len(read_table(path)), 0),
+    "utt2lab": (lambda path: len(read_labels(path)), 0),
+    "key": (read_key, 1),
+    "raw.list": (lambda path: len(read_index(str(path), "raw")), 0),
+    "rttm": (read_segments, 0),
+    "protocol": (
+        lambda path: len(read_protocol(path, "speaker key - attack label", Path("flac"))),
+        0,
+    ),
+    "plan": (lambda path: len(read_plan(path)), 1),
+}
+
+
+@st.composite
+def mutants(draw, text: str) -> bytes:
+    """A text with a few changes, as bytes."""
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.integers(0, len(text)))
+        removed = draw(st.integers(0, 8))
+        piece = draw(st.sampled_from(PIECES) | st.text(max_size=3))
+        text = text[:place] + piece + text[place + removed :]
+    content = text.encode("utf-8", "surrogatepass")
+    if draw(st.integers(0, 9)) == 0:
+        place = draw(st.integers(0, len(content)))
+        content = content[:place] + draw(st.binary(max_size=3)) + content[place:]
+    return content
+
+
+def count_lines(content: bytes) -> int:
+    """Lines that are not blank, whatever system wrote their ends."""
+    text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    if "\n" not in text.rstrip("\n"):
+        text = text.replace("\r", "\n")
+    return len([line for line in re.split(r"\n", text) if line.strip(" \t")])
+
+
+@pytest.mark.parametrize("kind", READERS)
+@SETTINGS
+@given(st.data())
+def test_a_reader_refuses_or_gives_a_row_for_each_line(tmp_path, kind, data):
+    read, headers = READERS[kind]
+    path = tmp_path / "table"
+    content = data.draw(mutants(TABLES[kind]))
+    path.write_bytes(content)
+    try:
+        count = read(path)
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1 or not str(error).isprintable()
+        return
+    assert count == count_lines(content) - headers
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+JSON = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
+FIELDS = ("key", "wav", "lab", "samples", "more")
+
+
+@SETTINGS
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON))
+def test_a_row_of_a_raw_list_has_types(tmp_path, fields):
+    path = tmp_path / "raw.list"
+    row = {"key": "u1", "wav": "a.flac", "lab": "spoof", "samples": 9} | fields
+    path.write_text(json.dumps(row))
+    try:
+        (utterance,) = read_index(str(path), "raw")
+    except InputError:
+        return
+    assert isinstance(utterance.key, str) and isinstance(utterance.path, str)
+    assert type(utterance.samples) is int and utterance.samples > 0
+    assert utterance.label in (None, *LABELS)
+
+
+@SETTINGS
+@given(JSON)
+def test_an_index_is_refused_or_has_types(tmp_path, content):
+    (tmp_path / "x.tar").write_bytes(bytes(1024))
+    index = tmp_path / "x.tar.index"
+    index.write_text(json.dumps(content))
+    with pytest.raises(InputError):
+        _read_shard_index(index, str(tmp_path / "x.tar"), "hash")
+
+
+@SETTINGS
+@given(st.sampled_from(["wav.scp", "utt2lab"]), st.data())
+def test_a_data_directory_is_refused_or_checked(tmp_path, name, data):
+    tables = {kind: TABLES[kind].encode() for kind in ("wav.scp", "utt2lab")}
+    tables[name] = data.draw(mutants(TABLES[name]))
+    for kind, content in tables.items():
+        (tmp_path / kind).write_bytes(content)
+    try:
+        check_data_dir(tmp_path)
+    except InputError:
+        return
