@@ -2,9 +2,11 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
+from commands import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +19,9 @@ from wedefense_lite.files import InputError, read_columns, read_labels, read_tab
 from wedefense_lite.labels import LABELS
 from wedefense_lite.mixtures.plan import read_plan
 
+# Recipes' own readers: functions of their scripts by name.
+PARTIALSPOOF = runpy.run_path(str(ROOT / "egs/partialspoof/local/prepare_data.py"))
+IN_THE_WILD = runpy.run_path(str(ROOT / "egs/in_the_wild/local/prepare_data.py"))
 SETTINGS = settings(
     max_examples=60,
     derandomize=True,
@@ -37,6 +42,8 @@ TABLES = {
     "rttm": "SPEAKER u1 1 0.0 1.0 <NA> <NA> spoof <NA> <NA>\n"
     "SPEAKER u2 1 0.5 1.0 <NA> <NA> bonafide <NA> <NA>\n",
     "protocol": "S1 u1 - A01 spoof\nS2 u2 - - bonafide\n",
+    "vad": "0.0 0.5 1\n0.5 1.0 0\n",
+    "meta.csv": 'file,speaker,label\n1.wav,A B,spoof\n2.wav,"C, D",bona-fide\n',
     "plan": "mixture label seconds source_1 label_1 speaker_1 attack_1 offset_1 gain_1 source_2 "
     "label_2 speaker_2 attack_2 offset_2 gain_2 overlap level_difference sex\n"
     "m1 SB 2.0 a spoof s1 A01 0.0 1.0 b bonafide s2 - 0.5 1.0 0.75 - same\n"
@@ -63,6 +70,8 @@ READERS = {
         lambda path: len(read_protocol(path, "speaker key - attack label", Path("flac"))),
         0,
     ),
+    "vad": (lambda path: len(list(PARTIALSPOOF["read_vad"](path))), 0),
+    "meta.csv": (lambda path: len(IN_THE_WILD["read_meta"](path)), 1),
     "plan": (lambda path: len(read_plan(path)), 1),
 }
 

@@ -24,14 +24,14 @@ def read_meta(path: Path) -> list[Trial]:
         InputError: no header or two, another number of cells, or an unknown label.
     """
     header = list(COLUMNS)
+    names = ",".join(header)
     trials = []
-    for number, cells in enumerate(csv.reader(read_text(path).splitlines()), 1):
-        if not cells:  # a blank line
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
             continue
+        cells = _split_cells(line)
         is_header = cells == header
         if len(cells) != len(header) or is_header != (number == 1):
-            line = ",".join(cells)
-            names = ",".join(header)
             raise InputError(
                 f"{path}:{number}: {line!r}, expected {names} below a header of these names"
             )
@@ -39,6 +39,14 @@ def read_meta(path: Path) -> list[Trial]:
             row = dict(zip(COLUMNS.values(), cells))
             trials.append(make_trial(f"{path}:{number}", row, path.parent, extension=".wav"))
     return trials
+
+
+def _split_cells(line: str) -> list[str]:
+    """Cells of a line; none where a quotation mark leads on to the next line."""
+    try:
+        return next(csv.reader([line], strict=True))
+    except csv.Error:
+        return []
 
 
 def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True):
