@@ -5,9 +5,10 @@ import os
 import re
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TypeVar
 
@@ -117,6 +118,27 @@ def file_bytes(utterance: Utterance) -> bytes:
 
 
 @contextmanager
+def _memory_file(data: bytes = b"") -> Iterator[int]:
+    """Descriptor of a file in memory, at its beginning.
+
+    libsndfile reads a descriptor by itself. An object of Python it reads by calls back into Python,
+    in which a Ctrl-C is lost and the audio may go on at another place.
+    """
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("audio")
+    else:
+        descriptor, name = tempfile.mkstemp()
+        os.unlink(name)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def open_audio(
     utterance: Utterance, sample_rate: int = 0, mono: bool = True
 ) -> Iterator[sf.SoundFile]:
@@ -133,16 +155,16 @@ def open_audio(
     """
     try:
         if utterance.size or utterance.data is not None or is_command(utterance.path):
-            source = io.BytesIO(file_bytes(utterance))
-            check_length(source)
-            source.seek(0)
+            data = file_bytes(utterance)
+            check_length(io.BytesIO(data))
+            source = _memory_file(data)
         else:
-            # A path, not bytes: libsndfile then reads no more than the samples that are decoded.
-            source = utterance.path
-            check_regular_file(source)
-            with open(source, "rb") as stream:
+            check_regular_file(utterance.path)
+            with open(utterance.path, "rb") as stream:
                 check_length(stream)
-        with sf.SoundFile(source) as file:
+            # A path, not bytes: libsndfile then reads no more than the samples that are decoded.
+            source = nullcontext(utterance.path)
+        with source as place, sf.SoundFile(place, closefd=False) as file:
             _check_header(file, utterance, sample_rate, mono)
             yield file
     except (OSError, sf.LibsndfileError, InputError) as error:
@@ -288,6 +310,9 @@ def encode_flac(key: str, wav: np.ndarray, sample_rate: int, label: str | None) 
         sample_rate: rate in Hz.
         label: ``spoof``, ``bonafide`` or None.
     """
-    file = io.BytesIO()
-    sf.write(file, wav, sample_rate, format="FLAC", subtype="PCM_16")
-    return Utterance(key, f"{key}.flac", label=label, data=file.getvalue())
+    with _memory_file() as descriptor:
+        sf.write(descriptor, wav, sample_rate, format="FLAC", subtype="PCM_16", closefd=False)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read()
+    return Utterance(key, f"{key}.flac", label=label, data=data)
