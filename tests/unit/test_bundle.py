@@ -1,25 +1,33 @@
 """Bundles: what stages 4 to 6 give, in one folder; and audio that a detector refuses to judge."""
 
+import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import commands
 import numpy as np
 import pytest
+import safetensors.torch
 import soundfile as sf
 import tiny
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import wedefense_lite
+from wedefense_lite.bin.diarize_spoof import score_talker
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.bin.export_bundle import export_bundle
 from wedefense_lite.bin.extract import extract
 from wedefense_lite.bin.infer import infer
 from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.files import InputError, read_json, read_labels, write_json, write_lines
+from wedefense_lite.provenance import file_hash
 from wedefense_lite.scoring.archives import read_archive
+from wedefense_lite.scoring.bundle import BundleError, read_facts
 from wedefense_lite.scoring.scores import read_scores
 from wedefense_lite.systems import checkpoint
 
@@ -255,7 +263,29 @@ def test_a_changed_file_is_named(bundle, tmp_path, name):
             r"bundle\.json: labels are \['bonafide', 'spoof'\], expected",
         ),
         ({"polarity": "higher is spoof"}, "polarity is 'higher is spoof'"),
-        ({"version": 2}, "unexpected keyword argument 'version'"),
+        ({"version": 2}, r"bundle\.json: unknown field 'version', expected an object with"),
+        ({"threshold": "0.5"}, r"bundle\.json: threshold is '0\.5', expected a finite number"),
+        ({"threshold": True}, r"bundle\.json: threshold is True, expected a finite number"),
+        ({"thresholds": {"EER": "x"}}, r"bundle\.json: thresholds is .*each value a finite number"),
+        ({"scale": "1"}, r"bundle\.json: scale is '1', expected a finite number"),
+        ({"scale": 10**400}, r"bundle\.json: scale is 10+, expected a finite number"),
+        ({"scale": 0}, r"bundle\.json: scale is 0: every utterance would get the same score"),
+        ({"scale": -1.0}, r"bundle\.json: scale is -1\.0, expected a positive number"),
+        ({"offset": None}, r"bundle\.json: offset is None, expected a finite number"),
+        (
+            {"decide_on": "nonsense"},
+            r"bundle\.json: decide_on is .*, expected llr or bonafide_logit",
+        ),
+        ({"decide_on": ["llr"]}, r"bundle\.json: decide_on is .*, expected llr or bonafide_logit"),
+        ({"hashes": None}, r"bundle\.json: hashes is None, expected an object, each value text"),
+        ({"hashes": {}}, r"config\.yaml: its hash is .*, expected None as in .*bundle\.json"),
+        (
+            {"class_prior": 0.5},
+            r"bundle\.json: class_prior is 0\.5, expected a list, each a finite",
+        ),
+        ({"has_posterior": "no"}, r"bundle\.json: has_posterior is 'no', expected true or false"),
+        ({"model": 7}, r"bundle\.json: model is 7, expected text"),
+        ({"labels": [1, 2]}, r"bundle\.json: labels is \(1, 2\), expected a list, each text"),
     ],
 )
 def test_facts_that_can_not_be_right_are_refused(bundle, tmp_path, change, said):
@@ -263,6 +293,160 @@ def test_facts_that_can_not_be_right_are_refused(bundle, tmp_path, change, said)
     write_json(tmp_path / "copy/bundle.json", read_json(bundle / "bundle.json") | change)
     with pytest.raises(InputError, match=said):
         wedefense_lite.load(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("field", ["scale", "offset", "threshold", "thresholds", "decide_on"])
+def test_facts_that_lack_a_field_are_refused(bundle, tmp_path, field):
+    shutil.copytree(bundle, tmp_path / "copy")
+    facts = read_json(bundle / "bundle.json")
+    del facts[field]
+    write_json(tmp_path / "copy/bundle.json", facts)
+    with pytest.raises(InputError, match=f"bundle.json: no field '{field}'"):
+        wedefense_lite.load(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize("field", ["scale", "offset", "threshold"])
+def test_facts_that_are_not_finite_are_refused(bundle, tmp_path, field, value):
+    shutil.copytree(bundle, tmp_path / "copy")
+    facts = read_json(bundle / "bundle.json") | {field: "VALUE"}
+    text = json.dumps(facts).replace('"VALUE"', value)
+    (tmp_path / "copy/bundle.json").write_text(text)
+    with pytest.raises(InputError, match=r"bundle\.json: .*expected a finite number"):
+        wedefense_lite.load(tmp_path / "copy")
+
+
+def test_bundles_of_before_a_field_existed_load(bundle, tmp_path, detector):
+    shutil.copytree(bundle, tmp_path / "copy")
+    facts = read_json(bundle / "bundle.json")
+    for field in ("frame_seconds", "allow_negative_scale"):
+        del facts[field]
+    write_json(tmp_path / "copy/bundle.json", facts)
+    assert wedefense_lite.load(tmp_path / "copy").facts == detector.facts
+
+
+def test_scores_are_turned_round_only_by_a_bundle_that_says_so(bundle, tmp_path):
+    facts = read_json(bundle / "bundle.json") | {"scale": -2.0, "allow_negative_scale": True}
+    write_json(tmp_path / "bundle.json", facts)
+    assert read_facts(tmp_path / "bundle.json").scale == -2
+
+
+def with_weights(bundle: Path, copy: Path, content: bytes) -> Path:
+    """Copy of a bundle with other weights, whose hash is put right."""
+    shutil.copytree(bundle, copy)
+    (copy / "model.safetensors").write_bytes(content)
+    facts = read_json(copy / "bundle.json")
+    facts["hashes"]["model.safetensors"] = file_hash(copy / "model.safetensors")
+    write_json(copy / "bundle.json", facts)
+    return copy
+
+
+def a_weight(state: dict) -> str:
+    return next(name for name in state if name.endswith("weight"))
+
+
+def lack(state: dict, ending: str) -> None:
+    del state[next(name for name in state if name.endswith(ending))]
+
+
+BAD_WEIGHTS = {
+    "NaN": (
+        lambda state: state[a_weight(state)].fill_(torch.nan),
+        "has values that are not finite",
+    ),
+    "a weight is missing": (lambda state: lack(state, "weight"), "weights of another model"),
+    "a counter is missing": (lambda state: lack(state, "num_batches_tracked"), "it lacks "),
+    "a weight too many": (
+        lambda state: state.update(stranger=torch.zeros(2)),
+        "weights of another model.*stranger",
+    ),
+    "another shape": (
+        lambda state: state.update({a_weight(state): torch.zeros(2)}),
+        "weights of another model.*size mismatch",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_WEIGHTS)
+def test_weights_that_can_not_be_right_are_refused(bundle, tmp_path, name):
+    change, message = BAD_WEIGHTS[name]
+    state = safetensors.torch.load_file(bundle / "model.safetensors")
+    change(state)
+    copy = with_weights(bundle, tmp_path / "copy", safetensors.torch.save(state))
+    with pytest.raises(InputError, match=rf"model\.safetensors: .*{message}") as error:
+        wedefense_lite.load(copy)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_safetensors_file_is_refused(bundle, tmp_path):
+    copy = with_weights(bundle, tmp_path / "copy", b"\xff" * 100)
+    with pytest.raises(InputError, match=r"model\.safetensors: not a readable safetensors file"):
+        wedefense_lite.load(copy)
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"model\.safetensors: No such file"):
+        wedefense_lite.load(copy)
+
+
+def test_scores_that_are_not_finite_are_errors(made, bundle, tmp_path):
+    """Weights of 1e30 are finite, and what they give is not."""
+    state = safetensors.torch.load_file(bundle / "model.safetensors")
+    for name, value in state.items():
+        if name.endswith("weight"):
+            state[name] = torch.full_like(value, 1e30)
+    copy = with_weights(bundle, tmp_path / "copy", safetensors.torch.save(state))
+    detector = wedefense_lite.load(copy)
+    path = made.rows["eval"][0].path
+    for method in (detector.score, detector.classify, detector.embed):
+        with pytest.raises(BundleError, match="expected finite numbers: its weights are damaged"):
+            method(path)
+    wav, _ = sf.read(path)
+    # Diarization leaves out speech that can't be scored; a damaged bundle is no such thing.
+    with pytest.raises(BundleError):
+        score_talker(detector, wav, [(0.0, len(wav) / tiny.RATE)], tiny.RATE)
+
+
+def test_llrs_that_are_not_finite_are_errors(made, bundle):
+    facts = replace(read_facts(bundle / "bundle.json"), scale=1e308)
+    with pytest.raises(BundleError, match="give an LLR that is not finite"):
+        facts.llr([[0.0, 100.0]])
+
+
+def test_a_changed_configuration_is_not_even_read(bundle, tmp_path, monkeypatch):
+    shutil.copytree(bundle, tmp_path / "copy")
+    with open(tmp_path / "copy/config.yaml", "a") as file:
+        file.write("# changed\n")
+    monkeypatch.setattr("wedefense_lite.scoring.bundle.load_experiment", None)
+    with pytest.raises(InputError, match=r"config\.yaml: its hash is .*, expected "):
+        wedefense_lite.load(tmp_path / "copy")
+
+
+@given(data=st.data())
+def test_damage_of_the_facts_is_an_input_error_or_leaves_checked_facts(bundle, data):
+    content = bytearray((bundle / "bundle.json").read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    extra = data.draw(st.binary(max_size=6))
+    size = data.draw(st.sampled_from([0, len(extra), len(content)]))
+    content[position : position + size] = extra
+    damaged = bundle.parent / "damaged.json"
+    damaged.write_bytes(content)
+    try:
+        facts = read_facts(damaged)
+    except InputError as error:
+        assert "\n" not in str(error)
+        return
+    assert np.isfinite([facts.scale, facts.offset, facts.threshold]).all()
+
+
+def test_results_that_the_card_can_not_show_are_refused(made, tmp_path, monkeypatch, capsys):
+    results = made.exp / "results_dev.json"
+    before = results.read_text()
+    write_json(results, read_json(results) | {"eer": "low"})
+    words = [*made.words, "--out_dir", tmp_path / "out"]
+    try:
+        error = commands.refused(monkeypatch, capsys, export_bundle, *words)
+    finally:
+        results.write_text(before)
+    assert "results_dev.json: eer is 'low', expected a number" in error
 
 
 def test_scores_of_another_model_make_no_bundle(made, tmp_path, monkeypatch, capsys):

@@ -238,6 +238,8 @@ def test_a_calibration_set_of_another_model_is_refused(monkeypatch, capsys, sets
 )
 def test_files_that_disagree_are_refused(monkeypatch, capsys, sets, file, text, words):
     (sets / file).write_text(text)
+    # As if the archive had been written like this: the sidecar notes its hash.
+    write_sidecar(sets / "eval/logits.scp", BALANCED)
     message = refused(
         monkeypatch, capsys, logits_to_llr, *options(sets, "--pi_spoof", 0.05, *calibrated(sets))
     )
@@ -269,6 +271,14 @@ def test_a_sidecar_comes_back_as_it_was(tmp_path):
         Sidecar(polarity="none")
 
 
-def test_a_calibration_that_turns_scores_round_says_so(caplog):
-    assert fit_affine([-1.0, 0.5, -2.0], [1.0, 0.0, 2.0], 0.5).scale[0] < 0
-    assert "calibration turns all scores round" in caplog.text
+def test_scores_higher_for_spoof_are_turned_round_only_if_asked(monkeypatch, capsys, sets):
+    labels = (sets / "dev/utt2lab").read_text()
+    exchanged = labels.replace("bonafide", "other").replace("spoof", "bonafide")
+    (sets / "dev/utt2lab").write_text(exchanged.replace("other", "spoof"))
+    words = options(sets, "--pi_spoof", 0.05, *calibrated(sets))
+    message = refused(monkeypatch, capsys, logits_to_llr, *words)
+    assert "higher scores for spoof" in message and "--allow_negative_slope true" in message
+    assert not (sets / "eval/llr.txt").exists()
+    run(monkeypatch, logits_to_llr, *words, "--allow_negative_slope", "true")
+    calibration = json.loads((sets / "eval/calibration.json").read_text())
+    assert calibration["scale"][0] < 0 and calibration["allow_negative_slope"] is True

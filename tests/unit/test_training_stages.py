@@ -1,12 +1,19 @@
 """Stages 4 and 5: every utterance once, in list order, or an error that names what is missing."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import kaldiio
 import numpy as np
 import pytest
 import tiny
 import torch
 
+from wedefense_lite import files
 from wedefense_lite.bin import extract as extract_module
+from wedefense_lite.bin import infer as infer_module
 from wedefense_lite.bin import train as train_module
 from wedefense_lite.bin.average_model import average_model
 from wedefense_lite.bin.extract import extract
@@ -14,7 +21,7 @@ from wedefense_lite.bin.infer import infer
 from wedefense_lite.files import InputError, read_json
 from wedefense_lite.runtime import start_process
 from wedefense_lite.scoring.archives import read_archive, write_archive
-from wedefense_lite.scoring.sidecar import read_sidecar
+from wedefense_lite.scoring.sidecar import read_sidecar, write_sidecar
 from wedefense_lite.systems import checkpoint
 
 
@@ -126,22 +133,30 @@ def test_another_configuration_is_refused(system, tmp_path):
 
 
 def test_an_utterance_that_is_lost_on_the_way_is_named(system, monkeypatch):
-    before = {path.name: path.read_bytes() for path in system.ark.parent.glob("embedding.*")}
+    before = system.ark.read_bytes()
     whole = extract_module._rows
-    monkeypatch.setattr(extract_module, "_rows", lambda *args: list(whole(*args))[1:])
-    with pytest.raises(InputError, match="1 of 7 utterances missing: eval06"):
-        system.extract()
-    after = {path.name: path.read_bytes() for path in system.ark.parent.glob("embedding.*")}
-    assert {name: after[name] for name in before} == before
+    with monkeypatch.context() as patch:
+        patch.setattr(extract_module, "_rows", lambda *args: list(whole(*args))[1:])
+        with pytest.raises(InputError, match="1 of 7 utterances missing: eval06"):
+            system.extract()
+    # The earlier archive is as it was, and is not taken for a result of this run.
+    assert system.ark.read_bytes() == before
+    with pytest.raises(InputError, match="the run that writes embedding.ark has not ended"):
+        read_sidecar(system.ark)
+    system.extract()
 
 
 def test_parts_of_an_earlier_run_are_not_merged(system):
     stale = system.ark.with_suffix(".part1.ark")
     write_archive(stale, [("ghost", np.zeros(6, np.float32))])
-    system.extract()
+    part = system.ark.with_suffix(".part0.ark")
+    rows = [(row.key, np.ones(6, np.float32)) for row in system.rows]
+    write_archive(part, rows)
+    keys = [key for key, _ in rows]
+    extract_module._join(keys, [part], system.ark)
     assert "ghost" not in read_archive(system.ark.with_suffix(".scp"))
-    stale.unlink()
-    stale.with_suffix(".scp").unlink()
+    system.extract()
+    assert [path.name for path in system.ark.parent.glob("*part*")] == []
 
 
 def test_a_file_that_is_missing_is_named_and_the_earlier_output_stays(system):
@@ -154,6 +169,7 @@ def test_a_file_that_is_missing_is_named_and_the_earlier_output_stays(system):
     finally:
         moved.rename(away)
     assert system.ark.read_bytes() == before
+    system.extract()
 
 
 def test_more_processes_than_utterances_is_no_error(system, tmp_path):
@@ -195,6 +211,177 @@ def test_threads_are_those_asked_for_or_all_there_are(monkeypatch, asked, proces
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
     start_process()
     assert found == expected
+
+
+# Stages that are killed over results of another model
+
+
+KILLED = 9
+
+
+def run_killed(function, number: int) -> int:
+    """Exit status of a process that is gone before its n-th change of a file's name."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status)
+    try:
+        changes = 0
+
+        def counted(change):
+            def count(*args, **options):
+                nonlocal changes
+                changes += 1
+                if changes > number:
+                    os._exit(KILLED)
+                return change(*args, **options)
+
+            return count
+
+        for name in ("replace", "unlink"):
+            setattr(os, name, counted(getattr(os, name)))
+        function()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def restore(folder: Path, files: dict[str, bytes]) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def kill_everywhere(folder: Path, first, second, read) -> None:
+    """Kill a stage at every change of a file, over results of another model.
+
+    Args:
+        folder: folder of the results.
+        first: runs the stage with one model.
+        second: runs it with another one.
+        read: gives the model and the results as the next stage reads them.
+    """
+    first()
+    results = dict([read()])
+    earlier = contents(folder)
+    second()
+    results |= dict([read()])
+    undisturbed = contents(folder)
+    assert len(results) == 2
+    outcomes = set()
+    for number in range(100):
+        restore(folder, earlier)
+        files._cleaned_folders.clear()
+        status = run_killed(second, number)
+        try:
+            model, rows = read()
+            assert rows == results[model]
+            outcomes.add(model)
+        except InputError:
+            outcomes.add("refused")
+        if status != KILLED:
+            break
+        if number % 3 == 0:
+            files._cleaned_folders.clear()
+            second()
+            assert contents(folder) == undisturbed
+    # Before the first change, in the midst, and after the last one.
+    assert status == 0
+    assert outcomes == {*results, "refused"}
+
+
+def read_rows(scp: Path) -> tuple[str, dict]:
+    """Model and arrays of an archive, as the next stage reads them."""
+    sidecar = read_sidecar(scp)
+    return sidecar.model_hash, {key: row.tolist() for key, row in read_archive(scp).items()}
+
+
+@pytest.fixture
+def other_model(system, tmp_path) -> Path:
+    state = checkpoint.load(system.model)
+    for name, value in state["model"].items():
+        if name.endswith("weight"):
+            state["model"][name] = value * 1.25
+    checkpoint.save(tmp_path / "other.pt", state)
+    return tmp_path / "other.pt"
+
+
+def test_a_killed_extraction_leaves_no_mixture(system, other_model, tmp_path, monkeypatch):
+    # Building the system takes longer than all the rest.
+    monkeypatch.setattr(extract_module, "load_experiment", lambda config: system.exp)
+    ark = tmp_path / "e/embedding.ark"
+
+    def stage(model):
+        def run():
+            extract(str(system.config), str(model), system.list, str(ark), "raw")
+
+        return run
+
+    scp = ark.with_suffix(".scp")
+    kill_everywhere(ark.parent, stage(system.model), stage(other_model), lambda: read_rows(scp))
+
+
+def test_a_killed_inference_leaves_no_mixture(system, other_model, tmp_path, monkeypatch):
+    experiment = system.exp
+    monkeypatch.setattr(extract_module, "load_experiment", lambda config: experiment)
+    monkeypatch.setattr(infer_module, "load_experiment", lambda config: experiment)
+    out = tmp_path / "p"
+
+    def stage(model):
+        ark = tmp_path / f"{model.stem}.ark"
+        extract(str(system.config), str(model), system.list, str(ark), "raw")
+
+        def run():
+            infer(str(model), str(system.config), str(ark.with_suffix(".scp")), str(out))
+
+        return run
+
+    scp = out / "logits.scp"
+    kill_everywhere(out, stage(system.model), stage(other_model), lambda: read_rows(scp))
+
+
+def test_two_extractions_in_one_folder_are_refused(system, tmp_path):
+    code = (
+        "import sys, time; from wedefense_lite.files import folder_lock\n"
+        "with folder_lock(sys.argv[1], 'extraction'): print(flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
+    try:
+        holder.stdout.readline()
+        with pytest.raises(InputError, match="in use by extraction, process"):
+            system.extract(embed_ark=str(tmp_path / "embedding.ark"))
+    finally:
+        holder.kill()
+        holder.wait()
+    assert not (tmp_path / "embedding.json").exists()
+
+
+def test_embeddings_of_another_shape_are_refused_by_name(system, tmp_path):
+    scp = system.ark.with_suffix(".scp")
+    rows = dict(read_archive(scp))
+    rows[system.rows[2].key] = np.ones((2, 3), np.float32)
+    write_archive(tmp_path / "e.ark", rows.items())
+    write_sidecar(tmp_path / "e.ark", read_sidecar(scp))
+    with pytest.raises(InputError, match=rf"e\.scp: {system.rows[2].key} has .*\(2, 3\), expected"):
+        infer(str(system.model), str(system.config), str(tmp_path / "e.scp"), str(tmp_path / "out"))
+
+
+def test_a_model_trained_on_one_class_is_named(system, tmp_path):
+    state = checkpoint.load(system.model)
+    checkpoint.save(tmp_path / "one.pt", state | {"class_prior": [1.0, 0.0]})
+    with pytest.raises(InputError, match=r"one\.pt: class_prior is \[1\.0, 0\.0\], expected"):
+        extract(
+            str(system.config),
+            str(tmp_path / "one.pt"),
+            system.list,
+            str(tmp_path / "e.ark"),
+            "raw",
+        )
 
 
 # Stage 3 as a command

@@ -19,7 +19,7 @@ from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.mixtures.activity import activity
 from wedefense_lite.mixtures.separation import lost_band, separate, trained_separator
 from wedefense_lite.report.tables import publish, table
-from wedefense_lite.scoring.bundle import Detector
+from wedefense_lite.scoring.bundle import BundleError, Detector
 
 
 def diarize_spoof(
@@ -156,6 +156,8 @@ def _score(detector: Detector, wav_T: np.ndarray) -> tuple[float | None, str | N
         return None, None
     try:
         logits = detector.logits(wav_T)[None]
+    except BundleError:
+        raise
     except InputError as error:
         seconds = len(wav_T) / detector.data.sample_rate
         logging.info("%.2f s are not judged: %s", seconds, error)

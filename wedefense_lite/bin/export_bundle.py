@@ -16,6 +16,7 @@ from wedefense_lite import cli, report
 from wedefense_lite.files import (
     InputError,
     atomic_path,
+    check_writable,
     read_json,
     read_labels,
     read_text,
@@ -25,15 +26,24 @@ from wedefense_lite.files import (
 from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.provenance import file_hash
-from wedefense_lite.scoring.archives import read_archive
 from wedefense_lite.scoring.bundle import CONFIG, FACTS, WEIGHTS, BundleFacts, packed, weights_hash
+from wedefense_lite.scoring.calibration import read_calibration
+from wedefense_lite.scoring.llr import read_logits
 from wedefense_lite.scoring.scores import align, by_class
-from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar
+from wedefense_lite.scoring.sidecar import (
+    Sidecar,
+    check_hashes,
+    check_sidecar,
+    read_sidecar,
+    sidecar_path,
+)
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.systems.tasks import Detection, Task
 
 CARD = Path(report.__file__).with_name("card.md")
+# Results of a set that the card shows.
+CARD_RESULTS = ("n_bonafide", "n_spoof", "eer", "min_dcf", "act_dcf", "cllr")
 
 
 def export_bundle(
@@ -72,6 +82,7 @@ def export_bundle(
     exp = Path(exp_dir)
     out = Path(out_dir)
     model = model_path or f"{exp_dir}/models/avg_model.pt"
+    check_writable(out / CONFIG, out / WEIGHTS, out / "README.md", out / FACTS)
     experiment = load_experiment(exp / CONFIG)
     if type(experiment.system) is not Detection:
         name = type(experiment.system).__name__
@@ -92,7 +103,7 @@ def export_bundle(
     for path in sorted(exp.glob("results_*.json")):
         name = path.stem.removeprefix("results_")
         _read_sidecar_of(exp / f"posteriors/{name}/llr.txt", origin)
-        results[name] = read_json(path)
+        results[name] = _read_results(path)
 
     with atomic_path(out / WEIGHTS) as path:
         path.write_bytes(packed(weights))
@@ -167,6 +178,16 @@ def _weights(
     return weights, encoder
 
 
+def _read_results(path: Path) -> dict:
+    """Results of stage 7, with all that the card shows of them."""
+    results = read_json(path)
+    for name in CARD_RESULTS:
+        value = results.get(name) if isinstance(results, dict) else None
+        if not isinstance(value, int | float):
+            raise InputError(f"{path}: {name} is {value!r}, expected a number: run stage 7 again")
+    return results
+
+
 def _read_sidecar_of(scores: Path, origin: Origin) -> Sidecar:
     """Sidecar of scores, which must be of a model and a configuration."""
     sidecar = read_sidecar(scores)
@@ -176,17 +197,29 @@ def _read_sidecar_of(scores: Path, origin: Origin) -> Sidecar:
 
 def _facts(logits: Path, calibration_path: Path, origin: Origin, decide_on: str) -> BundleFacts:
     """Facts of a bundle without thresholds: the way from logits to LLRs of stage 6."""
-    _read_sidecar_of(calibration_path.with_name("llr.txt"), origin)
-    calibration = read_json(calibration_path)
+    llrs = calibration_path.with_name("llr.txt")
+    llr_sidecar = _read_sidecar_of(llrs, origin)
+    if calibration_path.name in llr_sidecar.hashes:
+        check_hashes(sidecar_path(llrs), llr_sidecar.hashes, calibration_path)
+    calibration = read_calibration(calibration_path)
+    if len(calibration.affine.scale) != 1:
+        raise InputError(
+            f"{calibration_path}: of {len(calibration.affine.scale)} systems, expected one"
+        )
     fields = asdict(_read_sidecar_of(logits, origin))
     fields["model"] = Path(fields["model"]).name
-    fields["class_prior"] = calibration["training_prior"]
-    return BundleFacts(
-        **fields,
-        scale=calibration["scale"][0],
-        offset=calibration["offset"],
-        decide_on=decide_on,
-    )
+    fields["class_prior"] = calibration.training_prior
+    del fields["hashes"]
+    try:
+        return BundleFacts(
+            **fields,
+            scale=calibration.affine.scale[0],
+            offset=calibration.affine.offset,
+            allow_negative_scale=calibration.affine.allow_negative_slope,
+            decide_on=decide_on,
+        )
+    except ValueError as error:
+        raise InputError(f"{calibration_path}: {error}") from error
 
 
 def _thresholds(
@@ -194,8 +227,8 @@ def _thresholds(
 ) -> dict[str, Threshold]:
     """Thresholds by name, the default last."""
     labels = read_labels(dev_label)
-    rows = align(dict(read_archive(logits)), logits, labels, dev_label)
-    scores = facts.evidence(np.stack(rows))
+    rows = align(read_logits(logits, by_frame=False), logits, labels, dev_label)
+    scores = facts.evidence(np.concatenate(rows))
     trials = by_class(np.array(list(labels.values())), scores, LABELS, dev_label)
     detection = SortedScores(**trials)
     values = {"EER": detection.eer().threshold}

@@ -1,6 +1,8 @@
 """Stage 4: embeddings, or logits, of every utterance of a list, under ``torchrun`` or alone."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -11,16 +13,16 @@ from torch import Tensor
 
 from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
-from wedefense_lite.files import InputError, abbreviate
+from wedefense_lite.files import InputError, abbreviate, check_writable, folder_lock
 from wedefense_lite.provenance import code_commit, file_hash
 from wedefense_lite.runtime import Precision, barrier, end_process, start_process
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.scoring.run import run_inference
-from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
+from wedefense_lite.scoring.sidecar import Sidecar, begin_results, sidecar_path, write_sidecar
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.checkpoint import load_weights
-from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.systems.experiment import Experiment, load_experiment
 from wedefense_lite.systems.tasks import Task
 
 
@@ -61,7 +63,7 @@ def extract(
     state = load_weights(model_path, experiment.system)
     if state["config_hash"] != experiment.config_hash:
         raise InputError(f"{model_path}: not trained with {config}")
-    task, rate = experiment.system, experiment.data.sample_rate
+    task = experiment.system
     if task.head is None:
         raise InputError(f"{config}: it trains no detector; bin/separate.py takes it")
     if task.frame_samples and (output != "logits" or experiment.data.eval_seconds):
@@ -73,31 +75,68 @@ def extract(
         index, experiment.data, process.rank, process.world, batch_size, num_workers
     )
     task = task.to(process.device, memory_format=torch.channels_last)
-    parts = [Path(embed_ark).with_suffix(f".part{rank}.ark") for rank in range(process.world)]
-    batches = run_inference(
-        task, loader, process, task.logits if output == "logits" else task.embed, precision, output
-    )
-    write_archive(parts[process.rank], _rows(task, batches))
-    barrier(process)
-    if process.is_main:
-        _join([name for row in index for name in task.names(row.key)], parts, Path(embed_ark))
-        sidecar = Sidecar(
+    ark = Path(embed_ark)
+    parts = [ark.with_suffix(f".part{rank}.ark") for rank in range(process.world)]
+    with ExitStack() as held:
+        if process.is_main:
+            sidecar = _sidecar(model_path, state, experiment)
+            check_writable(ark, ark.with_suffix(".scp"), sidecar_path(ark))
+            held.enter_context(folder_lock(ark.parent, "extraction"))
+            begin_results(ark)
+            _remove_parts(ark)
+        # No part is written before those of earlier runs are gone.
+        barrier(process)
+        function = task.logits if output == "logits" else task.embed
+        batches = run_inference(task, loader, process, function, precision, output)
+        write_archive(parts[process.rank], _rows(task, batches))
+        barrier(process)
+        if process.is_main:
+            keys = []
+            for row in index:
+                keys.extend(task.names(row.key))
+            _join(keys, parts, ark)
+            write_sidecar(ark, sidecar)
+    end_process()
+
+
+def _sidecar(model_path: str, state: dict, experiment: Experiment) -> Sidecar:
+    """Sidecar of what a model gives.
+
+    Raises:
+        InputError: the model was trained on one class, or has no prior; names it.
+    """
+    task = experiment.system
+    frame_seconds = None
+    if task.frame_samples:
+        frame_seconds = task.frame_samples / experiment.data.sample_rate
+    try:
+        return Sidecar(
             class_prior=state["class_prior"],
             has_posterior=task.head.has_posterior,
             model=model_path,
             model_hash=file_hash(model_path),
             config_hash=experiment.config_hash,
             commit=code_commit(),
-            frame_seconds=task.frame_samples and task.frame_samples / rate,
+            frame_seconds=frame_seconds,
         )
-        write_sidecar(embed_ark, sidecar)
-    end_process()
+    except ValueError as error:
+        raise InputError(f"{model_path}: {error}") from error
+
+
+def _remove_parts(ark: Path) -> None:
+    """Remove parts of earlier runs, of any number of processes."""
+    part = re.compile(rf"{re.escape(ark.stem)}\.part\d+\.(ark|scp)")
+    for path in ark.parent.iterdir():
+        if part.fullmatch(path.name):
+            path.unlink()
 
 
 def _rows(task: Task, batches: Iterable[tuple[Batch, Tensor]]) -> Iterator[tuple[str, np.ndarray]]:
-    for batch, rows in batches:
-        for key, found in zip(batch.keys, rows.float().cpu().numpy()):
-            yield from zip(task.names(key), found if task.num_talkers else [found])
+    """Id and output of each decision: of an utterance, or of each of its talkers."""
+    for batch, outputs in batches:
+        for key, output in zip(batch.keys, outputs.float().cpu().numpy()):
+            rows = output if task.num_talkers else [output]
+            yield from zip(task.names(key), rows)
 
 
 def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:

@@ -3,14 +3,26 @@
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, check_writable
 from wedefense_lite.metrics.detection import SortedScores
-from wedefense_lite.scoring.calibration import fit_affine, refuse_overlap, write_calibrated
-from wedefense_lite.scoring.scores import align, read_scores, read_trials
+from wedefense_lite.scoring.calibration import (
+    calibrated_files,
+    fit_affine,
+    refuse_overlap,
+    write_calibrated,
+)
+from wedefense_lite.scoring.scores import align, finite_number, read_scores, read_trials
 from wedefense_lite.scoring.sidecar import Sidecar
 
 
-def fuse(cm: str, cal_cm: str, cal_key: str, out: str, pi_spoof: float = 0.05) -> None:
+def fuse(
+    cm: str,
+    cal_cm: str,
+    cal_key: str,
+    out: str,
+    pi_spoof: float = 0.05,
+    allow_negative_slope: bool = False,
+) -> None:
     """Fit a weight for each of several systems on one set, and write the LLRs of another.
 
     Args:
@@ -20,23 +32,26 @@ def fuse(cm: str, cal_cm: str, cal_key: str, out: str, pi_spoof: float = 0.05) -
         cal_key: labels ``filename cm-label`` of that set.
         out: ``llr.txt`` to write; its sidecar and ``calibration.json`` stand beside it.
         pi_spoof: target prior of spoof, to which the regression is weighted.
+        allow_negative_slope: turn the scores of a system round that are higher for spoof on the
+            held-out set; otherwise they are an error.
     """
     files = cm.split(",")
     cal_files = cal_cm.split(",")
     if len(files) != len(cal_files):
         raise InputError(f"--cm has {len(files)} systems and --cal_cm {len(cal_files)}")
+    check_writable(*calibrated_files(out))
     cal_columns = []
     for file in cal_files:
         # Every file comes back in the order of the key.
-        cal_names, cal_classes, scores = read_trials(file, cal_key)
+        cal_names, cal_classes, scores = read_trials(file, cal_key, finite_number)
         cal_columns.append(scores)
-    scores_by_file = [read_scores(file) for file in files]
+    scores_by_file = [read_scores(file, finite_number) for file in files]
     names = scores_by_file[0]
     refuse_overlap(cal_names, names, files[0])
     cal_scores = np.stack(cal_columns, axis=1)
     bonafide = cal_scores[cal_classes == "bonafide"]
     spoof = cal_scores[cal_classes == "spoof"]
-    affine = cli.checked(fit_affine, bonafide, spoof, pi_spoof)
+    affine = cli.checked(fit_affine, bonafide, spoof, pi_spoof, allow_negative_slope)
     cllr = SortedScores(affine(bonafide), affine(spoof)).cllr()
     columns = []
     for file, scores in zip(files, scores_by_file):

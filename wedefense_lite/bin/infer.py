@@ -1,18 +1,23 @@
 """Stage 5: logits and posteriors of embeddings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, check_writable
 from wedefense_lite.heads import Head
 from wedefense_lite.labels import LABELS
 from wedefense_lite.provenance import file_hash
-from wedefense_lite.scoring.archives import read_archive, write_archive
-from wedefense_lite.scoring.sidecar import check_sidecar, read_sidecar, write_sidecar
+from wedefense_lite.scoring.archives import Archive, read_archive, write_archive
+from wedefense_lite.scoring.sidecar import (
+    begin_results,
+    check_sidecar,
+    read_sidecar,
+    write_sidecar,
+)
 from wedefense_lite.systems.checkpoint import load_weights
 from wedefense_lite.systems.experiment import load_experiment
 
@@ -51,22 +56,42 @@ def infer(
         config_hash=experiment.config_hash,
     )
     embeddings = read_archive(embedding_scp_path)
-    logits = dict(_logits(experiment.system.head.eval(), embeddings))
+    embed_dim = experiment.system.model.embed_dim
+    archives = {name: Path(out_path) / f"{name}.ark" for name in ("logits", "posteriors")}
+    for ark in archives.values():
+        check_writable(ark, ark.with_suffix(".scp"), ark.with_suffix(".json"))
+    begin_results(*archives.values())
+    logits = dict(_logits(experiment.system.head.eval(), embeddings, embed_dim))
     posteriors = {key: torch.from_numpy(row).softmax(0).numpy() for key, row in logits.items()}
     for name, rows in {"logits": logits, "posteriors": posteriors}.items():
-        ark = Path(out_path) / f"{name}.ark"
-        write_archive(ark, rows.items())
-        write_sidecar(ark, sidecar)
+        write_archive(archives[name], rows.items())
+        write_sidecar(archives[name], sidecar)
 
 
 @torch.no_grad()
-def _logits(head: Head, embeddings: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """Key and logits of each embedding, in the order of the archive."""
+def _logits(head: Head, embeddings: Archive, embed_dim: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Key and logits of each embedding, in the order of the archive.
+
+    Raises:
+        InputError: an embedding of another shape, or logits that are not finite.
+    """
     keys = list(embeddings)
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]
-        rows = torch.from_numpy(np.stack([embeddings[key] for key in chunk]))
-        yield from zip(chunk, head(rows).numpy())
+        rows = []
+        for key in chunk:
+            embedding = embeddings[key]
+            if embedding.shape != (embed_dim,):
+                raise InputError(
+                    f"{embeddings.scp}: {key} has an embedding of shape {embedding.shape}, "
+                    f"expected ({embed_dim},)"
+                )
+            rows.append(embedding)
+        logits = head(torch.from_numpy(np.stack(rows))).numpy()
+        for key, row in zip(chunk, logits):
+            if not np.isfinite(row).all():
+                raise InputError(f"{embeddings.scp}: {key} has logits that are not finite: {row}")
+            yield key, row
 
 
 if __name__ == "__main__":

@@ -6,20 +6,27 @@ from pathlib import Path
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, read_labels
+from wedefense_lite.files import InputError, check_writable, read_labels
 from wedefense_lite.labels import LABELS
 from wedefense_lite.localization.frame_scores import write_frames
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.scoring.calibration import (
     IDENTITY,
     Affine,
+    calibrated_files,
     fit_affine,
     refuse_overlap,
     write_calibrated,
 )
 from wedefense_lite.scoring.llr import llr_from_logits, read_logits, training_prior, utterance_llr
 from wedefense_lite.scoring.scores import align, by_class
-from wedefense_lite.scoring.sidecar import Sidecar, check_sidecar, read_sidecar
+from wedefense_lite.scoring.sidecar import (
+    Sidecar,
+    begin_results,
+    check_sidecar,
+    read_sidecar,
+    write_sidecar,
+)
 
 # Fields that the sidecar of a calibration set must share with that of the logits it calibrates.
 SHARED_FIELDS = ("class_prior", "has_posterior", "config_hash", "model_hash")
@@ -33,6 +40,7 @@ def logits_to_llr(
     cal_logits_scp_path: str | None = None,
     cal_label: str | None = None,
     llr_path: str | None = None,
+    allow_negative_slope: bool = False,
 ) -> None:
     """Write ``llr.txt``, its sidecar ``llr.json`` and ``calibration.json``.
 
@@ -48,10 +56,14 @@ def logits_to_llr(
         cal_logits_scp_path: logits of a held-out set to fit an affine calibration on.
         cal_label: ``utt2lab`` of that set.
         llr_path: file to write; by default ``llr.txt`` beside the logits.
+        allow_negative_slope: turn scores round that are higher for spoof on the held-out set;
+            otherwise they are an error.
     """
     if not 0 < pi_spoof < 1:
         raise InputError(f"--pi_spoof is {pi_spoof}, expected a number between 0 and 1")
     out = Path(llr_path or Path(logits_scp_path).with_name("llr.txt"))
+    frames_out = out.with_name("frame_llr.txt")
+    check_writable(*calibrated_files(out))
     sidecar = read_sidecar(logits_scp_path, required=False) or Sidecar()
     prior = training_prior(sidecar, logits_scp_path, training_counts, train_label)
     frame_llrs = _read_frame_llrs(logits_scp_path, sidecar, prior)
@@ -68,7 +80,9 @@ def logits_to_llr(
         refuse_overlap(held_out_llrs, llrs, logits_scp_path)
         scores = np.array(align(held_out_llrs, held_out, labels, cal_label))
         trials = by_class(np.array(list(labels.values())), scores, LABELS, cal_label)
-        affine = fit_affine(trials["bonafide"], trials["spoof"], pi_spoof)
+        affine = cli.checked(
+            fit_affine, trials["bonafide"], trials["spoof"], pi_spoof, allow_negative_slope
+        )
         report["cllr_before"] = _report_cllr("before", trials, IDENTITY)
         report["cllr_after"] = _report_cllr("after", trials, affine)
     else:
@@ -77,7 +91,9 @@ def logits_to_llr(
         )
         # A calibration is fitted on utterances, so it has nothing to say of frames.
         if sidecar.frame_seconds:
-            write_frames(out.with_name("frame_llr.txt"), frame_llrs, sidecar.frame_seconds)
+            begin_results(out, frames_out)
+            write_frames(frames_out, frame_llrs, sidecar.frame_seconds)
+            write_sidecar(frames_out, sidecar)
     write_calibrated(out, llrs, affine, sidecar, report)
     logging.info("wrote %d LLRs to %s", len(llrs), out)
 

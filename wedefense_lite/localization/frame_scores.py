@@ -10,18 +10,20 @@ from wedefense_lite.audio.segments import END_TOLERANCE, TIME_SLACK, Segments
 from wedefense_lite.files import InputError, converted, iter_rows, number, write_lines
 from wedefense_lite.localization.frames import FrameScores
 from wedefense_lite.scoring.scores import align
+from wedefense_lite.scoring.sidecar import find_sidecar
 
 
 def read_frames(path: str | Path) -> tuple[dict[str, FrameScores], float]:
     """Frame scores of each utterance, and the duration of a frame in seconds.
 
     Args:
-        path: lines ``utt start duration llr``, in any order.
+        path: lines ``utt start duration llr``, in any order; its sidecar, if any, is checked.
 
     Raises:
-        InputError: a value that is no number or NaN; frames of an utterance that leave gaps or
-            differ in duration (the last one may be shorter).
+        InputError: as ``find_sidecar``; a value that is no number or NaN; frames of an utterance
+            that leave gaps or differ in duration (the last one may be shorter).
     """
+    find_sidecar(path)
     # Rows of doubles, four in a row: lists of Python floats would take four times the memory.
     cells_of: dict[str, array] = {}
     for line, (name, *cells) in iter_rows(path, columns=4):

@@ -10,6 +10,7 @@ from wedefense_lite.files import (
     write_json,
     write_text,
 )
+from wedefense_lite.scoring.sidecar import refuse_sidecar
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -58,16 +59,25 @@ def check_outputs(*paths: str | None) -> None:
     """Refuse outputs that can't be written, before the work; None is an output not asked for.
 
     Raises:
-        InputError: a folder, a read-only place, or another output of the same name.
+        InputError: a folder, a read-only place, the sidecar of scores, or another output of the
+            same name.
     """
     named = [path for path in paths if path]
     if len(set(named)) < len(named):
         raise InputError(f"{named[0]}: two outputs of one name, expected a name for each")
     check_writable(*named)
+    for path in named:
+        refuse_sidecar(path)
 
 
 def publish(lines: Iterable[str], results: dict, json: str | None, txt: str | None = None) -> None:
-    """Print lines, and write them to ``txt`` and the results to ``json`` if these are named."""
+    """Print lines, and write them to ``txt`` and the results to ``json`` if these are named.
+
+    Raises:
+        InputError: ``json`` is the sidecar of scores.
+    """
+    if json:
+        refuse_sidecar(json)
     # Names of attacks and sets are other people's: none may steer the terminal of a reader.
     text = "".join(f"{printable(line)}\n" for line in lines)
     print(text, end="")

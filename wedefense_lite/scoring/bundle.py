@@ -19,13 +19,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import InputError, read_json
-from wedefense_lite.labels import BONAFIDE, LABELS
-from wedefense_lite.provenance import file_hash
+from wedefense_lite.files import InputError
+from wedefense_lite.labels import BONAFIDE
 from wedefense_lite.runtime import precision_context
 from wedefense_lite.scoring.calibration import Affine
 from wedefense_lite.scoring.llr import llr_from_logits
-from wedefense_lite.scoring.sidecar import Sidecar
+from wedefense_lite.scoring.sidecar import Sidecar, check_hashes, read_record
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.experiment import load_experiment
@@ -35,9 +34,15 @@ from wedefense_lite.systems.samples import read_scoring_batch
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 FACTS = "bundle.json"
+# Fields that bundles from before they existed don't have.
+LATER_FIELDS = ("frame_seconds", "allow_negative_scale")
 # Root mean square about the mean, against full scale: -80 dB, above dither and below speech.
 SILENCE = 1e-4
 Audio = str | PathLike | ArrayLike
+
+
+class BundleError(InputError):
+    """Bundle that can't score any audio, other than audio that can't be scored."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,12 @@ class BundleFacts(Sidecar):
         decide_on: evidence for thresholds: the LLR, or the logit of bona fide alone.
         threshold: default threshold; evidence at or above it is bona fide.
         thresholds: thresholds by name, the default among them.
-        hashes: hashes of the files beside it, by their names.
         referenced: hash of the weights that come with the encoder by its name; empty without any.
+        allow_negative_scale: true where the calibration was asked to turn scores round.
 
     Raises:
-        ValueError: values that contradict each other, or labels in another order than ours.
+        ValueError: values of another type or that contradict each other, a scale that turns scores
+            round unasked.
     """
 
     scale: float = 1.0
@@ -64,19 +70,34 @@ class BundleFacts(Sidecar):
     decide_on: Literal["llr", "bonafide_logit"] = "llr"
     threshold: float = 0.0
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    hashes: Mapping[str, str] = field(default_factory=dict)
     referenced: str = ""
+    allow_negative_scale: bool = False
 
     def __post_init__(self):
         super().__post_init__()
-        if tuple(self.labels) != LABELS:
-            raise ValueError(f"labels are {list(self.labels)}, expected {list(LABELS)}")
+        if self.scale == 0:
+            raise ValueError("scale is 0: every utterance would get the same score")
+        if self.scale < 0 and not self.allow_negative_scale:
+            raise ValueError(
+                f"scale is {self.scale}, expected a positive number: a negative one turns scores "
+                "round, which bin/logits_to_llr.py does with --allow_negative_slope true"
+            )
 
     def llr(self, logits: ArrayLike) -> np.ndarray:
-        """LLRs ``(N,)`` of logits ``(N, 2)``, as stage 6 writes them."""
+        """LLRs ``(N,)`` of logits ``(N, 2)``, as stage 6 writes them.
+
+        Raises:
+            BundleError: an LLR that is not finite.
+        """
         odds = llr_from_logits(logits, self.class_prior)
         calibration = Affine((self.scale,), self.offset)
-        return calibration(odds)
+        llrs = calibration(odds)
+        if not np.isfinite(llrs).all():
+            raise BundleError(
+                f"the scale {self.scale:g} and the offset {self.offset:g} of the bundle give an "
+                "LLR that is not finite"
+            )
+        return llrs
 
     def evidence(self, logits: ArrayLike) -> np.ndarray:
         """Evidence ``(N,)`` for thresholds, of logits ``(N, 2)``."""
@@ -109,20 +130,15 @@ class Detector:
 
     def __init__(self, folder: str | PathLike, device: str = "cpu"):
         folder = Path(folder)
+        self.folder = folder
         self.facts = read_facts(folder / FACTS)
+        # Before anything of them is used: a configuration says which code is run.
+        check_hashes(folder / FACTS, self.facts.hashes, folder / CONFIG, folder / WEIGHTS)
         experiment = load_experiment(folder / CONFIG)
-        for name in (CONFIG, WEIGHTS):
-            present_hash = file_hash(folder / name)
-            expected_hash = self.facts.hashes.get(name)
-            if present_hash != expected_hash:
-                raise InputError(
-                    f"{folder / name}: its hash is {present_hash}, expected {expected_hash}: "
-                    "damaged, or another's"
-                )
         self.data = experiment.data
         self.task = experiment.system
         self.device = torch.device(device)
-        weights = safetensors.torch.load_file(folder / WEIGHTS)
+        weights = _read_weights(folder / WEIGHTS)
         if self.facts.referenced:
             weights |= self._referenced_weights(folder, weights)
         checkpoint.load_state(self.task, weights, folder / WEIGHTS)
@@ -167,15 +183,22 @@ class Detector:
 
     @torch.no_grad()
     def _compute(self, audio: Audio, function: Callable[[Batch], Tensor]) -> np.ndarray:
-        row = _as_utterance(audio, self.data.sample_rate)
-        batch = read_scoring_batch([row], self.data).to(self.device)
+        utterance = _as_utterance(audio, self.data.sample_rate)
+        batch = read_scoring_batch([utterance], self.data).to(self.device)
         level = float(batch.wav_BT.std(correction=0))
         if level < SILENCE:
             raise InputError(
-                f"{row.path}: silence, a level of {level:.2g} in what is scored, expected speech"
+                f"{utterance.path}: silence, a level of {level:.2g} in what is scored, "
+                "expected speech"
             )
         with precision_context(self.device):
-            return function(batch)[0].float().cpu().numpy()
+            row = function(batch)[0].float().cpu().numpy()
+        if not np.isfinite(row).all():
+            raise BundleError(
+                f"{self.folder}: its output for {utterance.path} is {row[~np.isfinite(row)][0]}, "
+                "expected finite numbers: its weights are damaged"
+            )
+        return row
 
 
 def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:
@@ -199,16 +222,25 @@ def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:
     return Utterance("samples", "samples", data=buffer.getvalue())
 
 
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """State dict of a safetensors file, whose numbers must be finite."""
+    try:
+        weights = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
+    for name, value in weights.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise InputError(f"{path}: {name} has values that are not finite")
+    return weights
+
+
 def read_facts(path: str | PathLike) -> BundleFacts:
     """Content of the ``bundle.json`` of a bundle.
 
     Raises:
-        InputError: no such file, other fields, or values that contradict each other.
+        InputError: no such file, other fields, or values that can't be right.
     """
-    try:
-        return BundleFacts(**read_json(path))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: {error}") from error
+    return read_record(path, BundleFacts, LATER_FIELDS)
 
 
 def packed(state: Mapping[str, Tensor]) -> bytes:

@@ -116,23 +116,16 @@ def read_logits(scp: str | Path, by_frame: bool) -> dict[str, np.ndarray]:
         ``(F, 2)`` of each utterance; a single row without frames.
 
     Raises:
-        InputError: unreadable or doubled entries, another shape, logits not finite.
+        InputError: as ``Archive``, or another shape.
     """
-    try:
-        arrays = dict(read_archive(scp))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{scp}: {error}") from error
+    arrays = dict(read_archive(scp))
     classes = len(LABELS)
     shape = f"(frames, {classes})" if by_frame else f"({classes},)"
     logits = {}
     for name, array in arrays.items():
         has_dimensions = array.ndim == (2 if by_frame else 1)
-        if not has_dimensions or array.shape[-1] != classes or not array.size:
+        if not has_dimensions or array.shape[-1] != classes:
             raise InputError(f"{scp}: {name} has logits of shape {array.shape}, expected {shape}")
-        is_finite = np.isfinite(array)
-        if not is_finite.all():
-            value = array[~is_finite][0]
-            raise InputError(f"{scp}: {name} has the logit {value}, expected finite numbers")
         logits[name] = array.reshape(-1, classes)
     return logits
 

@@ -1,7 +1,8 @@
 """Score and key files: read, checked line by line, and joined by utterance."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from wedefense_lite.files import (
     write_lines,
 )
 from wedefense_lite.labels import LABELS, SYNONYMS, label_of_word
-from wedefense_lite.scoring.sidecar import read_sidecar
+from wedefense_lite.scoring.sidecar import find_sidecar
 
 ASV_LABELS = ("target", "nontarget", "spoof")
 # First cells of a header of metadata, in lower case.
@@ -73,12 +74,15 @@ def _line_of(path: str | Path, key: str) -> str:
     return str(path) if best_line is None else f"{path}:{best_line}"
 
 
-def read_trials(scores: str | Path, key: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+def read_trials(
+    scores: str | Path, key: str | Path, convert: Callable[[str], float] = number
+) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Utterances, labels and scores of a detector, in the order of the key.
 
     Args:
         scores: with the header ``filename cm-score``; its sidecar, if any, must have our polarity.
         key: with the header ``filename cm-label``; synonyms of the labels are taken, and said.
+        convert: conversion of a score, such as ``finite_number``.
 
     Returns:
         utterances; ``(N,)`` labels ``bonafide`` or ``spoof``; ``(N,)`` scores.
@@ -87,7 +91,7 @@ def read_trials(scores: str | Path, key: str | Path) -> tuple[list[str], np.ndar
         InputError: as ``read_columns``, an utterance in one file only, a class without trials.
     """
     labels = read_columns(key, {"cm-label": _label_word})
-    rows = align(read_scores(scores), scores, labels, key)
+    rows = align(read_scores(scores, convert), scores, labels, key)
     classes = np.array(_labels_of_words(key, [word for (word,) in labels.values()]))
     values = np.array([score for (score,) in rows])
     _check_classes(classes, LABELS, key)
@@ -146,10 +150,29 @@ def read_verification(
     return utterances, classes, dict(zip(columns, rows.T))
 
 
-def read_scores(path: str | Path) -> dict[str, list[float]]:
-    """Rows of one score of a file ``filename cm-score``, whose sidecar, if any, is checked."""
-    read_sidecar(path, required=False)
-    return read_columns(path, {"cm-score": number})
+def read_scores(
+    path: str | Path, convert: Callable[[str], float] = number
+) -> dict[str, list[float]]:
+    """Rows of one score of a file ``filename cm-score``, whose sidecar, if any, is checked.
+
+    Args:
+        path: the file.
+        convert: conversion of a score, such as ``finite_number``.
+    """
+    find_sidecar(path)
+    return read_columns(path, {"cm-score": convert})
+
+
+def finite_number(text: str) -> float:
+    """Finite number in a text.
+
+    Raises:
+        ValueError: no number, NaN, or an infinite one.
+    """
+    value = number(text)
+    if math.isinf(value):
+        raise ValueError(f"{text}, expected a finite number")
+    return value
 
 
 def read_condition(path: str | Path, column: str, names: Iterable[str]) -> np.ndarray:
@@ -240,6 +263,17 @@ def _check_classes(labels: np.ndarray, classes: Sequence[str], source: str | Pat
     for label in classes:
         if label not in labels:
             raise InputError(f"{source}: no {label} trial among {len(labels)}")
+
+
+def check_finite(path: str | Path, names: Iterable[str], scores: Iterable[float]) -> None:
+    """Refuse scores that are not finite, before they are written.
+
+    Raises:
+        InputError: names the file and the utterance.
+    """
+    for name, score in zip(names, scores):
+        if not math.isfinite(score):
+            raise InputError(f"{path}: {name} has the score {score}, expected a finite number")
 
 
 def write_scores(path: str | Path, names: Iterable[str], scores: Iterable[float]) -> None:

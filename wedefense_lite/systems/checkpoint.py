@@ -10,7 +10,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor, nn
 
-from wedefense_lite.files import InputError, atomic_path
+from wedefense_lite.files import InputError, abbreviate, atomic_path
 from wedefense_lite.labels import LABELS
 
 
@@ -273,3 +273,7 @@ def load_state(module: nn.Module, weights: Mapping[str, Tensor], path: str | Pat
     for name, value in module.state_dict().items():
         if not is_finite(value):
             raise InputError(f"{path}: the weights of {name} are not finite")
+    # PyTorch takes a model without the counters of batch norm.
+    missing = sorted(module.state_dict().keys() - weights.keys())
+    if missing:
+        raise InputError(f"{path}: it lacks {abbreviate(missing)}, expected all of the model")
