@@ -133,6 +133,9 @@ def test_frames_are_in_the_order_of_time_however_their_lines_stand(tmp_path):
         ("a 0 0.02 1\na 0.02 0.01 1\na 0.03 0.02 1\n", "frames.txt:3: a has a frame at 0.03 s"),
         ("a 0 0.02 1\na 0.02 0.04 1\n", "frames.txt:2: a has a frame at 0.02 s"),
         ("a 0 0.02 nan\n", "frames.txt:1: a: NaN"),
+        ("a 0 inf 1\n", "frames.txt:1: a: inf, expected a finite number"),
+        ("a inf 0.02 1\n", "frames.txt:1: a: inf, expected a finite number"),
+        ("a -0.02 0.02 1\n", "frames.txt:1: a has a frame at -0.02 s"),
         ("a 0 0.02 x\n", "frames.txt:1: a: 'x', expected a number"),
         ("a 0 0.02\n", "frames.txt:1: 3 columns, expected 4"),
         ("", "empty"),
@@ -142,6 +145,27 @@ def test_frames_that_can_not_be_are_refused(tmp_path, text, words):
     (tmp_path / "frames.txt").write_text(text)
     with pytest.raises(InputError, match=words):
         read_frames(tmp_path / "frames.txt")
+
+
+@given(data=st.data())
+def test_damaged_frames_are_an_input_error_or_follow_each_other(tmp_path_factory, data):
+    content = bytearray(b"a 0 0.02 1.5\na 0.02 0.02 -2\nb 0 0.02 3e1\nb 0.02 0.015 -inf\n")
+    position = data.draw(st.integers(0, len(content) - 1))
+    extra = data.draw(st.one_of(st.binary(max_size=6), st.sampled_from([b"1_0", b"inf", b"1e999"])))
+    size = data.draw(st.sampled_from([0, len(extra), len(content)]))
+    content[position : position + size] = extra
+    path = tmp_path_factory.getbasetemp() / "fuzzed_frames.txt"
+    path.write_bytes(content)
+    try:
+        frames, hop = read_frames(path)
+    except InputError as error:
+        assert "\n" not in str(error)
+        return
+    for scores in frames.values():
+        assert np.isfinite(scores.edges).all()
+        assert (np.diff(scores.edges) > 0).all()
+        assert not np.isnan(scores.score).any()
+        assert len(scores.edges) == len(scores.score) + 1
 
 
 def rttm(*rows: tuple[float, float, str]) -> str:

@@ -133,8 +133,12 @@ def _fit(dev: ScoredMixtures, dev_cm: str, cost: CostModel) -> tuple[float, Affi
     is_bonafide_M = dev.is_bonafide_M
     try:
         threshold, _ = best_threshold(dev.scores_MK, dev.key.labels_MK)
+        # An evaluation also tells of systems that are worse than chance; a warning says so.
         affine = fit_affine(
-            dev.any_spoof_M[is_bonafide_M], dev.any_spoof_M[~is_bonafide_M], cost.p_spoof
+            dev.any_spoof_M[is_bonafide_M],
+            dev.any_spoof_M[~is_bonafide_M],
+            cost.p_spoof,
+            allow_negative_slope=True,
         )
     except ValueError as error:
         raise InputError(f"{dev_cm}: {error}") from error

@@ -14,12 +14,18 @@ from torch import Tensor
 from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.files import InputError, abbreviate, check_writable, folder_lock
-from wedefense_lite.provenance import code_commit, file_hash
-from wedefense_lite.runtime import Precision, barrier, end_process, start_process
+from wedefense_lite.provenance import code_commit
+from wedefense_lite.runtime import Precision, barrier, end_process, gather_objects, start_process
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.scoring.run import run_inference
-from wedefense_lite.scoring.sidecar import Sidecar, begin_results, sidecar_path, write_sidecar
+from wedefense_lite.scoring.sidecar import (
+    Sidecar,
+    begin_results,
+    hash_of,
+    sidecar_path,
+    write_sidecar,
+)
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.checkpoint import load_weights
 from wedefense_lite.systems.experiment import Experiment, load_experiment
@@ -60,7 +66,11 @@ def extract(
     """
     process = start_process(gpus)
     experiment = load_experiment(config)
+    model_hash = hash_of(model_path)
     state = load_weights(model_path, experiment.system)
+    # A training that goes on replaces its models, perhaps between two processes.
+    if len(set(gather_objects(process, model_hash))) > 1:
+        raise InputError(f"{model_path}: it changed while the processes read it")
     if state["config_hash"] != experiment.config_hash:
         raise InputError(f"{model_path}: not trained with {config}")
     task = experiment.system
@@ -79,7 +89,7 @@ def extract(
     parts = [ark.with_suffix(f".part{rank}.ark") for rank in range(process.world)]
     with ExitStack() as held:
         if process.is_main:
-            sidecar = _sidecar(model_path, state, experiment)
+            sidecar = _sidecar(model_path, model_hash, state, experiment)
             check_writable(ark, ark.with_suffix(".scp"), sidecar_path(ark))
             held.enter_context(folder_lock(ark.parent, "extraction"))
             begin_results(ark)
@@ -99,7 +109,7 @@ def extract(
     end_process()
 
 
-def _sidecar(model_path: str, state: dict, experiment: Experiment) -> Sidecar:
+def _sidecar(model_path: str, model_hash: str, state: dict, experiment: Experiment) -> Sidecar:
     """Sidecar of what a model gives.
 
     Raises:
@@ -114,7 +124,7 @@ def _sidecar(model_path: str, state: dict, experiment: Experiment) -> Sidecar:
             class_prior=state["class_prior"],
             has_posterior=task.head.has_posterior,
             model=model_path,
-            model_hash=file_hash(model_path),
+            model_hash=model_hash,
             config_hash=experiment.config_hash,
             commit=code_commit(),
             frame_seconds=frame_seconds,
@@ -148,6 +158,10 @@ def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:
     rows: dict[str, Mapping[str, np.ndarray]] = {}  # by key, the archive that holds it
     for part in parts:
         table = part.with_suffix(".scp")
+        if not table.exists():
+            raise InputError(
+                f"{table}: removed while the processes ran, expected all of their parts"
+            )
         if table.stat().st_size == 0:  # a rank without utterances
             continue
         archive = read_archive(table)

@@ -8,7 +8,7 @@ import torch
 from jsonargparse.typing import PositiveFloat
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, abbreviate, write_json, write_text
+from wedefense_lite.files import InputError, abbreviate, check_writable, write_json, write_text
 from wedefense_lite.interop.official import check_rawnet2, ready_classifier, rename_weights
 from wedefense_lite.labels import LABELS
 from wedefense_lite.provenance import environment
@@ -59,6 +59,7 @@ def import_weights(
     """
     out = Path(exp_dir)
     origin = source["from"]
+    check_writable(out / "config.yaml", out / "env.json", out / "models/best_model.pt")
     if (out / "models/last.pt").exists() or epoch_models(out / "models"):
         raise InputError(f"{exp_dir}: a training is there, expected a new folder")
     if origin == "transformers":
@@ -110,13 +111,18 @@ def _check_shapes(
     weights: str,
     config: str,
 ) -> None:
-    """Refuse weights with other names or shapes than the system of the configuration."""
+    """Refuse weights with other names or shapes than the system of the configuration has.
+
+    Weights that are not finite are refused too.
+    """
     differences = []
     for name in sorted(official.keys() | expected.keys()):
         shape = list(official[name].shape) if name in official else "missing"
         expected_shape = list(expected[name].shape) if name in expected else "none"
         if shape != expected_shape:
             differences.append(f"{name} is {shape}, expected {expected_shape}")
+        elif not official[name].isfinite().all():
+            differences.append(f"{name} has values that are not finite")
     if differences:
         raise InputError(
             f"{weights}: {len(differences)} names do not fit {config}: {abbreviate(differences)}"

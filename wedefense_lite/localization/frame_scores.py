@@ -9,7 +9,7 @@ import numpy as np
 from wedefense_lite.audio.segments import END_TOLERANCE, TIME_SLACK, Segments
 from wedefense_lite.files import InputError, converted, iter_rows, number, write_lines
 from wedefense_lite.localization.frames import FrameScores
-from wedefense_lite.scoring.scores import align
+from wedefense_lite.scoring.scores import align, finite_number
 from wedefense_lite.scoring.sidecar import find_sidecar
 
 
@@ -20,14 +20,18 @@ def read_frames(path: str | Path) -> tuple[dict[str, FrameScores], float]:
         path: lines ``utt start duration llr``, in any order; its sidecar, if any, is checked.
 
     Raises:
-        InputError: as ``find_sidecar``; a value that is no number or NaN; frames of an utterance
-            that leave gaps or differ in duration (the last one may be shorter).
+        InputError: as ``find_sidecar``; a value that is no number or NaN, a time that is infinite;
+            frames of an utterance that begin before 0 s, leave gaps or differ in duration (the last
+            one may be shorter).
     """
     find_sidecar(path)
     # Rows of doubles, four in a row: lists of Python floats would take four times the memory.
     cells_of: dict[str, array] = {}
     for line, (name, *cells) in iter_rows(path, columns=4):
-        values = [converted(path, line, name, cell, number) for cell in cells]
+        values = []
+        # A score may be infinite, a time may not.
+        for cell, convert in zip(cells, (finite_number, finite_number, number)):
+            values.append(converted(path, line, name, cell, convert))
         cells_of.setdefault(name, array("d")).extend([*values, line])
     tables = {name: np.array(cells).reshape(-1, 4) for name, cells in cells_of.items()}
     hop = round(max(table[:, 1].max() for table in tables.values()), 6)
@@ -39,7 +43,7 @@ def _check_frames(path: str | Path, name: str, table: np.ndarray, hop: float) ->
     """Frame scores from rows ``start, duration, score, line``; InputError where they leave gaps."""
     start, duration, score, line = table[np.argsort(table[:, 0], kind="stable")].T
     end = start + duration
-    is_wrong = ~((duration > 0) & (duration <= hop + TIME_SLACK))
+    is_wrong = ~((start >= 0) & (duration > 0) & (duration <= hop + TIME_SLACK))
     is_apart = np.abs(start[1:] - end[:-1]) > TIME_SLACK
     is_short = np.abs(duration[:-1] - hop) > TIME_SLACK
     is_wrong[1:] |= is_apart | is_short
