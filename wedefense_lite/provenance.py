@@ -1,6 +1,7 @@
 """Which code and which files made a result."""
 
 import hashlib
+import os
 import platform
 import subprocess
 import sys
@@ -15,23 +16,27 @@ PACKAGE = Path(__file__).resolve().parent
 def code_commit() -> str:
     """Git commit of the source tree, ``-dirty`` added where tracked files were changed.
 
-    An installed copy gives ``unknown``, also inside a repository of its user, whose commit says
+    An installed copy gives its version, also inside a repository of its user, whose commit says
     nothing of this code: the repository must begin beside the package and track it.
     """
     root = PACKAGE.parent
+    installed = f"version {__version__}"
     if _git(root, "rev-parse", "--show-toplevel") != str(root):
-        return "unknown"
+        return installed
     if not _git(root, "ls-files", "--", f"{PACKAGE.name}/__init__.py"):
-        return "unknown"
+        return installed
     commit = _git(root, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-    return commit or "unknown"
+    return commit or installed
 
 
 def _git(folder: Path, *arguments: str) -> str:
     """Output of git in a folder; empty where it fails or is not installed."""
-    command = ["git", "-C", str(folder), *arguments]
+    # A repository may name a command for fsmonitor, which git would run.
+    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
+    # Inside a hook of git, variables name the repository of the hook.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env=own)
     except FileNotFoundError:
         return ""
     return result.stdout.strip() if result.returncode == 0 else ""
