@@ -5,7 +5,6 @@ Letters: B utterances of a batch, T samples, F frames, D features of a frame.
 
 import importlib.util
 import os
-import pickle
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -258,6 +257,8 @@ def find_file(model: str, names: tuple[str, ...]) -> Path:
             f"{model}: a path, expected a name, so that the experiment can be handed on: "
             f"WEDEFENSE_MODELS={path.parent} and {path.name}"
         )
+    if ".." in path.parts or "\0" in model:
+        raise InputError(f"{model!r}: expected the name of a model as on the hub")
     root = os.environ.get("WEDEFENSE_MODELS")
     folder = Path(root or "FOLDER", model)
     if root:
@@ -289,21 +290,29 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         path: ``.safetensors``, or a state dict that ``torch.save`` wrote.
 
     Raises:
-        InputError: a damaged file.
+        InputError: a damaged file, or one of something else.
     """
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: damaged weights: {str(error).splitlines()[0]}") from error
+    # Any bytes may come, and the readers have no list of the errors that they end with.
+    except Exception as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise InputError(f"{path}: damaged weights: {lines[0]}") from error
+    if not isinstance(state, Mapping):
+        raise InputError(
+            f"{path}: it holds a {type(state).__name__}, expected weights by their names"
+        )
     # Models with a head on top, as in pretraining, have their family's name before the encoder's.
     prefix = re.compile(f"^({'|'.join(FAMILIES)})[.]")
     submodules = ("feature_extractor.", "feature_projection.", "encoder.")
     encoder_state = {}
     for name, value in state.items():
-        name = prefix.sub("", name)
+        name = prefix.sub("", str(name))
         if name.startswith(submodules):
+            if not isinstance(value, Tensor):
+                raise InputError(f"{path}: {name} is a {type(value).__name__}, expected a tensor")
             encoder_state[name] = value
     return encoder_state

@@ -130,9 +130,9 @@ def ready_classifier(name: str, bonafide: str | None = None) -> ReadyClassifier:
     source = str(local if local.is_dir() else name)
     try:
         network, loading = library.AutoModelForAudioClassification.from_pretrained(
-            source, output_loading_info=True
+            source, output_loading_info=True, trust_remote_code=False
         )
-        extractor = library.AutoFeatureExtractor.from_pretrained(source)
+        extractor = library.AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
     # Errors of the network and of damaged files have no common class.
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
