@@ -51,7 +51,7 @@ def test_the_walks_work_as_written(copy, corpus):
         elif language == "sh":
             command = ["bash", "-ec", text]
             outputs.append(typed(command, CORPUS=str(corpus), PYTHONPATH=str(copy)))
-    assert len(outputs) == 3
+    assert len(outputs) == 4
     experiments = {path.parent.name for path in Path(copy).glob("egs/my_corpus/exp/*/report.html")}
     assert experiments == {"mean_net", "smoothed"}
     config = (copy / "egs/my_corpus/exp/smoothed/config.yaml").read_text()
@@ -59,3 +59,5 @@ def test_the_walks_work_as_written(copy, corpus):
     assert "Smoothed" in config
     # A head without a posterior says that its scores need a calibration.
     assert "calibration" in outputs[2].lower()
+    kept = (copy / "egs/my_corpus/exp/plain/config.yaml").read_text()
+    assert "my_package.PlainLoss" in kept

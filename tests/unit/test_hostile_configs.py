@@ -325,8 +325,6 @@ def test_what_is_no_file_is_told(folder, path):
         ("data/batch_size", 10**12, "batch_size"),
         ("data/num_workers", 10**6, "num_workers"),
         ("data/sample_rate", 10**9, "sample_rate"),
-        ("training/num_epochs", 10**12, "num_epochs"),
-        ("training/accumulate_steps", 10**12, "accumulate_steps"),
         ("training/clip_norm", float("nan"), "clip_norm"),
         ("training/clip_norm", -1.0, "clip_norm"),
         ("training/ema_decay", 1.5, "ema_decay"),

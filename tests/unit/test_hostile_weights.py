@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
@@ -112,3 +113,20 @@ def test_fuzz_safetensors(tmp_path_factory, data):
         read_weights(path)
     except InputError as error:
         assert "\n" not in str(error)
+
+
+# Calls that can run a pickle, and the word without which they do.
+PICKLES = {"torch.load(": "weights_only=True", "np.load(": "allow_pickle=False"}
+READERS = ("pickle.load", "pickle.loads", "joblib.load", "shelve.open", "marshal.load", "dill.load")
+
+
+def test_no_reader_runs_pickles():
+    """Every call, so that no new one forgets it."""
+    for folder in ("wedefense_lite", "tools", "egs"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text()
+            for call, word in PICKLES.items():
+                for rest in text.split(call)[1:]:
+                    assert word in rest[:200], f"{path}: {call} without {word}"
+            for reader in READERS:
+                assert f"{reader}(" not in text, f"{path}: {reader}"

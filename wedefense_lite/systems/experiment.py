@@ -24,10 +24,7 @@ from wedefense_lite.systems.components import (
     checked_settings,
     user_packages,
 )
-from wedefense_lite.systems.config import (
-    DataConfig,
-    TrainingConfig,
-)
+from wedefense_lite.systems.config import DataConfig, TrainingConfig
 from wedefense_lite.systems.tasks import Task
 from wedefense_lite.yaml_text import parse_yaml, read_yaml_text
 

