@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from wedefense_lite.bin import train
 from wedefense_lite.bin.infer import infer
 from wedefense_lite.files import InputError
-from wedefense_lite.systems.experiment import checked_words, load_experiment
+from wedefense_lite.systems.experiment import build, checked_words, load_experiment
 from wedefense_lite.yaml_text import MOST_BYTES, parse_yaml, read_yaml_text
 
 MARKER = "ran_here"
@@ -174,6 +174,27 @@ def test_options_of_a_training_name_components_and_nothing_else(folder, monkeypa
     assert "\n" not in str(error.value)
     assert not Path(MARKER).exists()
     assert "evil_module" not in sys.modules
+
+
+def test_options_of_a_training_take_what_a_configuration_takes(folder, monkeypatch):
+    """Names of components and plain text, also where a file or a folder has the name of a value."""
+    Path("c.yaml").write_text(yaml.safe_dump(tiny.CONFIG))
+    (folder / "zero").mkdir()
+    changes = "--data.pad zero --system.head P2SGrad --training.precision=bf16 --training.seed 5"
+    optimizer = "--training.optimizer={class_path: SGD, init_args: {lr: 0.5}}"
+    augment = "--data.augment=[{class_path: WhiteNoise}]"
+    frontend = "--system.frontend.num_mels=12"
+    words = ["--config=c.yaml", *changes.split(), optimizer, augment, frontend]
+    words += ["--exp_dir", "e.v1"]
+    lists = "--train_data t.list --train_label utt2lab".split()
+    arguments = train._parser().parse_args(checked_words([*words, *lists]))
+    experiment = build(arguments)
+    assert experiment.data.pad == "zero" and experiment.training.seed == 5
+    assert type(experiment.system.head).__name__ == "P2SGrad"
+    assert type(experiment.data.augment[0]).__name__ == "WhiteNoise"
+    assert experiment.training.precision == "bf16"
+    assert experiment.system.frontend.dim == 12
+    assert str(arguments.exp_dir) == "e.v1"
 
 
 @pytest.mark.parametrize("words", [["--config", "evil.yaml"], ["--system.head=os.system"]])

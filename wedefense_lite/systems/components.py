@@ -298,8 +298,9 @@ def _component_bases(hint: object) -> tuple[type, ...]:
 
 
 def _is_class(hint: object) -> bool:
-    # list[int] passes for a class in some versions of Python.
-    return inspect.isclass(hint) and typing.get_origin(hint) is None
+    # Any and list[int] pass for classes in some versions of Python.
+    is_plain = hint is not typing.Any and typing.get_origin(hint) is None
+    return is_plain and inspect.isclass(hint)
 
 
 def _takes_text(hint: object) -> bool:
