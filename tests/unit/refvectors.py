@@ -140,7 +140,7 @@ class Reference:
             if parameter.grad is None:
                 assert np.isnan(expected) or expected == 0, f"{name}: no gradient, not {expected}"
                 continue
-            difference = abs(parameter.grad.norm().item() - expected) / largest
+            difference = abs(parameter.grad.double().norm().item() - expected) / largest
             assert difference <= tolerance, f"{name}: a relative difference of {difference:.1e}"
 
 

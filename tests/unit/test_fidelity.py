@@ -9,15 +9,20 @@ import torch
 from refvectors import Reference
 from torch import nn
 
-from wedefense_lite.frontends import LFCC, Fbank
+from wedefense_lite.frontends import LFCC, Fbank, MatlabLFCC
 from wedefense_lite.frontends.raw import Sinc
-from wedefense_lite.heads import CrossEntropy
+from wedefense_lite.heads import CrossEntropy, OCSoftmax, P2SGrad
 from wedefense_lite.interop.official import official_names, rename_weights
+from wedefense_lite.models.ecapa import ECAPA
+from wedefense_lite.models.lcnn import LCNNLSTM
 from wedefense_lite.models.mhfa import MHFA
 from wedefense_lite.models.nes2net import Nes2NetX
+from wedefense_lite.models.preact_resnet import PreActResNet
 from wedefense_lite.models.rawnet2 import RawNet2
 from wedefense_lite.models.res2net import SERes2Net
 from wedefense_lite.models.resnet import ResNet
+from wedefense_lite.models.sls import SLS
+from wedefense_lite.models.spectra import Spectra
 from wedefense_lite.models.ssl_aasist import SSLAASIST
 
 torch.set_num_threads(1)
@@ -191,3 +196,114 @@ def test_se_res2net50():
     loss, logits_BC = system.head.loss(system.model(frames_BFD, full(frames_BFD)), reference.labels)
     reference.compare("train_log_probabilities", logits_BC.log_softmax(1), BATCH_TOLERANCE)
     reference.compare("loss", loss, BATCH_TOLERANCE)
+
+
+def test_lfcc_of_matlab():
+    reference = Reference("lfcc_matlab")
+    wav_BT = reference.inputs["wave"]
+    frames_BFD, lengths_B = MatlabLFCC()(wav_BT, full(wav_BT))
+    reference.compare("lfcc", frames_BFD)
+    assert lengths_B.tolist() == [99, 99]
+
+
+def test_sls():
+    reference = Reference("sls")
+    head = CrossEntropy(1024, class_weights=LA_WEIGHTS, selu=True)
+    system = load(reference, "sls", SLS(24 * 1024, num_layers=24), head)
+    frames_BFD = reference.inputs["layers"].permute(1, 2, 0, 3).flatten(2)
+    embedding_BE = system.model(frames_BFD, full(frames_BFD))
+    reference.compare("embedding", embedding_BE)
+    reference.compare("logits", system.head.linear(embedding_BE))
+    reference.compare("log_probabilities", system.head(embedding_BE).log_softmax(1))
+    without_dropout(system)
+    loss, logits_BC = system.head.loss(system.model(frames_BFD, full(frames_BFD)), reference.labels)
+    reference.compare("train_logits", logits_BC.log_softmax(1), BATCH_TOLERANCE)
+    reference.compare("loss", loss, BATCH_TOLERANCE)
+    loss.backward()
+    reference.compare_gradients(system, official_names("sls", reference.weights))
+
+
+def silence(layer: nn.Module) -> None:
+    """Make every tenth channel of a convolution before a ReLU silent."""
+    with torch.no_grad():
+        layer.bias[::10] -= 50
+
+
+def test_spectra_0():
+    reference = Reference("spectra_0")
+    head = CrossEntropy(3072, class_weights=LA_WEIGHTS)
+    system = load(reference, "spectra0", Spectra(1024), head)
+    frames_BFD = reference.inputs["features"]
+    embedding_BE = system.model(frames_BFD, full(frames_BFD))
+    reference.compare("embedding", embedding_BE)
+    reference.compare("logits", system.head(embedding_BE))
+    check_training(reference, "spectra0", system, frames_BFD, reference.labels)
+    system = load(reference, "spectra0", Spectra(1024), head)
+    silence(system.model.join)
+    reference.compare("silent", system.head(system.model(frames_BFD, full(frames_BFD))))
+
+
+@pytest.mark.parametrize("name", ["ecapa_c512", "ecapa_c512_glob"])
+def test_ecapa(name):
+    reference = Reference(name)
+    model = ECAPA(80, global_context=name.endswith("glob"))
+    system = load(reference, "wespeaker_ecapa", model, nn.Identity())
+    frames_BFD = reference.inputs["features"]
+    reference.compare("embedding", model(frames_BFD, full(frames_BFD)))
+    shorter_BFD = frames_BFD[:, :77]
+    reference.compare("embedding_of_77", model(shorter_BFD, full(shorter_BFD)))
+    without_dropout(system)
+    reference.compare("train_embedding", model(frames_BFD, full(frames_BFD)), BATCH_TOLERANCE)
+    load(reference, "wespeaker_ecapa", model, nn.Identity())
+    silence(model.join)
+    reference.compare("silent", model(frames_BFD, full(frames_BFD)))
+
+
+def test_lcnn_lstm_with_a_sigmoid():
+    reference = Reference("lfcc_lcnn_lstm_sigmoid")
+    system = load(reference, "nii_lcnn", LCNNLSTM(60), CrossEntropy(96))
+    frames_BFD = reference.inputs["features"]
+    pooled_BE = system.model(frames_BFD, full(frames_BFD))
+    reference.compare("pooled", pooled_BE)
+    logits_BC = system.head(pooled_BE)
+    reference.compare("score", logits_BC[:, 1] - logits_BC[:, 0])
+    wav_BT = reference.inputs["wave"]
+    logits_BC = system.head(system.model(*LFCC()(wav_BT, full(wav_BT))))
+    reference.compare("score_of_wave", logits_BC[:, 1] - logits_BC[:, 0])
+    without_dropout(system)
+    loss, logits_BC = system.head.loss(system.model(frames_BFD, full(frames_BFD)), reference.labels)
+    reference.compare("train_score", logits_BC.softmax(1)[:, 1], BATCH_TOLERANCE)
+    reference.compare("loss", loss, BATCH_TOLERANCE)
+
+
+def test_lcnn_lstm_with_p2sgrad():
+    reference = Reference("lfcc_lcnn_lstm_p2sgrad")
+    model = LCNNLSTM(60, pooling="sum", embed_dim=64)
+    system = load(reference, "nii_lcnn_p2sgrad", model, P2SGrad(64))
+    frames_BFD = reference.inputs["features"]
+    embedding_BE = system.model(frames_BFD, full(frames_BFD))
+    reference.compare("embedding", embedding_BE)
+    reference.compare("cosines", system.head(embedding_BE))
+    wav_BT = reference.inputs["wave"]
+    cosines_BC = system.head(system.model(*LFCC()(wav_BT, full(wav_BT))))
+    reference.compare("score_of_wave", cosines_BC[:, 1])
+    check_training(
+        reference, "nii_lcnn_p2sgrad", system, frames_BFD, reference.labels, "train_cosines"
+    )
+
+
+def test_preact_resnet_with_oc_softmax():
+    reference = Reference("air_resnet18_oc")
+    system = load(reference, "air_oc", PreActResNet(60), OCSoftmax(256))
+    frames_BFD = reference.inputs["features"]
+    embedding_BE = system.model(frames_BFD, full(frames_BFD))
+    reference.compare("embedding", embedding_BE)
+    logits_BC = system.head(embedding_BE)
+    reference.compare("score", logits_BC[:, 1] - logits_BC[:, 0])
+    without_dropout(system)
+    labels_B = 1 - reference.labels  # theirs have bona fide first
+    loss, logits_BC = system.head.loss(system.model(frames_BFD, full(frames_BFD)), labels_B)
+    reference.compare("train_score", logits_BC[:, 1] - logits_BC[:, 0], BATCH_TOLERANCE)
+    reference.compare("loss", loss, BATCH_TOLERANCE)
+    loss.backward()
+    reference.compare_gradients(system, official_names("air_oc", reference.weights))

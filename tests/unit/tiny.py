@@ -96,8 +96,12 @@ def miniature(config: Path) -> Experiment:
     )
     if frontend.get("class_path") == "SSL":
         changes["frontend.init_args.architecture"] = ENCODER | {"hidden_size": 64}
-        if frontend["init_args"]["layers"] == "all":
+        layers = frontend["init_args"]["layers"]
+        if layers == "all":
             changes["model.init_args.num_layers"] = ENCODER["num_hidden_layers"] + 1
+        elif layers != "last":
+            changes["frontend.init_args.layers"] = ENCODER["num_hidden_layers"]
+            changes["model.init_args.num_layers"] = ENCODER["num_hidden_layers"]
     return load_experiment(config, changes)
 
 

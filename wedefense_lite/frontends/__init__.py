@@ -2,7 +2,7 @@
 
 from wedefense_lite.frontends.base import Frontend
 from wedefense_lite.frontends.spec_augment import SpecAugment
-from wedefense_lite.frontends.spectral import LFCC, Fbank, LogSpectrogram
+from wedefense_lite.frontends.spectral import LFCC, Fbank, LogSpectrogram, MatlabLFCC
 from wedefense_lite.frontends.ssl import SSL
 
-__all__ = ["LFCC", "SSL", "Fbank", "Frontend", "LogSpectrogram", "SpecAugment"]
+__all__ = ["LFCC", "SSL", "Fbank", "Frontend", "LogSpectrogram", "MatlabLFCC", "SpecAugment"]

@@ -254,6 +254,44 @@ def _difference(frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
     return after_BFD - before_BFD
 
 
+class MatlabLFCC(LFCC):
+    """Linear-frequency cepstra of the MATLAB baseline of ASVspoof 2019.
+
+    They differ from ``LFCC`` in four points: the first coefficient is a cepstral one, a window
+    begins at each multiple of the hop, the last is filled up with zeros, and windows are symmetric.
+    SE-Res2Net50, EABN and AIR-ASVspoof take them.
+
+    Source: extract_lfcc.m and deltas.m of https://github.com/yzyouzhang/AIR-ASVspoof, with which
+    it agrees.
+
+    Args:
+        num_filters: number of filters and of static coefficients; a frame has three times as many.
+        options: options of ``LFCC``.
+    """
+
+    floor = torch.finfo(torch.float64).eps
+
+    def __init__(self, num_filters: int = 20, **options):
+        super().__init__(num_filters, energy=False, **options)
+        window_W = torch.hamming_window(self.window_samples, periodic=False)
+        self.register_buffer("window", window_W, persistent=False)
+
+    def frame_lengths(self, lengths_B: Tensor) -> Tensor:
+        # Frames until the last one that begins a window which is not within the one before.
+        overlap = self.window_samples - self.hop_samples
+        return -((overlap - lengths_B) // self.hop_samples)
+
+    def power(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        emphasised_BT = pre_emphasise(wav_BT, self.pre_emphasis)
+        # The first padded sample would hold a part of the last sample of the utterance.
+        emphasised_BT = emphasised_BT * valid_mask(lengths_B, wav_BT.shape[1])
+        frames = int(self.frame_lengths(lengths_B).max())
+        samples = (frames - 1) * self.hop_samples + self.window_samples
+        emphasised_BT = F.pad(emphasised_BT, (0, max(0, samples - wav_BT.shape[1])))
+        windows_BFW = emphasised_BT.unfold(1, self.window_samples, self.hop_samples)[:, :frames]
+        return torch.fft.rfft(windows_BFW * self.window, self.fft_size).abs().square()
+
+
 class LogSpectrogram(CentredStft):
     """Log-power spectrogram, log(|X|^2 + 1e-10).
 

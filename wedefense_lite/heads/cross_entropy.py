@@ -22,19 +22,28 @@ class CrossEntropy(Head):
         embed_dim: size of the embedding.
         class_weights: weights ``[spoof, bonafide]`` of the loss.
         norm: batch norm and ReLU before the linear layer.
+        selu: SELU on the logits, as SLS has it.
     """
 
     has_posterior = True
 
-    def __init__(self, embed_dim: int, class_weights: Weights = None, norm: bool = False):
+    def __init__(
+        self,
+        embed_dim: int,
+        class_weights: Weights = None,
+        norm: bool = False,
+        selu: bool = False,
+    ):
         super().__init__(class_weights)
+        self.selu = selu
         self.norm = nn.BatchNorm1d(embed_dim) if norm else None
         self.linear = nn.Linear(embed_dim, 2)
 
     def forward(self, embedding_BE: Tensor) -> Tensor:
         if self.norm is not None:
             embedding_BE = F.relu(self.norm(embedding_BE))
-        return self.linear(embedding_BE)
+        logits_BC = self.linear(embedding_BE)
+        return F.selu(logits_BC) if self.selu else logits_BC
 
     def loss(self, embedding_BE: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
         logits_BC = self(embedding_BE)

@@ -102,6 +102,30 @@ SE_RES2NET50 = [
     (r"\.downsample\.1\.", ".shortcut.1.0."),
     (r"\.downsample\.2\.", ".shortcut.1.1."),
 ]
+# Numbers of the layers of LCNN there, and here.
+LCNN_LAYERS = {
+    0: "0.0",
+    3: "2.0",
+    5: "3",
+    6: "4.0",
+    9: "6",
+    10: "7.0",
+    12: "8",
+    13: "9.0",
+    16: "11.0",
+    18: "12",
+    19: "13.0",
+    21: "14",
+    22: "15.0",
+    24: "16",
+    25: "17.0",
+}
+NII_LCNN = [
+    (r"^(input|output)_(mean|std)$", ""),
+    (r"^m_frontend\..*", ""),
+    *((rf"^m_transform\.0\.{there}\.", f"layers.0.{here}.") for there, here in LCNN_LAYERS.items()),
+    (r"^m_before_pooling\.0\.(\d)\.l_blstm\.(.*)_l0(.*)$", r"lstm.\2_l\1\3"),
+]
 SOFTMAX_PROJECTION = [
     (r"^projection\.trans\.0\.", "head.norm."),
     (r"^projection\.trans\.2\.", "head.linear."),
@@ -182,6 +206,46 @@ NAMES = {
         *SE_RES2NET50,
         (r"^cls_layer\.", "head.linear."),
     ],
+    "sls": [
+        *fairseq(r"ssl_model\.model\."),
+        (r"^fc0\.", "gate."),
+        (r"^first_bn\.", "norm."),
+        (r"^fc1\.", "embed."),
+        (r"^fc3\.", "head.linear."),
+    ],
+    "spectra0": [
+        (r"^ssl_encoder\.model\.", "frontend.encoder.network."),
+        (r"^bridge\.mlp\.", "project."),
+        (r"^ecapa_tdnn\.", ""),
+        (r"^layer5\.", "join."),
+        (r"^conv1\.", "first.0."),
+        (r"^bn1\.", "first.2."),
+        (r"^bn5\.", "norm."),
+        (r"^fc6\.", "head.linear."),
+        (r"^attention\.0\.", "pool.attention.0."),
+        (r"^attention\.2\.", "pool.attention.1.1."),
+        (r"^attention\.4\.", "pool.attention.2."),
+        (r"^layer1\.", "blocks.0.layers."),
+        (r"^layer2\.", "blocks.1.layers."),
+        (r"^layer3\.", "blocks.2.layers."),
+        (r"^layer4\.", "blocks.3.layers."),
+        *SE_RES2,
+    ],
+    "air_oc": [
+        (r"^model\.(fc_mu|fc_att)\..*", ""),
+        (r"^model\.", ""),
+        *stages((2, 2, 2, 2)),
+        (r"\.shortcut\.0\.", ".shortcut."),
+        (r"^attention\.att_weights$", "pool.weight_D"),
+        (r"^fc\.", "embed."),
+        (r"^loss\.center$", "head.weight"),
+    ],
+    "nii_lcnn": [*NII_LCNN, (r"^m_output_act\.0\.", "head.linear.")],
+    "nii_lcnn_p2sgrad": [
+        *NII_LCNN,
+        (r"^m_output_act\.0\.", "embed."),
+        (r"^m_angle\.0\.weight$", "head.weight"),
+    ],
 }
 
 
@@ -200,6 +264,11 @@ def flat(value: Tensor) -> Tensor:
     return value.flatten()
 
 
+def transposed(value: Tensor) -> Tensor:
+    """Kernels over features and frames, which were over frames and features; or rows of columns."""
+    return value.transpose(-1, -2)
+
+
 def difference_rows(value: Tensor) -> Tensor:
     """A layer with a logit of bona fide speech alone, with a row of zeros for the spoof logit."""
     return torch.cat((torch.zeros_like(value), value))
@@ -215,4 +284,14 @@ CHANGES = {
     "wespeaker_ecapa": [(r"^head\.linear\.", reversed_rows)],
     "wedefense": [(r"^head\.linear\.", reversed_rows)],
     "se_res2net50": [(r"^head\.linear\.", reversed_rows)],
+    "spectra0": [(r"\.3\.layers\.[02]\.weight$", without_last_axis)],
+    "air_oc": [(r"^model\.pool\.weight_D$", flat)],
+    "nii_lcnn": [
+        (r"^model\.layers\..*weight$", transposed),
+        (r"^head\.linear\.", difference_rows),
+    ],
+    "nii_lcnn_p2sgrad": [
+        (r"^model\.layers\..*weight$", transposed),
+        (r"^head\.weight$", transposed),
+    ],
 }

@@ -5,6 +5,7 @@ Tensor suffixes: B utterances of a batch, F frames, D features of a frame, P cha
 
 import torch
 import torch.nn.functional as F
+from jsonargparse.typing import PositiveFloat
 from torch import Tensor, nn
 
 from wedefense_lite.files import InputError
@@ -66,9 +67,10 @@ class ECAPA(Backbone):
 
     Source: Desplanques et al., "ECAPA-TDNN: Emphasized channel attention, propagation and
     aggregation in TDNN based speaker verification" (Interspeech 2020,
-    https://arxiv.org/abs/2005.07143). As in WeSpeaker, each block reads the block before it, not
-    the sum of all. On 80 filterbanks there are 6.19 M parameters, 5.80 M without global context.
-    No EER on ASVspoof 2019 LA is published for it.
+    https://arxiv.org/abs/2005.07143), agreeing with https://github.com/wenet-e2e/wespeaker,
+    wespeaker/models/ecapa_tdnn.py. There, each block reads the block before it, not the sum of all,
+    and silent channels have a variance of at least 1e-7. On 80 filterbanks there are 6.19 M
+    parameters, 5.80 M without global context. No EER on ASVspoof 2019 LA is published for it.
 
     Args:
         input_dim: features of a frame.
@@ -77,6 +79,7 @@ class ECAPA(Backbone):
         scale: groups of a block.
         global_context: whether the attention of the pooling reads mean and deviation of the
             utterance beside the frame.
+        floor: smallest variance of a channel in the pooling; until version 0.1.0 it was 1e-10.
 
     Raises:
         InputError: channels that don't make ``scale`` groups.
@@ -89,6 +92,7 @@ class ECAPA(Backbone):
         embed_dim: int = 192,
         scale: int = 8,
         global_context: bool = True,
+        floor: PositiveFloat = 1e-7,
     ):
         super().__init__()
         self.embed_dim = embed_dim
@@ -98,7 +102,7 @@ class ECAPA(Backbone):
             self.blocks.append(SERes2Block(channels, hierarchy(channels, dilation, scale)))
         joined = len(DILATIONS) * channels
         self.join = nn.Conv1d(joined, joined, 1)
-        self.pool = AttentiveStatistics(joined, global_context=global_context)
+        self.pool = AttentiveStatistics(joined, global_context=global_context, floor=floor)
         # A mean and a standard deviation of each channel.
         self.embed = nn.Sequential(nn.BatchNorm1d(2 * joined), nn.Linear(2 * joined, embed_dim))
 

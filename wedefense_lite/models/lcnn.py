@@ -6,6 +6,7 @@ row or of an embedding.
 """
 
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -117,22 +118,28 @@ class LCNN(Backbone):
 
 
 class LCNNLSTM(Backbone):
-    """LCNN, two bidirectional LSTM layers with a shortcut around both, and the mean over time.
+    """LCNN, two bidirectional LSTM layers with a shortcut around both, and pooling over time.
 
     Source: the LCNN-LSTM-sum of NII's baselines (Wang and Yamagishi, "A comparative study on recent
     neural spoofing countermeasures for synthetic speech detection", Interspeech 2021,
     https://arxiv.org/abs/2103.11326). Unlike in LCNN, batch norms have no scale and shift, halves
-    are rounded down, and dropout is before the LSTM. On 60 LFCC there are 0.270 M parameters.
-    Published EER on ASVspoof 2019 LA eval: 1.92 %, the best of several seeds, with P2SGrad on a
-    64-dimensional embedding; seeds differ a lot.
+    are rounded down, and dropout is before the LSTM. On 60 LFCC there are 0.270 M parameters. It
+    agrees with project/03-asvspoof-mega of
+    https://github.com/nii-yamagishilab/project-NN-Pytorch-scripts: lfcc-lcnn-lstmsum-sig with the
+    defaults, which has the mean over time in spite of its name, and lfcc-lcnn-lstmsum-p2s with the
+    sum and an ``embed_dim`` of 64. Published EER on ASVspoof 2019 LA eval: 1.92 %, the best of
+    several seeds, of the latter; seeds differ a lot.
 
     LSTMs read valid frames only. Zeros fill fewer than 16 frames up.
 
     Args:
         input_dim: features of a frame, at least 16.
-        channels: maps after the first activation; the embedding has ``channels`` x
-            (``input_dim`` // 16).
+        channels: maps after the first activation; frames behind the LSTM have ``channels`` x
+            (``input_dim`` // 16) features.
         dropout: probability before the LSTM.
+        pooling: mean or sum over time.
+        embed_dim: size of a linear layer behind the pooling; 0 for none, where the embedding is as
+            large as a frame.
 
     Raises:
         InputError: frames of so few features that four halvings leave none.
@@ -140,16 +147,26 @@ class LCNNLSTM(Backbone):
 
     shrinking = 2**POOLINGS
 
-    def __init__(self, input_dim: int, channels: int = 32, dropout: float = 0.7):
+    def __init__(
+        self,
+        input_dim: int,
+        channels: int = 32,
+        dropout: float = 0.7,
+        pooling: Literal["mean", "sum"] = "mean",
+        embed_dim: NonNegativeInt = 0,
+    ):
         super().__init__()
         if input_dim < self.shrinking:
             raise InputError(
                 f"LCNNLSTM got frames of {input_dim} features, expected {self.shrinking} or more"
             )
-        self.embed_dim = channels * (input_dim // self.shrinking)
+        dim = channels * (input_dim // self.shrinking)
         layers = lcnn_layers(channels, affine=False, ceil_mode=False)
         self.layers = nn.Sequential(layers, nn.Dropout(dropout))
-        self.lstm = shortcut_lstm(self.embed_dim)
+        self.lstm = shortcut_lstm(dim)
+        self.pooling = pooling
+        self.embed = nn.Linear(dim, embed_dim) if embed_dim else nn.Identity()
+        self.embed_dim = embed_dim or dim
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         # Rounded down, fewer frames than one pooled frame would leave none.
@@ -159,7 +176,10 @@ class LCNNLSTM(Backbone):
         hidden_BFE = maps_BPDF.flatten(1, 2).transpose(1, 2)
         lengths_B = (frame_lengths_B // self.shrinking).clamp_min(1)
         hidden_BFE = add_recurrence(self.lstm, hidden_BFE, lengths_B)
-        return mean_over_time(hidden_BFE.transpose(1, 2), lengths_B)
+        pooled_BE = mean_over_time(hidden_BFE.transpose(1, 2), lengths_B)
+        if self.pooling == "sum":
+            pooled_BE = pooled_BE * lengths_B[:, None]
+        return self.embed(pooled_BE)
 
 
 class FrameLCNN(FrameBackbone):

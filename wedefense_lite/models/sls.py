@@ -25,16 +25,15 @@ class SLS(Backbone):
     with the head. Published, as best run (mean): 2.87 % (3.88 %) EER on ASVspoof 2021 LA, 1.92 %
     (2.09 %) on DF.
 
-    Three things differ. Any length works here: the official code takes maxima over three frames and
-    three features, and gives all 67 that are left of 201 frames to a linear layer, so that audio
-    must have 64,600 samples; here maxima over time leave ``pooled_frames`` of any number of frames,
-    and the same ones of 201. The logits there pass a SELU and a log softmax. The input of the first
-    layer is no layer there (24 instead of 25).
+    It agrees with that code for 64,600 samples, on the outputs of 24 layers without a final norm
+    (``layers: 24`` of the front end) and with SELU on the logits (``selu`` of ``CrossEntropy``).
+    Here any length works: the official code takes maxima over three frames and three features, and
+    gives all 67 that are left of 201 frames to a linear layer; here maxima over time leave
+    ``pooled_frames`` of any number of frames, and the same ones of 201.
 
     Args:
         input_dim: features of a frame, those of all layers one after the other.
-        num_layers: layers: 13 of base encoders and 25 of large ones, the input of the first
-            included.
+        num_layers: layers: 24 of large encoders as published, 25 with the input of the first.
         embed_dim: size of the embedding.
         pooled_frames: frames that the maxima over time leave.
 

@@ -5,6 +5,7 @@ Tensor suffixes: B utterances of a batch, F frames, D features of a frame, P cha
 
 import torch
 import torch.nn.functional as F
+from jsonargparse.typing import PositiveFloat
 from torch import Tensor, nn
 
 from wedefense_lite.models.base import Backbone
@@ -21,7 +22,8 @@ class Spectra(Backbone):
     """Two linear layers, and an ECAPA-TDNN of four blocks, each on the sum of all before it.
 
     Source: the layers that Spectra-0 (https://huggingface.co/lab260/spectra_0) puts on the last
-    layer of XLS-R; its attention has ReLU and batch norm before the tanh. With the head there are
+    layer of XLS-R, agreeing with its model.py; its attention has ReLU and batch norm before the
+    tanh, and variances of at least 1e-4. With the head there are
     2.89 M parameters on 1024 features. The model card has 0.18 % EER on ASVspoof 2019 LA and 1.03 %
     on In-the-Wild; neither training data nor recipe are published.
 
@@ -31,13 +33,20 @@ class Spectra(Backbone):
         joined_channels: channels that a convolution makes of all blocks, for the pooling; the
             embedding is twice as large.
         scale: groups of a block.
+        floor: smallest variance of a channel in the pooling; until version 0.1.0 it was 1e-10, and
+            1e-7 was added to those of the global context.
 
     Raises:
         InputError: channels that don't make ``scale`` groups.
     """
 
     def __init__(
-        self, input_dim: int, channels: int = 128, joined_channels: int = 1536, scale: int = 8
+        self,
+        input_dim: int,
+        channels: int = 128,
+        joined_channels: int = 1536,
+        scale: int = 8,
+        floor: PositiveFloat = 1e-4,
     ):
         super().__init__()
         self.embed_dim = 2 * joined_channels
@@ -54,7 +63,9 @@ class Spectra(Backbone):
             self.blocks.append(SERes2Block(channels, hierarchy(channels, dilation, scale)))
         self.join = nn.Conv1d(len(DILATIONS) * channels, joined_channels, 1)
         between = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(ATTENTION_DIM), nn.Tanh())
-        self.pool = AttentiveStatistics(joined_channels, ATTENTION_DIM, between=between)
+        self.pool = AttentiveStatistics(
+            joined_channels, ATTENTION_DIM, between=between, floor=floor, context_floor=floor
+        )
         self.norm = nn.BatchNorm1d(self.embed_dim)
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
