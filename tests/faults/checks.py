@@ -4,6 +4,8 @@ import re
 
 from injection import Ended
 
+SHOWN = 400  # characters of the end of an output, in a message of a test
+
 # Control characters that a terminal would obey.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x9b]")
 
@@ -16,7 +18,7 @@ def refused(ended: Ended, *words: str, status: int | None = 2) -> None:
         words: texts of which the line must hold one.
         status: expected exit status; None for any but 0.
     """
-    end = ended.output[-1500:]
+    end = end_of(ended)
     assert ended.status is not None, f"no end within {ended.seconds:.0f} s\n{end}"
     assert ended.status != 0, f"accepted\n{end}"
     is_defect = "Traceback" in ended.output or "(a defect;" in ended.output
@@ -29,6 +31,12 @@ def refused(ended: Ended, *words: str, status: int | None = 2) -> None:
         assert any(word in errors[0] for word in words), f"expected {words} in\n{errors[0]}"
 
 
+def end_of(ended: Ended) -> str:
+    """Last lines of what a command wrote."""
+    lines = [line[-SHOWN:] for line in ended.output.splitlines()[-3:]]
+    return "\n".join(lines)
+
+
 def accepted(ended: Ended) -> None:
     """Check that a command ended well."""
-    assert ended.status == 0, f"exit status {ended.status}\n{ended.output[-1500:]}"
+    assert ended.status == 0, f"exit status {ended.status}\n{end_of(ended)}"

@@ -55,8 +55,9 @@ class Injected:
         try:
             yield
         except AssertionError as error:
-            lines = str(error).splitlines() or ["not as promised"]
-            problem = "\n".join(lines[:12])
+            # What pytest adds to an assertion with a message says nothing more.
+            text = str(error).partition("\nassert ")[0] or "not as promised"
+            problem = "\n".join(text.splitlines()[:6])
             self.item.stash[LOST].append(f"{area}: {name}: {problem}")
         # Properties of a test travel from the processes of xdist.
         self.item.user_properties.append(("fault", [area, name, problem]))

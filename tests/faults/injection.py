@@ -8,6 +8,7 @@ injected into the fork alone: see ``inject``.
 import contextlib
 import ctypes
 import errno
+import gc
 import itertools
 import json
 import mmap
@@ -449,6 +450,9 @@ def import_all() -> None:
 def serve(address: str) -> None:
     """Answer requests until standard input ends, as it does when the tests have."""
     import_all()
+    # Objects of before a fork are no garbage; looking at them would copy their pages.
+    gc.collect()
+    gc.freeze()
     # Not waited for: the kernel forgets processes that have attended.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)

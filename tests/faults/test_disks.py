@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from checks import refused
+from checks import end_of, refused
 from stages import STAGES, difference, snapshot
 
 ALONE = [stage for stage in STAGES if stage.ranks == 1]
@@ -93,7 +93,7 @@ def check_files(folder: Path, stage, expected: dict[str, str]) -> None:
 def check_again(world, folder: Path, stage, expected: dict[str, str]) -> None:
     """Check that the same command makes all files once its disk is well."""
     again = world.run(stage, folder)
-    assert again.status == 0, f"again: exit status {again.status}\n{again.output[-1500:]}"
+    assert again.status == 0, f"again: exit status {again.status}\n{end_of(again)}"
     problem = difference(snapshot(folder, stage.timed), expected)
     assert not problem, f"again: {problem}"
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from checks import accepted, refused
+from checks import accepted, end_of, refused
 from injection import ROOT
 from stages import (
     ANOTHER,
@@ -55,11 +55,11 @@ def check_again(world, stage: Stage, folder, killed, expected: dict[str, str]) -
     nothing disturbed.
     """
     assert killed.status is not None, "it had no end"
-    assert "Traceback" not in killed.output, f"traceback\n{killed.output[-1500:]}"
+    assert "Traceback" not in killed.output, f"traceback\n{end_of(killed)}"
     before = difference(snapshot(folder, stage.timed), expected)
     assert killed.status != 0 or not before, f"exit status 0, but {before}"
     again = world.run(stage, folder)
-    assert again.status == 0, f"again: exit status {again.status}\n{again.output[-1500:]}"
+    assert again.status == 0, f"again: exit status {again.status}\n{end_of(again)}"
     after = difference(snapshot(folder, stage.timed), expected)
     assert not after, f"again: {after}"
 

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from checks import refused
+from checks import end_of, refused
 from stages import (
     EXTRACT_READS,
     SEPARATOR_WORDS,
@@ -69,7 +69,7 @@ def test_two_at_once(name, run, world, injected):
         assert any(ended.status == 0 for ended in ends), "both were refused"
         if next_words:
             following = world.warm.run(next_words, folder)
-            assert following.status == 0, f"then: {following.output[-800:]}"
+            assert following.status == 0, f"then: {end_of(following)}"
         files = snapshot(folder)
         problems = [difference(files, reference) for reference in references]
         assert not all(problems), f"results of neither alone: {problems[0]}"
