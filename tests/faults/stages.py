@@ -326,7 +326,6 @@ def snapshot(folder: Path, timed: tuple[str, ...] = TIMED) -> dict[str, str]:
         if path.is_symlink() or not path.is_file():
             continue
         if any(fnmatch.fnmatch(name, pattern) for pattern in timed):
-            hashes[name] = "states a time"
             continue
         hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return hashes
