@@ -1,4 +1,4 @@
-"""The dev or eval set of ASVspoof 5 (track 1), as published, to a data directory."""
+"""The sets of ASVspoof 5 (track 1), as published, to data directories."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,33 +8,44 @@ from wedefense_lite.audio.data_dir import Counts, write_data_dirs
 from wedefense_lite.audio.protocol import read_protocol
 
 COLUMNS = "speaker key gender codec codec_q codec_seed attack_tag attack label -"
-FOLDERS = {"dev": "flac_D", "eval": "flac_E_eval"}
+PROTOCOLS = {"train": "train", "dev": "dev.track_1", "eval": "eval.track_1"}
+FOLDERS = {"train": "flac_T", "dev": "flac_D", "eval": "flac_E_eval"}
 # Published numbers of utterances, bona fide and spoofed.
-COUNTS = {"asvspoof5_dev": Counts(31334, 109616), "asvspoof5_eval": Counts(138688, 542086)}
+COUNTS = {
+    "train": Counts(18797, 163560),
+    "dev": Counts(31334, 109616),
+    "eval": Counts(138688, 542086),
+}
 
 
 def prepare_data(
     corpus_dir: str,
-    subset: Literal["dev", "eval"] = "eval",
+    subset: Literal["train", "dev", "eval", "all"] = "eval",
     data_dir: str = "data",
     expect_counts: bool = True,
 ):
-    """Write data/asvspoof5_<subset>, with codec, its setting, gender and attack tag in meta.tsv.
+    """Write data/asvspoof5_<subset>, or data/{train,dev,eval} of all three sets.
+
+    Codec, its setting, gender and attack tag are in meta.tsv.
 
     Args:
-        corpus_dir: folder that holds flac_D or flac_E_eval, and the protocols, either in
+        corpus_dir: folder that holds flac_T, flac_D and flac_E_eval, and the protocols, either in
             ASVspoof5_protocols or beside the audio folders.
-        subset: set to prepare.
-        data_dir: folder to write the data directory into.
+        subset: set to prepare as a test set; all: the three sets of a training.
+        data_dir: folder to write the data directories into.
         expect_counts: refuse a protocol that doesn't have the published numbers of utterances.
     """
     protocols = Path(corpus_dir, "ASVspoof5_protocols")
     if not protocols.is_dir():
         protocols = Path(corpus_dir)
-    protocol = protocols / f"ASVspoof5.{subset}.track_1.tsv"
-    trials = read_protocol(protocol, COLUMNS, Path(corpus_dir, FOLDERS[subset]))
-    counts = COUNTS if expect_counts else None
-    write_data_dirs(data_dir, {f"asvspoof5_{subset}": trials}, counts)
+    prefix = "" if subset == "all" else "asvspoof5_"
+    sets = {}
+    counts = {}
+    for name in PROTOCOLS if subset == "all" else [subset]:
+        protocol = protocols / f"ASVspoof5.{PROTOCOLS[name]}.tsv"
+        sets[prefix + name] = read_protocol(protocol, COLUMNS, Path(corpus_dir, FOLDERS[name]))
+        counts[prefix + name] = COUNTS[name]
+    write_data_dirs(data_dir, sets, counts if expect_counts else None)
 
 
 if __name__ == "__main__":
