@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import soundfile as sf
 from corpora import RATE, make_corpus, tone
-from scipy.signal import butter, correlate, freqz, sosfiltfilt
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.signal import butter, correlate, firwin, freqz, sosfiltfilt
 
 from wedefense_lite.augment.base import power, prepare
 from wedefense_lite.augment.codec import CODECS, Codec
 from wedefense_lite.augment.noise import AdditiveNoise, Reverberation
-from wedefense_lite.augment.rawboost import RawBoost
+from wedefense_lite.augment.rawboost import RawBoost, band_stop, filter_and_add
 from wedefense_lite.augment.signal import LowPass, PitchShift, Resample, SilenceTrim, Speed
 from wedefense_lite.bin.train import train
 from wedefense_lite.files import InputError
@@ -234,6 +236,31 @@ def test_rawboost_filters_stop_bands_and_nothing_gets_louder():
         magnitude = np.abs(freqz(taps, worN=512)[1])
         assert len(taps) % 2 and np.allclose(taps, taps[::-1])
         assert magnitude.max() == pytest.approx(1) and magnitude.min() < 0.7
+
+
+@given(
+    count=st.integers(5, 50).map(lambda half: 2 * half + 1),
+    edges=st.tuples(st.floats(0.001, 0.999), st.floats(0.001, 0.999)),
+)
+def test_a_band_stop_is_that_of_scipy(count, edges):
+    low, high = sorted(edges)
+    assume(high - low > 1e-3)
+    taps = band_stop(count, np.array([low, high]))
+    np.testing.assert_allclose(taps, firwin(count, [low, high]), atol=1e-12)
+
+
+@given(samples=st.integers(1, 3000), counts=st.lists(st.integers(0, 200), min_size=1, max_size=3))
+def test_filtering_by_blocks_is_convolution(samples, counts):
+    chance = rng(samples)
+    wavs = [chance.standard_normal(samples) for _ in counts]
+    filters = [chance.standard_normal(2 * half + 1) for half in counts]
+    expected = np.zeros(samples)
+    for wav, taps in zip(wavs, filters):
+        middle = len(taps) // 2
+        expected += np.convolve(wav, taps)[middle : middle + samples]
+    added = filter_and_add(wavs, filters)
+    assert added.dtype == np.float32
+    np.testing.assert_allclose(added, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_rawboost_convolves_the_first_power_and_softer_the_others():

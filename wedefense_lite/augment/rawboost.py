@@ -4,12 +4,14 @@ from typing import Literal
 
 import numpy as np
 from jsonargparse.typing import ClosedUnitInterval
-from scipy.signal import firwin, freqz, oaconvolve
+from scipy.fft import irfft, next_fast_len, rfft
 
 from wedefense_lite.augment.base import Augment, add_noise
 
 # Noises that an algorithm adds in series; algorithm 8 adds two in parallel.
 SERIES = {1: "1", 2: "2", 3: "3", 4: "123", 5: "12", 6: "13", 7: "23"}
+# Points of the circle on which the largest gain of a filter is looked for, as in scipy's freqz.
+GAIN_POINTS = 1024
 
 
 class RawBoost(Augment):
@@ -42,11 +44,14 @@ class RawBoost(Augment):
 
     def convolutive(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Noise 1: the samples and their powers up to the fifth, which are 5 to 20 dB lower."""
-        filtered = oaconvolve(wav, self.band_stops(rng), mode="same")
-        for exponent in range(2, 6):
+        filters = [self.band_stops(rng)]
+        for _ in range(2, 6):
             gain = 10 ** (rng.uniform(-20, -5) / 20)
-            taps = gain * self.band_stops(rng)
-            filtered = filtered + oaconvolve(wav**exponent, taps, mode="same")
+            filters.append(gain * self.band_stops(rng))
+        powers = [wav]
+        for _ in filters[1:]:
+            powers.append(powers[-1] * wav)
+        filtered = filter_and_add(powers, filters)
         return limit_peak(filtered - filtered.mean())
 
     def impulsive(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -59,7 +64,8 @@ class RawBoost(Augment):
 
     def stationary(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Noise 3, at a ratio of mean powers between 10 and 40 dB."""
-        noise = oaconvolve(rng.standard_normal(len(wav)), self.band_stops(rng), mode="same")
+        white = rng.standard_normal(len(wav)).astype(np.float32)
+        noise = filter_and_add([white], [self.band_stops(rng)])
         return add_noise(wav, noise, rng.uniform(10, 40))
 
     def band_stops(self, rng: np.random.Generator) -> np.ndarray:
@@ -72,9 +78,62 @@ class RawBoost(Augment):
             # Band edges have to lie inside of 0 and the Nyquist frequency.
             band = np.clip([center - half_width, center + half_width], 1e-3, nyquist - 1e-3)
             count = int(rng.uniform(10, 100)) // 2 * 2 + 1
-            taps = np.convolve(taps, firwin(count, band, fs=self.sample_rate))
-        _, response = freqz(taps)
+            taps = np.convolve(taps, band_stop(count, band / nyquist))
+        response = rfft(taps, GAIN_POINTS)[: GAIN_POINTS // 2]
         return taps / np.abs(response).max()
+
+
+def band_stop(count: int, band: np.ndarray) -> np.ndarray:
+    """Taps of a filter that stops one band: the window method with a Hamming window, gain 1 at 0.
+
+    The same taps as ``scipy.signal.firwin(count, band)``, in a tenth of its time; an utterance has
+    up to thirty of these filters.
+
+    Args:
+        count: number of taps, odd.
+        band: lower and upper edge as shares of the Nyquist frequency.
+    """
+    low, high = band
+    distance = np.arange(count) - (count - 1) / 2
+    ideal = np.sinc(distance) - high * np.sinc(high * distance) + low * np.sinc(low * distance)
+    taps = ideal * np.hamming(count)
+    return taps / taps.sum()
+
+
+def filter_and_add(wavs: list[np.ndarray], filters: list[np.ndarray]) -> np.ndarray:
+    """Sum of waveforms, each through its own filter, as long as they are and in time with them.
+
+    Overlap-add with one inverse transform for all, in float32.
+
+    Args:
+        wavs: waveforms of one length ``(T,)``.
+        filters: taps of each, odd in number.
+
+    Returns:
+        ``(T,)``, float32.
+    """
+    samples = len(wavs[0])
+    longest = max(len(taps) for taps in filters)
+    size = next_fast_len(8 * longest, real=True)
+    hop = size - longest + 1
+    blocks = -(-samples // hop)
+    spectrum = 0
+    for wav, taps in zip(wavs, filters):
+        # All filters are centred alike, so that their outputs can be added.
+        before = (longest - len(taps)) // 2
+        centred = np.zeros(size, np.float32)
+        centred[before : before + len(taps)] = taps
+        padded = np.zeros(blocks * hop, np.float32)
+        padded[:samples] = wav
+        spectrum = spectrum + rfft(padded.reshape(blocks, hop), size) * rfft(centred)
+    overlapping = irfft(spectrum, size)
+    total = np.zeros((blocks + 1) * hop, np.float32)
+    total[: blocks * hop] = overlapping[:, :hop].ravel()
+    # What is longer than a hop runs into the next block.
+    tails = total[hop:].reshape(blocks, hop)
+    tails[:, : size - hop] += overlapping[:, hop:]
+    start = (longest - 1) // 2
+    return total[start : start + samples]
 
 
 def limit_peak(wav: np.ndarray) -> np.ndarray:
