@@ -367,8 +367,23 @@ def _text_errors(path: str | Path) -> Iterator[None]:
         ) from error
 
 
+def read_bytes(path: str | Path) -> bytes:
+    """Content of a file.
+
+    Raises:
+        InputError: missing file, a folder or a device.
+    """
+    with _text_errors(path), open(_open(path), "rb") as file:
+        return file.read()
+
+
 def _open_text(path: str | Path, newline: str | None) -> TextIO:
-    """Open a text file; a pipe that nobody writes is an empty one, so that nothing hangs."""
+    # Editors on Windows begin a file with a byte order mark, which is no part of the first key.
+    return open(_open(path), encoding="utf-8-sig", newline=newline)
+
+
+def _open(path: str | Path) -> int:
+    """Handle of a file; a pipe that nobody writes is an empty one, so that nothing hangs."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except ValueError as error:
@@ -379,8 +394,7 @@ def _open_text(path: str | Path, newline: str | None) -> TextIO:
         kind = "a folder" if stat.S_ISDIR(mode) else "a device"
         raise InputError(f"{path}: {kind}, expected a file")
     os.set_blocking(handle, True)
-    # Editors on Windows begin a file with a byte order mark, which is no part of the first key.
-    return open(handle, encoding="utf-8-sig", newline=newline)
+    return handle
 
 
 def _lines(path: str | Path) -> Iterator[str]:

@@ -1,0 +1,144 @@
+"""Score and key files as others write them: recognised, read, and matched with each other."""
+
+import gzip
+
+import pytest
+
+from wedefense_lite.files import InputError
+from wedefense_lite.interop.score_tables import matched, read_key_table, read_score_table
+
+SCORES = {"LA_E_1": 1.5, "LA_E_2": -0.25, "LA_E_3": -3e-7}
+SCORE_FILES = {
+    "ours": "filename\tcm-score\nLA_E_1\t1.5\nLA_E_2\t-0.25\nLA_E_3\t-3e-7\n",
+    "2021": "LA_E_1 1.5\nLA_E_2 -0.25\nLA_E_3 -3e-7\n",
+    "2019": "LA_E_1 - bonafide 1.5\nLA_E_2 A07 spoof -0.25\nLA_E_3 A19 spoof -3e-7\n",
+    "NII": "Output, LA_E_1, 1, 1.5\nOutput, LA_E_2, 0, -0.25\nOutput, LA_E_3, 0, -3e-7\n",
+    "CSV": "score,file_name\n1.5,LA_E_1\n-0.25,LA_E_2\n-3e-7,LA_E_3\n",
+    "TSV": "label\tutt\tllr\n1\tLA_E_1\t1.5\n0\tLA_E_2\t-0.25\n0\tLA_E_3\t-3e-7\n",
+    "Windows": "\ufeffLA_E_1 1.5\r\nLA_E_2 -0.25\r\n\r\nLA_E_3 -3e-7\r\n",
+}
+LABELS = {"LA_E_1": "bonafide", "LA_E_2": "spoof", "LA_E_3": "spoof"}
+ATTACKS = {"LA_E_1": "-", "LA_E_2": "A07", "LA_E_3": "A19"}
+KEY_FILES = {
+    "ours": ("filename\tcm-label\nLA_E_1\tbonafide\nLA_E_2\tspoof\nLA_E_3\tspoof\n", ()),
+    "utt2lab": ("LA_E_1 bonafide\nLA_E_2 spoof\nLA_E_3 spoof\n", ()),
+    "words": ("LA_E_1 Bona-Fide\nLA_E_2 FAKE\nLA_E_3 deepfake\n", ()),
+    "2019": (
+        "LA_0039 LA_E_1 - - bonafide\nLA_0014 LA_E_2 - A07 spoof\nLA_0040 LA_E_3 - A19 spoof\n",
+        ("speaker", "environment", "attack"),
+    ),
+    "2021 LA": (
+        "LA_0009 LA_E_1 none loc_tx - bonafide notrim eval\n"
+        "LA_0009 LA_E_9 alaw ita_tx A07 spoof notrim progress\n"
+        "LA_0020 LA_E_2 alaw ita_tx A07 spoof notrim eval\n"
+        "LA_0020 LA_E_3 g722 ita_tx A19 spoof notrim eval\n",
+        ("speaker", "codec", "transmission", "attack", "trim", "phase"),
+    ),
+    "2021 DF": (
+        "TEF2 LA_E_1 low_m4a vcc2020 - bonafide notrim eval bonafide - - - -\n"
+        "LA_0023 LA_E_2 nocodec asvspoof A07 spoof notrim eval traditional_vocoder - - - -\n"
+        "LA_0043 LA_E_3 mp3m4a asvspoof A19 spoof notrim eval waveform_concat - - - -\n",
+        ("speaker", "codec", "source", "attack", "trim", "phase", "vocoder"),
+    ),
+    "2017": (
+        "LA_E_1 genuine M0017 S02 - - -\nLA_E_2 spoof M0022 S05 E01 P02 R04\n"
+        "LA_E_3 spoof M0022 S05 E01 P02 R04\n",
+        ("speaker", "phrase", "environment", "playback", "recording"),
+    ),
+    "ASVspoof 5": (
+        "E_2 LA_E_1 F - 0 - - bonafide bonafide -\n"
+        "E_1607 LA_E_2 M C05 2 E_0009486171 AC1 A07 spoof -\n"
+        "E_1607 LA_E_3 M C05 2 E_0009486171 AC1 A19 spoof -\n",
+        ("speaker", "gender", "codec", "codec_q", "codec_seed", "attack_tag", "attack"),
+    ),
+    "arena": ("file_name,label\nLA_E_1,bonafide\nLA_E_2,spoof\nLA_E_3,spoof\n", ()),
+    "meta.csv": (
+        'file,speaker,label\nLA_E_1,"Guinness, Alec",bona-fide\nLA_E_2,x,spoof\nLA_E_3,x,spoof\n',
+        ("speaker",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCORE_FILES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_scores_of_every_format(tmp_path, name, packed):
+    content = SCORE_FILES[name].encode()
+    (tmp_path / "scores").write_bytes(gzip.compress(content) if packed else content)
+    assert read_score_table(tmp_path / "scores").scores == SCORES
+
+
+@pytest.mark.parametrize("name", KEY_FILES)
+def test_keys_of_every_format(tmp_path, name):
+    text, conditions = KEY_FILES[name]
+    (tmp_path / "key").write_text(text)
+    key = read_key_table(tmp_path / "key")
+    assert key.labels == LABELS
+    assert tuple(key.conditions) == conditions
+    if "attack" in conditions:
+        assert key.conditions["attack"] == ATTACKS
+
+
+def test_the_format_is_said(tmp_path):
+    (tmp_path / "scores").write_text(SCORE_FILES["2019"])
+    assert read_score_table(tmp_path / "scores").format == "ASVspoof 2019 CM scores"
+    (tmp_path / "key").write_text(KEY_FILES["2021 LA"][0])
+    assert read_key_table(tmp_path / "key").format.endswith("trial metadata, phase eval")
+
+
+def test_a_phase_of_2021_is_chosen(tmp_path):
+    (tmp_path / "key").write_text(KEY_FILES["2021 LA"][0])
+    assert read_key_table(tmp_path / "key", phase="progress").labels == {"LA_E_9": "spoof"}
+    with pytest.raises(InputError, match="no utterance of phase 'hidden'"):
+        read_key_table(tmp_path / "key", phase="hidden")
+
+
+BAD_SCORES = {
+    "a b c\n": ":1: 'a b c' is of no known format",
+    "a 1\na 2\n": ":2: a is there twice",
+    "a 1\nb x\n": ":2: b: 'x', expected a number",
+    "a 1\nb nan\n": ":2: b: NaN",
+    "a 1\nb\n": ":2: 1 columns, expected 2",
+    "file,score\n": "no line after the header",
+    " \n": "empty",
+}
+
+
+@pytest.mark.parametrize("text", BAD_SCORES)
+def test_bad_scores_are_refused_by_line(tmp_path, text):
+    (tmp_path / "s").write_text(text)
+    with pytest.raises(InputError, match=f"/s{BAD_SCORES[text]}|/s: {BAD_SCORES[text]}"):
+        read_score_table(tmp_path / "s")
+
+
+def test_bad_keys_are_refused_by_line(tmp_path):
+    (tmp_path / "key").write_text("a spoof\nb maybe\n")
+    with pytest.raises(InputError, match="key:2: b: label 'maybe', expected spoof or bonafide"):
+        read_key_table(tmp_path / "key")
+    (tmp_path / "key").write_bytes(gzip.compress(b"a spoof\n" * 1000)[:-9])
+    with pytest.raises(InputError, match="key: not a whole gzip file"):
+        read_key_table(tmp_path / "key")
+
+
+def test_scores_of_more_trials_than_the_key_has_are_left_out_and_counted():
+    scores, remarks = matched(
+        {"b": 2.0, "x": 0.0, "a": 1.0}, "s", {"a": "spoof", "b": "spoof"}, "k"
+    )
+    assert list(scores.items()) == [("a", 1.0), ("b", 2.0)]
+    assert remarks == ["1 trials of s are left out, as k lacks them"]
+
+
+def test_trials_of_the_key_without_a_score_are_refused_with_their_number():
+    reference = dict.fromkeys("abcdefg", "spoof")
+    with pytest.raises(
+        InputError, match=r"s: 6 of 7 trials of k have no score: b, c, d, e, f \.\.\."
+    ):
+        matched({"a": 1.0}, "s", reference, "k")
+
+
+def test_ids_that_differ_by_folder_and_extension_are_matched_where_that_is_unique():
+    reference = {"a": "spoof", "b.c": "spoof"}
+    scores, remarks = matched({"x/a.flac": 1.0, "y/b.c.wav": 2.0}, "s", reference, "k")
+    assert scores == {"a": 1.0, "b.c": 2.0}
+    assert remarks == ["ids of s are matched without folder and extension"]
+    with pytest.raises(InputError, match="2 of 2 trials"):
+        matched({"x/a.flac": 1.0, "y/a.flac": 3.0, "b.c": 2.0}, "s", {"a": "spoof", "d": ""}, "k")
