@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import BinaryIO, NoReturn, TextIO
 from urllib.parse import quote
 
 from wedefense_lite.labels import LABELS
@@ -297,9 +297,9 @@ def file_name(key: str) -> str:
         if character in "/\\%\0" or not character.isprintable():
             character = quote(character, safe="", errors="surrogatepass")
         safe += character
-    if not safe or safe.startswith("."):
+    if safe.startswith("."):
         safe = f"%2E{safe[1:]}"
-    return safe
+    return safe or "%"
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -373,8 +373,19 @@ def read_bytes(path: str | Path) -> bytes:
     Raises:
         InputError: missing file, a folder or a device.
     """
-    with _text_errors(path), open(_open(path), "rb") as file:
+    with open_bytes(path) as file:
         return file.read()
+
+
+@contextmanager
+def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file to read bytes of it.
+
+    Raises:
+        InputError: missing file, a folder or a device.
+    """
+    with _text_errors(path), open(_open(path), "rb") as file:
+        yield file
 
 
 def _open_text(path: str | Path, newline: str | None) -> TextIO:
@@ -457,7 +468,7 @@ def iter_rows(
     """
     is_empty = True
     for number, line in enumerate(_lines(path), 1):
-        fields = _fields(path, number, line, maxsplit)
+        fields = split_fields(path, number, line, maxsplit)
         if not fields:
             continue
         # Without a number, the first line decides for all.
@@ -472,17 +483,36 @@ def iter_rows(
         raise InputError(f"{path}: empty, expected lines of {columns or 'several'} columns")
 
 
-def _fields(path: str | Path, number: int, line: str, maxsplit: int) -> list[str]:
-    """Fields of a line that spaces and tabs separate."""
+def split_fields(path: str | Path, number: int, line: str, maxsplit: int = -1) -> list[str]:
+    """Fields of a line of a table that spaces and tabs separate.
+
+    Args:
+        path: the table.
+        number: number of the line, from 1.
+        line: the line without its end.
+        maxsplit: as in ``str.split``.
+
+    Raises:
+        InputError: a control character.
+    """
     # The only white space in printable text is the space, so the quick way is right.
     if line.replace("\t", " ").isprintable():
         return line.split(None, maxsplit)
-    control = CONTROL_CHARACTER.search(line)
-    if control:
-        raise InputError(f"{path}:{number}: control character {control[0]!r}, expected text")
+    check_text(path, number, line)
     line = line.strip(" \t")
     # No-break spaces and their kin are part of a field, where the check of ids finds them.
     return WHITE_SPACE.split(line, max(maxsplit, 0)) if line else []
+
+
+def check_text(path: str | Path, number: int, line: str) -> None:
+    """Refuse a line of a table with a control character.
+
+    Raises:
+        InputError: names the line.
+    """
+    control = CONTROL_CHARACTER.search(line)
+    if control:
+        raise InputError(f"{path}:{number}: control character {control[0]!r}, expected text")
 
 
 def number(text: str) -> float:

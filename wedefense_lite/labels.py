@@ -8,17 +8,27 @@ SPOOF, BONAFIDE = 0, 1
 LABELS = ("spoof", "bonafide")
 POLARITY = "higher is bonafide"
 NO_LABEL = -1  # class index where no label is known, or where there is no audio
-# Names of the classes in other corpora and their keys; any other name is refused.
-SYNONYMS = {"genuine": "bonafide", "bona-fide": "bonafide", "fake": "spoof"}
+# Names of the classes in other corpora and their keys, in lower case; any other name is refused.
+SYNONYMS = {
+    "genuine": "bonafide",
+    "bona-fide": "bonafide",
+    "bona_fide": "bonafide",
+    "real": "bonafide",
+    "human": "bonafide",
+    "fake": "spoof",
+    "spoofed": "spoof",
+    "deepfake": "spoof",
+}
 
 
 def label_of_word(word: str) -> str:
-    """Label ``spoof`` or ``bonafide`` of a word of somebody's key.
+    """Label ``spoof`` or ``bonafide`` of a word of somebody's key, in any case.
 
     Raises:
         ValueError: the word is none of the labels and their synonyms.
     """
-    label = SYNONYMS.get(word, word)
+    lower = word.lower()
+    label = SYNONYMS.get(lower, lower)
     if label not in LABELS:
         expected = ", ".join((*LABELS, *SYNONYMS))
         raise ValueError(f"label {word!r}, expected one of {expected}")

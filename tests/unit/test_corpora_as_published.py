@@ -197,7 +197,7 @@ def test_lines_as_published_become_a_data_directory(tmp_path, case):
             ":4: 8 columns, expected 13",
         ),
         ("asvspoof5", "E_1607 E_1 M C05 2 E_2 AC1 A26 A26 -", ":3: E_1 has label 'A26', expected"),
-        ("add2022", "ADD_T_00000009.wav real", ":3: ADD_T_00000009 has label 'real', expected"),
+        ("add2022", "ADD_T_00000009.wav maybe", ":3: ADD_T_00000009 has label 'maybe', expected"),
         ("add2022", "ADD.T.9.wav fake", "1 ids hold '.', '/' or white space: ADD.T.9"),
         (
             "in_the_wild",

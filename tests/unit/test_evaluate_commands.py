@@ -74,22 +74,27 @@ def test_the_official_example(monkeypatch, capsys, tmp_path, small):
 def test_every_official_file_case(monkeypatch, capsys, tmp_path, small, name, case):
     (tmp_path / "llr.txt").write_text(case["scores"], newline="")
     (tmp_path / "key.txt").write_text(case["keys"], newline="")
-    if name in ("ok", "shuffled", "crlf"):
+    # The official program refuses scores without a header, and more scores than the key has trials.
+    if name in ("ok", "shuffled", "crlf", "no_header", "extra_utt"):
         run(monkeypatch, evaluate, *small)
+        case = load("file_cases.json")["ok"]
         assert f"{results(tmp_path)['cllr']:.5f}" in case["official_asvspoof5_stdout"][2]
     else:
         assert f"{tmp_path}/llr.txt" in refused(monkeypatch, capsys, evaluate, *small)
 
 
 BAD_FILES = {
-    "missing": ("llr.txt", SCORES.replace("E3\t0.7\n", ""), "key.txt:4: E3 is not in {}/llr.txt"),
-    "extra": ("llr.txt", SCORES + "E6\t9\n", "llr.txt:7: E6 is not in"),
+    "missing": (
+        "llr.txt",
+        SCORES.replace("E3\t0.7\n", ""),
+        "llr.txt: 1 of 5 trials of {}/key.txt have no score: E3",
+    ),
     "score twice": ("llr.txt", SCORES + "E5\t5\n", "llr.txt:7: E5 is there twice"),
     "label twice": ("key.txt", KEY + "E5\tspoof\n", "key.txt:7: E5 is there twice"),
     "unknown label": (
         "key.txt",
-        KEY.replace("E3\tbonafide", "E3\thuman"),
-        "key.txt:4: E3: label 'human', expected one of spoof, bonafide, genuine, bona-fide, fake",
+        KEY.replace("E3\tbonafide", "E3\tmaybe"),
+        "key.txt:4: E3: label 'maybe', expected one of spoof, bonafide, genuine, bona-fide",
     ),
     "nan": ("llr.txt", SCORES.replace("0.7", "nan"), "llr.txt:4: E3: NaN, expected a number"),
     "no number": (
@@ -109,15 +114,10 @@ BAD_FILES = {
     ),
     "empty": ("llr.txt", "", "llr.txt: empty"),
     "header only": ("llr.txt", "filename\tcm-score\n", "llr.txt: no line after the header"),
-    "no header": (
-        "llr.txt",
-        SCORES.split("\n", 1)[1],
-        "llr.txt:1: header 'E1 1.5' has no column 'filename'",
-    ),
     "key as scores": (
         "llr.txt",
         KEY,
-        "llr.txt:1: header 'filename cm-label' has no column 'cm-score'",
+        "llr.txt:1: 'filename cm-label' is of no known format, expected a header with 'cm-score'",
     ),
 }
 

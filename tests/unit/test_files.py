@@ -263,7 +263,7 @@ UNSAFE = {
     "../../x": "%2E.%2F..%2Fx",
     "/etc/passwd": "%2Fetc%2Fpasswd",
     ".hidden": "%2Ehidden",
-    "": "%2E",
+    "": "%",
     "50%": "50%25",
     "a\x1b\n\0": "a%1B%0A%00",
     "müller": "müller",
@@ -278,7 +278,7 @@ def test_names_of_files_from_ids(key):
 @given(keys=st.lists(st.text(max_size=6), min_size=2, max_size=2, unique=True))
 def test_ids_have_files_of_their_own_in_the_folder(keys):
     first, second = (files.file_name(key) for key in keys)
-    assert first != second or "%" in "".join(keys)
+    assert first != second
     assert os.path.dirname(first) == "" and first not in (".", "..", "")
 
 

@@ -259,17 +259,15 @@ def test_synonyms_of_labels_are_taken_and_said(caplog, folder):
     assert (names, classes.tolist()) == (list("ABCD"), ["bonafide"] * 2 + ["spoof"] * 2)
     assert "key.txt: 1 labels 'genuine' are taken for bonafide" in caplog.text
     assert "key.txt: 1 labels 'fake' are taken for spoof" in caplog.text
-    (folder / "key.txt").write_text("filename cm-label\nA human\n")
+    (folder / "key.txt").write_text("filename cm-label\nA maybe\n")
     with pytest.raises(
-        InputError, match="key.txt:2: A: label 'human', expected one of spoof, bona"
+        InputError, match="key.txt:2: A: label 'maybe', expected one of spoof, bona"
     ):
         read_trials("scores.txt", "key.txt")
 
 
 FORMATS = [
-    ("commas", b"filename,cm-score\nA,1\n", "header 'filename,cm-score' is separated by commas"),
-    ("no header", b"A 1.5\nB 2\n", "a header has the names of the columns: 'filename cm-score'"),
-    ("gzip", gzip.compress(b"filename cm-score\nA 1\n"), "gzip, expected text"),
+    ("cut gzip", gzip.compress(b"filename cm-score\nA 1\n")[:-3], "not a whole gzip file"),
     ("underscore", b"filename cm-score\nA 1_5\n", ":2: A: '1_5', expected a number"),
     (
         "digits of another script",
@@ -288,13 +286,15 @@ def test_other_formats_are_named(folder, data, message):
     assert message in str(error.value)
 
 
-def test_one_of_many_missing_utterances_is_named_with_their_number(folder):
+def test_missing_and_surplus_utterances_are_counted(folder, caplog):
     (folder / "scores.txt").write_text("filename cm-score\nA 1\n")
-    with pytest.raises(InputError, match=r"key.txt:3: B is not in scores.txt \(3 such\)"):
+    with pytest.raises(
+        InputError, match=r"scores.txt: 3 of 4 trials of key.txt have no score: B, C, D$"
+    ):
         read_trials("scores.txt", "key.txt")
     (folder / "scores.txt").write_text(TABLES["scores.txt"] + "X 1\nY 1\n")
-    with pytest.raises(InputError, match=r"scores.txt:6: X is not in key.txt \(2 such\)"):
-        read_trials("scores.txt", "key.txt")
+    read_trials("scores.txt", "key.txt")
+    assert "2 trials of scores.txt are left out, as key.txt lacks them" in caplog.text
 
 
 def test_segments_of_an_id_with_slashes_stay_in_their_folder(monkeypatch, folder):
@@ -318,7 +318,7 @@ def test_segments_need_frames_of_one_length_and_spoofed_time_on_dev(monkeypatch,
 
 # A reader, the table that is damaged, and the rows that the result stands for.
 READERS = {
-    "scores": ("scores.txt", lambda path: 1 + len(read_scores(path))),
+    "scores": ("scores.txt", lambda path: len(read_scores(path))),
     "key": ("key.txt", lambda path: 1 + len(read_trials("scores.txt", path)[0])),
     "scores with a key": ("scores.txt", lambda path: 1 + len(read_trials(path, "key.txt")[0])),
     "conditions": ("attacks.txt", lambda path: len(read_condition(path, "attack", "ABCD"))),
@@ -386,4 +386,6 @@ def test_a_damaged_table_is_refused_or_has_as_many_rows_as_lines(folder, name, r
             lines = [line for line in text.split("\n") if line.strip(" \t")]
             # The table of conditions may have more utterances than are asked for.
             assert rows <= len(lines)
-            assert rows == len(lines) or name in ("attacks.txt", "codecs.txt")
+            # A table of scores may have lost its header, and is one of another format then.
+            rows_of_lines = [len(lines) - 1, len(lines)] if name == "scores.txt" else [len(lines)]
+            assert rows in rows_of_lines or name in ("attacks.txt", "codecs.txt")

@@ -112,7 +112,7 @@ def test_bad_scores_are_refused_by_line(tmp_path, text):
 
 def test_bad_keys_are_refused_by_line(tmp_path):
     (tmp_path / "key").write_text("a spoof\nb maybe\n")
-    with pytest.raises(InputError, match="key:2: b: label 'maybe', expected spoof or bonafide"):
+    with pytest.raises(InputError, match="key:2: b has label 'maybe', expected one of"):
         read_key_table(tmp_path / "key")
     (tmp_path / "key").write_bytes(gzip.compress(b"a spoof\n" * 1000)[:-9])
     with pytest.raises(InputError, match="key: not a whole gzip file"):

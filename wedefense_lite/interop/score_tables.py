@@ -20,14 +20,20 @@ formats apart. What a file was taken for is part of the result, so that commands
 
 import csv
 import gzip
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from wedefense_lite.audio.protocol import SYNONYMS
-from wedefense_lite.files import NO_VALUE, InputError, number, read_bytes
-from wedefense_lite.labels import LABELS
+from wedefense_lite.files import (
+    GZIP,
+    NO_VALUE,
+    InputError,
+    check_text,
+    number,
+    read_bytes,
+    split_fields,
+)
+from wedefense_lite.labels import label_of_word
 
 # Columns of a header by what they hold; compared without regard to case and punctuation.
 UTTERANCE_COLUMNS = (
@@ -45,7 +51,6 @@ UTTERANCE_COLUMNS = (
 SCORE_COLUMNS = ("cmscore", "score", "scores", "llr")
 LABEL_COLUMNS = ("cmlabel", "label", "key")
 AUDIO_EXTENSIONS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a")
-CLASS_WORDS = {"real": "bonafide", "human": "bonafide", "deepfake": "spoof", "spoofed": "spoof"}
 
 
 class Layout(NamedTuple):
@@ -88,22 +93,9 @@ class KeyTable(NamedTuple):
     conditions: dict[str, dict[str, str]]
 
 
-def class_of(text: str) -> str:
-    """Class that a label of any corpus names, in any case.
-
-    Raises:
-        ValueError: no known word for bona fide or spoofed speech.
-    """
-    word = text.strip().lower()
-    label = SYNONYMS.get(word, CLASS_WORDS.get(word, word))
-    if label not in LABELS:
-        raise ValueError(f"{text!r}, expected {' or '.join(LABELS)}")
-    return label
-
-
 def _is_class(text: str) -> bool:
     try:
-        class_of(text)
+        label_of_word(text)
     except ValueError:
         return False
     return True
@@ -178,11 +170,12 @@ KEY_LAYOUTS = [
 ]
 
 
-def read_score_table(path: str | Path) -> ScoreTable:
+def read_score_table(path: str | Path, convert: Callable[[str], float] = number) -> ScoreTable:
     """Scores of a detector in any of the formats above; gzip is unpacked.
 
     Args:
         path: the file.
+        convert: conversion of a score, which raises ValueError.
 
     Raises:
         InputError: unknown format, an utterance twice, a score that is no number, or another number
@@ -195,18 +188,18 @@ def read_score_table(path: str | Path) -> ScoreTable:
         if utterance in scores:
             raise InputError(f"{path}:{line}: {utterance} is there twice")
         try:
-            scores[utterance] = number(row["score"])
+            scores[utterance] = convert(row["score"])
         except ValueError as error:
             raise InputError(f"{path}:{line}: {utterance}: {error}") from None
     return ScoreTable(table.format, scores)
 
 
-def read_key_table(path: str | Path, phase: str = "eval") -> KeyTable:
+def read_key_table(path: str | Path, phase: str | None = "eval") -> KeyTable:
     """Labels of a set in any of the formats above; gzip is unpacked.
 
     Args:
         path: the file.
-        phase: part of an ASVspoof 2021 set that is kept: progress, eval or hidden.
+        phase: part of an ASVspoof 2021 set that is kept: progress, eval or hidden; None keeps all.
 
     Raises:
         InputError: unknown format, an utterance twice, an unknown label, another number of cells
@@ -215,17 +208,18 @@ def read_key_table(path: str | Path, phase: str = "eval") -> KeyTable:
     table = _read(path, KEY_LAYOUTS, "label", LABEL_COLUMNS)
     labels = {}
     names = [name for name in table.columns if name not in ("utt", "label", "-")]
+    has_phases = table.format.startswith("ASVspoof 2021")
     conditions: dict[str, dict[str, str]] = {name: {} for name in names}
     for line, row in table.rows:
-        if "phase" in row and table.format.startswith("ASVspoof 2021") and row["phase"] != phase:
+        if phase is not None and has_phases and row["phase"] != phase:
             continue
         utterance = row["utt"]
         if utterance in labels:
             raise InputError(f"{path}:{line}: {utterance} is there twice")
         try:
-            labels[utterance] = class_of(row["label"])
+            labels[utterance] = label_of_word(row["label"])
         except ValueError as error:
-            raise InputError(f"{path}:{line}: {utterance}: label {error}") from None
+            raise InputError(f"{path}:{line}: {utterance} has {error}") from None
         for name in names:
             conditions[name][utterance] = row[name]
     if not labels:
@@ -235,7 +229,7 @@ def read_key_table(path: str | Path, phase: str = "eval") -> KeyTable:
         # Bona fide speech is "-", "bonafide" or "A00" in this column, by corpus.
         if attacks and label == "bonafide":
             attacks[utterance] = NO_VALUE
-    kept = f"{table.format}, phase {phase}" if "phase" in names else table.format
+    kept = f"{table.format}, phase {phase}" if phase and has_phases else table.format
     return KeyTable(kept, labels, conditions)
 
 
@@ -263,7 +257,7 @@ def _read(
             kinds = "; ".join(f"{layout.name} ({' '.join(layout.columns)})" for layout in layouts)
             raise InputError(
                 f"{path}:{first}: {' '.join(cells)!r} is of no known format, expected a header "
-                f"with {value_columns[0]!r} or one of: {kinds}"
+                f"with 'cm-{value}' or one of: {kinds}"
             )
         name = layout.name
         columns = list(layout.columns)
@@ -278,7 +272,7 @@ def _read(
 def _cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
     """Cells of each line that isn't blank, with its number."""
     content = read_bytes(path)
-    if content[:2] == b"\x1f\x8b":
+    if content.startswith(GZIP):
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError) as error:
@@ -288,20 +282,20 @@ def _cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         reason = f"{error.reason} at byte {error.start}"
         raise InputError(f"{path}: not UTF-8 text ({reason})") from error
-    first_line = next((line for line in text.splitlines() if line.strip()), "")
-    if not first_line:
+    rows = text.splitlines() if "\n" not in text else text.removesuffix("\n").split("\n")
+    rows = [row.removesuffix("\r") for row in rows]
+    first_row = next((row for row in rows if row.strip()), "")
+    if not first_row:
         raise InputError(f"{path}: empty, expected a line a trial")
     lines = []
-    if "," in first_line:
-        reader = csv.reader(io.StringIO(text), skipinitialspace=True)
-        for cells in reader:
-            if cells:
-                lines.append((reader.line_num, [cell.strip() for cell in cells]))
-    else:
-        for line, row in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
-            cells = row.split()
-            if cells:
-                lines.append((line, cells))
+    for line, row in enumerate(rows, 1):
+        if "," in first_row:
+            check_text(path, line, row)
+            cells = [cell.strip() for cell in next(csv.reader([row], skipinitialspace=True), [])]
+        else:
+            cells = split_fields(path, line, row)
+        if cells:
+            lines.append((line, cells))
     return lines
 
 

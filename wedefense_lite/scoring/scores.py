@@ -1,5 +1,6 @@
 """Score and key files: read, checked line by line, and joined by utterance."""
 
+import codecs
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -13,13 +14,17 @@ from wedefense_lite.files import (
     iter_rows,
     number,
     one_of,
+    open_bytes,
     read_columns,
     write_lines,
 )
+from wedefense_lite.interop.score_tables import matched, read_key_table, read_score_table
 from wedefense_lite.labels import LABELS, SYNONYMS, label_of_word
 from wedefense_lite.scoring.sidecar import find_sidecar
 
 ASV_LABELS = ("target", "nontarget", "spoof")
+FEWEST_PROTOCOL_COLUMNS = 5  # of the protocols in interop.score_tables
+MOST_HEADER_BYTES = 1 << 16  # a file without ends of lines is no table
 # First cells of a header of metadata, in lower case.
 UTTERANCE_TITLES = frozenset(
     "filename file file_name fname path wav audio key id trial name stem "
@@ -79,23 +84,53 @@ def read_trials(
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Utterances, labels and scores of a detector, in the order of the key.
 
+    Trials that only the score file has are left out and counted in a line.
+
     Args:
-        scores: with the header ``filename cm-score``; its sidecar, if any, must have our polarity.
-        key: with the header ``filename cm-label``; synonyms of the labels are taken, and said.
+        scores: with the header ``filename cm-score``, or in another format of
+            ``interop.score_tables``; its sidecar, if any, must have our polarity.
+        key: with the header ``filename cm-label``, or in another format; synonyms of the labels are
+            taken, and said.
         convert: conversion of a score, such as ``finite_number``.
 
     Returns:
         utterances; ``(N,)`` labels ``bonafide`` or ``spoof``; ``(N,)`` scores.
 
     Raises:
-        InputError: as ``read_columns``, an utterance in one file only, a class without trials.
+        InputError: as ``read_columns``, an utterance of the key without a score, a class without
+            trials.
     """
-    labels = read_columns(key, {"cm-label": _label_word})
-    rows = align(read_scores(scores, convert), scores, labels, key)
-    classes = np.array(_labels_of_words(key, [word for (word,) in labels.values()]))
-    values = np.array([score for (score,) in rows])
+    labels = read_key(key)
+    values_by_name = {name: score for name, (score,) in read_scores(scores, convert).items()}
+    values_by_name, remarks = matched(values_by_name, scores, labels, key)
+    for remark in remarks:
+        logging.warning("%s", remark)
+    classes = np.array(list(labels.values()))
     _check_classes(classes, LABELS, key)
-    return list(labels), classes, values
+    return list(labels), classes, np.array(list(values_by_name.values()))
+
+
+def read_key(path: str | Path) -> dict[str, str]:
+    """Label of each utterance of a key: of ours, or of another format, which is said.
+
+    Args:
+        path: with the header ``filename cm-label``, or as ``interop.score_tables`` takes it.
+    """
+    if not _has_header(path, "cm-label"):
+        table = read_key_table(path)
+        logging.info("%s: read as %s", path, table.format)
+        return table.labels
+    words = read_columns(path, {"cm-label": _label_word})
+    labels = _labels_of_words(path, [word for (word,) in words.values()])
+    return dict(zip(words, labels))
+
+
+def _has_header(path: str | Path, column: str) -> bool:
+    """Whether a table begins with a header of this toolkit's own names."""
+    with open_bytes(path) as file:
+        first_line = file.readline(MOST_HEADER_BYTES)
+    names = first_line.removeprefix(codecs.BOM_UTF8).decode(errors="replace").split()
+    return {"filename", column} <= set(names)
 
 
 def _label_word(text: str) -> str:
@@ -153,14 +188,18 @@ def read_verification(
 def read_scores(
     path: str | Path, convert: Callable[[str], float] = number
 ) -> dict[str, list[float]]:
-    """Rows of one score of a file ``filename cm-score``, whose sidecar, if any, is checked.
+    """Rows of one score of a file, whose sidecar, if any, is checked.
 
     Args:
-        path: the file.
+        path: with the header ``filename cm-score``, or as ``interop.score_tables`` takes it.
         convert: conversion of a score, such as ``finite_number``.
     """
     find_sidecar(path)
-    return read_columns(path, {"cm-score": convert})
+    if _has_header(path, "cm-score"):
+        return read_columns(path, {"cm-score": convert})
+    table = read_score_table(path, convert)
+    logging.info("%s: read as %s", path, table.format)
+    return {name: [score] for name, score in table.scores.items()}
 
 
 def finite_number(text: str) -> float:
@@ -181,7 +220,8 @@ def read_condition(path: str | Path, column: str, names: Iterable[str]) -> np.nd
     A table has a header, with the utterance in the column ``filename`` or else in the first. Two
     columns without a header (``utt2attack``) *are* the column asked for. Their first line is a
     header if it begins with a title (``utt``, ``file`` ...), or if it is the only line of the table
-    that is of none of ``names``.
+    that is of none of ``names``. Protocols of challenges have their own columns, see
+    ``interop.score_tables``.
 
     Args:
         path: the table.
@@ -196,20 +236,25 @@ def read_condition(path: str | Path, column: str, names: Iterable[str]) -> np.nd
     """
     names = list(names)
     _, first_row = next(iter_rows(path, columns=None))
+    if column not in first_row and len(first_row) >= FEWEST_PROTOCOL_COLUMNS:
+        table = read_key_table(path, phase=None)
+        if column in table.conditions:
+            return _values_of(path, table.conditions[column], names)
     names_columns = column in first_row or "filename" in first_row
     if len(first_row) == 2 and not names_columns and not _begins_with_header(path, names):
         table = read_columns(path, {column: str}, ["filename"], header=["filename", column])
     else:
         utterance = "filename" if "filename" in first_row else first_row[0]
         table = read_columns(path, {column: str}, [utterance])
+    return _values_of(path, {name: value for name, (value,) in table.items()}, names)
+
+
+def _values_of(path: str | Path, table: Mapping[str, str], names: Sequence[str]) -> np.ndarray:
+    """Values of utterances in a table that may have more of them."""
     missing = [name for name in names if name not in table]
     if missing:
         raise InputError(f"{path}: no line for {missing[0]}{_count(missing)}")
-    values = []
-    for name in names:
-        (value,) = table[name]
-        values.append(value)
-    return np.array(values)
+    return np.array([table[name] for name in names])
 
 
 def _begins_with_header(path: str | Path, names: Iterable[str]) -> bool:
