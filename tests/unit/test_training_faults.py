@@ -420,6 +420,14 @@ def test_a_model_whose_weights_are_gone_is_named(rows, tmp_path):
         fit(rows, tmp_path, num_epochs=2)
 
 
+def test_a_model_that_a_killed_run_left_is_removed(rows, tmp_path):
+    fit(rows, tmp_path, num_epochs=3)
+    before = tiny.files(tmp_path / "models")
+    shutil.copy(tmp_path / "models/model_2.pt", tmp_path / "models/model_1.pt")
+    fit(rows, tmp_path, num_epochs=3)
+    assert tiny.files(tmp_path / "models") == before
+
+
 def test_descriptions_of_a_finished_training_are_made_again(rows, tmp_path):
     train_list, train_labels = tiny.write_lists(tmp_path, rows["train"])
     exp_dir = tmp_path / "exp"

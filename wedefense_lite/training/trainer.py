@@ -38,7 +38,7 @@ from wedefense_lite.systems.config import TrainingConfig
 from wedefense_lite.systems.delivery import lost_workers_told
 from wedefense_lite.systems.experiment import Experiment
 from wedefense_lite.training import last
-from wedefense_lite.training.exp_dir import data_hashes, difference
+from wedefense_lite.training.exp_dir import data_hashes, difference, epoch_models
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.validation import validate
 
@@ -265,6 +265,7 @@ class Trainer:
         if self.process.is_main:
             self.models.mkdir(parents=True, exist_ok=True)
             self._folder_id = _folder_id(self.exp_dir)
+            self._remove_superseded()
         while not self.finished:
             row = self.train_epoch()
             is_last = self.epoch == self.config.num_epochs
@@ -408,13 +409,13 @@ class Trainer:
             if is_best:
                 self._save("best_model.pt", state)
             self._write_history()
-        superseded = self._keep(self.epoch)
+        self._keep(self.epoch)
         self.epoch += 1
         self.step = 0
         self.running.reset()
         self._save_last()
-        if self.process.is_main and superseded > 0:
-            (self.models / f"model_{superseded}.pt").unlink(missing_ok=True)
+        if self.process.is_main:
+            self._remove_superseded()
 
     def _is_best(self, row: dict) -> bool:
         """Whether a validation is better than all before it; if so, it is the best from now on."""
@@ -434,16 +435,23 @@ class Trainer:
         self.bad_validations += 1
         return False
 
-    def _keep(self, epoch: int) -> int:
-        """Note an epoch's model, and give the epoch whose model nothing needs any more, or 0."""
+    def _keep(self, epoch: int) -> None:
+        """Note an epoch's model, and leave out the one that nothing needs any more."""
         self.kept.append(epoch)
-        # Neither averaging nor ``save_epoch_interval`` needs it.
         superseded = epoch - max(0, self.config.num_avg)
         interval = self.config.save_epoch_interval
-        if superseded <= 0 or interval > 0 and superseded % interval == 0:
-            return 0
-        self.kept = [kept for kept in self.kept if kept != superseded]
-        return superseded
+        is_kept = interval > 0 and superseded % interval == 0
+        if not is_kept:
+            self.kept = [kept for kept in self.kept if kept != superseded]
+
+    def _remove_superseded(self) -> None:
+        """Remove the model that neither averaging nor ``save_epoch_interval`` needs any more.
+
+        A run that was killed between ``last.pt`` and this has left it.
+        """
+        epoch = self.epoch - 1 - max(0, self.config.num_avg)
+        if epoch > 0 and epoch not in self.kept:
+            (self.models / f"model_{epoch}.pt").unlink(missing_ok=True)
 
     def _save(self, name: str, state: dict) -> None:
         """Write a checkpoint.
@@ -580,9 +588,11 @@ class Trainer:
             self.best = None
         if self.schedule.last_epoch != self.updates:
             raise InputError(f"{path}: its schedule is at another step: {last.WAY_OUT}")
-        # Those of before there were lists of models say nothing of them.
-        self.kept = list(state.get("kept", []))
         self.best_epoch = state.get("best_epoch")
+        if "kept" in state:
+            self.kept = list(state["kept"])
+        else:  # from before it was noted: all that are there
+            self.kept = [epoch for epoch in sorted(epoch_models(self.models)) if epoch < self.epoch]
         if self.process.is_main:
             self.running.set(state["sums"])
             self._write_history()
