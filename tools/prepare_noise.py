@@ -9,8 +9,10 @@ import soundfile as sf
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
+from wedefense_lite.audio import reading
 from wedefense_lite.audio.data_dir import check_file_names, durations
 from wedefense_lite.audio.index import check_keys
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, atomic_path, check_writable, read_rows, write_table
 
 LICENCES = {
@@ -80,12 +82,11 @@ def first_channel(path: Path, mono: Path) -> Path:
     Raises:
         InputError: the audio can't be read.
     """
-    try:
-        if sf.info(path).channels == 1:
+    with reading.open_audio(Utterance(path.name, str(path)), mono=False) as file:
+        if file.channels == 1:
             return path
-        wav, sample_rate = sf.read(path, always_2d=True, dtype="float32")
-    except (OSError, sf.LibsndfileError) as error:
-        raise InputError(f"{path}: {error}") from error
+        wav = reading.as_float(reading.decode(file))
+        sample_rate = file.samplerate
     with atomic_path(mono) as temporary:
         sf.write(temporary, wav[:, 0], sample_rate, format="WAV", subtype="FLOAT")
     return mono

@@ -588,6 +588,14 @@ def test_mixtures_without_stems_are_separated_too(mixtures, monkeypatch):
         np.testing.assert_array_equal(read(one, RATE), read(other, RATE))
 
 
+def test_labels_of_earlier_streams_are_removed_where_the_new_ones_have_none(mixtures, monkeypatch):
+    words = ["--mixtures_dir", mixtures, "--out_dir", "out"]
+    run(monkeypatch, separate, *words)
+    assert (mixtures.parent / "out/utt2lab").exists()
+    run(monkeypatch, separate, *words, "--stems", "false")
+    assert sorted(path.name for path in Path("out").iterdir()) == ["shard.list", "shards"]
+
+
 def test_the_published_weights_at_8_khz_are_taken_and_the_lost_band_is_told(
     tmp_path, monkeypatch, caplog
 ):

@@ -5,6 +5,7 @@ import soundfile as sf
 from commands import run_script as run
 from corpora import RATE, tone
 
+from wedefense_lite.audio import data_dir
 from wedefense_lite.audio.data_dir import Trial, check_data_dirs, write_data_dirs
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.files import InputError, read_labels, read_table, write_lines, write_table
@@ -201,6 +202,31 @@ def test_an_utterance_in_two_sets_is_refused(prepared):
         check_data_dirs([folder, f"{folder}/../train"])
     with pytest.raises(InputError, match="data/train: given twice"):
         check_data_dirs([folder, folder])
+
+
+def test_a_data_directory_that_is_being_written_has_no_labels(tmp_path, monkeypatch):
+    """A run that is killed leaves labels and audio of two corpora in no folder."""
+    for n in range(2):
+        sf.write(tmp_path / f"{n}.flac", tone(n, 100), RATE)
+
+    def sets(labels):
+        trials = [trial(str(n), f"{tmp_path}/{n}.flac", label) for n, label in enumerate(labels)]
+        return {"train": trials[:1], "dev": trials[1:]}
+
+    write_data_dirs(tmp_path / "data", sets(["spoof", "bonafide"]))
+    seen = []
+
+    def write(path, table):
+        seen.append((path.parent.name, path.name))
+        others = "dev" if path.parent.name == "train" else "train"
+        is_written = (others, "utt2lab") in seen
+        assert not path.parent.joinpath("utt2lab").exists()
+        assert (tmp_path / "data" / others / "utt2lab").exists() == is_written
+        write_table(path, table)
+
+    monkeypatch.setattr(data_dir, "write_table", write)
+    write_data_dirs(tmp_path / "data", sets(["bonafide", "spoof"]))
+    assert [name for _, name in seen].count("utt2lab") == 2
 
 
 # Stage 2

@@ -22,6 +22,7 @@ from wedefense_lite.files import (
     NO_VALUE,
     InputError,
     abbreviate,
+    check_writable,
     read_labels,
     read_table,
     write_lines,
@@ -30,6 +31,7 @@ from wedefense_lite.files import (
 from wedefense_lite.labels import BONAFIDE, LABELS
 
 COLUMNS = {"wav.scp": "wav", "utt2lab": "label", "utt2spk": "speaker", "utt2attack": "attack"}
+UTT2LAB = "utt2lab"
 KEY_FILE = "cm_key_file.txt"
 META_FILE = "meta.tsv"
 SHARD_LIST = "shard.list"
@@ -140,7 +142,12 @@ def write_data_dirs(
     check_keys(data_dir, [trial.key for trial in all_trials])
     wavs = {trial.key: trial.wav for trial in all_trials}
     check_file_names(data_dir, wavs)
+    for name in sets:
+        check_writable(Path(data_dir, name, UTT2LAB))
     seconds = durations(wavs, sample_rate, num_threads)
+    # All at once: a run that is killed leaves no set of this corpus beside one of another.
+    for name in sets:
+        Path(data_dir, name, UTT2LAB).unlink(missing_ok=True)
     for name, trials in sets.items():
         _write_data_dir(Path(data_dir, name), trials, seconds)
 
@@ -161,26 +168,31 @@ def _write_data_dir(folder: Path, trials: list[Trial], seconds: dict[str, str]) 
     for file, column in COLUMNS.items():
         tables[file] = {row.key: getattr(row, column) for row in rows}
     tables["utt2dur"] = {row.key: seconds[row.key] for row in rows}
-    write_tables(folder, tables)
     if rows and rows[0].meta:
         lines = ["\t".join(["filename", *rows[0].meta])]
         for row in rows:
             lines.append("\t".join([row.key, *row.meta.values()]))
         write_lines(folder / META_FILE, lines)
+    else:
+        (folder / META_FILE).unlink(missing_ok=True)
+    write_tables(folder, tables)
     logging.info("wrote %s: %s", folder, dict(Counter(tables["utt2lab"].values())))
 
 
 def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
     """Write the tables of a data directory, and the files that follow from them.
 
-    Earlier tables of speakers and attacks that the new ones lack are removed.
+    Earlier tables of speakers and attacks that the new ones lack are removed. ``utt2lab``, without
+    which no stage goes on, is gone meanwhile and comes last: tables of two runs are never mixed.
 
     Args:
         folder: the data directory.
         tables: tables with a line an utterance by file name, ``utt2lab`` among them.
     """
+    (folder / UTT2LAB).unlink(missing_ok=True)
     files = {file: _sort_table(table) for file, table in tables.items()}
-    files |= _derive_files(files["utt2lab"], files.get("utt2spk", {}))
+    labels = files.pop(UTT2LAB)
+    files |= _derive_files(labels, files.get("utt2spk", {}))
     key_lines = ["\t".join(cells) for cells in files.pop(KEY_FILE).items()]
     write_lines(folder / KEY_FILE, key_lines)
     for file in ("utt2spk", "spk2utt", "utt2attack"):
@@ -189,6 +201,7 @@ def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
     for file, table in files.items():
         if table:
             write_table(folder / file, table)
+    write_table(folder / UTT2LAB, labels)
 
 
 def remove_tables(folder: Path) -> None:
