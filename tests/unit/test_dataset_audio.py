@@ -254,6 +254,15 @@ def test_a_header_that_states_another_length_is_refused_whatever_is_read(tmp_pat
         measure_lengths([at(path)], decodes=True)
 
 
+def test_a_header_that_states_more_than_the_memory_holds_is_refused(tmp_path):
+    data = bytearray(audio_bytes(WAV, "MP3"))
+    frames = data.index(b"Xing") + 8 if b"Xing" in data else data.index(b"Info") + 8
+    data[frames : frames + 4] = struct.pack(">I", 2**31)
+    (tmp_path / "a.mp3").write_bytes(data)
+    with pytest.raises(InputError, match="utt1: .*(too many for the memory|truncated)"):
+        read(at(tmp_path / "a.mp3"), RATE)
+
+
 WHOLE = {
     "list behind the audio": b"LIST" + struct.pack("<I", 10) + b"INFOICMT\0\0",
     "ID3v1": b"TAG" + b"a" * 125,

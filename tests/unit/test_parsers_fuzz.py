@@ -1,20 +1,25 @@
 """Readers of lists and tables given anything: an ``InputError``, or a row for each line."""
 
+import io
 import json
 import re
 import runpy
+import tarfile
 from pathlib import Path
 
 import pytest
 from commands import ROOT
+from corpora import audio_bytes, tone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wedefense_lite.audio.data_dir import check_data_dir
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.audio.protocol import read_protocol
+from wedefense_lite.audio.reading import read
 from wedefense_lite.audio.segments import read_rttm
-from wedefense_lite.audio.shards import _read_shard_index
+from wedefense_lite.audio.shards import _read_shard_index, read_shard
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_columns, read_labels, read_table
 from wedefense_lite.labels import LABELS
 from wedefense_lite.mixtures.plan import read_plan
@@ -156,3 +161,50 @@ def test_a_data_directory_is_refused_or_checked(tmp_path, name, data):
         check_data_dir(tmp_path)
     except InputError:
         return
+
+
+CONTAINERS = ("WAV", "RF64", "FLAC", "OGG", "AIFF", "AU", "CAF", "W64", "MP3")
+SHORT_WAV = audio_bytes(tone(0, 1000), "WAV")
+AUDIO = {kind: audio_bytes(tone(0, 5000), kind) for kind in CONTAINERS}
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+@SETTINGS
+@given(st.data())
+def test_audio_is_refused_or_read(kind, data):
+    content = bytearray(AUDIO[kind])
+    for _ in range(data.draw(st.integers(1, 3))):
+        # Most of what a container says is at its begin.
+        place = data.draw(st.integers(0, 80) | st.integers(0, len(content)))
+        content[place : place + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content))) :]
+    utterance = Utterance("u1", "a.audio", data=bytes(content))
+    try:
+        assert len(read(utterance, 0))
+    except InputError as error:
+        assert str(error).startswith("u1: a.audio: ")
+
+
+@SETTINGS
+@given(st.data())
+def test_a_shard_is_refused_or_read(tmp_path, data):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for key in "ab":
+            for name, member in ((f"{key}.wav", SHORT_WAV), (f"{key}.lab", b"spoof")):
+                info = tarfile.TarInfo(name)
+                info.size = len(member)
+                tar.addfile(info, io.BytesIO(member))
+    content = bytearray((tmp_path / "x.tar").read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, 511)) + 512 * data.draw(st.integers(0, 13))
+        change = data.draw(st.binary(max_size=4))
+        content[place : place + len(change)] = change
+    (tmp_path / "x.tar").write_bytes(content)
+    (tmp_path / "x.tar.index").unlink(missing_ok=True)
+    try:
+        rows = read_shard(str(tmp_path / "x.tar"))
+    except InputError as error:
+        assert "x.tar" in str(error)
+        return
+    assert read_shard(str(tmp_path / "x.tar")) == rows

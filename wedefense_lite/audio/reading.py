@@ -220,7 +220,10 @@ def decode(file: sf.SoundFile, count: int = 0, offset: int = 0) -> np.ndarray:
 
 def _read_on(file: sf.SoundFile, expected: int) -> np.ndarray:
     """The next samples of an open audio file, as ``decode`` gives them."""
-    wav = file.read(expected, dtype="int16" if file.subtype == "PCM_16" else "float32")
+    try:
+        wav = file.read(expected, dtype="int16" if file.subtype == "PCM_16" else "float32")
+    except MemoryError as error:
+        raise InputError(f"{expected} samples by its header, too many for the memory") from error
     if len(wav) < expected:
         raise InputError(f"truncated: {len(wav)} samples decoded, expected {expected}")
     if wav.dtype == np.float32 and not np.isfinite(wav).all():
