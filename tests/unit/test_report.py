@@ -238,6 +238,7 @@ class TestInput:
         utterance = lines[1].split()[0]
         lines[1] = f"{utterance}\t-99"
         write_lines(scores, lines)
+        write_sidecar(scores, Sidecar())
         with pytest.raises(InputError, match="results_dev.json.*run stage 7 again"):
             report(str(exp), str(data))
         assert (exp / "report.html").read_text() == "old"

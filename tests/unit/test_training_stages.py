@@ -312,8 +312,9 @@ def other_model(system, tmp_path) -> Path:
 
 
 def test_a_killed_extraction_leaves_no_mixture(system, other_model, tmp_path, monkeypatch):
-    # Building the system takes longer than all the rest.
+    # Building the system and asking git take longer than all the rest.
     monkeypatch.setattr(extract_module, "load_experiment", lambda config: system.exp)
+    monkeypatch.setattr(extract_module, "code_commit", lambda: "unknown")
     ark = tmp_path / "e/embedding.ark"
 
     def stage(model):

@@ -306,7 +306,7 @@ def check_hashes(source: str | Path, hashes: Mapping[str, str], *paths: str | Pa
         if present != expected:
             raise InputError(
                 f"{path}: its hash is {present}, expected {expected} as in {source}: "
-                "damaged, or of another run"
+                "damaged, or of another run; make it again"
             )
 
 
