@@ -420,6 +420,12 @@ def test_a_changed_configuration_is_not_even_read(bundle, tmp_path, monkeypatch)
         wedefense_lite.load(tmp_path / "copy")
 
 
+@pytest.mark.parametrize("device", ["nonsense", "cuda:7"])
+def test_a_device_that_is_not_there_is_refused(bundle, device):
+    with pytest.raises(InputError, match=f"device '?{device}"):
+        wedefense_lite.load(bundle, device)
+
+
 @given(data=st.data())
 def test_damage_of_the_facts_is_an_input_error_or_leaves_checked_facts(bundle, data):
     content = bytearray((bundle / "bundle.json").read_bytes())

@@ -8,7 +8,7 @@ import numpy as np
 from jsonargparse.typing import NonNegativeInt
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, write_text
+from wedefense_lite.files import InputError, folder_lock, write_text
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.costs import CostModel, cost_model
 from wedefense_lite.metrics.detection import SortedScores
@@ -209,7 +209,8 @@ def _write_mixture_llrs(
     sidecar = read_sidecar(cm, required=False) or Sidecar()
     report = {"fitted_on": results["fitted_on"], "pi_spoof": results["cost"]["p_spoof"]}
     scores = dict(zip(mixtures.key.names, mixtures.any_spoof_M))
-    write_calibrated(out / "mixture_llr.txt", scores, affine, sidecar, report)
+    with folder_lock(out, "evaluation"):
+        write_calibrated(out / "mixture_llr.txt", scores, affine, sidecar, report)
 
 
 def _lines(results: dict) -> list[str]:

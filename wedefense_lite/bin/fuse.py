@@ -1,9 +1,11 @@
 """Scores of several systems to one calibrated LLR, by logistic regression on a held-out set."""
 
+from pathlib import Path
+
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, check_writable
+from wedefense_lite.files import InputError, check_writable, folder_lock
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.scoring.calibration import (
     calibrated_files,
@@ -58,7 +60,8 @@ def fuse(
         columns.append(align(scores, file, names, files[0]))
     fused_scores = dict(zip(names, np.hstack(columns)))
     report = {"systems": files, "fitted_on": cal_cm, "pi_spoof": pi_spoof, "cllr_after": cllr}
-    write_calibrated(out, fused_scores, affine, Sidecar(model=cm), report)
+    with folder_lock(Path(out).parent, "fusion"):
+        write_calibrated(out, fused_scores, affine, Sidecar(model=cm), report)
     print(f"{affine}: Cllr {cllr:.4f} on the calibration set itself")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, check_writable
+from wedefense_lite.files import InputError, check_writable, folder_lock
 from wedefense_lite.heads import Head
 from wedefense_lite.labels import LABELS
 from wedefense_lite.scoring.archives import Archive, read_archive, write_archive
@@ -61,12 +61,13 @@ def infer(
     archives = {name: Path(out_path) / f"{name}.ark" for name in ("logits", "posteriors")}
     for ark in archives.values():
         check_writable(ark, ark.with_suffix(".scp"), ark.with_suffix(".json"))
-    begin_results(*archives.values())
-    logits = dict(_logits(experiment.system.head.eval(), embeddings, embed_dim))
-    posteriors = {key: torch.from_numpy(row).softmax(0).numpy() for key, row in logits.items()}
-    for name, rows in {"logits": logits, "posteriors": posteriors}.items():
-        write_archive(archives[name], rows.items())
-        write_sidecar(archives[name], sidecar)
+    with folder_lock(out_path, "inference"):
+        begin_results(*archives.values())
+        logits = dict(_logits(experiment.system.head.eval(), embeddings, embed_dim))
+        posteriors = {key: torch.from_numpy(row).softmax(0).numpy() for key, row in logits.items()}
+        for name, rows in {"logits": logits, "posteriors": posteriors}.items():
+            write_archive(archives[name], rows.items())
+            write_sidecar(archives[name], sidecar)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, check_writable, read_labels
+from wedefense_lite.files import InputError, check_writable, folder_lock, read_labels
 from wedefense_lite.labels import LABELS
 from wedefense_lite.localization.frame_scores import write_frames
 from wedefense_lite.metrics.detection import SortedScores
@@ -89,12 +89,13 @@ def logits_to_llr(
         logging.info(
             "no calibration set (--cal_logits_scp_path): --pi_spoof %g changes nothing", pi_spoof
         )
+    with folder_lock(out.parent, "calibration"):
         # A calibration is fitted on utterances, so it has nothing to say of frames.
-        if sidecar.frame_seconds:
+        if sidecar.frame_seconds and affine is IDENTITY:
             begin_results(out, frames_out)
             write_frames(frames_out, frame_llrs, sidecar.frame_seconds)
             write_sidecar(frames_out, sidecar)
-    write_calibrated(out, llrs, affine, sidecar, report)
+        write_calibrated(out, llrs, affine, sidecar, report)
     logging.info("wrote %d LLRs to %s", len(llrs), out)
 
 

@@ -137,12 +137,16 @@ class Detector:
         experiment = load_experiment(folder / CONFIG)
         self.data = experiment.data
         self.task = experiment.system
-        self.device = torch.device(device)
+        self.device = _device(device)
         weights = _read_weights(folder / WEIGHTS)
         if self.facts.referenced:
             weights |= self._referenced_weights(folder, weights)
         checkpoint.load_state(self.task, weights, folder / WEIGHTS)
-        self.task.eval().to(device, memory_format=torch.channels_last)
+        try:
+            self.task.eval().to(device, memory_format=torch.channels_last)
+        # PyTorch asserts that it was built for the device.
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device {device}: {str(error).splitlines()[0]}") from error
 
     def _referenced_weights(self, folder: Path, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights that the bundle leaves to the encoder, which is looked for by its name."""
@@ -220,6 +224,13 @@ def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:
     subtype = "FLOAT" if is_float else "PCM_16"
     sf.write(buffer, wav, sample_rate, format="WAV", subtype=subtype)
     return Utterance("samples", "samples", data=buffer.getvalue())
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device {name!r}: expected cpu, cuda or cuda:0") from error
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -246,7 +246,8 @@ def find_sidecar(table: str | Path) -> Sidecar | None:
         InputError: as ``read_sidecar``.
     """
     path = sidecar_path(table)
-    if not (path.exists() and is_sidecar(path)):
+    # A table of its own may end in .json.
+    if path == Path(table) or not (path.exists() and is_sidecar(path)):
         return None
     return read_sidecar(table)
 
