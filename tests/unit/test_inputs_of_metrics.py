@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 from commands import refused, run
 from hypothesis import HealthCheck, given, settings
@@ -346,14 +345,7 @@ READERS = {
     "key of mixtures": ("mixtures.txt", lambda path: 1 + len(read_key(path).names)),
     "scores of mixtures": (
         "talkers.txt",
-        lambda path: (
-            1
-            + int(
-                np.isfinite(
-                    read_mixtures(read_key("mixtures.txt"), path, None, None).scores_MK
-                ).sum()
-            )
-        ),
+        lambda path: 1 + read_mixtures(read_key("mixtures.txt"), path, None, None).scores_MK.size,
     ),
 }
 # Pieces that files of other tools have, and that parsers stumble over.
@@ -368,7 +360,7 @@ mutations = st.lists(
 
 
 @pytest.mark.parametrize(("name", "read"), READERS.values(), ids=READERS)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=mutations)
 def test_a_damaged_table_is_refused_or_has_as_many_rows_as_lines(folder, name, read, changes):
     data = TABLES[name].encode()
