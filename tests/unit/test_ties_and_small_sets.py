@@ -290,6 +290,37 @@ def test_segments_longer_than_any_number_are_the_whole_utterance():
     assert segment_eer(pairs, 0.02, 0.02 * 2**70).value == 0
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(0, 0.1, BONAFIDE)], "U is not decided, or beyond its end, at 0.1 s"),
+        ([(0.1, 0.2, SPOOF)], "at 0 s, expected segments of both classes from 0 to 0.2 s"),
+        ([(0, 0.05, BONAFIDE), (0.1, 0.2, SPOOF)], "at 0.05 s"),
+        ([(0, 0.1, BONAFIDE), (0.1, 0.9, SPOOF)], "at 0.9 s"),
+    ],
+)
+def test_decisions_that_leave_out_a_part_are_refused(monkeypatch, capsys, tmp_path, rows, message):
+    """A gap would count as the class of the segment before it."""
+    words = write_set(
+        tmp_path, {"U": [1.0] * 5 + [-1.0] * 5}, {"U": [(0, 0.1, BONAFIDE), (0.1, 0.2, SPOOF)]}
+    )
+    write_rttm(tmp_path / "decided.rttm", {"U": rows})
+    words += ["--resolutions", "0.02", "--segments", tmp_path / "decided.rttm"]
+    assert message in refused(monkeypatch, capsys, evaluate_localization, *words)
+    write_rttm(tmp_path / "decided.rttm", {"U": [(0, 0.2, BONAFIDE)]})
+    (tmp_path / "joints").write_text("U 0.3\n")
+    words += ["--splices", tmp_path / "joints"]
+    message = refused(monkeypatch, capsys, evaluate_localization, *words)
+    assert "joints:1: U ends at 0.2 s, expected a joint before it" in message
+
+
+def test_frames_of_no_length_are_refused(monkeypatch, capsys, tmp_path):
+    words = write_set(tmp_path, {"U": [1.0]}, {"U": [(0, 0.02, BONAFIDE)]})
+    (tmp_path / "frames.txt").write_text("U 0 1e-300 1\n")
+    message = refused(monkeypatch, capsys, evaluate_localization, *words)
+    assert "frames.txt: frames of 0 s, expected longer ones than 0.001 s" in message
+
+
 def test_flipped_frame_scores_are_warned_of(monkeypatch, caplog, tmp_path):
     words = write_set(
         tmp_path, {"U": [-1.0] * 10 + [1.0] * 10}, {"U": [(0, 0.2, BONAFIDE), (0.2, 0.4, SPOOF)]}

@@ -10,6 +10,7 @@ from wedefense_lite.audio.segments import Segments, read_rttm
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import check_writable, file_name, read_table, write_text
 from wedefense_lite.labels import BONAFIDE, SPOOF
+from wedefense_lite.localization.decisions import match_decisions
 from wedefense_lite.localization.frame_scores import match_frames, read_frames
 from wedefense_lite.localization.frames import FrameScores
 from wedefense_lite.localization.metrics import confusion
@@ -55,10 +56,10 @@ def draw_localization(
     frames, hop = read_frames(frame_scores)
     reference = read_rttm(rttm)
     pairs = match_frames(frames, reference, hop, frame_scores, rttm)
-    decisions = align(read_rttm(segments), segments, reference, rttm)
+    decisions = match_decisions(read_rttm(segments), reference, hop, segments, rttm)
     wavs = align(read_table(wav_scp), wav_scp, reference, rttm)
     candidates = []
-    for name, wav, (scores, truth), decided in zip(reference, wavs, pairs, decisions):
+    for name, wav, (scores, truth), (decided, _) in zip(reference, wavs, pairs, decisions):
         is_partly_spoofed = len(set(truth.label)) == 2
         if is_partly_spoofed:
             candidates.append(Candidate(name, wav, scores, truth, decided))

@@ -8,7 +8,7 @@ import numpy as np
 from jsonargparse.typing import NonNegativeInt
 
 from wedefense_lite import cli
-from wedefense_lite.audio.segments import Segments, read_rttm
+from wedefense_lite.audio.segments import Segments, parse_seconds, read_rttm
 from wedefense_lite.files import InputError, converted, iter_rows, number
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.localization.decisions import (
@@ -16,6 +16,7 @@ from wedefense_lite.localization.decisions import (
     at_splices,
     by_fraction,
     by_length,
+    match_decisions,
     time_metrics,
 )
 from wedefense_lite.localization.frame_scores import match_frames, read_frames
@@ -32,7 +33,7 @@ from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.detection import DEFAULT_TIE, Tie, UndefinedMetric
 from wedefense_lite.metrics.summary import warn_of_polarity
 from wedefense_lite.report.tables import check_outputs, publish, table, tabulated
-from wedefense_lite.scoring.scores import align, read_condition
+from wedefense_lite.scoring.scores import read_condition
 
 Pairs = list[tuple[FrameScores, Segments]]  # frame scores and reference of each utterance
 Resolutions = dict[str, float]  # seconds by their spelling on the command line
@@ -273,7 +274,7 @@ def evaluate_decisions(
         InputError: an utterance is in one file only.
     """
     decided = read_rttm(path)
-    pairs = list(zip(align(decided, path, reference, rttm), reference.values()))
+    pairs = match_decisions(decided, reference, options.hop, path, rttm)
     seconds_CC = sum(confusion(decisions, truth) for decisions, truth in pairs)
     by_resolution = {}
     for spelling, resolution in options.seconds.items():
@@ -296,9 +297,12 @@ def _read_splices(
     """Seconds of joints by utterance; InputError where an utterance has no decided segments."""
     times: dict[str, list[float]] = {}
     for line, (name, cell) in iter_rows(path, columns=2):
-        second = converted(path, line, name, cell, number)
+        second = converted(path, line, name, cell, parse_seconds)
         if name not in decided:
             raise InputError(f"{path}:{line}: {name} is not in {decided_path}")
+        end = decided[name].end[-1]
+        if second > end:
+            raise InputError(f"{path}:{line}: {name} ends at {end:g} s, expected a joint before it")
         times.setdefault(name, []).append(second)
     return times
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from wedefense_lite.audio.segments import Segments
+from wedefense_lite.audio.segments import END_TOLERANCE, TIME_SLACK, Segments
+from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.localization.metrics import (
     SCORING_RULE,
@@ -19,6 +20,7 @@ from wedefense_lite.localization.metrics import (
     lowest_of_segments,
     spoofed_seconds,
 )
+from wedefense_lite.scoring.scores import align
 
 Pairs = Sequence[tuple[Segments, Segments]]  # decided segments and reference of each utterance
 FRACTIONS = ("none", "up to 25 %", "25 to 50 %", "50 to 75 %", "over 75 %")
@@ -30,6 +32,44 @@ LENGTHS = {
     "over 1 s": np.inf,
 }
 AROUND_SPLICE = 0.1  # seconds to either side of a splice in which a false alarm counts
+
+
+def match_decisions(
+    decided: Mapping[str, Segments],
+    reference: Mapping[str, Segments],
+    hop: float,
+    decided_path: str,
+    reference_path: str,
+) -> list[tuple[Segments, Segments]]:
+    """Decided segments and reference of each utterance, in the order of the reference.
+
+    Args:
+        decided: by utterance.
+        reference: by utterance.
+        hop: seconds a frame.
+        decided_path: file of the decided segments, for errors.
+        reference_path: file of the reference, for errors.
+
+    Raises:
+        InputError: an utterance is in one of them only, or its decided segments leave out a part:
+            that a part is bona fide has to be decided too.
+    """
+    pairs = []
+    tolerance = max(END_TOLERANCE, 2 * hop) + TIME_SLACK
+    decisions = align(decided, decided_path, reference, reference_path)
+    for name, segments, truth in zip(reference, decisions, reference.values()):
+        boundaries = np.append(0.0, segments.end)
+        gaps = np.append(segments.start - boundaries[:-1], truth.end[-1] - segments.end[-1])
+        allowed = np.append(np.full(len(segments.start), TIME_SLACK), tolerance)
+        is_open = np.abs(gaps) > allowed
+        if is_open.any():
+            second = boundaries[int(is_open.argmax())]
+            raise InputError(
+                f"{decided_path}: {name} is not decided, or beyond its end, at {second:g} s, "
+                f"expected segments of both classes from 0 to {truth.end[-1]:g} s without a gap"
+            )
+        pairs.append((segments, truth))
+    return pairs
 
 
 def time_metrics(seconds_CC: np.ndarray) -> dict:

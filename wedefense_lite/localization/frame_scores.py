@@ -35,6 +35,9 @@ def read_frames(path: str | Path) -> tuple[dict[str, FrameScores], float]:
         cells_of.setdefault(name, array("d")).extend([*values, line])
     tables = {name: np.array(cells).reshape(-1, 4) for name, cells in cells_of.items()}
     hop = round(max(table[:, 1].max() for table in tables.values()), 6)
+    # Printed times are good to a millisecond: shorter frames can't be told from gaps.
+    if hop <= TIME_SLACK:
+        raise InputError(f"{path}: frames of {hop:g} s, expected longer ones than {TIME_SLACK:g} s")
     frames = {name: _check_frames(path, name, table, hop) for name, table in tables.items()}
     return frames, hop
 
