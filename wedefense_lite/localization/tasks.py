@@ -40,9 +40,10 @@ class Localization(Classification):
     """A decision for each frame: is all of it bona fide?
 
     A frame is the audio of one embedding of the model: 20 ms for a model of stride 2 over frames of
-    10 ms. It is spoof if any of its samples is. An utterance has as many scores as PartialSpoof
-    counts frames: the length of the audio in frames, rounded (half to even). Where the front end
-    makes fewer frames, the last score is repeated. Audio longer than a window is scored in windows
+    10 ms. It is spoof if any of its samples is, the rule ``any_spoofed_sample`` of
+    ``wedefense_lite.localization.metrics.frame_labels``. An utterance has as many scores as
+    PartialSpoof counts frames: the length of the audio in frames, rounded (half to even). Where the
+    front end makes fewer frames, the last score is repeated. Audio longer than a window is scored in windows
     that overlap; each frame gets its score from the window whose middle is nearest.
 
     Args:
