@@ -43,8 +43,8 @@ class Localization(Classification):
     10 ms. It is spoof if any of its samples is, the rule ``any_spoofed_sample`` of
     ``wedefense_lite.localization.metrics.frame_labels``. An utterance has as many scores as
     PartialSpoof counts frames: the length of the audio in frames, rounded (half to even). Where the
-    front end makes fewer frames, the last score is repeated. Audio longer than a window is scored in windows
-    that overlap; each frame gets its score from the window whose middle is nearest.
+    front end makes fewer frames, the last score is repeated. Audio longer than a window is scored
+    in windows that overlap; each frame gets its score from the window whose middle is nearest.
 
     Args:
         frontend: waveform to frames.
