@@ -209,6 +209,10 @@ def test_asv_scores_of_other_attacks_give_no_tdcf(monkeypatch, capsys, caplog, f
     by = json.loads((folder / "out.json").read_text())["by"]
     assert "min_tdcf_2019" in by["A07"] and "min_tdcf_2019" not in by["A08"]
     assert "asv.txt: no t-DCF of A08" in caplog.text
+    accepts_none = TABLES["asv.txt"] + "A08 spoof -9\n"
+    (folder / "asv.txt").write_text(accepts_none)
+    run(monkeypatch, evaluate, *words)
+    assert "the ASV system accepts no spoof of A08: no t-DCF" in caplog.text
     (folder / "asv.txt").write_text(TABLES["asv.txt"].replace("A07", "A17"))
     message = refused(monkeypatch, capsys, evaluate, *words)
     assert (

@@ -14,10 +14,12 @@ import pytest
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.bin.report import report
 from wedefense_lite.files import InputError, write_json, write_lines, write_table, write_text
+from wedefense_lite.metrics.costs import DEFAULT
 from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.mixtures.pictures import talker_timeline
 from wedefense_lite.report.page import render, warnings
-from wedefense_lite.report.pictures import bayes_error, best_epoch, draw
-from wedefense_lite.report.run import read_run
+from wedefense_lite.report.pictures import bayes_error, best_epoch, confusion, draw, svg
+from wedefense_lite.report.run import Run, ScoredSet, read_run
 from wedefense_lite.scoring.scores import write_scores
 from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
 
@@ -310,3 +312,22 @@ def test_a_page_has_no_control_characters(folders):
     page = render(hostile, dict.fromkeys(["det", "histograms", "bayes_error", "training"], ""))
     assert not set(page) & {"\x1b", "\x07", "\x9b"}
     assert "x\\x1b[2J" in page and "\n\tmore\n" in page
+
+
+def test_names_are_no_formulas_in_any_picture():
+    """Of a set, a talker, a class: text between dollars, and what matplotlib can't set."""
+    name = "$x_{$ and \\frac"
+    is_bonafide = np.array([True, True, False, False])
+    llr = np.array([2.0, -0.5, 1.0, -3.0])
+    scores = SortedScores(llr[is_bonafide], llr[~is_bonafide])
+    column = np.array([name] * 4)
+    results = {"eer": scores.eer().value, "eer_threshold": 0.0}
+    scored = ScoredSet(
+        name, column, llr, is_bonafide, column, column, np.ones(4), scores, DEFAULT, results
+    )
+    run = Run(name, "", {}, None, [scored])
+    assert set(draw(run)) == {"det", "histograms", "bayes_error"}
+    assert "<svg" in svg(confusion, ([[1, 2], [3, 4]], [name, "b"]))
+    segment = {"start": 0.0, "end": 0.5, "llr": 1.0}
+    talker = {"decision": "spoof", "segments": [segment]}
+    assert "<svg" in talker_timeline(np.zeros(16000), 16000, {name: talker})

@@ -24,7 +24,12 @@ from wedefense_lite.metrics.summary import (
     split,
     warn_of_polarity,
 )
-from wedefense_lite.metrics.tandem import checked_rates, measure_asv_rates, tandem_costs
+from wedefense_lite.metrics.tandem import (
+    AsvRates,
+    checked_rates,
+    measure_asv_rates,
+    tandem_costs,
+)
 from wedefense_lite.report.tables import check_outputs, publish, table
 from wedefense_lite.scoring.scores import (
     read_asv_scores,
@@ -172,13 +177,13 @@ def _measure_asv(options: MetricOptions, asv_scores: str) -> MetricOptions:
     trials, spoofs = read_asv_scores(asv_scores)
     target = trials["target"]
     nontarget = trials["nontarget"]
-    rates_by_attack = {}
+    rates_by_attack: dict[str, AsvRates | None] = {}
     attacks_without_tdcf = []
     for attack, scores in spoofs.items():
         rates = measure_asv_rates(target, nontarget, scores, options.merge_ties)
-        if rates.fa_spoof > 0:
-            rates_by_attack[attack] = rates
-        else:
+        rates_by_attack[attack] = rates
+        if not rates.fa_spoof:
+            rates_by_attack[attack] = None
             attacks_without_tdcf.append(attack)
     if attacks_without_tdcf:
         logging.warning(

@@ -33,13 +33,13 @@ class MetricOptions:
         asv: error rates of the ASV system; without them there is no t-DCF of a detector.
         merge_ties: tie rule of the EER, see ``SortedScores.eer``.
         asv_by: error rates of the ASV system on the spoofs of each attack, if ASV scores were
-            given.
+            given; None for an attack of which it accepts none, which leaves the t-DCF undefined.
     """
 
     cost: CostModel = DEFAULT
     asv: AsvRates | None = None
     merge_ties: bool = MERGE_TIES
-    asv_by: dict[str, AsvRates] | None = None
+    asv_by: dict[str, AsvRates | None] | None = None
 
     def for_condition(self, value: str) -> "MetricOptions":
         """Options for the spoofs of one attack, or of another condition without ASV rates."""
