@@ -9,12 +9,13 @@ import torch
 from refvectors import Reference
 from torch import nn
 
-from wedefense_lite.frontends import LFCC, Fbank, MatlabLFCC
+from wedefense_lite.frontends import LFCC, SSL, Fbank, MatlabLFCC
 from wedefense_lite.frontends.raw import Sinc
 from wedefense_lite.heads import CrossEntropy, OCSoftmax, P2SGrad
 from wedefense_lite.interop.official import official_names, rename_weights
 from wedefense_lite.models.ecapa import ECAPA
 from wedefense_lite.models.lcnn import LCNNLSTM
+from wedefense_lite.models.mean_pooling import MeanPooling
 from wedefense_lite.models.mhfa import MHFA
 from wedefense_lite.models.nes2net import Nes2NetX
 from wedefense_lite.models.preact_resnet import PreActResNet
@@ -307,3 +308,75 @@ def test_preact_resnet_with_oc_softmax():
     reference.compare("loss", loss, BATCH_TOLERANCE)
     loss.backward()
     reference.compare_gradients(system, official_names("air_oc", reference.weights))
+
+
+TINY_ENCODER = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "conv_dim": [24] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+ENCODERS = {
+    "wav2vec2_tiny_large": "facebook/wav2vec2-xls-r-300m",
+    "wav2vec2_tiny_base": "facebook/wav2vec2-base",
+    "wavlm_tiny_large": "microsoft/wavlm-large",
+    "wavlm_tiny_base": "microsoft/wavlm-base",
+}
+
+
+def load_encoder(encoder: SSL, weights: dict[str, torch.Tensor]) -> None:
+    """Give an encoder weights in the names of fairseq, which have other shapes in WavLM."""
+    prefixed = {f"encoder_only.{name}": value for name, value in weights.items()}
+    state = {}
+    shapes = encoder.state_dict()
+    for name, value in rename_weights("fairseq", prefixed).items():
+        name = name.removeprefix("frontend.")
+        state[name] = value.reshape(shapes[name].shape)
+    encoder.load_state_dict(state, strict=True)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders(name):
+    pytest.importorskip("transformers")
+    reference = Reference(name)
+    wav_BT = reference.inputs["wave"]
+    states = {}
+    for key, options in {
+        "output": {"layers": "last", "normalize": False},
+        "output_of_normalised": {"layers": "last", "normalize": True, "normalize_floor": 1e-5},
+        "states": {"layers": "all", "normalize": False},
+        "states with norm": {"layers": "all", "normalize": False, "norm_last": True},
+    }.items():
+        encoder = SSL(ENCODERS[name], TINY_ENCODER, dropout=0.0, **options)
+        load_encoder(encoder, reference.weights)
+        states[key], _ = encoder.eval()(wav_BT, full(wav_BT))
+    reference.compare("output", states["output"])
+    reference.compare("output_of_normalised", states["output_of_normalised"])
+    reference.compare("states", states["states"].unflatten(2, (3, 32)).permute(2, 0, 1, 3))
+    # As s3prl gives them: inputs of all layers, and the output with its norm.
+    reference.compare("output", states["states with norm"][..., -32:])
+
+
+def test_antideepfake():
+    pytest.importorskip("transformers")
+    reference = Reference("antideepfake_tiny")
+    model = "facebook/wav2vec2-xls-r-300m"
+    frontend = SSL(model, TINY_ENCODER, dropout=0.0, normalize_floor=1e-5)
+    system = nn.ModuleDict(
+        {"frontend": frontend, "model": MeanPooling(32), "head": CrossEntropy(32)}
+    )
+    state = rename_weights("antideepfake", reference.weights)
+    system.load_state_dict(state, strict=True)
+    system.eval()
+    wav_BT = reference.inputs["wave"]
+    embedding_BE = system.model(*frontend(wav_BT, full(wav_BT)))
+    reference.compare("embedding", embedding_BE)
+    reference.compare("logits", system.head(embedding_BE))
+    without_dropout(system)
+    embedding_BE = system.model(*frontend(wav_BT, full(wav_BT)))
+    loss, logits_BC = system.head.loss(embedding_BE, reference.labels)
+    reference.compare("train_logits", logits_BC)
+    reference.compare("loss", loss)

@@ -10,7 +10,7 @@ from math import prod
 from typing import Literal
 
 import torch
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from wedefense_lite.files import InputError
@@ -43,8 +43,11 @@ class SSL(Frontend):
         architecture: changes to the model's sizes, in the words of its ``config.json``. Sizes of a
             model that isn't built in are read from that file and kept with the experiment.
         layers: ``last``: final output (with norm). ``all``: the input of layer 1 and every layer's
-            output (no final norm). An integer N: the last N layer outputs (no final norm). A frame
-            is their concatenation; ``frames_BFD.unflatten(2, (num_layers, -1))`` separates them.
+            output. An integer N: the last N layer outputs. A frame is their concatenation;
+            ``frames_BFD.unflatten(2, (num_layers, -1))`` separates them.
+        norm_last: give the last of these outputs the final norm of encoders that have one (XLS-R
+            and WavLM-large), as s3prl does, and so WeDefense, PartialSpoof and BAM. ``last`` has it
+            in any case.
         trained: what is fine-tuned: ``all``, ``none`` or the last N layers. With ``none`` the
             encoder stays in evaluation mode.
         freeze_extractor: keep the convolutions fixed, whatever ``trained`` says.
@@ -57,6 +60,7 @@ class SSL(Frontend):
         layer_drop: probability that a layer is skipped in training. It is computed nevertheless,
             so that every parameter has a gradient, as training on several processes needs.
         normalize: scale each waveform to zero mean and unit variance; by default as in pretraining.
+        normalize_floor: added to the variance; 1e-7 in transformers, 1e-5 in fairseq and s3prl.
         mask: keep attention off the padding; by default as in pretraining.
 
     Attributes:
@@ -81,6 +85,8 @@ class SSL(Frontend):
         layer_drop: ClosedUnitInterval = 0.0,
         normalize: bool | None = None,
         mask: bool | None = None,
+        norm_last: bool = False,
+        normalize_floor: PositiveFloat = 1e-7,
     ):
         super().__init__()
         if architecture is None and model not in encoders.PUBLISHED:
@@ -108,6 +114,8 @@ class SSL(Frontend):
         # The published models with layer norm in their convolutions had both in pretraining.
         in_pretraining = shape["feat_extract_norm"] == "layer"
         self.normalize = in_pretraining if normalize is None else normalize
+        self.normalize_floor = normalize_floor
+        self.norm_last = self.stable and (norm_last or layers == "last")
         self.mask = in_pretraining if mask is None else mask
         self.encoder = encoders.TransformersEncoder(shape, dropout, checkpointing)
         self._freeze(freeze_extractor)
@@ -123,11 +131,13 @@ class SSL(Frontend):
         is_padded = shortest < wav_BT.shape[1]
         mask_BT = valid_mask(lengths_B, wav_BT.shape[1])
         if self.normalize:
-            wav_BT = _normalize(wav_BT, lengths_B, mask_BT)
+            wav_BT = _normalize(wav_BT, lengths_B, mask_BT, self.normalize_floor)
         # Without padding there is nothing to mask.
         states = self.encoder(wav_BT, mask_BT if is_padded and self.mask else None)
         if self.stable and self.layers == "last":
             states.append(self.network.encoder.layer_norm(states[-1]))
+        elif self.norm_last:
+            states[-1] = self.network.encoder.layer_norm(states[-1])
         frames_BFD = torch.cat(states[-self.num_layers :], 2).float()
         if is_padded:
             frames_BFD = frames_BFD * valid_mask(frame_lengths_B, frames_BFD.shape[1])[..., None]
@@ -189,7 +199,7 @@ class SSL(Frontend):
             parameter.requires_grad_(depth < num_trained)
         if freeze_extractor:
             self.network.feature_extractor.requires_grad_(False)
-        if self.stable and self.layers != "last":
+        if self.stable and not self.norm_last:
             # The norm is not applied, so its parameters would have no gradient.
             self.network.encoder.layer_norm.requires_grad_(False)
 
@@ -217,12 +227,11 @@ def _check_at_most(model: str, option: str, value: str | int, limit: int) -> Non
         raise InputError(f"{model}: {option} is {value}, expected at most {limit}")
 
 
-def _normalize(wav_BT: Tensor, lengths_B: Tensor, mask_BT: Tensor) -> Tensor:
+def _normalize(wav_BT: Tensor, lengths_B: Tensor, mask_BT: Tensor, floor: float) -> Tensor:
     """Waveforms of zero mean and unit variance, with statistics over their own samples."""
     centred_BT = (wav_BT - wav_BT.sum(1, keepdim=True) / lengths_B[:, None]) * mask_BT
     variance_B1 = centred_BT.square().sum(1, keepdim=True) / lengths_B[:, None]
-    # 1e-7 is the constant of transformers' feature extractor.
-    return centred_BT / (variance_B1 + 1e-7).sqrt()
+    return centred_BT / (variance_B1 + floor).sqrt()
 
 
 def _drop_layer(

@@ -145,6 +145,7 @@ NAMES = {
         (r"^projector\.", "project."),
         (r"^classifier\.", "head.linear."),
     ],
+    "fairseq": fairseq(r"encoder_only\."),
     "ssl_aasist": [
         *fairseq(r"ssl_model\.model\."),
         *AASIST,
@@ -230,6 +231,10 @@ NAMES = {
         (r"^layer3\.", "blocks.2.layers."),
         (r"^layer4\.", "blocks.3.layers."),
         *SE_RES2,
+    ],
+    "antideepfake": [
+        *fairseq(r"m_ssl\.model\."),
+        (r"^proj_fc\.", "head.linear."),
     ],
     "air_oc": [
         (r"^model\.(fc_mu|fc_att)\..*", ""),
