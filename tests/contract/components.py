@@ -19,7 +19,15 @@ from wedefense_lite.heads import Head
 from wedefense_lite.models import Backbone, FrameBackbone
 
 torch.set_num_threads(1)
-SMALL = {"channels": 4, "embed_dim": 8, "scale": 2, "width": 16, "coarser": 2, "num_layers": 2}
+SMALL = {
+    "channels": 4,
+    "embed_dim": 8,
+    "scale": 2,
+    "width": 16,
+    "coarser": 2,
+    "num_layers": 2,
+    "max_frames": 520,
+}
 SMALL |= {"model": "tiny", "architecture": tiny.ENCODER}
 RATE = 16000
 FOLDER = tempfile.TemporaryDirectory()

@@ -6,6 +6,7 @@ at which commits the values were made.
 
 import pytest
 import torch
+import torch.nn.functional as F
 from refvectors import Reference
 from torch import nn
 
@@ -18,6 +19,7 @@ from wedefense_lite.models.lcnn import LCNNLSTM
 from wedefense_lite.models.mean_pooling import MeanPooling
 from wedefense_lite.models.mhfa import MHFA
 from wedefense_lite.models.nes2net import Nes2NetX
+from wedefense_lite.models.partialspoof import PartialSpoofGMLP
 from wedefense_lite.models.preact_resnet import PreActResNet
 from wedefense_lite.models.rawnet2 import RawNet2
 from wedefense_lite.models.res2net import SERes2Net
@@ -379,4 +381,43 @@ def test_antideepfake():
     embedding_BE = system.model(*frontend(wav_BT, full(wav_BT)))
     loss, logits_BC = system.head.loss(embedding_BE, reference.labels)
     reference.compare("train_logits", logits_BC)
+    reference.compare("loss", loss)
+
+
+def frame_labels(utterances: int, frames: int) -> torch.Tensor:
+    """Labels of sets with decisions for frames: of frame t of signal b, (t + b) // 3 % 2."""
+    time_F = torch.arange(frames)
+    rows = [(time_F + number) // 3 % 2 for number in range(utterances)]
+    return torch.stack(rows)
+
+
+def test_gmlp_of_partialspoof():
+    reference = Reference("partialspoof_gmlp")
+    model = PartialSpoofGMLP(25 * 1024)
+    system = load(reference, "partialspoof", model, P2SGrad(512))
+    frames_BFD = reference.inputs["states"].permute(1, 2, 0, 3).flatten(2)
+    lengths_B = full(frames_BFD)
+    reference.compare("mixed", model.sum(frames_BFD)[:, :10])
+    heads = [system.head, *model.heads]
+
+    def cosines():
+        rows = model.resolutions(frames_BFD, lengths_B)
+        frames = []
+        for resolution, branch, head in zip(rows, model.branches, heads):
+            frames.append(head(branch(*resolution)))
+        return frames, heads[-1](model.embed_utterance(rows[-1]))
+
+    frames, utterance_BC = cosines()
+    for number, frame_BGC in enumerate(frames):
+        reference.compare(f"frames_{2 << number}", frame_BGC)
+    reference.compare("utterance", utterance_BC)
+    embedding_BGE, _ = model(frames_BFD, lengths_B)
+    reference.compare("frames_2", system.head(embedding_BGE))
+    without_dropout(system)
+    frames, utterance_BC = cosines()
+    reference.compare("train_utterance", utterance_BC)
+    loss = F.mse_loss(utterance_BC, F.one_hot(reference.labels, 2).float())
+    for frame_BGC in frames:
+        labels_BG = frame_labels(*frame_BGC.shape[:2])
+        loss = loss + F.mse_loss(frame_BGC, F.one_hot(labels_BG, 2).float())
     reference.compare("loss", loss)

@@ -126,6 +126,14 @@ NII_LCNN = [
     *((rf"^m_transform\.0\.{there}\.", f"layers.0.{here}.") for there, here in LCNN_LAYERS.items()),
     (r"^m_before_pooling\.0\.(\d)\.l_blstm\.(.*)_l0(.*)$", r"lstm.\2_l\1\3"),
 ]
+# Layers of gMLP.
+GATED = [
+    (r"\.proj1\.", ".expand."),
+    (r"\.proj2\.", ".reduce."),
+    (r"\.sgu\.norm\.", ".gate_norm."),
+    (r"\.sgu\.weight$", ".weight_GG"),
+    (r"\.sgu\.bias$", ".bias_G"),
+]
 SOFTMAX_PROJECTION = [
     (r"^projection\.trans\.0\.", "head.norm."),
     (r"^projection\.trans\.2\.", "head.linear."),
@@ -236,6 +244,18 @@ NAMES = {
         *fairseq(r"m_ssl\.model\."),
         (r"^proj_fc\.", "head.linear."),
     ],
+    "partialspoof": [
+        *fairseq(r"extracter\.model\."),
+        (r"^(input|output)_(mean|std)$", ""),
+        (r"^weight_hidd$", "sum.weights_L"),
+        (r"^m_angle_scales\.2\.weight$", "head.weight"),
+        *((rf"^m_angle_scales\.{2 << n}\.", f"heads.{n - 1}.") for n in range(1, 6)),
+        *((rf"^m_transform\.0\.blocks\.{n}\.1\.", f"enter.{n - 1}.") for n in range(1, 6)),
+        (r"^m_transform\.0\.post_nets_seg\.disc_(\d)\.", r"branches.\1."),
+        (r"^m_transform\.0\.post_nets_utt\.", "utterance."),
+        (r"^(branches\.\d|utterance)\.fc\.", r"\1.embed."),
+        *GATED,
+    ],
     "air_oc": [
         (r"^model\.(fc_mu|fc_att)\..*", ""),
         (r"^model\.", ""),
@@ -274,6 +294,11 @@ def transposed(value: Tensor) -> Tensor:
     return value.transpose(-1, -2)
 
 
+def of_25_layers(value: Tensor) -> Tensor:
+    """Weights of the states of a large encoder, where there are more."""
+    return value[:25]
+
+
 def difference_rows(value: Tensor) -> Tensor:
     """A layer with a logit of bona fide speech alone, with a row of zeros for the spoof logit."""
     return torch.cat((torch.zeros_like(value), value))
@@ -294,6 +319,10 @@ CHANGES = {
     "nii_lcnn": [
         (r"^model\.layers\..*weight$", transposed),
         (r"^head\.linear\.", difference_rows),
+    ],
+    "partialspoof": [
+        (r"^model\.sum\.weights_L$", of_25_layers),
+        (r"^(model\.heads\.\d|head)\.weight$", transposed),
     ],
     "nii_lcnn_p2sgrad": [
         (r"^model\.layers\..*weight$", transposed),

@@ -12,6 +12,7 @@ from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 
 from wedefense_lite.audio.tracks import by_overlap
+from wedefense_lite.files import InputError
 from wedefense_lite.frontends.base import valid_mask
 from wedefense_lite.heads import CrossEntropy, Head
 from wedefense_lite.models.base import Encoder, FrameBackbone, Frames, masked_loss
@@ -50,6 +51,54 @@ class GatedMLP(nn.Module):
         return frames_BGE + self.reduce(content_BGE * gate_BGE)
 
 
+class SpatialMLP(nn.Module):
+    """A layer of gMLP as published: its gate is a square matrix over time, cut to the rows there.
+
+    Source: Liu et al., "Pay attention to MLPs" (NeurIPS 2021), figure 1.
+
+    Args:
+        dim: features of a row.
+        max_rows: rows of the matrix.
+        attention: builder, from the sizes of its input and output, of a layer whose output is added
+            to the gate; it takes rows and their mask. None for none.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        max_rows: int,
+        attention: Callable[[int, int], nn.Module] | None = None,
+    ):
+        super().__init__()
+        half = max(1, dim // 4)
+        self.norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, 2 * half)
+        self.gate_norm = nn.LayerNorm(half)
+        # A gate begins as nearly 1, so that a new layer passes its input on (section 2.1).
+        self.weight_GG = nn.Parameter(torch.empty(max_rows, max_rows).uniform_(-0.01, 0.01))
+        self.bias_G = nn.Parameter(torch.ones(max_rows))
+        self.attention = None if attention is None else attention(2 * half, half)
+        self.reduce = nn.Linear(half, dim)
+
+    def forward(self, frames_BGE: Tensor, mask_BG1: Tensor) -> Tensor:
+        """Rows after the layer.
+
+        Raises:
+            InputError: more rows than the matrix has.
+        """
+        rows = frames_BGE.shape[1]
+        if rows > len(self.bias_G):
+            raise InputError(f"{rows} frames, expected at most {len(self.bias_G)}, as in the gates")
+        expanded_BGE = F.gelu(self.expand(self.norm(frames_BGE)))
+        content_BGE, context_BGE = expanded_BGE.chunk(2, -1)
+        # Layer norm gives padded rows its bias: zeros again, or the gate would read them.
+        context_BGE = self.gate_norm(context_BGE) * mask_BG1
+        gate_BGE = self.weight_GG[:rows, :rows] @ context_BGE + self.bias_G[:rows, None]
+        if self.attention is not None:
+            gate_BGE = gate_BGE + self.attention(expanded_BGE, mask_BG1)
+        return frames_BGE + self.reduce(content_BGE * gate_BGE)
+
+
 class ResolutionBranch(nn.Module):
     """gMLP layers at one resolution, and a linear layer to half the width.
 
@@ -76,11 +125,11 @@ class GMLP(FrameBackbone):
 
     Source: the countermeasure of PartialSpoof (Zhang et al., "The PartialSpoof database and
     countermeasures for the detection of short fake speech segments embedded in an utterance",
-    IEEE/ACM TASLP 2023, https://arxiv.org/abs/2204.05177), in the form of the official code. From
-    one resolution to the next there are maxima over two frames and two features, and a linear
-    layer. Each resolution has a branch of gMLP layers and a head. The published system stands on
-    fine-tuned wav2vec 2.0 frames of 20 ms, has resolutions up to 640 ms, and its head is P2SGrad.
-    Its branch for the utterance is missing here: pooled frame scores decide instead.
+    IEEE/ACM TASLP 2023, https://arxiv.org/abs/2204.05177), in a form for any length, with layers
+    four times as wide; ``wedefense_lite.models.partialspoof.PartialSpoofGMLP`` is that of the
+    official code. From one resolution to the next there are maxima over two frames and two
+    features, and a linear layer. Each resolution has a branch of gMLP layers and a head. Its branch
+    for the utterance is missing here: pooled frame scores decide instead.
 
     Args:
         input_dim: features of a frame.
