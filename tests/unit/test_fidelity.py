@@ -12,8 +12,10 @@ from torch import nn
 
 from wedefense_lite.frontends import LFCC, SSL, Fbank, MatlabLFCC
 from wedefense_lite.frontends.raw import Sinc
-from wedefense_lite.heads import CrossEntropy, OCSoftmax, P2SGrad
+from wedefense_lite.heads import CrossEntropy, OCSoftmax, P2SGrad, SquaredError
 from wedefense_lite.interop.official import official_names, rename_weights
+from wedefense_lite.models.bam import BAM
+from wedefense_lite.models.cfprf import CFPRF
 from wedefense_lite.models.ecapa import ECAPA
 from wedefense_lite.models.lcnn import LCNNLSTM
 from wedefense_lite.models.mean_pooling import MeanPooling
@@ -24,9 +26,11 @@ from wedefense_lite.models.preact_resnet import PreActResNet
 from wedefense_lite.models.rawnet2 import RawNet2
 from wedefense_lite.models.res2net import SERes2Net
 from wedefense_lite.models.resnet import ResNet
+from wedefense_lite.models.sal import SAL, position_targets
 from wedefense_lite.models.sls import SLS
 from wedefense_lite.models.spectra import Spectra
 from wedefense_lite.models.ssl_aasist import SSLAASIST
+from wedefense_lite.models.tcm import TCM
 
 torch.set_num_threads(1)
 # Statistics of a few utterances, in float32 here and in float64 there.
@@ -421,3 +425,67 @@ def test_gmlp_of_partialspoof():
         labels_BG = frame_labels(*frame_BGC.shape[:2])
         loss = loss + F.mse_loss(frame_BGC, F.one_hot(labels_BG, 2).float())
     reference.compare("loss", loss)
+
+
+def test_tcm():
+    reference = Reference("tcm")
+    head = CrossEntropy(144, class_weights=LA_WEIGHTS)
+    system = load(reference, "tcm", TCM(1024), head)
+    frames_BFD = reference.inputs["features"]
+    embedding_BE = system.model(frames_BFD, full(frames_BFD))
+    reference.compare("embedding", embedding_BE)
+    reference.compare("logits", system.head(embedding_BE))
+    check_training(reference, "tcm", system, frames_BFD, reference.labels)
+
+
+def test_sal():
+    reference = Reference("sal")
+    system = load(reference, "sal", SAL(25 * 1024), CrossEntropy(256))
+    frames_BFD = reference.inputs["states"].permute(1, 2, 0, 3).flatten(2)
+    lengths_B = full(frames_BFD)
+    rows_BGE, _ = system.model.pool(frames_BFD, lengths_B)
+    reference.compare("positions", system.model.position(rows_BGE))
+    embedding_BGE, lengths = system.model(frames_BFD, lengths_B)
+    reference.compare("logits", system.head(embedding_BGE))
+    assert lengths.tolist() == [10, 10]
+    labels_BG = frame_labels(2, 10)
+    assert (position_targets(labels_BG).numpy() == reference.expected["targets"]).all()
+    without_dropout(system)
+    embedded, position_loss = system.model.embed_with_loss(frames_BFD, lengths_B, labels_BG)
+    loss, logits_NC = system.head.loss(embedded[0].flatten(0, 1), labels_BG.flatten())
+    reference.compare("train_logits", logits_NC.unflatten(0, (2, 10)), BATCH_TOLERANCE)
+    loss = 10 * (loss + position_loss)
+    reference.compare("loss", loss, BATCH_TOLERANCE)
+    loss.backward()
+    reference.compare_gradients(system, official_names("sal", reference.weights))
+
+
+def test_bam():
+    reference = Reference("bam")
+    system = load(reference, "bam", BAM(1024), CrossEntropy(2048))
+    frames_BFD = reference.inputs["features"]
+    lengths_B = full(frames_BFD)
+    embedding_BGE, boundary_BG, _ = system.model.embed(frames_BFD, lengths_B)
+    reference.compare("boundary", boundary_BG.sigmoid())
+    halves = (embedding_BGE[..., :64], embedding_BGE[..., 1024 : 1024 + 64])
+    reference.compare("embedding", torch.cat(halves, 2))
+    reference.compare("logits", system.head(embedding_BGE))
+    without_dropout(system)
+    embedding_BGE, boundary_BG, _ = system.model.embed(frames_BFD, lengths_B)
+    reference.compare("train_boundary", boundary_BG.sigmoid(), BATCH_TOLERANCE)
+    labels_BG = frame_labels(2, 12)
+    embedded, boundary_loss = system.model.embed_with_loss(frames_BFD, lengths_B, labels_BG)
+    loss, logits_NC = system.head.loss(embedded[0].flatten(0, 1), labels_BG.flatten())
+    reference.compare("train_logits", logits_NC.unflatten(0, (2, 12)), BATCH_TOLERANCE)
+    loss = loss + boundary_loss
+    reference.compare("loss", loss, BATCH_TOLERANCE)
+
+
+def test_frame_detection_network_of_cfprf():
+    """Each signal alone: the official code mixes the signals of a batch."""
+    reference = Reference("cfprf_fdn")
+    system = load(reference, "cfprf", CFPRF(1024), SquaredError(128))
+    frames_BFD = reference.inputs["features"]
+    embedding_BFE, boundary_BFE = system.model.embed(frames_BFD, full(frames_BFD))
+    reference.compare("logits", system.head(embedding_BFE))
+    reference.compare("boundary", system.model.boundary(boundary_BFE))

@@ -4,7 +4,7 @@ configurations.
 
 from wedefense_lite.heads.base import Head
 from wedefense_lite.heads.cosine import AAM, AMSoftmax, ASoftmax, OCSoftmax, P2SGrad
-from wedefense_lite.heads.cross_entropy import CrossEntropy, Focal
+from wedefense_lite.heads.cross_entropy import CrossEntropy, Focal, SquaredError
 from wedefense_lite.heads.triplet import WithTriplet
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "Head",
     "OCSoftmax",
     "P2SGrad",
+    "SquaredError",
     "WithTriplet",
 ]

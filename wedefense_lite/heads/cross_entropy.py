@@ -1,4 +1,4 @@
-"""Softmax cross-entropy, plain and focal.
+"""Softmax cross-entropy, plain and focal, and squared error.
 
 Letters: B utterances, E embedding size, C classes [spoof, bonafide].
 """
@@ -77,3 +77,28 @@ class Focal(CrossEntropy):
         # At zero, a power below one has no finite slope.
         doubt_B = (1 - (-surprise_B).exp()).clamp(min=1e-6)
         return self.weighted_mean(doubt_B**self.gamma * surprise_B, labels_B), logits_BC
+
+
+class SquaredError(Head):
+    """Linear layer and the mean squared error between its outputs and the one-hot label.
+
+    Source: the loss of CFPRF (https://github.com/ItzJuny/CFPRF, libs/loss/p2sgrad.py), which takes
+    the outputs of a linear layer where P2SGrad has cosines.
+
+    Args:
+        embed_dim: size of the embedding.
+    """
+
+    has_posterior = False
+
+    def __init__(self, embed_dim: int):
+        super().__init__()
+        self.linear = nn.Linear(embed_dim, 2)
+
+    def forward(self, embedding_BE: Tensor) -> Tensor:
+        return self.linear(embedding_BE)
+
+    def loss(self, embedding_BE: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        logits_BC = self(embedding_BE)
+        target_BC = F.one_hot(labels_B, 2).float()
+        return F.mse_loss(logits_BC.float(), target_BC), logits_BC

@@ -51,7 +51,7 @@ class BoundaryAware(FrameBackbone):
     that of the official code, 0.5; as there, the loss counts the hardest frames without a boundary
     only, five for each boundary.
 
-    Simpler than BAM: attention is that of Vaswani et al., normalisation is by frame, and within a
+    Simpler than BAM (``wedefense_lite.models.bam.BAM``): attention is that of Vaswani et al., normalisation is by frame, and within a
     frame two layers stand in for a one-dimensional ResNet. Published for BAM itself on WavLM-Large
     frames pooled to 160 ms: segment EER 3.58 % on PartialSpoof eval.
 
@@ -130,11 +130,22 @@ class BoundaryAware(FrameBackbone):
         is_labelled_BG = (current_BG != NO_LABEL) & (previous_BG != NO_LABEL)
         begins_N = (current_BG != previous_BG)[is_labelled_BG].float()
         logits_N = boundary_BG[:, 1:][is_labelled_BG].float()
-        losses_N = F.binary_cross_entropy_with_logits(logits_N, begins_N, reduction="none")
-        positive_N = losses_N[begins_N == 1]
-        negative_N = losses_N[begins_N == 0]
-        count = min(self.negatives * len(positive_N), len(negative_N))
-        hardest_N = negative_N.topk(count).values
-        # A batch without boundaries has an empty sum, a loss of 0, and no division by 0.
-        rows = max(len(positive_N) + count, 1)
-        return (positive_N.sum() + hardest_N.sum()) / rows
+        return hardest_boundary_loss(logits_N, begins_N, self.negatives)
+
+
+def hardest_boundary_loss(logits_N: Tensor, begins_N: Tensor, negatives: int) -> Tensor:
+    """The mean cross entropy of boundaries and of the hardest rows without one, a scalar.
+
+    Args:
+        logits_N: logits of rows that begin a segment.
+        begins_N: 1 for those that do, and 0.
+        negatives: rows without a boundary that count, for each with one.
+    """
+    losses_N = F.binary_cross_entropy_with_logits(logits_N, begins_N, reduction="none")
+    positive_N = losses_N[begins_N == 1]
+    negative_N = losses_N[begins_N == 0]
+    count = min(negatives * len(positive_N), len(negative_N))
+    hardest_N = negative_N.topk(count).values
+    # A batch without boundaries has an empty sum, a loss of 0, and no division by 0.
+    rows = max(len(positive_N) + count, 1)
+    return (positive_N.sum() + hardest_N.sum()) / rows
