@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import select
+import signal
 import socket
 import sys
 
@@ -113,8 +114,12 @@ def main() -> None:
     if status is None:
         path = os.path.join(os.path.dirname(sys.executable), program)
         os.execv(path, [path, *words])
-    # As a shell tells a signal.
-    sys.exit(status if status >= 0 else 128 - status)
+    if status < 0:
+        # The shell is told what ended the process.
+        if -status != signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,19 @@ this repository is imported before the fork: a command imports them as a fresh i
 """
 
 import atexit
+import builtins
 import contextlib
 import gc
 import importlib
 import json
 import os
 import resource
-import runpy
 import selectors
 import signal
 import socket
 import sys
 import threading
+import types
 
 PACKAGES = (
     "torch torch._dynamo torch.distributed torch.utils.data torch.nn.parallel "
@@ -158,7 +159,14 @@ class Server:
 def run(script: str) -> int:
     """Exit status of a script, as Python tells it."""
     try:
-        runpy.run_path(script, run_name="__main__")
+        # Tracebacks show the whole path, as they do of a script that Python was told to run.
+        with open(script, "rb") as file:
+            code = compile(file.read(), os.path.abspath(script), "exec")
+        main = types.ModuleType("__main__")
+        main.__file__ = os.path.abspath(script)
+        main.__builtins__ = builtins
+        sys.modules["__main__"] = main
+        exec(code, vars(main))
     except SystemExit as stop:
         if stop.code is None or isinstance(stop.code, int):
             return stop.code or 0
