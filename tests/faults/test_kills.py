@@ -97,6 +97,22 @@ def test_killed_at_a_random_time(name, run, world, injected):
     shutil.rmtree(folder)
 
 
+def test_killed_between_the_last_step_and_the_end_of_its_epoch(world, injected):
+    stage = next(stage for stage in STAGES if stage.name == "train")
+    reference, expected = world.reference(stage)
+    saved = [number for number, change in enumerate(reference.changes, 1) if is_last(change)]
+    folder = world.copy(*stage.reads)
+    with injected.fault("kill", "train: SIGKILL after the last step of its first epoch is saved"):
+        # Each of three steps is saved, then the epoch.
+        killed = world.run(stage, folder, {"number": signal.SIGKILL, "point": saved[2] + 1})
+        check_again(world, stage, folder, killed, expected)
+
+
+def is_last(change: str) -> bool:
+    """Whether a change gives a checkpoint the name last.pt."""
+    return change.startswith("rename .last.pt")
+
+
 # Results of something else are there already. Name, what is there, the command that is killed, the
 # command that reads its results, and the results of that. Other data or another model gives other
 # results, and what is killed between the two must not give results of both.
@@ -114,7 +130,7 @@ TAKEOVERS = {
         "exp/posteriors",
     ),
     "logits_to_llr with another calibration": (
-        (*EXPORT_READS, *LLR_READS),
+        (*EXPORT_READS, *LLR_READS, "data/eval/utt2lab"),
         llr_words("dev").replace("pi_spoof 0.05", "pi_spoof 0.5")
         + " --cal_logits_scp_path exp/posteriors/eval/logits.scp --cal_label data/eval/utt2lab",
         export_words(),
@@ -124,7 +140,7 @@ TAKEOVERS = {
         (*SCORED_READS, *LLR_READS),
         CALIBRATED.replace("pi_spoof 0.05", "pi_spoof 0.5"),
         evaluate_words("eval_calibrated"),
-        "exp",
+        "exp/results_eval_calibrated.json",
     ),
     "make_shard_list of another set": (
         (*set_files("train", "dev", files="wav.scp utt2lab"), "data/dev/shards",

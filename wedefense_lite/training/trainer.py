@@ -579,7 +579,8 @@ class Trainer:
                 f"{path} was trained by {state['world']} processes, not {self.process.world}: "
                 "keep their number or take another --exp_dir"
             )
-        if state["step"] >= self.train_loader.steps_per_epoch:
+        # A run may have been killed between the last step of an epoch and its end.
+        if state["step"] > self.train_loader.steps_per_epoch:
             raise InputError(f"{path}: step {state['step']} is in no epoch: {last.WAY_OUT}")
         self._load_states(path, state)
         for name in COUNTERS:
