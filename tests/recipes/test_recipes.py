@@ -50,7 +50,7 @@ def test_preparation_answers_help(script, monkeypatch, capsys):
             "egs/asvspoof2019_la/run.sh --access PA",
             "DB/PA/ASVspoof2019_PA_cm_protocols/ASVspoof2019.PA.cm.train.trn",
         ),
-        ("egs/asvspoof2019_la/run.sh --access PA --download true", "unknown url type: ''"),
+        ("egs/asvspoof2019_la/run.sh --access PA --download true", "'': unknown url type"),
         ("egs/asvspoof2017_v2/run.sh", "DB/protocol_V2/ASVspoof2017_V2_train.trn.txt: No such"),
     ],
 )

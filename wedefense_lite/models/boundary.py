@@ -51,9 +51,10 @@ class BoundaryAware(FrameBackbone):
     that of the official code, 0.5; as there, the loss counts the hardest frames without a boundary
     only, five for each boundary.
 
-    Simpler than BAM (``wedefense_lite.models.bam.BAM``): attention is that of Vaswani et al., normalisation is by frame, and within a
-    frame two layers stand in for a one-dimensional ResNet. Published for BAM itself on WavLM-Large
-    frames pooled to 160 ms: segment EER 3.58 % on PartialSpoof eval.
+    Simpler than BAM (``wedefense_lite.models.bam.BAM``): attention is that of Vaswani et al.,
+    normalisation is by frame, and within a frame two layers stand in for a one-dimensional ResNet.
+    Published for BAM itself on WavLM-Large frames pooled to 160 ms: segment EER 3.58 % on
+    PartialSpoof eval.
 
     Args:
         input_dim: features of a frame.
