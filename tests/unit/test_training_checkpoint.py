@@ -174,6 +174,14 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value):
         checkpoint.save(tmp_path / "m.pt", state)
 
 
+def test_weights_beyond_all_bounds_are_refused(tmp_path):
+    module = nn.Linear(3, 2)
+    nn.init.constant_(module.bias, -1e30)
+    write(tmp_path / "m.pt", module)
+    with pytest.raises(InputError, match=r"m\.pt: the weights of bias are up to 1e\+30"):
+        checkpoint.load_weights(tmp_path / "m.pt", nn.Linear(3, 2))
+
+
 def test_a_compressed_checkpoint_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "m.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"0" * 1000)

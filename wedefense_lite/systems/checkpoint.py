@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from wedefense_lite.files import InputError, abbreviate, atomic_path
 from wedefense_lite.labels import LABELS
 
+LARGEST_WEIGHT = 1e20  # no training gets there; sums of products would soon be infinite
+
 
 class CheckedFile:
     """File for ``torch.save`` that keeps the error of a write, for which PyTorch has other words.
@@ -284,8 +286,8 @@ def load_state(module: nn.Module, weights: Mapping[str, Tensor], path: str | Pat
     """Load a state dict into a module, strictly.
 
     Raises:
-        InputError: weights of another model, or weights that are not finite, by the name of their
-            file.
+        InputError: weights of another model, or weights that are infinite, NaN or beyond all
+            bounds, by the name of their file.
     """
     try:
         module.load_state_dict(weights, strict=True)
@@ -298,6 +300,10 @@ def load_state(module: nn.Module, weights: Mapping[str, Tensor], path: str | Pat
     for name, value in module.state_dict().items():
         if not is_finite(value):
             raise InputError(f"{path}: the weights of {name} are not finite")
+        if value.is_floating_point() and value.numel() and value.abs().max() > LARGEST_WEIGHT:
+            raise InputError(
+                f"{path}: the weights of {name} are up to {value.abs().max():.0e}: they are damaged"
+            )
     # PyTorch takes a model without the counters of batch norm.
     missing = sorted(module.state_dict().keys() - weights.keys())
     if missing:
