@@ -117,6 +117,13 @@ def test_infinite_scores_are_ranked_and_only_wrong_ones_make_cllr_infinite():
     assert math.isfinite(wrong.act_dcf())
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_infinite_score_that_a_sample_leaves_out_does_not_count():
+    sample = SortedScores([-math.inf, 1], [0]).weighted([0, 2], [1])
+    assert sample.cllr() == SortedScores([1, 1], [0]).cllr()
+    assert SortedScores([-math.inf, 1], [0]).weighted([1, 1], [1]).cllr() == math.inf
+
+
 def test_the_decision_at_the_bayes_threshold_accepts_the_threshold_itself():
     even = CostModel("even", p_spoof=0.5, p_nontarget=0, c_miss=1, c_fa_spoof=1)
     assert even.threshold == 0

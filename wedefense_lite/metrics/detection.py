@@ -414,6 +414,9 @@ def _mean_surprise(llr: np.ndarray, weights: ClassWeights) -> float:
     """Mean of -log p(true class) in nats, for LLRs in favour of the true class and equal priors."""
     # log(1 + exp(-x)) in a form that can't overflow.
     surprise = np.log1p(np.exp(-np.abs(llr))) + np.maximum(-llr, 0)
+    if weights.trial is not None:
+        # Of a trial that a sample leaves out; infinity times a weight of zero is no number.
+        surprise = np.where(weights.trial > 0, surprise, 0.0)
     return np.average(surprise, weights=weights.trial)
 
 
