@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from wedefense_lite.bin import train
 from wedefense_lite.bin.infer import infer
 from wedefense_lite.files import InputError
+from wedefense_lite.models import Backbone
 from wedefense_lite.systems.experiment import build, checked_words, load_experiment
 from wedefense_lite.yaml_text import MOST_BYTES, parse_yaml, read_yaml_text
 
@@ -206,7 +207,7 @@ def test_a_training_refuses_them_in_one_line(folder, monkeypatch, capsys, words)
         train.main()
     lines = capsys.readouterr().err.splitlines()
     assert stop.value.code == 2 and len(lines) == 1
-    assert "'os.system', expected a " in lines[0]
+    assert "'os.system', expected one " in lines[0]
     assert not Path(MARKER).exists()
 
 
@@ -222,7 +223,7 @@ def test_a_command_refuses_it_too(folder, monkeypatch, capsys):
     Path("c.yaml").write_text(yaml.safe_dump(changed(HEAD, RUN)))
     words = "--model_path m --config c.yaml --embedding_scp_path e.scp --out_path p".split()
     line = commands.refused(monkeypatch, capsys, infer, *words)
-    assert "head" in line and "'os.system', expected a Head of wedefense_lite" in line
+    assert "head" in line and "'os.system', expected one Head of wedefense_lite" in line
     assert "--components PACKAGE" in line
     assert not Path(MARKER).exists()
 
@@ -251,6 +252,16 @@ def test_a_package_that_the_user_names_holds_components(folder, monkeypatch, nam
     assert type(experiment.system.head).__name__ == "MyLoss"
     Path("again.yaml").write_text(experiment.text)
     assert load_experiment("again.yaml").config_hash == experiment.config_hash
+
+
+@pytest.mark.parametrize("name", ["MeanFrame", "tiny.MeanFrame"])
+def test_classes_of_other_packages_are_no_components(folder, name):
+    """Also where the package is imported already, and the class is of the right kind."""
+    assert issubclass(tiny.MeanFrame, Backbone)
+    model = {"class_path": name}
+    Path("c.yaml").write_text(yaml.safe_dump(changed("system/init_args/model", model)))
+    with pytest.raises(InputError, match="MeanFrame', expected one Embedder of wedefense_lite"):
+        load_experiment("c.yaml")
 
 
 @pytest.mark.parametrize(

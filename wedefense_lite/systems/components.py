@@ -137,10 +137,12 @@ def find_component(name: str, bases: tuple[type, ...], where: str) -> type:
         return fitting[0]
     names = sorted({cls.__name__ for cls in candidates.values()})
     similar = get_close_matches(name.rpartition(".")[2], names, n=1)
-    kind = " or ".join(base.__name__ for base in bases) if len(bases) <= 2 else "component"
+    # ROOTS and object stand for any kind.
+    kinds = [base.__name__ for base in bases] if bases != ROOTS else ["component"]
+    kind = f"one {' or '.join(kinds)}".replace("one object", "one component")
     hint = f", such as {similar[0]}" if similar else f": {abbreviate(names)}"
     raise InputError(
-        f"{where} is {name!r}, expected a {kind} of {OWN_PACKAGE}{hint}; "
+        f"{where} is {name!r}, expected {kind} of {OWN_PACKAGE}{hint}; "
         f"--components PACKAGE or {COMPONENTS_VARIABLE} adds those of your own package"
     )
 
