@@ -333,6 +333,17 @@ def test_what_is_no_configuration_ends_in_one_line(folder, kind):
     assert not Path(MARKER).exists()
 
 
+def test_aliases_count_as_often_as_they_stand_for_something():
+    assert len(parse_yaml(bomb(5, 3), "c.yaml")) == 4
+    with pytest.raises(InputError, match="more than 20000 values"):
+        parse_yaml(bomb(6, 6), "c.yaml")
+
+
+def test_a_key_stands_once():
+    with pytest.raises(InputError, match="c.yaml:2: not YAML: the key 'a' is there twice"):
+        parse_yaml("a: 1\na: 2", "c.yaml")
+
+
 def test_aliases_of_ordinary_size_are_read():
     assert parse_yaml("a: &x [1, 2]\nb: *x\nc: &y 3\nd: *y", "c.yaml")["b"] == [1, 2]
     shared = [1, 2]

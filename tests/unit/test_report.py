@@ -241,7 +241,7 @@ class TestInput:
         lines[1] = f"{utterance}\t-99"
         write_lines(scores, lines)
         write_sidecar(scores, Sidecar())
-        with pytest.raises(InputError, match="results_dev.json.*run stage 7 again"):
+        with pytest.raises(InputError, match="llr.txt: its hash is .*of another run"):
             report(str(exp), str(data))
         assert (exp / "report.html").read_text() == "old"
 
@@ -331,3 +331,28 @@ def test_names_are_no_formulas_in_any_picture():
     segment = {"start": 0.0, "end": 0.5, "llr": 1.0}
     talker = {"decision": "spoof", "segments": [segment]}
     assert "<svg" in talker_timeline(np.zeros(16000), 16000, {name: talker})
+
+
+DAMAGED = {
+    "results: a list": ("results_dev.json", "[1]", "expected an object"),
+    "results: no EER": ("results_dev.json", '{"cllr": 1}', "eer is None, expected a number"),
+    "results: an EER of text": ("results_dev.json", '{"eer": "1"}', "eer is '1', expected"),
+    "results: NaN": ("results_dev.json", '{"eer": NaN}', "not JSON"),
+    "environment: text": ("env.json", '"x"', "expected an object"),
+    "history: nothing": ("metrics.csv", "", "no table of a training"),
+    "history: another table": ("metrics.csv", "a,b\n1,2\n", "no column dev_eer"),
+    "history: rows of two lengths": ("metrics.csv", "epoch,dev_eer\n1\n1,2,3\n", "no table"),
+    "history: bytes": ("metrics.csv", "\x00\x01", "metrics.csv"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Empty input file")
+@pytest.mark.filterwarnings("ignore:genfromtxt")
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damaged_files_are_named_in_one_line(copy, kind):
+    exp, data = copy
+    name, text, message = DAMAGED[kind]
+    write_text(exp / name, text)
+    with pytest.raises(InputError, match=message) as error:
+        read_run(exp, data, ["dev"])
+    assert "\n" not in str(error.value) and str(exp / name) in str(error.value)

@@ -14,6 +14,8 @@ from wedefense_lite.scoring.scores import read_condition, read_trials
 
 CALIBRATED = "_calibrated"  # scores of a set a second time, after calibration
 SETS = ("dev", "eval", "eval_calibrated")
+NEEDED_METRICS = ("eer", "min_dcf", "act_dcf", "cllr")
+HISTORY_COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_eer")
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,7 @@ def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str] | None =
     if not names:
         raise InputError(f"{exp_dir}: no results_dev.json or results_eval.json: run stage 7 first")
     metrics = exp_dir / "metrics.csv"
-    history = None
-    if metrics.exists():
-        # A single epoch is a single row, which is still an array of rows.
-        history = np.genfromtxt(metrics, delimiter=",", names=True, ndmin=1)
+    history = read_history(metrics) if metrics.exists() else None
     scored_sets = []
     for name in names:
         if name != file_name(name):
@@ -108,7 +107,7 @@ def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str] | None =
     return Run(
         name=exp_dir.resolve().name,
         config_text=read_text(exp_dir / "config.yaml"),
-        env=read_json(exp_dir / "env.json"),
+        env=read_object(exp_dir / "env.json"),
         history=history,
         sets=scored_sets,
     )
@@ -124,9 +123,9 @@ def read_set(exp_dir: Path, data_dir: Path, name: str) -> ScoredSet:
     results_path = exp_dir / f"results_{name}.json"
     key, labels, llr = read_trials(path, data_dir / "cm_key_file.txt")
     scores = SortedScores(llr[labels == "bonafide"], llr[labels == "spoof"])
-    results = read_json(results_path)
+    results = read_results(results_path)
     # Equal but for rounding: the Cllr depends on every score and label.
-    if not math.isclose(results.get("cllr", math.inf), scores.cllr(), rel_tol=1e-9):
+    if not math.isclose(results["cllr"], scores.cllr(), rel_tol=1e-9):
         raise InputError(f"{results_path}: its Cllr is not that of {path}: run stage 7 again")
     return ScoredSet(
         name=name,
@@ -140,3 +139,59 @@ def read_set(exp_dir: Path, data_dir: Path, name: str) -> ScoredSet:
         cost=cost_model(results["cost"]["name"]),
         results=results,
     )
+
+
+def read_object(path: Path) -> dict:
+    """JSON object of a file.
+
+    Raises:
+        InputError: no JSON, or another value.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a {type(value).__name__}, expected an object with names")
+    return value
+
+
+def read_results(path: Path) -> dict:
+    """Results of a set, with the fields that a report needs.
+
+    Raises:
+        InputError: a field is missing, or of another kind.
+    """
+    results = read_object(path)
+    for name in NEEDED_METRICS:
+        if not is_number(results.get(name)):
+            raise InputError(f"{path}: {name} is {results.get(name)!r}, expected a number")
+    cost = results.get("cost")
+    if not (isinstance(cost, dict) and isinstance(cost.get("name"), str)):
+        raise InputError(f"{path}: cost is {cost!r}, expected the costs of stage 7")
+    for name, kind in {"by": dict, "ci": list}.items():
+        parts = results.get(name, {})
+        if not (isinstance(parts, dict) and all(isinstance(p, kind) for p in parts.values())):
+            raise InputError(f"{path}: {name} is {parts!r}, expected what stage 7 writes")
+    return results
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of JSON is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def read_history(path: Path) -> np.ndarray:
+    """Columns of ``metrics.csv``.
+
+    Raises:
+        InputError: a row of another length, or a column that is missing.
+    """
+    lines = read_text(path).splitlines()
+    try:
+        # A single epoch is a single row, which is still an array of rows.
+        history = np.genfromtxt(lines, delimiter=",", names=True, ndmin=1)
+    except (ValueError, IndexError, StopIteration) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: no table of a training: {reason}") from error
+    missing = set(HISTORY_COLUMNS) - set(history.dtype.names or ())
+    if missing:
+        raise InputError(f"{path}: no column {', '.join(sorted(missing))}: not of a training")
+    return history
