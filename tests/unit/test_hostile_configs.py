@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from wedefense_lite.bin import train
 from wedefense_lite.bin.infer import infer
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, read_json
 from wedefense_lite.models import Backbone
+from wedefense_lite.systems.components import checked_settings
 from wedefense_lite.systems.experiment import build, checked_words, load_experiment
 from wedefense_lite.yaml_text import MOST_BYTES, parse_yaml, read_yaml_text
 
@@ -410,6 +411,35 @@ def test_fuzz_a_value_anywhere(tmp_path_factory, place, value):
         load_experiment(path)
     except InputError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.fuzz
+@given(data=st.binary(max_size=40) | st.text(alphabet='{}[]",:0.e-naNtrue \\', max_size=40))
+def test_fuzz_bytes_as_json(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.json"
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    try:
+        read_json(path)
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+def test_json_of_many_levels_is_refused(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="not JSON"):
+        read_json(tmp_path / "deep.json")
+
+
+def test_sizes_of_an_encoder_are_values_whatever_files_are_there(folder):
+    """The words of a plain mapping are neither imported nor read."""
+    (folder / "wavlm").write_text(yaml.safe_dump(RUN))
+    options = {"model": "tiny.x", "architecture": {"model_type": "wavlm", "x": "os.system"}}
+    frontend = {"class_path": "SSL", "init_args": options}
+    settings = checked_settings(changed("system/init_args/frontend", frontend), "c.yaml")
+    assert settings["system"]["init_args"]["frontend"]["init_args"] == options
+    options["architecture"]["x"] = RUN
+    with pytest.raises(InputError, match="architecture.x is 'os.system', expected one component"):
+        checked_settings(changed("system/init_args/frontend", frontend), "c.yaml")
 
 
 @pytest.mark.fuzz

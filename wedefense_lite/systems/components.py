@@ -234,8 +234,10 @@ def _checked_mapping(mapping: dict, hint: object, where: str) -> dict:
         return _checked_options(mapping, bases[0], where)
     else:
         others = mapping.keys()
+    # Inside an option that takes any mapping, nothing is imported or read but by class_path.
+    is_plain = hint is not typing.Any and not bases
     for key in others:
-        checked[key] = _checked(mapping[key], typing.Any, f"{where}.{key}")
+        checked[key] = _checked(mapping[key], dict if is_plain else typing.Any, f"{where}.{key}")
     return checked
 
 
