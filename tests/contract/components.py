@@ -27,6 +27,7 @@ SMALL = {
     "coarser": 2,
     "num_layers": 2,
     "max_frames": 520,
+    "heads": 2,
 }
 SMALL |= {"model": "tiny", "architecture": tiny.ENCODER}
 RATE = 16000

@@ -19,7 +19,6 @@ from wedefense_lite.models.weighted_sum import layer_dim
 # Of a row in its segment; a bona fide row has one of four more classes.
 START, MIDDLE, END, SINGLE = range(4)
 POSITIONS = 4
-HEADS = 4
 KERNEL = 31
 HIDDEN = 256  # size of the layers before the decisions
 DROPOUT = 0.1
@@ -94,12 +93,13 @@ class SAL(FrameBackbone):
         input_dim: features of a frame, those of all layers one after the other.
         num_layers: layers: 25 of large encoders, the input of the first included.
         blocks: blocks of the conformer.
+        heads: attention heads.
         stride: frames in a row; 8 for 160 ms on frames of 20 ms.
         weight: weight of the loss of the positions.
 
     Raises:
         InputError: features of a frame that are no multiple of the layers, or features of a layer
-            that are no multiple of the four heads.
+            that are no multiple of the heads.
     """
 
     def __init__(
@@ -107,12 +107,12 @@ class SAL(FrameBackbone):
         input_dim: int,
         num_layers: PositiveInt = 25,
         blocks: int = 2,
+        heads: int = 4,
         stride: PositiveInt = 8,
         weight: NonNegativeFloat = 0.1,
     ):
         super().__init__()
         dim = layer_dim(input_dim, num_layers)
-        heads = HEADS
         if dim % heads:
             raise InputError(f"a layer has {dim} features, expected a multiple of {heads} heads")
         self.num_layers = num_layers
