@@ -72,7 +72,8 @@ def tutorial(la_corpus, tmp_path_factory):
         "--num_avg 2 --data_type shard "
         "--train_data data/train/shard.list --train_label data/train/utt2lab "
         "--val_data data/dev/shard.list --val_label data/dev/utt2lab --save_epoch_interval 1 "
-        f"--early_stop_patience -1 --validate_interval 1 --num_epochs 3 {' '.join(TINY)}"
+        f"--early_stop_patience -1 --validate_interval 1 --num_epochs 3 {' '.join(TINY)}",
+        fresh=True,
     )
     typed(
         f"python {BIN}/average_model.py --dst_model exp/r/models/avg_model.pt "
@@ -100,7 +101,7 @@ def tutorial(la_corpus, tmp_path_factory):
             f"python {BIN}/evaluate.py --m t1 --cm {posteriors}/llr.txt "
             f"--cm_key data/{name}/cm_key_file.txt --json exp/r/results_{name}.json"
         )
-    typed(f"python {BIN}/report.py --exp_dir exp/r --data_dir data")
+    typed(f"python {BIN}/report.py --exp_dir exp/r --data_dir data", fresh=True)
     return folder, typed
 
 

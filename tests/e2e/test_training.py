@@ -134,7 +134,7 @@ def test_another_training_of_two_processes_is_refused_or_overwrites(prepared):
     typed(words)
     (folder / "exp/over/models/last.pt").unlink()
     other = train_command("exp/over", "raw", 2, "--num_epochs 2 --training.optimizer.lr 0.5")
-    said = typed(other, status=1)  # torchrun's own
+    said = typed(other, status=1, fresh=True)  # torchrun's own
     assert (
         "train.py: error: exp/over/models holds model_1.pt, model_2.pt, model_3.pt and 1 more of another"
         in said
