@@ -100,7 +100,7 @@ def soak(
     """Train and score in a loop, and kill commands at random; exit status 1 where results change.
 
     Args:
-        hours: how long; a round that has begun is finished.
+        hours: how long, from the end of the first round; a round that has begun is finished.
         kill_seconds: mean time between two kills.
         seed: of kills.
         num_workers: reading processes of each command.
@@ -112,14 +112,14 @@ def soak(
     place.mkdir(parents=True, exist_ok=True)
     write_corpus(place)
     killer = Killer(kill_seconds, random.Random(seed))
-    end = time.monotonic() + 3600 * hours
     rounds: list[Round] = []
     problem = ""
     expected = b""
     try:
         expected = play(place, num_workers, killer, Round())
         killer.begin()
-        while time.monotonic() < end:
+        end = time.monotonic() + 3600 * hours
+        while not rounds or time.monotonic() < end:
             measured = Round()
             scores = play(place, num_workers, killer, measured)
             rounds.append(measured)
@@ -175,7 +175,7 @@ def commands(num_workers: int) -> list[str]:
         *packs,
         f"{binary}/train.py --config {ROOT}/conf/resnet18.yaml --system.frontend.num_mels 24 "
         "--system.model.channels 4 --system.model.embed_dim 8 --data.crop_seconds 0.5 "
-        f"--batch_size 8 --num_epochs 20 --num_avg 3 --num_workers {num_workers} "
+        f"--batch_size 8 --num_epochs 6 --num_avg 3 --num_workers {num_workers} "
         "--training.save_step_interval 2 --exp_dir run/exp "
         "--train_data run/train.list --train_label data/train/utt2lab "
         "--val_data run/dev.list --val_label data/dev/utt2lab",
