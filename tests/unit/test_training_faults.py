@@ -389,6 +389,37 @@ def test_a_last_of_before_there_were_lists_of_models_is_continued(rows, begun, t
     fit(rows, tmp_path / "exp")
 
 
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_training_that_is_continued_leaves_the_same_bytes(rows, tmp_path, epoch):
+    def stop(row: dict) -> None:
+        if row["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    fit(rows, tmp_path / "whole", num_epochs=3)
+    trained = tiny.trainer(tiny.experiment(num_epochs=3), tmp_path / "exp", *rows.values())
+    with pytest.raises(KeyboardInterrupt):
+        trained.fit(stop)
+    fit(rows, tmp_path / "exp", num_epochs=3)
+    for path in sorted((tmp_path / "whole/models").iterdir()):
+        assert (tmp_path / "exp/models" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_training_killed_after_the_last_step_of_an_epoch_continues(rows, tmp_path, monkeypatch):
+    exp = tiny.experiment(num_epochs=1, save_step_interval=1)
+    trained = tiny.trainer(exp, tmp_path, rows["train"], rows["dev"])
+
+    def interrupted(row: dict) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trained, "_end_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained.fit()
+    last = checkpoint.load(tmp_path / "models/last.pt")
+    assert (last["epoch"], last["step"]) == (1, 2)
+    fit(rows, tmp_path, save_step_interval=1)
+    assert checkpoint.load(tmp_path / "models/last.pt")["epoch"] == 2
+
+
 # Files that go
 
 

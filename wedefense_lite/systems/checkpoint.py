@@ -4,6 +4,7 @@ import math
 import sys
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -63,12 +64,33 @@ def save(path: str | Path, state: dict) -> None:
         with open(temporary, "wb") as file:
             checked_file = CheckedFile(file)
             try:
-                torch.save(state, checked_file)
+                torch.save(_with_shared_texts(state), checked_file)
             except RuntimeError:
                 if checked_file.error is not None:
                     raise checked_file.error from None
                 raise
         _check_content(temporary, path)
+
+
+def _with_shared_texts(value):
+    """Copy of a state in which equal texts are one object, and nothing else is shared.
+
+    Pickling writes an object once. Of a training that was continued some texts come from a file, so
+    its checkpoints would hold the same values in other bytes.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        copy = OrderedDict() if isinstance(value, OrderedDict) else {}
+        for key, part in value.items():
+            copy[_with_shared_texts(key)] = _with_shared_texts(part)
+        # Versions of modules, which the state dict of one carries.
+        if hasattr(value, "_metadata"):
+            copy._metadata = _with_shared_texts(value._metadata)
+        return copy
+    if type(value) in (list, tuple):
+        return type(value)([_with_shared_texts(part) for part in value])
+    return value
 
 
 def tensors_of(value, name: str = "") -> Iterator[tuple[str, Tensor]]:
