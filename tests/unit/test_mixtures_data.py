@@ -213,6 +213,30 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
     assert again == plan
 
 
+BAD_NUMBERS = [("seconds", "-1"), ("offset_1", "-1")]
+for column in ("seconds", "offset_1", "gain_1", "overlap"):
+    BAD_NUMBERS.extend((column, cell) for cell in ("inf", "-inf", "nan", "1e300", "1_0"))
+
+
+@pytest.mark.parametrize(("column", "cell"), BAD_NUMBERS)
+def test_a_plan_of_numbers_that_no_audio_has_is_refused(tmp_path, column, cell):
+    write_plan(tmp_path / "plan.tsv", planned(PUBLISHED, 2))
+    lines = (tmp_path / "plan.tsv").read_text().splitlines()
+    cells = lines[1].split("\t")
+    cells[lines[0].split("\t").index(column)] = cell
+    (tmp_path / "plan.tsv").write_text("\n".join([lines[0], "\t".join(cells), *lines[2:], ""]))
+    with pytest.raises(InputError, match=r"plan\.tsv"):
+        read_plan(tmp_path / "plan.tsv")
+
+
+def test_the_published_table_of_an_earlier_plan_is_removed(tmp_path):
+    write_plan(tmp_path / "plan.tsv", planned(PUBLISHED, 2))
+    assert (tmp_path / "plan.metadata.tsv").exists()
+    three = Recipe(3, [0.25, 0.25, 0.25, 0.25], 1.0).over(PRESETS["conversation"])
+    write_plan(tmp_path / "plan.tsv", planned(three, 2))
+    assert not (tmp_path / "plan.metadata.tsv").exists()
+
+
 def test_without_out_dir_only_the_plan_is_written(simulate, corpus, tmp_path):
     words = "--data_dir", corpus, "--num_mixtures", 8
     simulate(*words)
@@ -304,6 +328,17 @@ def test_noise_is_at_its_ratio_from_its_offset_and_repeated(tmp_path):
     noise, talk = wav.astype(float) - stems.sum(axis=0), stems.sum(axis=0).astype(float)
     assert noise / noise[0] == pytest.approx([1, -3, 1, -3, 1], rel=1e-3)
     assert 10 * np.log10(np.sum(talk**2) / np.sum(noise**2)) == pytest.approx(6, abs=0.01)
+
+
+def test_noise_that_ends_before_its_offset_is_no_silence(tmp_path):
+    mixture, files = two_sources(tmp_path, [[0.2] * 5, [0.4] * 3])
+    sf.write(tmp_path / "n.wav", np.array([0.9, 0.1, -0.3]), 1000, subtype="FLOAT")
+    files["noise", "n"] = Utterance("n", str(tmp_path / "n.wav"))
+    noisy = replace(mixture, noise="n", snr=6.0, noise_offset=0.003)
+    with pytest.raises(
+        InputError, match=r"its noise begins at 0\.003 s, after the end of .*n\.wav"
+    ):
+        render_mixture(noisy, files, 1000)
 
 
 def test_a_room_is_convolved_and_levels_are_set(tmp_path):
