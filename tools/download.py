@@ -37,14 +37,16 @@ def download(
     # The address may go on behind the name, as in x.tar.gz?download=1.
     ending = ".tar.gz" if ".tar.gz" in url else ".zip"
     archive = target.with_name(target.name + ending)
+    part = archive.with_name(f"{archive.name}.part")
     if archive.exists():
         check(archive, size, md5=md5, sha256=sha256)
+        unpack(archive, target)
     else:
-        part = archive.with_name(f"{archive.name}.part")
         fetch(url, part, size)
         check(part, size, md5=md5, sha256=sha256)
+        # What can't be unpacked does not get the name of the archive.
+        unpack(part, target)
         part.rename(archive)
-    unpack(archive, target)
     logging.info("unpacked %s; %s is not needed any more", target, archive)
 
 

@@ -102,13 +102,12 @@ def _range(reply: http.client.HTTPResponse, part: Path, present: int, size: int)
         ValueError: a length that is no number.
     """
     if reply.status == PARTIAL_CONTENT:
-        match = CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", ""))
-        if not match or int(match[1]) != present:
+        start = present
+        end = _end_of_range(reply, start)
+        if not end:
             raise InputError(
                 f"{reply.url}: another range than was asked for; remove {part} to begin again"
             )
-        start = present
-        end = int(match[3])
     elif reply.status == OK:
         # A server that doesn't know ranges sends the file from its beginning.
         start = 0
@@ -122,6 +121,17 @@ def _range(reply: http.client.HTTPResponse, part: Path, present: int, size: int)
     if size and end != size:
         raise InputError(f"{reply.url}: {end} bytes, expected {size}")
     return start, end
+
+
+def _end_of_range(reply: http.client.HTTPResponse, start: int) -> int:
+    """Size of the file that a reply is a range of; 0 for another range, or one of no bytes."""
+    header = reply.headers.get("Content-Range")
+    if header is None:
+        # Against the standard, but the length says as much.
+        length = int(reply.headers.get("Content-Length", 0))
+        return start + length if length > 0 else 0
+    match = CONTENT_RANGE.fullmatch(header)
+    return int(match[3]) if match and int(match[1]) == start else 0
 
 
 def read_blocks(reply: BinaryIO) -> Iterator[bytes]:
@@ -162,8 +172,8 @@ def unpack(archive: Path, target: Path, whole: bool = False) -> None:
     """Unpack one folder of an archive; it gets its name when it is complete.
 
     Args:
-        archive: ``.zip``, ``.whl`` or ``.tar.gz`` with a folder ``target.name`` at its top or one
-            level below.
+        archive: ``.zip``, ``.whl`` or ``.tar.gz``, or one with ``.part`` behind it, with a folder
+            ``target.name`` at its top or one level below.
         target: the folder to make.
         whole: the folder gets all of the archive.
 
@@ -177,7 +187,7 @@ def unpack(archive: Path, target: Path, whole: bool = False) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        if archive.suffix == ".gz":
+        if archive.name.removesuffix(".part").endswith(".gz"):
             _unpack_tar(archive, partial)
         else:
             _unpack_zip(archive, partial)

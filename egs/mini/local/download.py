@@ -143,6 +143,6 @@ def asterisk_archive(folder: Path, language: str) -> Path:
         fetch(f"{ASTERISK_URL}/{archive.name}", part)
     except InputError as error:
         raise InputError(f"{error}; {LOCAL_BONAFIDE}") from error
+    unpack(part, target, whole=True)
     part.rename(archive)
-    unpack(archive, target, whole=True)
     return target
