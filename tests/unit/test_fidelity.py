@@ -4,6 +4,8 @@ Weights and inputs are drawn from seeds; tests/reference/fidelity/README.md says
 at which commits the values were made.
 """
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,10 +14,11 @@ from torch import nn
 
 from wedefense_lite.frontends import LFCC, SSL, Fbank, MatlabLFCC
 from wedefense_lite.frontends.raw import Sinc
-from wedefense_lite.heads import CrossEntropy, OCSoftmax, P2SGrad, SquaredError
+from wedefense_lite.heads import CrossEntropy, Focal, OCSoftmax, P2SGrad, SquaredError, WithTriplet
 from wedefense_lite.interop.official import official_names, rename_weights
 from wedefense_lite.models.bam import BAM
 from wedefense_lite.models.cfprf import CFPRF
+from wedefense_lite.models.eabn import EABN
 from wedefense_lite.models.ecapa import ECAPA
 from wedefense_lite.models.lcnn import LCNNLSTM
 from wedefense_lite.models.mean_pooling import MeanPooling
@@ -489,3 +492,25 @@ def test_frame_detection_network_of_cfprf():
     embedding_BFE, boundary_BFE = system.model.embed(frames_BFD, full(frames_BFD))
     reference.compare("logits", system.head(embedding_BFE))
     reference.compare("boundary", system.model.boundary(boundary_BFE))
+
+
+def test_eabn():
+    reference = bonafide_first(Reference("eabn"))
+    trunk = partial(SERes2Net, embed_dim=128)
+    model = EABN(60, trunk, branch_weight=0.1, class_weights=LA_WEIGHTS)
+    head = WithTriplet(128, partial(Focal, class_weights=LA_WEIGHTS), weight=0.005, margin=32)
+    state = rename_weights("eabn", reference.weights)
+    # The official branch has no bias here.
+    state["model.classifier.linear.bias"] = torch.zeros(2)
+    system = nn.ModuleDict({"model": model, "head": head})
+    system.load_state_dict(state, strict=True)
+    system.eval()
+    frames_BFD = reference.inputs["features"]
+    embedding_BE = model(frames_BFD, full(frames_BFD))
+    reference.compare("embedding", embedding_BE)
+    reference.compare("log_probabilities", head(embedding_BE).log_softmax(1))
+    _, maps_BPDF = model._weight_frames(frames_BFD)
+    attention_BDF = model.mask(maps_BPDF)[:, 0]
+    reference.compare("attention", attention_BDF[:2, :, :40])
+    branch_BC = model.classifier(maps_BPDF.mean((2, 3)))
+    reference.compare("branch_log_probabilities", branch_BC.log_softmax(1))

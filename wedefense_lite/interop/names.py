@@ -3,6 +3,8 @@
 Letters: C classes [spoof, bonafide].
 """
 
+import re
+
 import torch
 from torch import Tensor
 
@@ -47,11 +49,35 @@ def stages(blocks: tuple[int, ...], trunk: str = "") -> list[tuple[str, str]]:
     """Patterns for blocks that are numbered through here, and within a stage in official code."""
     patterns = []
     number = 0
+    start = re.escape(trunk)
     for stage, count in enumerate(blocks, 1):
         for block in range(count):
-            patterns.append((rf"^{trunk}layer{stage}\.{block}\.", f"{trunk}stages.{number}."))
+            patterns.append((rf"^{start}layer{stage}\.{block}\.", f"{trunk}stages.{number}."))
             number += 1
     return patterns
+
+
+def se_res2net50(trunk: str) -> list[tuple[str, str]]:
+    """Patterns for SE-Res2Net50, whose names begin with ``trunk``, a dot at its end included."""
+    start = re.escape(trunk)
+    return [
+        (rf"^{start}conv1\.0\.", f"{trunk}stem.0.0."),
+        (rf"^{start}conv1\.1\.", f"{trunk}stem.0.1."),
+        (rf"^{start}conv1\.3\.", f"{trunk}stem.1.0."),
+        (rf"^{start}conv1\.4\.", f"{trunk}stem.1.1."),
+        (rf"^{start}conv1\.6\.", f"{trunk}stem.2.0."),
+        (rf"^{start}bn1\.", f"{trunk}stem.2.1."),
+        *stages((3, 4, 6, 3), trunk),
+        (r"(stages\.\d+)\.conv1\.", r"\1.layers.0.0."),
+        (r"(stages\.\d+)\.bn1\.", r"\1.layers.0.1."),
+        (r"(stages\.\d+)\.convs\.(\d)\.", r"\1.layers.1.branches.\2.0."),
+        (r"(stages\.\d+)\.bns\.(\d)\.", r"\1.layers.1.branches.\2.1."),
+        (r"(stages\.\d+)\.conv3\.", r"\1.layers.2.0."),
+        (r"(stages\.\d+)\.bn3\.", r"\1.layers.2.1."),
+        (r"(stages\.\d+)\.se\.fc\.", r"\1.layers.3.layers."),
+        (r"(stages\.\d+)\.downsample\.1\.", r"\1.shortcut.1.0."),
+        (r"(stages\.\d+)\.downsample\.2\.", r"\1.shortcut.1.1."),
+    ]
 
 
 RAWNET2 = [
@@ -90,17 +116,6 @@ SE_RES2 = [
     (r"layers\.bn3\.", "layers.2.2."),
     (r"se\.se\.1\.", "3.layers.0."),
     (r"se\.se\.3\.", "3.layers.2."),
-]
-SE_RES2NET50 = [
-    (r"(stages\.\d+)\.conv1\.", r"\1.layers.0.0."),
-    (r"(stages\.\d+)\.bn1\.", r"\1.layers.0.1."),
-    (r"\.convs\.(\d)\.", r".layers.1.branches.\1.0."),
-    (r"\.bns\.(\d)\.", r".layers.1.branches.\1.1."),
-    (r"(stages\.\d+)\.conv3\.", r"\1.layers.2.0."),
-    (r"(stages\.\d+)\.bn3\.", r"\1.layers.2.1."),
-    (r"\.se\.fc\.", ".layers.3.layers."),
-    (r"\.downsample\.1\.", ".shortcut.1.0."),
-    (r"\.downsample\.2\.", ".shortcut.1.1."),
 ]
 # Numbers of the layers of LCNN there, and here.
 LCNN_LAYERS = {
@@ -204,16 +219,26 @@ NAMES = {
         (r"^att_head\.", "attention."),
         (r"^pooling_fc\.", "embed."),
     ],
-    "se_res2net50": [
-        (r"^conv1\.0\.", "stem.0.0."),
-        (r"^conv1\.1\.", "stem.0.1."),
-        (r"^conv1\.3\.", "stem.1.0."),
-        (r"^conv1\.4\.", "stem.1.1."),
-        (r"^conv1\.6\.", "stem.2.0."),
-        (r"^bn1\.", "stem.2.1."),
-        *stages((3, 4, 6, 3)),
-        *SE_RES2NET50,
-        (r"^cls_layer\.", "head.linear."),
+    "se_res2net50": [*se_res2net50(""), (r"^cls_layer\.", "head.linear.")],
+    "eabn": [
+        (r"^model\.", ""),
+        (r"^perception_branch\.features\.", "trunk.embed."),
+        (r"^perception_branch\.cls_layer\.", "head.head.linear."),
+        (r"^loss\.btc_loss\.centers$", "head.centers"),
+        (r"^attention_branch\.conv1\.", "branch.0.0."),
+        (r"^attention_branch\.bn1\.", "branch.0.1."),
+        (r"^attention_branch\.middle_layers\.0\.0\.", "branch.1."),
+        (r"^attention_branch\.middle_layers\.1\.0\.", "branch.2."),
+        (r"^attention_branch\.middle_layers\.2\.0\.", "branch.3."),
+        (r"^attention_branch\.middle_layers\.3\.0\.", "branch.4."),
+        (r"(branch\.\d)\.downsample\.", r"\1.shortcut."),
+        (r"^attention_branch\.att_conv\.", "branch.5.0."),
+        (r"^attention_branch\.bn_att2\.", "branch.5.1."),
+        (r"^attention_branch\.att_conv3\.", "mask.0."),
+        (r"^attention_branch\.bn_att3\.", "mask.1."),
+        (r"^attention_branch\.att_conv2\.weight$", "classifier.linear.weight"),
+        (r"^perception_branch\.", "trunk."),
+        *se_res2net50("trunk."),
     ],
     "sls": [
         *fairseq(r"ssl_model\.model\."),
@@ -371,6 +396,11 @@ def without_last_axis(value: Tensor) -> Tensor:
     return value.squeeze(-1)
 
 
+def without_inner_axes(value: Tensor) -> Tensor:
+    """Weights of a linear layer, which were those of a convolution over one point."""
+    return value.flatten(1)
+
+
 def without_first_axis(value: Tensor) -> Tensor:
     """Values that had an axis for the utterances."""
     return value.squeeze(0)
@@ -406,6 +436,10 @@ CHANGES = {
     "wespeaker_ecapa": [(r"^head\.linear\.", reversed_rows)],
     "wedefense": [(r"^head\.linear\.", reversed_rows)],
     "se_res2net50": [(r"^head\.linear\.", reversed_rows)],
+    "eabn": [
+        (r"^(head\.|model\.classifier\.)", reversed_rows),
+        (r"^model\.classifier\.", without_inner_axes),
+    ],
     "spectra0": [(r"\.3\.layers\.[02]\.weight$", without_last_axis)],
     "air_oc": [(r"^model\.pool\.weight_D$", flat)],
     "nii_lcnn": [
