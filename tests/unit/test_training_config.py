@@ -1,5 +1,9 @@
 """Configurations: what is in conf/ builds, comes back from its own text, and mistakes are named."""
 
+import copy
+import hashlib
+import inspect
+import itertools
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,16 @@ import yaml
 
 from wedefense_lite.bin.train import _parser
 from wedefense_lite.files import InputError
-from wedefense_lite.systems.experiment import build, load_experiment
+from wedefense_lite.frontends import Frontend
+from wedefense_lite.heads import Head
+from wedefense_lite.models.base import Embedder
+from wedefense_lite.systems.experiment import (
+    FREE_KEYS,
+    LATER_OPTIONS,
+    build,
+    import_components,
+    load_experiment,
+)
 from wedefense_lite.training.exp_dir import difference
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf").glob("*.yaml"))
@@ -152,3 +165,46 @@ def test_a_configuration_of_before_modules_moved_keeps_its_text_and_hash(tmp_pat
         f"--config {tmp_path}/config.yaml --exp_dir e --train_data t --train_label l".split()
     )
     assert build(arguments).config_hash == now.config_hash
+
+
+def without_later_options(node):
+    """Settings as a version wrote them whose components lacked some options."""
+    if not isinstance(node, dict):
+        return node
+    later = LATER_OPTIONS.get(node.get("class_path"), {})
+    kept = {}
+    for name, value in node.items():
+        value = without_later_options(value)
+        if name == "init_args":
+            value = {key: inner for key, inner in value.items() if key not in later}
+        kept[name] = value
+    return kept
+
+
+def test_a_configuration_from_before_an_option_keeps_its_hash(tmp_path):
+    first = tiny.parsed(tmp_path)
+    old = without_later_options(yaml.safe_load(first.text))
+    assert old != yaml.safe_load(first.text)
+    hashed = copy.deepcopy(old)
+    for section, key in itertools.product(("data", "training"), FREE_KEYS):
+        hashed[section].pop(key, None)
+    expected = hashlib.sha256(yaml.safe_dump(hashed).encode()).hexdigest()[:12]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
+    assert load_experiment(tmp_path / "config.yaml").config_hash == expected
+    head = {"class_path": "CrossEntropy", "init_args": {"norm": True}}
+    assert tiny.parsed(tmp_path, system={"head": head}).config_hash != expected
+
+
+def test_later_options_have_the_values_that_components_have_without_them():
+    import_components()
+    components = {}
+    for base in (Frontend, Embedder, Head):
+        classes = list(base.__subclasses__())
+        while classes:
+            cls = classes.pop()
+            components[cls.__name__] = cls
+            classes.extend(cls.__subclasses__())
+    for name, options in LATER_OPTIONS.items():
+        parameters = inspect.signature(components[name]).parameters
+        for option, value in options.items():
+            assert parameters[option].default == value, f"{name}.{option}"

@@ -38,6 +38,20 @@ FREE_KEYS = (
 )
 # Errors of components, or of what they call, for options that they can't work with.
 REFUSALS = (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, MemoryError)
+# Options that components did not have at first, with the values that they had without them. With
+# these values they don't enter the hash, so that checkpoints from before keep theirs.
+LATER_OPTIONS = {
+    "CrossEntropy": {"norm": False, "selu": False},
+    "ECAPA": {"floor": 1e-7},
+    "Fbank": {"window": "povey", "dither": 0.0},
+    "LCNNLSTM": {"pooling": "mean", "embed_dim": 0},
+    "LFCC": {"energy": True},
+    "RawNet2": {"norm_first": False},
+    "ResNet": {"norm_statistics": True},
+    "SSL": {"norm_last": False, "normalize_floor": 1e-7},
+    "Sinc": {"spare_filters": 0},
+    "Spectra": {"floor": 1e-4},
+}
 # Module of a component. Configurations leave it out, because modules move and class names stay.
 COMPONENT_MODULE = re.compile(r"\bwedefense_lite\.(?:\w+\.)+(?=[A-Z])")
 # Rooms in which every module holds components that a configuration names.
@@ -67,7 +81,21 @@ class Experiment:
         for section in ("data", "training"):
             for key in FREE_KEYS:
                 settings[section].pop(key, None)
+        _drop_later_options(settings["system"])
         return hashlib.sha256(yaml.safe_dump(settings).encode()).hexdigest()[:12]
+
+
+def _drop_later_options(node: Any) -> None:
+    """Take the options of ``LATER_OPTIONS`` from components that have their first values."""
+    if not isinstance(node, dict):
+        return
+    options = node.get("init_args")
+    if isinstance(options, dict):
+        for name, value in LATER_OPTIONS.get(node.get("class_path"), {}).items():
+            if options.get(name) == value:
+                del options[name]
+    for inner in node.values():
+        _drop_later_options(inner)
 
 
 _load_plain_yaml = get_loader("yaml")
