@@ -30,6 +30,7 @@ refuse() {
 : "${score_batch_size:=}" "${num_workers:=}"
 : "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}"
 : "${asv_scores:=}"                          # ASV scores below corpus_dir, SET for dev and eval
+: "${llr_options:=}"                          # more of logits_to_llr.py where it calibrates
 : "${both:=false}"                           # true: a condition selects trials of both classes
 
 : "${trains:=true}"                          # false: the system exists, tools/score.sh
@@ -136,7 +137,10 @@ to_llr() {
 }
 
 to_calibrated_llr() {
-  to_llr "${1%_calibrated}" --cal_logits_scp_path "$exp_dir/posteriors/dev/logits.scp" \
+  local words
+  read -ra words <<< "$llr_options"
+  to_llr "${1%_calibrated}" "${words[@]}" \
+    --cal_logits_scp_path "$exp_dir/posteriors/dev/logits.scp" \
     --cal_label "$dev_dir/utt2lab" --llr_path "$exp_dir/posteriors/$1/llr.txt"
 }
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import typist
+from conftest import UNTRAINED, typist
 
 SMALL = (
     "--num_epochs 1 --batch_size 4 --data.crop_seconds 0.5 --system.frontend.num_mels 24 "
@@ -42,7 +42,7 @@ def run(folder, system: str, processes: int, *more: str) -> str:
         "--separator_options",
         separator,
     ]
-    return typist(folder)([*words, *more])
+    return typist(folder)([*words, *UNTRAINED, *more])
 
 
 def results(folder, system: str, name: str) -> dict:
