@@ -494,7 +494,7 @@ MODEL_CHANGES = {
     "no labels": lambda state: state.pop("labels") and None,
     "no model": lambda state: state.pop("model") and None,
     "the model is a list": lambda state: state.update(model=[1]),
-    "a weight is missing": lambda state: state["model"].pop(next(iter(state["model"]))) and None,
+    "a weight is missing": lambda state: state["model"].popitem() and None,
     "labels the other way": lambda state: state.update(labels=state["labels"][::-1]),
     "a prior of NaN": lambda state: state.update(class_prior=[float("nan"), 0.5]),
 }
