@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wedefense_lite import __version__
+from wedefense_lite.files import open_bytes
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -43,8 +44,12 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def file_hash(path: str | Path) -> str:
-    """First twelve hexadecimal digits of a file's SHA-256."""
-    with open(path, "rb") as file:
+    """First twelve hexadecimal digits of a file's SHA-256.
+
+    Raises:
+        InputError: missing file, a folder or a device, which would have no end.
+    """
+    with open_bytes(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 

@@ -10,7 +10,7 @@ import pytest
 import wedefense_lite
 
 SOURCE = Path(wedefense_lite.__file__).parent
-FILES = ("__init__.py", "provenance.py")
+FILES = ("__init__.py", "files.py", "labels.py", "provenance.py")
 
 
 def git(folder: Path, *words: str) -> str:
