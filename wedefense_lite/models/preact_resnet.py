@@ -45,7 +45,7 @@ class PreActResNet(Backbone):
 
     With the defaults it is the network of Zhang, Jiang and Duan, "One-class learning towards
     synthetic voice spoofing detection" (IEEE Signal Processing Letters 2021), agreeing with
-    https://github.com/yzyouzhang/AIR-ASVspoof, resnet.py: 11.8 M parameters on 60 LFCC. With
+    https://github.com/yzyouzhang/AIR-ASVspoof, resnet.py: 12.45 M parameters on 60 LFCC. With
     OC-softmax it has an EER of 2.19 % on ASVspoof 2019 LA eval. The official code adds noise of
     1e-5 to the weighted frames, also in scoring, which is left out here.
 
