@@ -239,13 +239,15 @@ def folder_lock(folder: str | Path, purpose: str) -> Iterator[None]:
         purpose: work that the folder is held for, such as ``training``.
 
     Raises:
-        InputError: another process holds the folder; names it.
+        InputError: another process holds the folder, or its lock file is a link; names it.
     """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = _lock(folder / LOCK_FILE)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InputError(f"{folder / LOCK_FILE}: a link, expected none: remove it") from error
         _refuse_output(folder, error)
     try:
         holder = f"{purpose}, process {os.getpid()} on {socket.gethostname()}"
@@ -263,7 +265,8 @@ def folder_lock(folder: str | Path, purpose: str) -> Iterator[None]:
 def _lock(path: Path) -> int:
     """Handle of a lock file that this process has locked."""
     while True:
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        # A link in somebody else's folder would have another file written.
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -271,7 +274,7 @@ def _lock(path: Path) -> int:
             os.close(handle)
             if error.errno in NO_LOCKS:
                 logging.warning("%s: no locks here; two runs in it would not see each other", path)
-                return os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+                return os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise InputError(

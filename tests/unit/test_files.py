@@ -270,6 +270,19 @@ UNSAFE = {
 }
 
 
+@pytest.mark.parametrize("target", ["precious", "not_there"])
+def test_a_lock_that_is_a_link_writes_nothing_elsewhere(tmp_path, target):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "precious").write_text("precious\n")
+    (folder / ".lock").symlink_to(tmp_path / target)
+    with pytest.raises(InputError, match="a link"), folder_lock(folder, "training"):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious\n"
+    assert not (tmp_path / "not_there").exists()
+
+
+
 @pytest.mark.parametrize("key", UNSAFE)
 def test_names_of_files_from_ids(key):
     assert files.file_name(key) == UNSAFE[key]
