@@ -612,13 +612,16 @@ def one_of(words: Collection[str]) -> Callable[[str], str]:
 
 
 def _check_header(place: str, header: Sequence[str], names: Sequence[str]) -> None:
-    """Refuse a header that lacks a column, with what it may be instead.
+    """Refuse a header that lacks a column, with what it may be instead, or has one twice.
 
     Args:
         place: file and line.
         header: fields of the line.
         names: columns that are needed.
     """
+    for name in names:
+        if list(header).count(name) > 1:
+            raise InputError(f"{place}: header has the column {name!r} twice, expected it once")
     missing = [name for name in names if name not in header]
     if not missing:
         return

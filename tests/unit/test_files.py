@@ -70,6 +70,12 @@ BAD_TABLES = {
 }
 
 
+def test_a_header_with_a_column_twice_is_refused(tmp_path):
+    (tmp_path / "table").write_text("filename cm-score cm-score\na 1 -1\n")
+    with pytest.raises(InputError, match="table:1: header has the column 'cm-score' twice"):
+        files.read_columns(tmp_path / "table", {"cm-score": float})
+
+
 @pytest.mark.parametrize("text", BAD_TABLES)
 def test_bad_tables_are_refused_by_line(tmp_path, text):
     (tmp_path / "table").write_text(text)
@@ -276,11 +282,10 @@ def test_a_lock_that_is_a_link_writes_nothing_elsewhere(tmp_path, target):
     folder.mkdir()
     (tmp_path / "precious").write_text("precious\n")
     (folder / ".lock").symlink_to(tmp_path / target)
-    with pytest.raises(InputError, match="a link"), folder_lock(folder, "training"):
+    with pytest.raises(InputError, match="a link"), files.folder_lock(folder, "training"):
         pass
     assert (tmp_path / "precious").read_text() == "precious\n"
     assert not (tmp_path / "not_there").exists()
-
 
 
 @pytest.mark.parametrize("key", UNSAFE)

@@ -5,6 +5,7 @@ import gzip
 import pytest
 
 from wedefense_lite.files import InputError
+from wedefense_lite.interop import score_tables
 from wedefense_lite.interop.score_tables import matched, read_key_table, read_score_table
 
 SCORES = {"LA_E_1": 1.5, "LA_E_2": -0.25, "LA_E_3": -3e-7}
@@ -99,6 +100,10 @@ BAD_SCORES = {
     "a 1\nb nan\n": ":2: b: NaN",
     "a 1\nb\n": ":2: 1 columns, expected 2",
     "file,score\n": "no line after the header",
+    "file score cm-score\na 1 -1\n": ":1: header 'file score cm-score' has two columns for",
+    "utt file score\na b 1\n": ":1: header 'utt file score' has two columns for 'utt'",
+    "utt score by by\na 1 x y\n": ":1: header 'utt score by by' has two columns for 'by'",
+    f"file,score\n{'x' * 200_000},1\n": ":2: field larger than field limit",
     " \n": "empty",
 }
 
@@ -117,6 +122,23 @@ def test_bad_keys_are_refused_by_line(tmp_path):
     (tmp_path / "key").write_bytes(gzip.compress(b"a spoof\n" * 1000)[:-9])
     with pytest.raises(InputError, match="key: not a whole gzip file"):
         read_key_table(tmp_path / "key")
+
+
+@pytest.mark.parametrize("place", [12, 20, 40, -6])
+def test_damaged_gzip_is_refused(tmp_path, place):
+    rows = "".join(f"utt{number} {number % 7}.{number}\n" for number in range(300))
+    content = bytearray(gzip.compress(rows.encode()))
+    content[place] ^= 0x55
+    (tmp_path / "s").write_bytes(content)
+    with pytest.raises(InputError, match="/s: not a whole gzip file"):
+        read_score_table(tmp_path / "s")
+
+
+def test_gzip_of_far_more_than_a_table_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(score_tables, "MOST_BYTES", 1000)
+    (tmp_path / "s").write_bytes(gzip.compress(b"a 1\n" * 300))
+    with pytest.raises(InputError, match="/s: more than 1000 bytes in a gzip file"):
+        read_score_table(tmp_path / "s")
 
 
 def test_scores_of_more_trials_than_the_key_has_are_left_out_and_counted():

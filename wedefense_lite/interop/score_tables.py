@@ -20,6 +20,9 @@ formats apart. What a file was taken for is part of the result, so that commands
 
 import csv
 import gzip
+import io
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -50,6 +53,8 @@ UTTERANCE_COLUMNS = (
 )
 SCORE_COLUMNS = ("cmscore", "score", "scores", "llr")
 LABEL_COLUMNS = ("cmlabel", "label", "key")
+# Bytes of a table that was packed; the largest of the field have 100 MB.
+MOST_BYTES = 1 << 30
 AUDIO_EXTENSIONS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a")
 
 
@@ -245,7 +250,7 @@ def _read(
     """Rows of a table, as line number and cells by the name of their column."""
     lines = _cells_of(path)
     first, cells = lines[0]
-    columns = _columns_of_header(cells, value, value_columns)
+    columns = _columns_of_header(f"{path}:{first}", cells, value, value_columns)
     if columns:
         name = f"a table with the header {' '.join(cells)!r}"
         lines = lines[1:]
@@ -273,10 +278,7 @@ def _cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
     """Cells of each line that isn't blank, with its number."""
     content = read_bytes(path)
     if content.startswith(GZIP):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
-            raise InputError(f"{path}: not a whole gzip file: {error}") from error
+        content = _unpacked(path, content)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -291,12 +293,37 @@ def _cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
     for line, row in enumerate(rows, 1):
         if "," in first_row:
             check_text(path, line, row)
-            cells = [cell.strip() for cell in next(csv.reader([row], skipinitialspace=True), [])]
+            cells = _cells_of_commas(path, line, row)
         else:
             cells = split_fields(path, line, row)
         if cells:
             lines.append((line, cells))
     return lines
+
+
+def _unpacked(path: str | Path, content: bytes) -> bytes:
+    """Content of a gzip file.
+
+    Raises:
+        InputError: it is damaged, or far larger than a table.
+    """
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            unpacked = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: not a whole gzip file: {error}") from error
+    if len(unpacked) > MOST_BYTES:
+        raise InputError(f"{path}: more than {MOST_BYTES} bytes in a gzip file, expected a table")
+    return unpacked
+
+
+def _cells_of_commas(path: str | Path, line: int, row: str) -> list[str]:
+    """Cells of a line that commas separate."""
+    try:
+        cells = next(csv.reader([row], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise InputError(f"{path}:{line}: {error}") from error
+    return [cell.strip() for cell in cells]
 
 
 def _plain(name: str) -> str:
@@ -305,9 +332,13 @@ def _plain(name: str) -> str:
 
 
 def _columns_of_header(
-    cells: Sequence[str], value: str, value_columns: Sequence[str]
+    place: str, cells: Sequence[str], value: str, value_columns: Sequence[str]
 ) -> list[str] | None:
-    """Names of columns of a header, with ``utt`` and ``value`` as such; None where it is none."""
+    """Names of columns of a header, with ``utt`` and ``value`` as such; None where it is none.
+
+    Raises:
+        InputError: two columns that may hold the same.
+    """
     plain = [_plain(cell) for cell in cells]
     utterance = _first_in(plain, UTTERANCE_COLUMNS)
     value_column = _first_in(plain, value_columns)
@@ -316,6 +347,13 @@ def _columns_of_header(
     columns = list(cells)
     columns[utterance] = "utt"
     columns[value_column] = value
+    # The later of two columns of one name would take the place of the other.
+    counts = Counter(columns)
+    repeated = [name for name, count in counts.items() if name and count > 1]
+    if repeated:
+        raise InputError(
+            f"{place}: header {' '.join(cells)!r} has two columns for {repeated[0]!r}, expected one"
+        )
     return columns
 
 
