@@ -265,6 +265,12 @@ def test_a_bootstrap_keeps_every_class(monkeypatch, tmp_path, given, sisdr):
             "m1\t1\t2\t-",
             "separation.tsv: m1 1: no SI-SDR against source 1, which is",
         ),
+        (
+            "separation.tsv",
+            "m1\t1\t2\t-5",
+            "m1\t1\t2\t-inf",
+            "m1 1: -inf, expected a finite number",
+        ),
         ("separation.tsv", "sisdr_mixture_3", "sisdr_mixed_3", "has no column 'sisdr_mixture_3'"),
         ("dev.txt", "d1-1\t6", "d1-1\tinf", "dev.txt: a threshold needs finite scores"),
         (

@@ -19,7 +19,7 @@ from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.mixtures.pictures import talker_timeline
 from wedefense_lite.report.page import render, warnings
 from wedefense_lite.report.pictures import bayes_error, best_epoch, confusion, draw, svg
-from wedefense_lite.report.run import Run, ScoredSet, read_run
+from wedefense_lite.report.run import Run, ScoredSet, read_results, read_run
 from wedefense_lite.scoring.scores import write_scores
 from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
 
@@ -344,6 +344,32 @@ DAMAGED = {
     "history: rows of two lengths": ("metrics.csv", "epoch,dev_eer\n1\n1,2,3\n", "no table"),
     "history: bytes": ("metrics.csv", "\x00\x01", "metrics.csv"),
 }
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        (("eer_rocch",), "eer_rocch is '../x'"),
+        (("ci", "auc", 0), "bound 0 of auc is '../x'"),
+        (("by", "A01", "min_dcf"), "min_dcf is '../x'"),
+        (("by", "A01", "n_spoof"), "n_spoof is '../x'"),
+    ],
+)
+def test_a_text_where_a_page_shows_a_number_is_refused(tmp_path, place, told):
+    row = {"eer": 0.1, "min_dcf": 0.2, "act_dcf": 0.3, "cllr": 0.4, "n_spoof": 5}
+    results = row | {"eer_rocch": 0.1, "cost": {"name": "x"}, "tie": "merge"}
+    results |= {"by": {"A01": dict(row)}, "ci": {"auc": [0.1, None]}}
+    path = tmp_path / "results_dev.json"
+    write_json(path, results)
+    assert read_results(path) == results
+    *parents, name = place
+    part = results
+    for parent in parents:
+        part = part[parent]
+    part[name] = "../x"
+    write_json(path, results)
+    with pytest.raises(InputError, match=told):
+        read_results(path)
 
 
 @pytest.mark.filterwarnings("ignore:Empty input file")

@@ -22,7 +22,7 @@ from wedefense_lite.mixtures.metrics import (
     mixture_metrics,
 )
 from wedefense_lite.mixtures.plan import Column, MixtureRow, read_mixture_table
-from wedefense_lite.scoring.scores import align, read_scores
+from wedefense_lite.scoring.scores import align, finite_number, read_scores
 
 Assignment = Literal["sisdr", "identity", "oracle"]
 # The upper end of each bin, itself included.
@@ -308,5 +308,5 @@ def _by_stream(
 
 
 def number_or_unknown(text: str) -> float:
-    """A number, NaN where it is not known; ValueError for anything else."""
-    return math.nan if text == NO_VALUE else number(text)
+    """A finite number, NaN where it is not known; ValueError for anything else."""
+    return math.nan if text == NO_VALUE else finite_number(text)

@@ -15,6 +15,8 @@ from wedefense_lite.scoring.scores import read_condition, read_trials
 CALIBRATED = "_calibrated"  # scores of a set a second time, after calibration
 SETS = ("dev", "eval", "eval_calibrated")
 NEEDED_METRICS = ("eer", "min_dcf", "act_dcf", "cllr")
+# Entries of results that hold other things than a number.
+NO_NUMBERS = {"by", "ci", "cost", "tie", "decisions", "asv_rates"}
 HISTORY_COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_eer")
 
 
@@ -170,7 +172,20 @@ def read_results(path: Path) -> dict:
         parts = results.get(name, {})
         if not (isinstance(parts, dict) and all(isinstance(p, kind) for p in parts.values())):
             raise InputError(f"{path}: {name} is {parts!r}, expected what stage 7 writes")
+    _check_shown(path, results)
+    for row in results.get("by", {}).values():
+        _check_shown(path, row)
+    for name, bounds in results.get("ci", {}).items():
+        _check_shown(path, {f"bound {row} of {name}": bound for row, bound in enumerate(bounds)})
     return results
+
+
+def _check_shown(path: Path, row: dict) -> None:
+    """Refuse texts, lists and objects where a page shows a number; None is unknown."""
+    for name, value in row.items():
+        if name in NO_NUMBERS or value is None or is_number(value):
+            continue
+        raise InputError(f"{path}: {name} is {repr(value)[:80]}, expected a number")
 
 
 def is_number(value: object) -> bool:
