@@ -19,6 +19,7 @@ from wedefense_lite.models.base import Embedder
 from wedefense_lite.systems.experiment import (
     FREE_KEYS,
     LATER_OPTIONS,
+    LATER_SETTINGS,
     build,
     import_components,
     load_experiment,
@@ -181,9 +182,21 @@ def without_later_options(node):
     return kept
 
 
+def of_before(text: str) -> dict:
+    """Settings of a configuration without all options that were not there at first."""
+    settings = without_later_options(yaml.safe_load(text))
+    for name in LATER_SETTINGS:
+        *sections, option = name.split(".")
+        node = settings
+        for section in sections:
+            node = node[section]
+        del node[option]
+    return settings
+
+
 def test_a_configuration_from_before_an_option_keeps_its_hash(tmp_path):
     first = tiny.parsed(tmp_path)
-    old = without_later_options(yaml.safe_load(first.text))
+    old = of_before(first.text)
     assert old != yaml.safe_load(first.text)
     hashed = copy.deepcopy(old)
     for section, key in itertools.product(("data", "training"), FREE_KEYS):
@@ -193,6 +206,26 @@ def test_a_configuration_from_before_an_option_keeps_its_hash(tmp_path):
     assert load_experiment(tmp_path / "config.yaml").config_hash == expected
     head = {"class_path": "CrossEntropy", "init_args": {"norm": True}}
     assert tiny.parsed(tmp_path, system={"head": head}).config_hash != expected
+    schedule = {"decay": "constant", "warmup_steps": 3}
+    assert tiny.parsed(tmp_path, schedule=schedule).config_hash != expected
+
+
+def test_a_training_from_before_an_option_is_continued(tmp_path):
+    text = tiny.parsed(tmp_path).text
+    hashes = {"list": "0"}
+    last = {"config": yaml.safe_dump(of_before(text)), "data_hashes": hashes}
+    assert difference(last, text, hashes) == ""
+    other = tiny.parsed(tmp_path, schedule={"decay": "constant", "warmup_steps": 3}).text
+    assert difference(last, other, hashes) == "with another training.schedule.warmup_steps"
+
+
+def test_later_settings_have_the_values_of_before(tmp_path):
+    settings = yaml.safe_load(tiny.parsed(tmp_path).text)
+    for name, value in LATER_SETTINGS.items():
+        node = settings
+        for part in name.split("."):
+            node = node[part]
+        assert node == value, name
 
 
 def test_later_options_have_the_values_that_components_have_without_them():

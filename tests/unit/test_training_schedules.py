@@ -1,5 +1,7 @@
 """Learning rates at points worked out by hand."""
 
+import math
+
 import pytest
 
 from wedefense_lite.systems.schedule import Schedule
@@ -17,6 +19,26 @@ POINTS = [
     (Schedule(0.5, "cosine", 0.1), {0: 1 / 5, 4: 1, 5: 1, 27: 0.1 + 0.9 / 2, 49: 0.1}),
     (Schedule(2, "exponential", 0.5), {20: 1, 49: 0.5}),
     (Schedule(5, "cosine"), {0: 1 / 50, 49: 1}),
+    # As a wedefense run of five epochs with one of warm-up: the peak is where the warm-up ends.
+    (
+        Schedule(1, "exponential", 0.5, decay_in_warmup=True),
+        {0: 0, 1: 0.1 * 0.5**0.02, 5: 0.5 * 0.5**0.1, 10: 0.5**0.2, 25: 0.5**0.5, 49: 0.5**0.98},
+    ),
+    (Schedule(0, "exponential", 0.5, decay_in_warmup=True), {0: 1, 25: 0.5**0.5}),
+    # Epochs of 10 steps, two of them a step of the rate.
+    (
+        Schedule(decay="step", step_epochs=2, step_ratio=0.1),
+        {0: 1, 19: 1, 20: 0.1, 39: 0.1, 40: 0.01, 49: 0.01},
+    ),
+    (Schedule(1, "step", step_epochs=3), {4: 0.5, 9: 1, 29: 1, 30: 0.5}),
+    # "Attention is all you need": n^-0.5 against n times W^-1.5, both over W^-0.5, n from 1.
+    (
+        Schedule(decay="inverse_root", warmup_steps=4),
+        {0: 1 / 4, 1: 2 / 4, 3: 1, 4: math.sqrt(4 / 5), 15: 1 / 2, 35: 1 / 3},
+    ),
+    (Schedule(0.4, "inverse_root"), {0: 1 / 4, 3: 1, 15: 1 / 2}),
+    (Schedule(decay="inverse_root"), {0: 1, 3: 1 / 2, 24: 1 / 5}),
+    (Schedule(decay="constant", warmup_steps=5), {0: 1 / 5, 4: 1, 5: 1}),
 ]
 
 
@@ -40,3 +62,34 @@ def test_one_step_of_training_has_the_full_rate():
 
 def test_warm_up_shorter_than_a_step_is_none():
     assert Schedule(0.05, "constant").factor(0, steps_per_epoch=10, num_epochs=5) == 1
+
+
+@pytest.mark.parametrize(
+    ("dev_losses", "reductions"),
+    [
+        ([], 0),
+        ([3.0, 3.0], 0),
+        ([3.0, 3.0, 3.1], 1),
+        ([3.0, 2.0, 2.5, 1.9, 2.0], 0),
+        # Two waits of two validations each, the second one after the first lowered the rate.
+        ([3.0, 3.5, 3.5, 3.4, 3.3, 2.9], 2),
+        ([math.nan, math.nan, 3.0], 1),
+    ],
+)
+def test_a_plateau_is_counted_in_validations_without_a_lower_loss(dev_losses, reductions):
+    schedule = Schedule(2, "plateau", step_ratio=0.3, patience=2)
+    assert schedule.reductions(dev_losses) == reductions
+    assert schedule.factor(30, 10, 5, reductions) == pytest.approx(0.3**reductions)
+    assert schedule.factor(9, 10, 5, reductions) == pytest.approx(10 / 20)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"warmup_steps": 4, "warmup_epochs": 1.0}, "warmup_steps is 4 and warmup_epochs 1.0"),
+        ({"decay_in_warmup": True}, "the decay is cosine"),
+    ],
+)
+def test_options_that_contradict_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Schedule(**options)

@@ -453,6 +453,36 @@ def test_a_resumed_run_remembers_what_was_best_and_for_how_long(rows, tmp_path, 
     assert checkpoint.load(tmp_path / "models/best_model.pt")["epoch"] == 1
 
 
+def test_a_plateau_lowers_the_rate_from_the_next_step_on_and_is_resumed(rows, tmp_path, made_up):
+    options = {
+        "num_epochs": 6,
+        "schedule": tiny.Schedule(decay="plateau", patience=2, step_ratio=0.5),
+        "save_step_interval": 1,
+    }
+    results = [(0.1, loss) for loss in (1.0, 1.0, 1.1, 1.2, 1.3, 0.9)]
+    made_up(*results)
+    epochs(tiny.experiment(**options), tmp_path / "whole", rows)
+    rates = [float(row["lr"]) for row in metrics(tmp_path / "whole")]
+    assert rates == pytest.approx([0.01, 0.01, 0.01, 0.005, 0.005, 0.0025])
+    made_up(*results)
+    folder = tmp_path / "killed"
+    trained = tiny.trainer(tiny.experiment(**options), folder, rows["train"], rows["dev"])
+    steps = 3 * trained.train_loader.steps_per_epoch + 1
+    with pytest.raises(Killed):
+        killed_after(trained, steps).fit()
+    epochs(tiny.experiment(**options), folder, rows)
+    assert (folder / "metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
+    for name in ("last.pt", "model_6.pt"):
+        first = checkpoint.load(tmp_path / "whole/models" / name)
+        assert_same(first, checkpoint.load(folder / "models" / name), name)
+
+
+def test_a_plateau_needs_a_dev_set(rows, tmp_path):
+    exp = tiny.experiment(schedule=tiny.Schedule(decay="plateau"))
+    with pytest.raises(InputError, match="--val_data"):
+        tiny.trainer(exp, tmp_path, rows["train"])
+
+
 def test_finished_training_is_not_continued_but_patience_may_grow(rows, tmp_path, made_up):
     made_up((0.1, 1.0), (0.2, 1.0), (0.3, 1.0))
     epochs(tiny.experiment(num_epochs=3, early_stop_patience=1), tmp_path, rows)

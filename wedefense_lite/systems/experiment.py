@@ -52,6 +52,14 @@ LATER_OPTIONS = {
     "Sinc": {"spare_filters": 0},
     "Spectra": {"floor": 1e-4},
 }
+# The same for sections and for what is no component in them, by dotted names.
+LATER_SETTINGS = {
+    "training.schedule.warmup_steps": 0,
+    "training.schedule.decay_in_warmup": False,
+    "training.schedule.step_epochs": 10,
+    "training.schedule.step_ratio": 0.5,
+    "training.schedule.patience": 3,
+}
 # Module of a component. Configurations leave it out, because modules move and class names stay.
 COMPONENT_MODULE = re.compile(r"\bwedefense_lite\.(?:\w+\.)+(?=[A-Z])")
 # Rooms in which every module holds components that a configuration names.
@@ -81,8 +89,24 @@ class Experiment:
         for section in ("data", "training"):
             for key in FREE_KEYS:
                 settings[section].pop(key, None)
-        _drop_later_options(settings["system"])
+        drop_later_settings(settings)
         return hashlib.sha256(yaml.safe_dump(settings).encode()).hexdigest()[:12]
+
+
+def drop_later_settings(settings: dict) -> None:
+    """Take the options that were not there at first from settings that have their first values.
+
+    Args:
+        settings: plain settings of a configuration, which are changed.
+    """
+    for name, value in LATER_SETTINGS.items():
+        *sections, option = name.split(".")
+        node = settings
+        for section in sections:
+            node = node.get(section) if isinstance(node, dict) else None
+        if isinstance(node, dict) and node.get(option) == value:
+            del node[option]
+    _drop_later_options(settings.get("system"))
 
 
 def _drop_later_options(node: Any) -> None:

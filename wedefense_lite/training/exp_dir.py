@@ -16,7 +16,12 @@ from wedefense_lite.augment.base import Augment
 from wedefense_lite.files import InputError, read_text
 from wedefense_lite.runtime import Process, broadcast_from_main
 from wedefense_lite.systems import checkpoint
-from wedefense_lite.systems.experiment import COMPONENT_MODULE, FREE_KEYS, Experiment
+from wedefense_lite.systems.experiment import (
+    COMPONENT_MODULE,
+    FREE_KEYS,
+    Experiment,
+    drop_later_settings,
+)
 from wedefense_lite.training.last import check, settings
 
 WAY_OUT = "take another --exp_dir, or --overwrite true, which removes that training"
@@ -91,6 +96,9 @@ def difference(last: dict, config_text: str, hashes: dict[str, str]) -> str:
     # Modules of components may have moved between the two, which changes nothing.
     old_settings = settings(COMPONENT_MODULE.sub("", last["config"]))
     new_settings = yaml.safe_load(COMPONENT_MODULE.sub("", config_text))
+    # Options that were not there when the one was trained change nothing either.
+    drop_later_settings(old_settings)
+    drop_later_settings(new_settings)
     changed = _changed_keys(old_settings, new_settings)
     if changed:
         return f"with another {', '.join(changed)}"

@@ -147,9 +147,9 @@ class Trainer:
         resume: continue from ``models/last.pt``, if it is there.
 
     Raises:
-        InputError: early stopping without a dev set, training data of one class, numbers that the
-            optimizer can't take, or ``last.pt`` is damaged, of another configuration, of other
-            training data or of another number of processes.
+        InputError: early stopping or a plateau without a dev set, training data of one class,
+            numbers that the optimizer can't take, or ``last.pt`` is damaged, of another
+            configuration, of other training data or of another number of processes.
     """
 
     def __init__(
@@ -164,6 +164,8 @@ class Trainer:
         self.config = experiment.training
         if dev_loader is None and self.config.early_stop_patience > 0:
             raise InputError("early_stop_patience needs a dev set: --val_data and --val_label")
+        if dev_loader is None and self.config.schedule.decay == "plateau":
+            raise InputError("the decay plateau needs a dev set: --val_data and --val_label")
         self.config_text = experiment.text
         self.config_hash = experiment.config_hash
         self.process = process
@@ -186,11 +188,16 @@ class Trainer:
         use_fused_kernels(self.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] *= group["rate_factor"]
+        # Times that a schedule which waits on a plateau has lowered the rate: a function of the
+        # history, which last.pt holds.
+        self.reductions = 0
         updates_per_epoch = math.ceil(train_loader.steps_per_epoch / self.config.accumulate_steps)
 
         # A plain function, of which the schedule's state dict, and so last.pt, holds nothing.
         def rate_factor(update: int) -> float:
-            return self.config.schedule.factor(update, updates_per_epoch, self.config.num_epochs)
+            return self.config.schedule.factor(
+                update, updates_per_epoch, self.config.num_epochs, self.reductions
+            )
 
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate_factor)
         uses_fp16 = self.config.precision == "fp16"
@@ -410,6 +417,10 @@ class Trainer:
                 self._save("best_model.pt", state)
             self._write_history()
         self._keep(self.epoch)
+        if self._count_reductions():
+            # The schedule has set the rate of the next step before this validation.
+            for group, base_rate in zip(self.optimizer.param_groups, self.schedule.base_lrs):
+                group["lr"] = base_rate * self.schedule.lr_lambdas[0](self.updates)
         self.epoch += 1
         self.step = 0
         self.running.reset()
@@ -434,6 +445,14 @@ class Trainer:
             return True
         self.bad_validations += 1
         return False
+
+    def _count_reductions(self) -> bool:
+        """Count the reductions of a plateau in the history; whether there are more than before."""
+        before = self.reductions
+        if self.config.schedule.decay == "plateau":
+            dev_losses = [row["dev_loss"] for row in self.history if "dev_loss" in row]
+            self.reductions = self.config.schedule.reductions(dev_losses)
+        return self.reductions > before
 
     def _keep(self, epoch: int) -> None:
         """Note an epoch's model, and leave out the one that nothing needs any more."""
@@ -589,6 +608,7 @@ class Trainer:
             self.best = None
         if self.schedule.last_epoch != self.updates:
             raise InputError(f"{path}: its schedule is at another step: {last.WAY_OUT}")
+        self._count_reductions()
         self.best_epoch = state.get("best_epoch")
         if "kept" in state:
             self.kept = list(state["kept"])
