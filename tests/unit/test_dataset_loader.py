@@ -11,7 +11,7 @@ import torch
 from corpora import RATE, failure, make_corpus
 from jsonargparse import ArgumentParser
 
-from wedefense_lite.augment.base import WhiteNoise
+from wedefense_lite.augment.base import Augment, WhiteNoise
 from wedefense_lite.files import InputError
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems.config import DataConfig
@@ -192,6 +192,40 @@ def test_seeds_and_epochs_give_other_orders_and_other_crops(index):
     long = next(row.key for row in index if row.samples == SAMPLES + 900)
     crops = [next(wav for key, wav, *_ in run if key == long) for run in runs]
     assert crops[0] != crops[1] and crops[0] != crops[2] and crops[1] != crops[2]
+
+
+class Reversed(Augment):
+    """The utterance from its end to its beginning."""
+
+    def apply(self, wav, rng):
+        return wav[::-1].copy()
+
+
+@pytest.mark.parametrize("augments", [False, True])
+@pytest.mark.parametrize("augment_whole", [False, True])
+def test_the_first_crop_is_of_the_utterance_or_of_what_augmentation_made_of_it(
+    corpus, augments, augment_whole
+):
+    augment = [Reversed(p=1.0)] if augments else []
+    config = replace(CONFIG, crop="first", augment=augment, augment_whole=augment_whole)
+    delivered = rows(TrainLoader(corpus.index("raw"), config, seed=3).epoch(1))
+    for key, wav, *_ in delivered:
+        audio = corpus.audio[key] / 32768
+        if augments:
+            audio = audio[::-1] if augment_whole else audio[:SAMPLES][::-1]
+        assert wav == np.resize(audio, max(SAMPLES, len(audio)))[:SAMPLES].tolist(), key
+
+
+def test_a_random_crop_of_a_whole_that_was_augmented_is_any_part_of_it(corpus):
+    row = next(row for row in corpus.index("raw") if row.samples == SAMPLES + 900)
+    index = [replace(row, key=f"copy{n}") for n in range(8)]
+    config = replace(CONFIG, augment=[Reversed(p=1.0)], augment_whole=True)
+    delivered = rows(TrainLoader(index, config, seed=3).epoch(1))
+    audio = corpus.audio[row.key][::-1] / 32768
+    parts = np.lib.stride_tricks.sliding_window_view(audio, SAMPLES)
+    offsets = [int((parts == wav).all(1).argmax()) for _, wav, *_ in delivered]
+    assert all((parts[offset] == wav).all() for offset, (_, wav, *_) in zip(offsets, delivered))
+    assert len(set(offsets)) == 8
 
 
 def test_no_two_utterances_and_no_two_workers_share_their_chance(corpus):

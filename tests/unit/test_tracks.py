@@ -50,12 +50,21 @@ PARTS = st.lists(st.tuples(st.integers(300, 6000), st.integers(0, 1)), min_size=
     st.sampled_from([0.0, 0.05, 0.3, 0.61]),
     st.sampled_from(["repeat", "zero"]),
     st.sampled_from([None, (0.9, 1.1), (0.5, 2.0)]),
+    st.tuples(st.sampled_from(["random", "first"]), st.booleans()),
     st.integers(1, 1000),
 )
-def test_labels_are_within_a_frame_of_their_samples(utterances, crop_seconds, pad, factor, seed):
+def test_labels_are_within_a_frame_of_their_samples(
+    utterances, crop_seconds, pad, factor, crop, seed
+):
     """Through crop, pad, repeat, speed and framing."""
-    augment = [Speed(0.8, factor)] if factor else []
-    config = DataConfig(crop_seconds=crop_seconds, pad=pad, augment=augment)
+    place, augment_whole = crop
+    config = DataConfig(
+        crop_seconds=crop_seconds,
+        crop=place,
+        pad=pad,
+        augment=[Speed(0.8, factor)] if factor else [],
+        augment_whole=augment_whole,
+    )
     batch = read_training_batch(
         [(spoken(parts), (seed, 1, place)) for place, parts in enumerate(utterances, 1)], config
     )

@@ -461,9 +461,14 @@ def test_a_plateau_lowers_the_rate_from_the_next_step_on_and_is_resumed(rows, tm
     }
     results = [(0.1, loss) for loss in (1.0, 1.0, 1.1, 1.2, 1.3, 0.9)]
     made_up(*results)
-    epochs(tiny.experiment(**options), tmp_path / "whole", rows)
+    trained = tiny.trainer(
+        tiny.experiment(**options), tmp_path / "whole", rows["train"], rows["dev"]
+    )
+    next_rates = []
+    trained.fit(on_epoch=lambda row: next_rates.append(trained.optimizer.param_groups[0]["lr"]))
     rates = [float(row["lr"]) for row in metrics(tmp_path / "whole")]
     assert rates == pytest.approx([0.01, 0.01, 0.01, 0.005, 0.005, 0.0025])
+    assert next_rates == pytest.approx([*rates[1:], 0.0025])
     made_up(*results)
     folder = tmp_path / "killed"
     trained = tiny.trainer(tiny.experiment(**options), folder, rows["train"], rows["dev"])

@@ -37,10 +37,14 @@ class DataConfig:
         sample_rate: rate in Hz that all audio must have.
         crop_seconds: length of training crops; 0 takes whole utterances, in batches padded with
             zeros.
+        crop: a random part of an utterance in training, or its beginning, as loaders that cut
+            utterances to one length have it.
         pad: filling of an utterance that is shorter than a crop.
         eval_seconds: length that is scored, filled up as ``pad`` says; 0 scores whole utterances.
         eval_crop: for utterances longer than ``eval_seconds``, score the beginning or the centre.
         augment: augmentations of training crops, in this order.
+        augment_whole: augment whole utterances, from which the crop is cut then; long files are
+            read as a whole for it.
         pre_emphasis: coefficient a of y[t] = x[t] - a x[t-1]; 0 disables it. Applied after
             augmentation, before cropping and padding.
         batch_size: utterances in a training batch, per process.
@@ -52,10 +56,12 @@ class DataConfig:
 
     sample_rate: Rate = 16000
     crop_seconds: Seconds = 3.0
+    crop: Literal["random", "first"] = "random"
     pad: Literal["repeat", "zero"] = "repeat"
     eval_seconds: Seconds = 0.0
     eval_crop: Literal["first", "centre"] = "first"
     augment: list[Augment] = field(default_factory=list)
+    augment_whole: bool = False
     pre_emphasis: ClosedUnitInterval = 0.0
     batch_size: BatchSize = 32
     num_workers: Workers = 0

@@ -54,6 +54,8 @@ LATER_OPTIONS = {
 }
 # The same for sections and for what is no component in them, by dotted names.
 LATER_SETTINGS = {
+    "data.crop": "random",
+    "data.augment_whole": False,
     "training.schedule.warmup_steps": 0,
     "training.schedule.decay_in_warmup": False,
     "training.schedule.step_epochs": 10,

@@ -87,7 +87,7 @@ class Sample(NamedTuple):
 
 
 def read_training_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
-    """A random crop, augmented, of the length that the configuration asks for.
+    """A crop, augmented, of the length that the configuration asks for.
 
     Args:
         utterance: utterance to read.
@@ -103,9 +103,11 @@ def read_training_sample(utterance: Utterance, config: DataConfig, seed: Seed) -
     # Augmentation may shorten: it gets a longer crop, from which one of full length is cut.
     stretch = math.prod(augment.stretch for augment in config.augment)
     longer_count = math.ceil(count * stretch)
+    if config.augment and config.augment_whole:
+        longer_count = 0
     with reading.open_audio(utterance, config.sample_rate) as file:
         spare = reading.spare_samples(file, longer_count)
-        offset = reading.random_offset(spare, rng)
+        offset = _crop_offset(spare, config, rng)
         crop = _decode_crop(file, longer_count, offset, config)
     # Not inside of the block, whose errors name the mixture: those of stems name the stem.
     stems = _read_stems(utterance, crop, config.sample_rate)
@@ -124,9 +126,14 @@ def read_training_sample(utterance: Utterance, config: DataConfig, seed: Seed) -
             f"{utterance.key}: augmentation changed its length, so its stems are no longer aligned"
         )
     if 0 < count < length:
-        offset = reading.random_offset(length - count, rng)
+        offset = _crop_offset(length - count, config, rng)
         signals = signals.crop(offset, count)
     return _fill_up(signals, count, config)
+
+
+def _crop_offset(spare: int, config: DataConfig, rng: np.random.Generator) -> int:
+    """Samples before a training crop, of those that it leaves out."""
+    return reading.random_offset(spare, rng) if config.crop == "random" else 0
 
 
 def read_scoring_sample(utterance: Utterance, config: DataConfig) -> Sample:
