@@ -11,6 +11,7 @@ from refvectors import OTHERS, needs
 
 from wedefense_lite.frontends import LFCC, Fbank, LogSpectrogram, SpecAugment
 from wedefense_lite.frontends.base import valid_mask
+from wedefense_lite.frontends.spec_augment import NestedSpecAugment
 
 RATE = 16000
 FRONTENDS = [Fbank, LFCC, LogSpectrogram]
@@ -195,6 +196,36 @@ def test_spec_augment_puts_the_mean_in_and_only_in_training():
     mean = frames.mean((1, 2), keepdim=True)
     assert torch.equal(torch.where(changed == frames, mean, changed), mean.expand_as(frames))
     assert (changed != frames).any()
+
+
+def test_nested_bands_are_as_long_and_as_frequent_as_in_their_code():
+    torch.manual_seed(0)
+    frames = torch.ones(20000, 100, 30)
+    masked = NestedSpecAugment(p=0.25, max_frames=8, max_bins=6).train()(frames) == 0
+    in_time = masked.all(2)
+    in_frequency = masked.all(1)
+    assert torch.equal(masked, in_time[:, :, None] | in_frequency[:, None, :])
+    widths = in_time.sum(1)
+    assert all(longest_run(row) == row.sum() for row in in_time[:300])
+    # Longer bands of 2 to 7 frames, each as often; of one of n, widths 0 to n - 1, each as often.
+    expected = [0.0] * 7
+    for longer in range(2, 8):
+        for width in range(longer):
+            expected[width] += 0.25 / 6 / longer
+    expected[0] += 0.75
+    shares = torch.bincount(widths, minlength=7) / len(widths)
+    assert shares.tolist() == pytest.approx(expected, abs=0.01)
+    assert in_frequency.sum(1).max() == 4  # longer bands of 2 to 5 features
+    both = (in_time.any(1) & in_frequency.any(1)).float().mean()
+    assert both == pytest.approx(float(in_time.any(1).float().mean() ** 2), abs=0.02)
+    augment = NestedSpecAugment(p=1.0).eval()
+    assert torch.equal(augment(frames[:2]), frames[:2])
+
+
+def test_nested_bands_of_a_short_utterance_are_within_it():
+    torch.manual_seed(0)
+    masked = NestedSpecAugment(p=1.0).train()(torch.ones(200, 9, 5)) == 0
+    assert masked.shape == (200, 9, 5) and masked.any() and not masked.all()
 
 
 def test_spec_augment_keeps_the_gradient_of_its_input():

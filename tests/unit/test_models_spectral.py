@@ -95,6 +95,16 @@ def test_efficientnet_a0_is_b0_scaled():
     assert (width(32), width(1280)) == (STEM, TOP)
 
 
+def test_initial_weights_of_res2net_by_the_outputs_of_a_convolution():
+    torch.manual_seed(0)
+    model = SERes2Net(60, kaiming=True)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv2d) and module.weight.numel() > 4000:
+            outputs = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
+            deviation = float(module.weight.detach().std())
+            assert deviation == pytest.approx((2 / outputs) ** 0.5, rel=0.05), name
+
+
 @pytest.mark.parametrize("frames", [1, 2, 31, 33])
 @pytest.mark.parametrize("model", [SERes2Net(9, channels=4), EfficientNetA0(9)])
 def test_lengths_shrink_as_the_maps_do(model, frames):

@@ -50,6 +50,47 @@ class SpecAugment(nn.Module):
         return torch.where(mask_BFD, frames_BFD.mean((1, 2), keepdim=True), frames_BFD)
 
 
+class NestedSpecAugment(SpecAugment):
+    """A band of time and one of frequency replaced by zero, each with a probability of its own.
+
+    A band is a random part of a random longer one, so short ones are more frequent than long ones.
+
+    Source: local/specaug.py of https://github.com/AmirmohammadRostami/ASV-anti-spoofing-with-EABN
+    at 9afcdd9. Its names of the two kinds are the other way round for the features that it reads,
+    which lie as features by frames.
+
+    Args:
+        p: probability of each band.
+        max_frames: longer bands of time have from a fourth of it to one less than it.
+        max_bins: longer bands of frequency have from a third of it to one less than it.
+    """
+
+    def __init__(self, p: float = 0.25, max_frames: int = 80, max_bins: int = 20):
+        super().__init__(p, max_frames=max_frames, max_bins=max_bins)
+
+    def forward(self, frames_BFD: Tensor) -> Tensor:
+        """``frames_BFD``, with masked bands in training mode only."""
+        if not self.training:
+            return frames_BFD
+        batch, frames, bins = frames_BFD.shape
+        device = frames_BFD.device
+        time_BF = self._nested(batch, frames, self.max_frames // 4, self.max_frames, device)
+        frequency_BD = self._nested(batch, bins, self.max_bins // 3, self.max_bins, device)
+        return frames_BFD.masked_fill(time_BF[:, :, None] | frequency_BD[:, None, :], 0.0)
+
+    def _nested(
+        self, batch: int, size: int, shortest: int, widest: int, device: torch.device
+    ) -> Tensor:
+        """Mask ``(batch, size)`` with a band in some rows."""
+        outer_B1 = torch.randint(shortest, widest, (batch, 1), device=device).clamp(max=size)
+        start_B1 = (torch.rand(batch, 1, device=device) * (size - outer_B1)).long()
+        width_B1 = (torch.rand(batch, 1, device=device) * outer_B1).long()
+        is_masked_B1 = torch.rand(batch, 1, device=device) < self.p
+        position = torch.arange(size, device=device)
+        in_band = (position >= start_B1) & (position < start_B1 + width_B1)
+        return in_band & is_masked_B1
+
+
 def _bands(batch: int, size: int, count: int, widest: int, device: torch.device) -> Tensor:
     """Mask ``(batch, size)`` with ``count`` random bands of up to ``widest`` positions in each
     row.

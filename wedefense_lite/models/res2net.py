@@ -64,6 +64,8 @@ class SERes2Net(Backbone):
         scale: groups of a block.
         embed_dim: size of a linear layer on the pooled channels; 0: the embedding is these 256
             channels.
+        kaiming: draw weights of convolutions from a normal distribution after He et al., by their
+            outputs, as the official code does; else PyTorch's initial weights.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class SERes2Net(Backbone):
         base_width: int = 26,
         scale: int = 4,
         embed_dim: int = 0,
+        kaiming: bool = False,
     ):
         super().__init__()
         pairs = [(1, channels), (channels, channels), (channels, channels)]
@@ -84,6 +87,10 @@ class SERes2Net(Backbone):
         pooled = EXPANSION * channels * 2**self.halvings
         self.embed = nn.Linear(pooled, embed_dim) if embed_dim else nn.Identity()
         self.embed_dim = embed_dim or pooled
+        if kaiming:
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         maps_BPDF = self.stages(self.stem(as_maps(frames_BFD)))

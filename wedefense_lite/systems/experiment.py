@@ -48,6 +48,7 @@ LATER_OPTIONS = {
     "LFCC": {"energy": True},
     "RawNet2": {"norm_first": False},
     "ResNet": {"norm_statistics": True},
+    "SERes2Net": {"kaiming": False},
     "SSL": {"norm_last": False, "normalize_floor": 1e-7},
     "Sinc": {"spare_filters": 0},
     "Spectra": {"floor": 1e-4},
