@@ -13,6 +13,7 @@ from refvectors import Reference
 from torch import nn
 
 from wedefense_lite.frontends import LFCC, SSL, Fbank, MatlabLFCC
+from wedefense_lite.frontends.fairseq import hub_weights
 from wedefense_lite.frontends.raw import Sinc
 from wedefense_lite.heads import CrossEntropy, Focal, OCSoftmax, P2SGrad, SquaredError, WithTriplet
 from wedefense_lite.interop.official import official_names, rename_weights
@@ -166,7 +167,7 @@ def bonafide_first(reference: Reference) -> Reference:
 
 def test_mhfa_with_the_projection_of_wedefense():
     reference = bonafide_first(Reference("mhfa"))
-    system = load(reference, "wedefense", MHFA(25 * 1024), CrossEntropy(256, norm=True))
+    system = load(reference, "mhfa", MHFA(25 * 1024), CrossEntropy(256, norm=True))
     states_BFLJ = reference.inputs["states"]
     frames_BFD = states_BFLJ.flatten(2)
     embedding_BE = system.model(frames_BFD, full(frames_BFD))
@@ -176,7 +177,7 @@ def test_mhfa_with_the_projection_of_wedefense():
     embedding_BE = system.model(centred_BFLJ.flatten(2), full(frames_BFD))
     reference.compare("embedding_cmvn", embedding_BE)
     reference.compare("logits_cmvn", system.head(embedding_BE))
-    check_training(reference, "wedefense", system, frames_BFD, reference.labels)
+    check_training(reference, "mhfa", system, frames_BFD, reference.labels)
 
 
 def test_resnet18_with_the_projection_of_wespeaker_and_wedefense():
@@ -337,14 +338,8 @@ ENCODERS = {
 
 
 def load_encoder(encoder: SSL, weights: dict[str, torch.Tensor]) -> None:
-    """Give an encoder weights in the names of fairseq, which have other shapes in WavLM."""
-    prefixed = {f"encoder_only.{name}": value for name, value in weights.items()}
-    state = {}
-    shapes = encoder.state_dict()
-    for name, value in rename_weights("fairseq", prefixed).items():
-        name = name.removeprefix("frontend.")
-        state[name] = value.reshape(shapes[name].shape)
-    encoder.load_state_dict(state, strict=True)
+    """Give an encoder weights in the names of fairseq."""
+    encoder.network.load_state_dict(hub_weights(weights), strict=True)
 
 
 @pytest.mark.parametrize("name", ENCODERS)

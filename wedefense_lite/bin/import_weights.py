@@ -1,15 +1,25 @@
 """Experiment folders of weights that were trained with the official code of a system."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
-import torch
 from jsonargparse.typing import PositiveFloat
+from torch import Tensor, nn
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, abbreviate, check_writable, write_json, write_text
-from wedefense_lite.interop.official import check_rawnet2, ready_classifier, rename_weights
+from wedefense_lite.interop.official import (
+    check_rawnet2,
+    form_of,
+    importers,
+    official_names,
+    ready_classifier,
+    rename_weights,
+    without_classifier,
+)
+from wedefense_lite.interop.reading import read_checkpoint
 from wedefense_lite.labels import LABELS
 from wedefense_lite.provenance import environment
 from wedefense_lite.scoring.bundle import weights_hash
@@ -18,12 +28,8 @@ from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.exp_dir import epoch_models
 
 # A parameter can't have the name "from", which is a keyword of Python; a key can.
-Origin = Literal["aasist", "rawnet2", "rawnet2_asvspoof5", "rawnet2_2019", "transformers"]
+Origin = Literal[*importers()]
 Source = TypedDict("Source", {"from": Origin})
-# ASVspoof 2019 LA train, 22,800 spoofed and 2,580 bona fide utterances, under the weights 0.1 and
-# 0.9.
-LA_2019 = (22800 * 0.1, 2580 * 0.9)
-TRAINED_ON_LA_2019 = ("aasist", "rawnet2", "rawnet2_2019")
 
 
 def import_weights(
@@ -38,24 +44,26 @@ def import_weights(
 
     Writes config.yaml, env.json and models/best_model.pt, so stage 4 takes ``--num_avg 0``. To
     train further in a new folder: ``train.py --config exp/X/config.yaml --checkpoint
-    exp/X/models/best_model.pt``.
+    exp/X/models/best_model.pt``. Every weight is used, or named as unused in the log and in
+    env.json.
 
     Args:
-        weights: state dict as the official code saved it; for transformers, a folder or a name on
-            the hub.
+        weights: checkpoint as the official code saved it, ``.safetensors`` too; for transformers, a
+            folder or a name on the hub. Only weights are loaded; a whole pickled module is refused.
         config: YAML of the system, such as conf/aasist.yaml. For a classifier of transformers,
             conf/wavlm_classifier.yaml fits all; its architecture, normalization and layers replace
             those of the YAML.
         exp_dir: folder to write to, without a training in it.
         seen: utterances ``[spoof, bona fide]`` of the training, each times its weight in the loss,
-            in any unit. The default, not for transformers and rawnet2_asvspoof5, is ASVspoof 2019
-            LA with the weights of the official recipes.
+            in any unit. Where the official training is ASVspoof 2019 LA, that is the default. A
+            head without a posterior needs none.
         bonafide_label: bona fide label of a classifier of transformers, if its name is not one like
             real or genuine.
-        from: aasist for AASIST and AASIST-L (clovaai/aasist), rawnet2 for the baseline of
-            ASVspoof 2021, rawnet2_asvspoof5 for that of ASVspoof 5, whose weights have the same
-            names and shapes, rawnet2_2019 for eurecom-asp/rawnet2-antispoofing, transformers for an
-            audio classifier of wav2vec 2.0, HuBERT or WavLM.
+        from: system whose names the weights have; the README has a table. rawnet2 is the baseline
+            of ASVspoof 2021, rawnet2_asvspoof5 that of ASVspoof 5, whose weights have the same
+            names and shapes, rawnet2_2019 eurecom-asp/rawnet2-antispoofing, transformers an audio
+            classifier of wav2vec 2.0, HuBERT or WavLM. Models of wespeaker for speakers are
+            starting points: their head begins anew.
     """
     out = Path(exp_dir)
     origin = source["from"]
@@ -72,16 +80,29 @@ def import_weights(
                 f"{weights}: made for {classifier.sample_rate} Hz, "
                 f"but {config} has {experiment.data.sample_rate} Hz"
             )
+        names = dict(zip(official, official))
+        unused = []
     else:
-        if origin in TRAINED_ON_LA_2019:
-            seen = seen or LA_2019
-        seen = cli.needed("--seen", seen)
-        state_dict = _read_state(weights)
+        state_dict = read_checkpoint(weights)
+        origin = form_of(origin, state_dict)
         if origin.startswith("rawnet2"):
             check_rawnet2(origin, state_dict, weights)
-        official = rename_weights(origin, state_dict)
         experiment = load_experiment(config)
-    _check_shapes(official, experiment.system.state_dict(), weights, config)
+        used = without_classifier(origin, state_dict)
+        names = cli.checked_option(weights, official_names, origin, used)
+        official = cli.checked_option(weights, rename_weights, origin, used)
+        unused = sorted(state_dict.keys() - set(names.values()))
+        if seen is None:
+            seen = _default_counts(origin, experiment.system.head.has_posterior)
+        if len(used) < len(state_dict):
+            official |= _initial_head(experiment.system)
+            logging.warning(
+                "%s: its classifier is left out, and the head begins anew: train it before use",
+                weights,
+            )
+    _check_shapes(official, names, experiment.system.state_dict(), weights, config)
+    if unused:
+        logging.info("%s: %d unused weights: %s", weights, len(unused), ", ".join(unused))
     class_prior = [count / sum(seen) for count in seen]
     state = {
         "model": official,
@@ -91,36 +112,58 @@ def import_weights(
         "config_hash": experiment.config_hash,
     }
     env = environment(experiment.training.seed, experiment.config_hash, class_prior)
-    env |= {"weights": weights, "weights_hash": weights_hash(official)}
+    env |= {"weights": weights, "weights_hash": weights_hash(official), "unused_weights": unused}
     write_text(out / "config.yaml", experiment.text)
     write_json(out / "env.json", env)
     checkpoint.save(out / "models/best_model.pt", state)
 
 
-def _read_state(path: str) -> Mapping[str, torch.Tensor]:
-    state = checkpoint.load(path)
-    is_state = isinstance(state, Mapping)
-    if not is_state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{path}: not a state dict, expected names and tensors")
-    return state
+def _default_counts(origin: str, has_posterior: bool) -> tuple[float, float]:
+    """What the loss of an official training saw, ``[spoof, bonafide]``.
+
+    Raises:
+        InputError: it isn't known, and the head has a posterior.
+    """
+    trained_on = importers()[origin].trained_on
+    if trained_on is None and not has_posterior:
+        # Nothing is divided out of scores that are no posteriors.
+        return (1, 1)
+    return cli.needed("--seen", trained_on)
+
+
+def _initial_head(system: nn.Module) -> dict[str, Tensor]:
+    """Initial weights of the head, under their names in the system."""
+    return {name: value for name, value in system.state_dict().items() if name.startswith("head.")}
 
 
 def _check_shapes(
-    official: Mapping[str, torch.Tensor],
-    expected: Mapping[str, torch.Tensor],
+    official: Mapping[str, Tensor],
+    official_names: Mapping[str, str],
+    expected: Mapping[str, Tensor],
     weights: str,
     config: str,
 ) -> None:
     """Refuse weights with other names or shapes than the system of the configuration has.
 
     Weights that are not finite are refused too.
+
+    Args:
+        official: weights by the names that they have here.
+        official_names: names that they have in the file, by those here.
+        expected: state dict of the system.
+        weights: file of the weights, for messages.
+        config: file of the system, for messages.
     """
     differences = []
     for name in sorted(official.keys() | expected.keys()):
         shape = list(official[name].shape) if name in official else "missing"
         expected_shape = list(expected[name].shape) if name in expected else "none"
         if shape != expected_shape:
-            differences.append(f"{name} is {shape}, expected {expected_shape}")
+            difference = f"{name} is {shape}, expected {expected_shape}"
+            official_name = official_names.get(name, name)
+            if official_name != name:
+                difference += f" ({official_name} in the file)"
+            differences.append(difference)
         elif not official[name].isfinite().all():
             differences.append(f"{name} has values that are not finite")
     if differences:

@@ -2,8 +2,11 @@
 here.
 """
 
+import functools
+import importlib
 import logging
 import os
+import pkgutil
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,22 +17,52 @@ from torch import Tensor
 
 from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.frontends.encoders import FAMILIES, import_transformers, parse_architecture
-from wedefense_lite.interop.names import CHANGES, NAMES
+from wedefense_lite.frontends.fairseq import hub_name
+from wedefense_lite.interop import checkpoints
+from wedefense_lite.interop.patterns import Importer
+from wedefense_lite.labels import LABELS
 
 # Names of labels that leave no doubt, as letters only.
 BONAFIDE_NAMES = ("bonafide", "real", "genuine", "human", "authentic", "original")
 SPOOF_NAMES = ("spoof", "spoofed", "fake", "deepfake", "synthetic", "generated")
 
 
+@functools.cache
+def importers() -> dict[str, Importer]:
+    """Importers by their names, which are those of their files, in the order of the alphabet."""
+    tables = {}
+    for module in pkgutil.iter_modules(checkpoints.__path__, f"{checkpoints.__name__}."):
+        tables[module.name.rpartition(".")[2]] = importlib.import_module(module.name).IMPORTER
+    return tables
+
+
+def form_of(source: str, names: Iterable[str]) -> str:
+    """Importer for weights of these names, as an importer of several forms knows it.
+
+    Args:
+        source: key of ``importers``.
+        names: official names.
+    """
+    names = list(names)
+    for pattern, form in importers()[source].forms.items():
+        if any(re.search(pattern, name) for name in names):
+            return form
+    return source
+
+
 def rename(source: str, official_name: str) -> str:
     """Name of a weight here; empty for one that is left out.
 
     Args:
-        source: key of ``NAMES``.
+        source: key of ``importers``.
         official_name: name in the official code.
     """
+    importer = importers()[source]
+    if importer.encoder and re.search(importer.encoder, official_name):
+        name = hub_name(re.sub(importer.encoder, "", official_name))
+        return name and f"frontend.encoder.network.{name}"
     name = official_name
-    for pattern, replacement in NAMES[source]:
+    for pattern, replacement in importer.names:
         name = re.sub(pattern, replacement, name)
     if name and not name.startswith(("head.", "frontend.")):
         name = f"model.{name}"
@@ -37,10 +70,16 @@ def rename(source: str, official_name: str) -> str:
 
 
 def official_names(source: str, names: Iterable[str]) -> dict[str, str]:
-    """Official names by the names that they have here, without those that are left out."""
+    """Official names by the names that they have here, without those that are left out.
+
+    Raises:
+        ValueError: two official names that would become one.
+    """
     ours = {}
     for official_name in names:
         name = rename(source, official_name)
+        if name in ours:
+            raise ValueError(f"{official_name} and {ours[name]} would both be {name}, expected one")
         if name:
             ours[name] = official_name
     return ours
@@ -50,17 +89,46 @@ def rename_weights(source: str, official: Mapping[str, Tensor]) -> dict[str, Ten
     """State dict of a ``wedefense_lite.systems.tasks.Detection`` with official weights.
 
     Args:
-        source: key of ``NAMES``.
+        source: key of ``importers``.
         official: state dict as the official code saves it; unknown names stay as they are.
+
+    Raises:
+        ValueError: a weight of other axes than the official code has, or two for one name.
     """
     state = {}
+    changes = importers()[source].changes
     for name, official_name in official_names(source, official).items():
         value = official[official_name]
-        for pattern, change in CHANGES.get(source, []):
+        for pattern, change in changes:
             if re.search(pattern, name):
-                value = change(value)
+                try:
+                    value = change(value)
+                except (IndexError, RuntimeError) as error:
+                    shape = list(official[official_name].shape)
+                    raise ValueError(
+                        f"{official_name} is {shape}, expected other axes for {name}"
+                    ) from error
         state[name] = value
     return state
+
+
+def without_classifier(source: str, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights without a classifier of other than two classes, such as speakers.
+
+    Args:
+        source: key of ``importers``.
+        official: state dict as the official code saves it.
+    """
+    pattern = importers()[source].classifier
+    if pattern is None:
+        return dict(official)
+    rows = []
+    for name, value in official.items():
+        if re.search(pattern, name) and value.ndim == 2:
+            rows.append(len(value))
+    if rows == [len(LABELS)]:
+        return dict(official)
+    return {name: value for name, value in official.items() if not re.search(pattern, name)}
 
 
 def check_rawnet2(source: str, official: Mapping[str, Tensor], path: str) -> None:
@@ -70,7 +138,7 @@ def check_rawnet2(source: str, official: Mapping[str, Tensor], path: str) -> Non
     uses, and so trains, the layers named ``bn1``.
 
     Args:
-        source: key of ``NAMES``.
+        source: key of ``importers``.
         official: state dict as the official code saves it.
         path: file of the weights, for messages.
 
