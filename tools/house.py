@@ -35,7 +35,7 @@ FLOORS = (
     ("augment", "frontends", "heads", "models", "separators"),
     ("systems",),
     ("training", "scoring", "interop"),
-    ("report", "explain", "localization", "mixtures"),
+    ("report", "localization", "mixtures"),
     ("bin",),
 )
 # A task in one place: nothing but entry points needs them, and a deleted folder is a deleted task.

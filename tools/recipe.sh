@@ -12,7 +12,7 @@
 #
 # What differs by task is in tools/tasks/$task.sh. tools/score.sh is a recipe that trains nothing.
 # A new stage is one more `if` at the end of this file, a function above it, and the highest number
-# in stop_stage and in its check.
+# in stop_stage and in its check; tools/score.sh has a stop_stage of its own.
 
 refuse() {
   # A control character would be obeyed by the terminal.

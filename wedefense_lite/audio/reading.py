@@ -178,7 +178,10 @@ def _check_header(file: sf.SoundFile, utterance: Utterance, sample_rate: int, mo
     if not 0 < file.frames < UNKNOWN_LENGTH:
         raise InputError("no samples, or its header states no length")
     if sample_rate and file.samplerate != sample_rate:
-        raise InputError(f"sample rate {file.samplerate} Hz, expected {sample_rate} Hz")
+        raise InputError(
+            f"sample rate {file.samplerate} Hz, expected {sample_rate} Hz: convert the file, for "
+            "example with sox or ffmpeg"
+        )
     # The header of a command's output is written before its length is known.
     if not is_command(utterance.path) and CUT_SHORT.search(file.extra_info):
         raise InputError("truncated: shorter than its header states")

@@ -1,4 +1,8 @@
-"""Other sample rates."""
+"""Resampling, for mixtures and recordings of people.
+
+Lists of stage 2 are not resampled: ``audio.reading`` refuses a file of another rate than the
+system's.
+"""
 
 import math
 

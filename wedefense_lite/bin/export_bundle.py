@@ -34,7 +34,6 @@ from wedefense_lite.scoring.sidecar import (
     Sidecar,
     check_hashes,
     check_sidecar,
-    hash_of,
     read_sidecar,
     sidecar_path,
 )
@@ -93,7 +92,7 @@ def export_bundle(
     weights, encoder = _weights(experiment.system, model, reference_encoder)
 
     # From logits to LLRs and decisions, as stage 6 and the dev set have it.
-    origin = Origin(hash_of(model), experiment.config_hash)
+    origin = Origin(file_hash(model), experiment.config_hash)
     logits = exp / f"posteriors/{dev_set}/logits.scp"
     calibration_path = Path(calibration or logits.with_name("calibration.json"))
     facts = _facts(logits, calibration_path, origin, decide_on)

@@ -10,11 +10,11 @@ from wedefense_lite import cli
 from wedefense_lite.files import InputError, check_writable, folder_lock
 from wedefense_lite.heads import Head
 from wedefense_lite.labels import LABELS
+from wedefense_lite.provenance import file_hash
 from wedefense_lite.scoring.archives import Archive, read_archive, write_archive
 from wedefense_lite.scoring.sidecar import (
     begin_results,
     check_sidecar,
-    hash_of,
     read_sidecar,
     write_sidecar,
 )
@@ -47,7 +47,7 @@ def infer(
             f"--num_classes {num_classes}, but the head of {config} gives {len(LABELS)}"
         )
     experiment = load_experiment(config)
-    model_hash = hash_of(model_path)
+    model_hash = file_hash(model_path)
     load_weights(model_path, experiment.system)
     sidecar = read_sidecar(embedding_scp_path)
     check_sidecar(

@@ -278,18 +278,6 @@ def refuse_sidecar(path: str | Path) -> None:
         raise InputError(f"{path}: the sidecar of {path.stem}, expected another name for results")
 
 
-def hash_of(path: str | Path) -> str:
-    """Hash of a file, see ``file_hash``.
-
-    Raises:
-        InputError: no such file, or one that can't be read.
-    """
-    try:
-        return file_hash(path)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-
-
 def check_hashes(source: str | Path, hashes: Mapping[str, str], *paths: str | Path) -> None:
     """Refuse files that are others than those noted.
 
@@ -303,7 +291,7 @@ def check_hashes(source: str | Path, hashes: Mapping[str, str], *paths: str | Pa
     """
     for path in map(Path, paths):
         expected = hashes.get(path.name)
-        present = hash_of(path)
+        present = file_hash(path)
         if present != expected:
             raise InputError(
                 f"{path}: its hash is {present}, expected {expected} as in {source}: "

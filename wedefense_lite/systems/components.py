@@ -1,8 +1,13 @@
 """Components that a configuration may name, and the check that it names no others.
 
 A configuration decides which classes are built, so one that came with somebody's experiment or
-bundle could run any code. It is checked as plain values, before a parser of configurations sees it
-and before anything is imported or built.
+bundle could run any code. It is checked as plain values, before ``jsonargparse`` parses it and
+before anything that it names is imported or built. Components are classes that
+``experiment.import_components`` has imported before.
+
+The second half of this module follows the types of options as ``jsonargparse`` does: a component is
+``{"class_path": name, "init_args": {...}}`` or its name alone, and ``+`` behind an option's name adds
+to a list.
 """
 
 import collections.abc

@@ -194,12 +194,12 @@ class Trainer:
         updates_per_epoch = math.ceil(train_loader.steps_per_epoch / self.config.accumulate_steps)
 
         # A plain function, of which the schedule's state dict, and so last.pt, holds nothing.
-        def rate_factor(update: int) -> float:
+        def factor_of_update(update: int) -> float:
             return self.config.schedule.factor(
                 update, updates_per_epoch, self.config.num_epochs, self.reductions
             )
 
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate_factor)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor_of_update)
         uses_fp16 = self.config.precision == "fp16"
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=uses_fp16)
 
@@ -387,11 +387,11 @@ class Trainer:
         sums = sum_over_ranks(self.process, self.running.sums())
         loss, correct, utterances = sums.tolist()
         # The rate of the last update; the optimizer has that of the next one already.
-        rate_factor = self.schedule.lr_lambdas[0](self.updates - 1)
+        factor = self.schedule.lr_lambdas[0](self.updates - 1)
         row = {
             "epoch": self.epoch,
             "step": self.updates,
-            "lr": self.schedule.base_lrs[0] * rate_factor,
+            "lr": self.schedule.base_lrs[0] * factor,
             "train_loss": loss / utterances,
         }
         if self.task.head is not None:
