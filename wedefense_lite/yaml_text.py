@@ -14,6 +14,7 @@ MOST_BYTES = 1 << 18
 MOST_NODES = 20_000  # a node counts once more for each alias of it
 MOST_LEVELS = 40
 LONGEST_VALUE = 10_000  # reading an integer takes time that grows with the square of its length
+LONGEST_NUMBER = 1000  # Python prints no integer of more than 4300 digits
 # Others could name classes.
 PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in "str int float bool null seq map".split()}
 # The fast parser comes with libyaml, which may be missing.
@@ -80,6 +81,8 @@ def parse_yaml(text: str, path: str | Path, load: Callable = yaml.safe_load):
         raise InputError(f"{place}: not YAML: {' '.join(' '.join(words).split())}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except LookupError as error:  # PyYAML's, for "!!bool maybe" and "!!int ''"
+        raise InputError(f"{path}: not YAML: a value that is not of the type of its tag") from error
 
 
 def check_yaml(text: str) -> None:
@@ -144,7 +147,9 @@ class _Check:
                 raise _error(f"alias *{event.anchor} of no finished value", event.start_mark)
             return self.sizes[event.anchor]
         if isinstance(event, yaml.ScalarEvent):
-            if len(event.value) > LONGEST_VALUE:
+            begins_number = event.value.lstrip("+-")[:1].isdigit()
+            longest = LONGEST_NUMBER if begins_number else LONGEST_VALUE
+            if len(event.value) > longest:
                 raise _error(f"a value of {len(event.value)} characters", event.start_mark)
             if event.anchor:
                 self.sizes[event.anchor] = 1
