@@ -207,8 +207,9 @@ class one_line_errors:
         self.program = program
 
     def __enter__(self):
-        rank = int(os.environ.get("RANK", "0"))
-        level = logging.INFO if rank == 0 else logging.WARNING
+        # A rank that is no number is told by the stages that need one.
+        is_main = os.environ.get("RANK", "0") == "0"
+        level = logging.INFO if is_main else logging.WARNING
         handler = logging.StreamHandler()
         handler.setFormatter(PrintableFormatter())
         logging.basicConfig(level=level, handlers=[handler])

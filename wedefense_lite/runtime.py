@@ -28,6 +28,7 @@ TRAINING_TIMEOUT = timedelta(minutes=30)
 SCORING_TIMEOUT = timedelta(hours=12)
 # Longest wait for a batch of the reading processes.
 READING_TIMEOUT = timedelta(minutes=10)
+MOST_PROCESSES = 10**6
 # Minutes that take the place of all three.
 TIMEOUT_VARIABLE = "WEDEFENSE_TIMEOUT"
 
@@ -86,11 +87,15 @@ def start_process(gpus: str | None = None, timeout: timedelta = SCORING_TIMEOUT)
     timeout = longest_wait(timeout)
     heartbeat.end_with_launcher()
     # Ranks, as torchrun sets them.
-    rank = int(os.environ.get("RANK", "0"))
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    world = _variable("WORLD_SIZE", default=1, least=1)
+    rank = _variable("RANK", default=0, most=world - 1)
+    local_world = _variable("LOCAL_WORLD_SIZE", default=1, least=1)
+    # Launchers of other kinds may set it without the number of processes.
+    local_rank = _variable("LOCAL_RANK", default=0)
+    local_world = max(local_world, local_rank + 1)
+    if world > 1:
+        _check_meeting_place()
+    tasks = _variable("SLURM_STEP_NUM_TASKS", default=1)
     if world < tasks:
         raise InputError(
             f"{tasks} Slurm tasks, each in a world of {world}: start with tools/launch.sh"
@@ -122,6 +127,36 @@ def start_process(gpus: str | None = None, timeout: timedelta = SCORING_TIMEOUT)
     # Only rank 0 logs.
     logging.info("process 0 of %d on %s%s", world, device, remark)
     return Process(device, rank, world)
+
+
+def _variable(name: str, default: int, least: int = 0, most: int = MOST_PROCESSES) -> int:
+    """Number of the environment.
+
+    Raises:
+        InputError: a text that is no number, or one out of range.
+    """
+    text = os.environ.get(name, str(default))
+    if re.fullmatch(r"[0-9]{1,9}", text) and least <= int(text) <= most:
+        return int(text)
+    raise InputError(
+        f"environment variable {name} is {text!r}, expected {least} to {most}: unset it, or start "
+        "several processes with tools/launch.sh"
+    )
+
+
+def _check_meeting_place() -> None:
+    """Refuse several processes that don't know where to meet.
+
+    Raises:
+        InputError: names the variable of the environment that is missing.
+    """
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if name not in os.environ:
+            raise InputError(
+                f"environment variable WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {name} is not "
+                "set: start several processes with tools/launch.sh"
+            )
+    _variable("MASTER_PORT", default=0, least=1, most=65535)
 
 
 def make_deterministic() -> None:

@@ -213,6 +213,35 @@ def test_threads_are_those_asked_for_or_all_there_are(monkeypatch, asked, proces
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"RANK": ""}, "RANK is ''"),
+        ({"RANK": "x"}, "RANK is 'x'"),
+        ({"RANK": "-1"}, "RANK is '-1'"),
+        ({"RANK": "3"}, "RANK is '3', expected 0 to 0"),
+        ({"WORLD_SIZE": "1.5"}, "WORLD_SIZE is '1.5'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0'"),
+        ({"WORLD_SIZE": "2"}, "but RANK is not set"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "but MASTER_ADDR is not set"),
+        ({"LOCAL_RANK": "9" * 20}, "LOCAL_RANK is '9"),
+        ({"LOCAL_WORLD_SIZE": "x"}, "LOCAL_WORLD_SIZE is 'x'"),
+        ({"SLURM_STEP_NUM_TASKS": "x"}, "SLURM_STEP_NUM_TASKS is 'x'"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "x"},
+            "MASTER_PORT is 'x'",
+        ),
+    ],
+)
+def test_an_environment_of_no_launcher_is_told(monkeypatch, variables, told):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=told):
+        start_process()
+
+
 # Stages that are killed over results of another model
 
 
