@@ -3,6 +3,8 @@
 import math
 
 import pytest
+import yaml
+from conftest import ROOT
 
 from wedefense_lite.systems.schedule import Schedule
 
@@ -93,3 +95,31 @@ def test_a_plateau_is_counted_in_validations_without_a_lower_loss(dev_losses, re
 def test_options_that_contradict_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Schedule(**options)
+
+
+# Rates of the authors' code: at its highest, and at a later step. Steps of an epoch, step, rate.
+RATES = {
+    "wavlm_base_frozen": [(10, 20, 0.2 * 5e-3**0.1), (10, 199, 0.2 * 5e-3**0.995)],
+    "wavlm_large_mhfa": [(10, 10, 2.5e-5 * 0.5**0.2), (10, 25, 2.5e-5 * 0.5**0.5)],
+    "xlsr_mhfa": [(10, 10, 2.5e-5 * 0.05**0.2), (10, 5, 2.5e-5 * 0.05**0.1 / 2)],
+    "resnet18_se": [(10, 60, 0.2 * 5e-4**0.06), (10, 500, 0.2 * 5e-4**0.5)],
+    "ecapa": [(10, 60, 0.2 * 5e-4**0.04), (10, 750, 0.2 * 5e-4**0.5)],
+    "se_res2net50": [(793, 999, 64**-0.5 * 1000**-0.5), (793, 15859, 64**-0.5 * 15860**-0.5)],
+    "eabn": [(198, 499, 64**-0.5 * 1000**-1.5 * 500), (198, 11879, 64**-0.5 * 11880**-0.5)],
+    "eabn_efficientnet": [(10, 399, 64**-0.5 * 1000**-1.5 * 400)],
+    "lfcc_lcnn_lstm": [(10, 99, 3e-4), (10, 100, 1.5e-4), (10, 999, 3e-4 / 2**9)],
+    "lfcc_lcnn_lstm_p2sgrad": [(10, 999, 3e-4 / 2**9)],
+    "resnet18_oc": [(10, 999, 3e-4 / 2**9)],
+    "localization_wav2vec2_gmlp": [(10, 999, 1e-5 / 2**9)],
+    "localization_bam": [(10, 99, 1e-5), (10, 499, 1e-9)],
+}
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_rates_of_configurations_are_the_authors(name):
+    training = yaml.safe_load((ROOT / f"conf/{name}.yaml").read_text())["training"]
+    schedule = Schedule(**training["schedule"])
+    rate = training["optimizer"]["init_args"]["lr"]
+    for steps_per_epoch, step, expected in RATES[name]:
+        factor = schedule.factor(step, steps_per_epoch, training["num_epochs"])
+        assert rate * factor == pytest.approx(expected, rel=1e-4)
