@@ -48,6 +48,7 @@ DAMAGE = {
     "model_hash": (7, "model_hash is 7, expected text"),
     "frame_seconds": (-1, "frame_seconds is -1, expected a positive number"),
     "polarity": (["higher is bonafide"], "polarity is .*, expected text"),
+    "score": ("logit", "score is 'logit', expected difference or bonafide_logit"),
     "hashes": ({"logits.ark": 1}, "hashes is .*, expected an object, each value text"),
 }
 
@@ -62,7 +63,7 @@ def test_a_field_of_another_type_is_refused_by_file_and_field(logits, name):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", sorted(DAMAGE.keys() - {"frame_seconds", "hashes"}))
+@pytest.mark.parametrize("name", sorted(DAMAGE.keys() - {"frame_seconds", "hashes", "score"}))
 def test_a_field_that_is_missing_is_named(logits, name):
     path = logits.with_suffix(".json")
     content = read_json(path)

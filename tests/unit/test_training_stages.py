@@ -16,11 +16,14 @@ from wedefense_lite.bin import extract as extract_module
 from wedefense_lite.bin import infer as infer_module
 from wedefense_lite.bin import train as train_module
 from wedefense_lite.bin.average_model import average_model
+from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.bin.extract import extract
 from wedefense_lite.bin.infer import infer
+from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.files import InputError, read_json
 from wedefense_lite.runtime import start_process
 from wedefense_lite.scoring.archives import read_archive, write_archive
+from wedefense_lite.scoring.scores import read_scores
 from wedefense_lite.scoring.sidecar import read_sidecar, write_sidecar
 from wedefense_lite.systems import checkpoint
 
@@ -104,6 +107,29 @@ def test_logits_and_posteriors_are_each_utterances_own(system):
     assert (
         read_json(system.folder / "out/posteriors/logits.json")["polarity"] == "higher is bonafide"
     )
+
+
+def test_scores_of_the_bona_fide_logit_are_told_from_llrs(system, tmp_path, caplog):
+    system.infer(out="out/of_logit", score="bonafide_logit")
+    folder = system.folder / "out/of_logit"
+    assert read_json(folder / "scores.json")["score"] == "bonafide_logit"
+    assert read_json(folder / "logits.json")["score"] == "bonafide_logit"
+    scores = {name: score for name, (score,) in read_scores(folder / "scores.txt").items()}
+    for key, (_, row) in system.by_hand().items():
+        assert scores[key] == pytest.approx(float(row[1]), rel=1e-4, abs=1e-5)
+    with pytest.raises(InputError, match=r"bonafide_logit, which is no LLR, expected difference"):
+        logits_to_llr(str(folder / "logits.scp"), pi_spoof=0.5)
+    key_lines = ["filename\tcm-label"]
+    key_lines += [f"{row.key}\t{row.label}" for row in system.rows]
+    (tmp_path / "key.txt").write_text("\n".join(key_lines) + "\n")
+    of_logit = tmp_path / "of_logit.json"
+    evaluate(cm=str(folder / "scores.txt"), cm_key=str(tmp_path / "key.txt"), json=str(of_logit))
+    assert "no LLRs" in caplog.text
+    results = read_json(of_logit)
+    assert "eer" in results and not {"cllr", "act_dcf", "decisions"} & results.keys()
+    system.infer(out="out/of_difference")
+    assert read_json(system.folder / "out/of_difference/logits.json")["score"] == "difference"
+    assert not (system.folder / "out/of_difference/scores.txt").exists()
 
 
 def test_another_number_of_classes_is_refused(system):

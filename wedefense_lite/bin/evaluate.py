@@ -37,8 +37,11 @@ from wedefense_lite.scoring.scores import (
     read_trials,
     read_verification,
 )
+from wedefense_lite.scoring.sidecar import find_sidecar
 
 # Rates that the table prints in percent.
+# Metrics that take a score for an LLR.
+OF_LLRS = ("act_dcf", "cllr")
 PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer")
 
 
@@ -115,8 +118,10 @@ def evaluate(
     results = _measure("pooled", trials, options, bootstrap)
     if by:
         results["by"] = _measure_by_condition(trials, options, bootstrap, both)
-    if m == "t1":
+    if m == "t1" and _may_be_llr(cm):
         results["decisions"] = _count_decisions(trials, options.cost)
+    elif m == "t1":
+        _leave_out_llr_metrics(results)
     if options.asv:
         results["asv_rates"] = options.asv._asdict()
     results |= {"cost": options.cost.as_dict(), "tie": tie}
@@ -127,6 +132,23 @@ def evaluate(
         lines.append(f"ASV: {options.asv}")
     lines += table(_table_rows(results))
     publish(lines, results, json, txt)
+
+
+def _may_be_llr(cm: str) -> bool:
+    """Whether scores may be LLRs; False where their sidecar says that they are no such thing."""
+    sidecar = find_sidecar(cm)
+    return sidecar is None or sidecar.score == "difference"
+
+
+def _leave_out_llr_metrics(results: dict) -> None:
+    """Take out what holds for LLRs alone, which a logit by itself is not; it is logged."""
+    logging.warning(
+        "the scores are bona fide logits, no LLRs: no %s, no decisions", ", ".join(OF_LLRS)
+    )
+    for result in [results, *results.get("by", {}).values()]:
+        for metric in OF_LLRS:
+            result.pop(metric, None)
+            result.get("ci", {}).pop(metric, None)
 
 
 def _check_options(

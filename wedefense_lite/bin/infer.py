@@ -1,5 +1,6 @@
 """Stage 5: logits and posteriors of embeddings."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import torch
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, check_writable, folder_lock
 from wedefense_lite.heads import Head
-from wedefense_lite.labels import LABELS
+from wedefense_lite.labels import BONAFIDE, LABELS
 from wedefense_lite.provenance import file_hash
 from wedefense_lite.scoring.archives import Archive, read_archive, write_archive
+from wedefense_lite.scoring.scores import write_scores
 from wedefense_lite.scoring.sidecar import (
+    Score,
     begin_results,
     check_sidecar,
     read_sidecar,
@@ -30,6 +33,7 @@ def infer(
     embedding_scp_path: str,
     out_path: str,
     num_classes: int | None = None,
+    score: Score = "difference",
 ) -> None:
     """Apply a system's head to embeddings, and write logits and posteriors.
 
@@ -41,6 +45,10 @@ def infer(
             ``posteriors.{ark,scp}``, their softmax, an output for other programs: float32 vectors
             ``[spoof, bonafide]``, each archive with a sidecar.
         num_classes: number of classes, which is 2.
+        score: difference: bona fide minus spoof logit, which stage 6 takes. bonafide_logit: that
+            logit alone, of which the published EERs of AASIST, SSL-AASIST and Nes2Net are; it is
+            no LLR, so stage 6 refuses these logits, and ``scores.txt`` beside them has the scores
+            for ``evaluate.py --cm``. The sidecars say which.
     """
     if num_classes not in (None, len(LABELS)):
         raise InputError(
@@ -59,15 +67,23 @@ def infer(
     embeddings = read_archive(embedding_scp_path)
     embed_dim = experiment.system.model.embed_dim
     archives = {name: Path(out_path) / f"{name}.ark" for name in ("logits", "posteriors")}
+    scores_path = Path(out_path) / "scores.txt"
+    sidecar = dataclasses.replace(sidecar, score=score)
     for ark in archives.values():
         check_writable(ark, ark.with_suffix(".scp"), ark.with_suffix(".json"))
+    check_writable(scores_path, scores_path.with_suffix(".json"))
     with folder_lock(out_path, "inference"):
         begin_results(*archives.values())
+        if score == "bonafide_logit":
+            begin_results(scores_path)
         logits = dict(_logits(experiment.system.head.eval(), embeddings, embed_dim))
         posteriors = {key: torch.from_numpy(row).softmax(0).numpy() for key, row in logits.items()}
         for name, rows in {"logits": logits, "posteriors": posteriors}.items():
             write_archive(archives[name], rows.items())
             write_sidecar(archives[name], sidecar)
+        if score == "bonafide_logit":
+            write_scores(scores_path, logits, [row[BONAFIDE] for row in logits.values()])
+            write_sidecar(scores_path, sidecar)
 
 
 @torch.no_grad()

@@ -65,6 +65,7 @@ def logits_to_llr(
     frames_out = out.with_name("frame_llr.txt")
     check_writable(*calibrated_files(out))
     sidecar = read_sidecar(logits_scp_path, required=False) or Sidecar()
+    _refuse_other_score(logits_scp_path, sidecar)
     prior = training_prior(sidecar, logits_scp_path, training_counts, train_label)
     frame_llrs = _read_frame_llrs(logits_scp_path, sidecar, prior)
     llrs = _pool_frames(frame_llrs, sidecar)
@@ -74,6 +75,7 @@ def logits_to_llr(
         held_out = cli.needed("--cal_logits_scp_path", cal_logits_scp_path)
         labels = read_labels(cli.needed("--cal_label", cal_label))
         held_out_sidecar = read_sidecar(held_out, required=False) or Sidecar()
+        _refuse_other_score(held_out, held_out_sidecar)
         expected = {name: getattr(sidecar, name) for name in SHARED_FIELDS}
         check_sidecar(held_out, held_out_sidecar, **expected)
         held_out_llrs = _pool_frames(_read_frame_llrs(held_out, sidecar, prior), sidecar)
@@ -97,6 +99,19 @@ def logits_to_llr(
             write_sidecar(frames_out, sidecar)
         write_calibrated(out, llrs, affine, sidecar, report)
     logging.info("wrote %d LLRs to %s", len(llrs), out)
+
+
+def _refuse_other_score(scp: str, sidecar: Sidecar) -> None:
+    """Refuse logits whose score is said to be another one than their difference.
+
+    Raises:
+        InputError: as said.
+    """
+    if sidecar.score != "difference":
+        raise InputError(
+            f"{scp}: its score is {sidecar.score}, which is no LLR, expected difference: run "
+            "infer.py without --score, or evaluate.py --cm scores.txt, which is beside the logits"
+        )
 
 
 def _read_frame_llrs(

@@ -24,12 +24,13 @@ from wedefense_lite.provenance import file_hash
 
 # Key of the mark that stands for a sidecar while a run writes the files.
 UNFINISHED = "unfinished"
-# Fields that sidecars from before they existed don't have: of frames, and of hashes.
-LATER_FIELDS = ("frame_seconds", "hashes")
+# Fields that sidecars from before they existed don't have.
+LATER_FIELDS = ("frame_seconds", "hashes", "score")
 # An object with as many fields of a sidecar is one, though perhaps a damaged one.
 LEAST_FIELDS = 3
 # What a value has to be, by the type of its field.
 DESCRIPTIONS = {str: "text", bool: "true or false", float: "a finite number", NoneType: "null"}
+Score = Literal["difference", "bonafide_logit"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Sidecar:
         model_hash: hash of the checkpoint file, so that another one is noticed.
         frame_seconds: length of a frame, of an archive that has a row a frame; else None.
         polarity: always ``wedefense_lite.labels.POLARITY``.
+        score: what the score of an utterance is: ``difference``, bona fide minus spoof logit, of
+            which stage 6 makes an LLR; or ``bonafide_logit`` alone, which is no LLR.
         hashes: hashes of the files that it describes, by their names; ``write_sidecar`` fills them
             in.
 
@@ -65,6 +68,7 @@ class Sidecar:
     model_hash: str = ""
     frame_seconds: float | None = None
     polarity: str = POLARITY
+    score: Score = "difference"
     hashes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):

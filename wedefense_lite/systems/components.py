@@ -5,9 +5,9 @@ bundle could run any code. It is checked as plain values, before ``jsonargparse`
 before anything that it names is imported or built. Components are classes that
 ``experiment.import_components`` has imported before.
 
-The second half of this module follows the types of options as ``jsonargparse`` does: a component is
-``{"class_path": name, "init_args": {...}}`` or its name alone, and ``+`` behind an option's name adds
-to a list.
+The second half of this module follows the types of options as ``jsonargparse`` does: a component
+is ``{"class_path": name, "init_args": {...}}`` or its name alone, and ``+`` behind an option's name
+adds to a list.
 """
 
 import collections.abc
