@@ -141,6 +141,11 @@ def test_scores_of_one_value_give_one_llr():
     assert fit_affine([1.0, 1.0], [1.0, 1.0], 0.5)([1.0]) == pytest.approx(0, abs=1e-9)
 
 
+def test_classes_with_one_mean_give_no_evidence():
+    affine = fit_affine([0.0], [-1.0, 1.0], 0.5)
+    assert affine([-1.0, 0.0, 1.0]) == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)
+
+
 def test_scores_that_are_higher_for_spoof_are_refused_unless_asked_for(caplog):
     reversed_scores = [-1.0, 0.5, -2.0], [1.0, 0.0, 2.0]
     with pytest.raises(ValueError, match=r"higher scores for spoof .*--allow_negative_slope true"):

@@ -208,7 +208,8 @@ def _gaussian_model(bonafide: np.ndarray, spoof: np.ndarray, p_spoof: float) -> 
     freedom = max(1, len(bonafide) + len(spoof) - 2)
     squares = len(bonafide) * bonafide.var() + len(spoof) * spoof.var()
     variance = max(squares / freedom, (distance / LARGEST_DISTANCE) ** 2)
-    if variance == 0:
+    # Classes with one mean tell nothing of each other.
+    if variance == 0 or distance == 0:
         return Affine((0.0,) * len(weights.scale), 0.0)
     at_means = []
     for other_class in (spoof, bonafide):
