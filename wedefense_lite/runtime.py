@@ -72,6 +72,14 @@ def longest_wait(default: timedelta) -> timedelta:
     return timedelta(minutes=float(text))
 
 
+def usable_cores() -> int:
+    """Number of cores that this process may use."""
+    # macOS has no such call, and lets a process use all.
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0))
+
+
 def start_process(gpus: str | None = None, timeout: timedelta = SCORING_TIMEOUT) -> Process:
     """Choose the device, and join the processes that ``torchrun`` or ``srun`` started.
 
@@ -115,7 +123,7 @@ def start_process(gpus: str | None = None, timeout: timedelta = SCORING_TIMEOUT)
         device = torch.device("cpu")
         # The user's number of threads counts for one process. For several, torchrun sets it to 1.
         if local_world > 1 or "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+            torch.set_num_threads(max(1, usable_cores() // local_world))
     # Process group: gloo on CPUs, nccl on GPUs.
     if world > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

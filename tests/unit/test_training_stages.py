@@ -21,7 +21,7 @@ from wedefense_lite.bin.extract import extract
 from wedefense_lite.bin.infer import infer
 from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.files import InputError, read_json
-from wedefense_lite.runtime import start_process
+from wedefense_lite.runtime import start_process, usable_cores
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.scores import read_scores
 from wedefense_lite.scoring.sidecar import read_sidecar, write_sidecar
@@ -237,6 +237,12 @@ def test_threads_are_those_asked_for_or_all_there_are(monkeypatch, asked, proces
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
     start_process()
     assert found == expected
+
+
+def test_all_cores_are_used_where_a_process_is_bound_to_none(monkeypatch):
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    assert usable_cores() == 5
 
 
 @pytest.mark.parametrize(
