@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -83,11 +82,14 @@ def simulate_mixtures(
         mixtures = planner.plan(name, num_mixtures)
 
     if out_dir:
+        # Brings torch along, which plans can do without.
+        from wedefense_lite.runtime import usable_cores
+
         files = _files(sources, rirs, noises)
         # Rendering writes OUT_DIR/plan.tsv along.
         is_rendered = Path(plan).resolve() == Path(out_dir, "plan.tsv").resolve()
         plan_path = None if render_only or is_rendered else Path(plan)
-        num_processes = nj or len(os.sched_getaffinity(0))
+        num_processes = nj or usable_cores()
         render(mixtures, files, Path(out_dir), sample_rate, num_processes, plan_path=plan_path)
     else:
         write_plan(plan, mixtures)
