@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from jsonargparse import ArgumentParser
 
-from wedefense_lite.files import InputError, disk_error, printable
+from wedefense_lite.files import InputError, disk_error, inputs_kept, printable
 
 # Environment variable with the packages that hold a user's own components, separated by commas.
 COMPONENTS_VARIABLE = "WEDEFENSE_COMPONENTS"
@@ -77,7 +77,7 @@ def run(
     if not positional:
         words = join_lists(words, list_options(parser))
     words = complete_flags(words, flag_options(function))
-    with one_line_errors(parser.prog):
+    with one_line_errors(parser.prog), inputs_kept():
         arguments = parser.parse_args(words)
         function(**parser.instantiate(arguments).as_dict())
 

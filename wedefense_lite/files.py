@@ -44,6 +44,30 @@ class InputError(Exception):
     """Input or output that can't be used. Entry points print it as one line and exit with 2."""
 
 
+_inputs: list[set[str]] = []  # real paths of the tables that the command has read, if one runs
+
+
+@contextmanager
+def inputs_kept() -> Iterator[None]:
+    """Context in which no table that was read can be written over, as a mistyped option would."""
+    _inputs.append(set())
+    try:
+        yield
+    finally:
+        _inputs.pop()
+
+
+def note_input(path: str | Path) -> None:
+    """Note a file that is read, and isn't to be written in the same command."""
+    if _inputs:
+        _inputs[-1].add(os.path.realpath(path))
+
+
+def _refuse_input(path: str | Path) -> None:
+    if _inputs and os.path.realpath(path) in _inputs[-1]:
+        raise InputError(f"{path}: an input of this command, expected another name for its output")
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Temporary path beside ``path`` that takes its name when the block ends without an error.
@@ -56,9 +80,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         path: final path; its folder is made.
 
     Raises:
-        InputError: no such folder can be made, no permission, no room on the disk, or the folder
-            was removed meanwhile.
+        InputError: no such folder can be made, no permission, no room on the disk, the folder was
+            removed meanwhile, or the file is an input, see ``inputs_kept``.
     """
+    _refuse_input(path)
     if _is_stream(path):
         with _written_through(path) as temporary:
             yield temporary
@@ -469,6 +494,7 @@ def iter_rows(
         InputError: unreadable or empty file, a line with another number of fields, or a control
             character.
     """
+    note_input(path)
     is_empty = True
     for number, line in enumerate(_lines(path), 1):
         fields = split_fields(path, number, line, maxsplit)

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, read_table
+from wedefense_lite.files import InputError, read_table, write_table
 from wedefense_lite.progress import progress
 
 
@@ -123,6 +123,18 @@ def test_a_full_disk_is_one_line_whoever_meets_it(run):
         "",
         "entry.py: error: x.pt: No space left on device\n",
     )
+
+
+def test_a_table_that_was_read_is_not_written_over(run, tmp_path):
+    def rewrite(table: str) -> None:
+        write_table(table, read_table(table))
+
+    status, _, errors = run("--table", str(tmp_path / "table"), function=rewrite)
+    assert status == 2
+    assert "table: an input of this command" in errors
+    assert (tmp_path / "table").read_text() == "a 1\n"
+    # Only within a command.
+    rewrite("table")
 
 
 def test_an_interruption_is_one_line(run):

@@ -17,6 +17,7 @@ from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import (
     InputError,
     abbreviate,
+    note_input,
     read_labels,
     read_table,
     read_text,
@@ -82,6 +83,7 @@ def read_index(
 
 def _read_lines(data_list: str) -> list[tuple[str, str]]:
     """Lines of a list that aren't blank, each with its place, ``file:number``."""
+    note_input(data_list)
     lines = []
     # Only at the ends of lines: splitlines() knows more, which may be parts of names.
     for number, line in enumerate(read_text(data_list).split("\n"), 1):

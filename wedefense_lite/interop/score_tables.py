@@ -32,6 +32,7 @@ from wedefense_lite.files import (
     NO_VALUE,
     InputError,
     check_text,
+    note_input,
     number,
     read_bytes,
     split_fields,
@@ -276,6 +277,7 @@ def _read(
 
 def _cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
     """Cells of each line that isn't blank, with its number."""
+    note_input(path)
     content = read_bytes(path)
     if content.startswith(GZIP):
         content = _unpacked(path, content)
