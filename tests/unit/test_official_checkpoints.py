@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from refvectors import FIDELITY, ROOT
+from refvectors import FIDELITY, ROOT, Reference
 from safetensors.torch import save_file
 from torch import nn
 
 from wedefense_lite.bin.import_weights import import_weights
 from wedefense_lite.files import InputError, read_json
+from wedefense_lite.frontends import SSL
+from wedefense_lite.frontends.fairseq import hub_weights
 from wedefense_lite.interop import patterns
 from wedefense_lite.interop.official import importers, rename
 from wedefense_lite.systems import checkpoint
@@ -250,3 +252,31 @@ def test_two_official_names_for_one_weight_are_refused(tmp_path):
     weights = write(official | {"stages.0.bn1.weight": torch.ones(8)}, "plain", tmp_path)
     with pytest.raises(InputError, match="would both be model.stages.0.bn1.weight"):
         import_weights(weights, config, str(tmp_path / "exp"), seen=(9, 1), **{"from": "wespeaker"})
+
+
+@pytest.mark.parametrize("reference", ["wav2vec2_tiny_large", "wavlm_tiny_large"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_an_encoder_of_fairseq_is_the_weights_of_a_front_end(
+    reference, zipped, tmp_path, monkeypatch
+):
+    pytest.importorskip("transformers")
+    model = "facebook/wav2vec2-xls-r-300m"
+    file_name = "xlsr2_300m.pt"
+    if reference.startswith("wavlm"):
+        model = "microsoft/wavlm-large"
+        file_name = "WavLM-Large.pt"
+    monkeypatch.setenv("WEDEFENSE_MODELS", str(tmp_path))
+    weights = Reference(reference).weights
+    # Options, and layers of pretraining.
+    content = {"args": Namespace(lr=1e-6), "model": weights | {"quantizer.vars": torch.ones(2)}}
+    torch.save(content, tmp_path / file_name, _use_new_zipfile_serialization=zipped)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "conv_dim": [24] * 7}
+    frontend = SSL(model, SHAPE | shape)
+    frontend.load_pretrained()
+    expected = hub_weights(weights)
+    assert expected.keys() == frontend.network.state_dict().keys()
+    for name, value in frontend.network.state_dict().items():
+        assert torch.equal(value, expected[name])
+    torch.save({"model": nn.Linear(2, 2)}, tmp_path / file_name)
+    with pytest.raises(InputError, match=r"torch\.nn.*save its state_dict"):
+        frontend.load_pretrained()

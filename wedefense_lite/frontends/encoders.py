@@ -19,9 +19,22 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wedefense_lite.files import InputError, read_json
+from wedefense_lite.frontends.fairseq import hub_weights, remarks_for_options
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+# The same weights as published with fairseq, and with the code of WavLM.
+FAIRSEQ_FILES = {
+    "facebook/wav2vec2-base": "wav2vec_small.pt",
+    "facebook/wav2vec2-large-xlsr-53": "xlsr_53_56k.pt",
+    "facebook/wav2vec2-xls-r-300m": "xlsr2_300m.pt",
+    "facebook/wav2vec2-xls-r-1b": "xlsr2_960m_1000k.pt",
+    "facebook/wav2vec2-xls-r-2b": "xlsr2_2B_1000k.pt",
+    "facebook/hubert-base-ls960": "hubert_base_ls960.pt",
+    "microsoft/wavlm-base": "WavLM-Base.pt",
+    "microsoft/wavlm-base-plus": "WavLM-Base+.pt",
+    "microsoft/wavlm-large": "WavLM-Large.pt",
+}
 # Since this version the last of the hidden states has no final norm (see SSL.forward).
 OLDEST_TRANSFORMERS = (5, 23)
 INSTALL = "pip install 'wedefense_lite[ssl]'"
@@ -283,8 +296,30 @@ def find_file(model: str, names: tuple[str, ...]) -> Path:
     )
 
 
+def find_weights(model: str) -> Path:
+    """The file of a model's weights: as ``find_file``, or that of fairseq where there is none else.
+
+    The latter is looked for in ``$WEDEFENSE_MODELS`` and in the folder of the model there.
+
+    Args:
+        model: name as on the hub.
+
+    Raises:
+        InputError: as ``find_file``.
+    """
+    root = os.environ.get("WEDEFENSE_MODELS")
+    file_name = FAIRSEQ_FILES.get(model)
+    if root and file_name:
+        folder = Path(root, model)
+        is_of_hub = any((folder / name).is_file() for name in WEIGHT_FILES)
+        for path in (folder / file_name, Path(root, file_name)):
+            if path.is_file() and not is_of_hub:
+                return path
+    return find_file(model, WEIGHT_FILES)
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Weights of an encoder in the hub's format, without those of pretraining's own layers.
+    """Weights of an encoder in the hub's format or fairseq's, without layers of pretraining alone.
 
     Args:
         path: ``.safetensors``, or a state dict that ``torch.save`` wrote.
@@ -296,7 +331,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with remarks_for_options(path):
+                state = torch.load(path, map_location="cpu", weights_only=True)
     # Any bytes may come, and the readers have no list of the errors that they end with.
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
@@ -305,6 +341,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path}: it holds a {type(state).__name__}, expected weights by their names"
         )
+    if isinstance(state.get("model"), Mapping):
+        # As fairseq saves it, beside options.
+        state = hub_weights(state["model"])
     # Models with a head on top, as in pretraining, have their family's name before the encoder's.
     prefix = re.compile(f"^({'|'.join(FAMILIES)})[.]")
     submodules = ("feature_extractor.", "feature_projection.", "encoder.")

@@ -39,7 +39,7 @@ class SSL(Frontend):
     Args:
         model: name as on the hub, such as facebook/wav2vec2-xls-r-300m, not a path. Files are
             looked for in the folder of that name in ``$WEDEFENSE_MODELS``, in the user's cache, and
-            on the hub.
+            on the hub; weights also as fairseq's file in ``$WEDEFENSE_MODELS``.
         architecture: changes to the model's sizes, in the words of its ``config.json``. Sizes of a
             model that isn't built in are read from that file and kept with the experiment.
         layers: ``last``: final output (with norm). ``all``: the input of layer 1 and every layer's
@@ -166,7 +166,7 @@ class SSL(Frontend):
         Raises:
             InputError: no weights, damaged ones, or those of another model.
         """
-        path = encoders.find_file(self.model, encoders.WEIGHT_FILES)
+        path = encoders.find_weights(self.model)
         logging.info("%s: weights of %s", self.model, path)
         try:
             self.network.load_state_dict(encoders.read_weights(path), strict=True)
