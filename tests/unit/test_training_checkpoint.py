@@ -215,3 +215,15 @@ def test_a_full_disk_is_told_and_the_earlier_checkpoint_stays(tmp_path, monkeypa
         write(tmp_path / "m.pt", nn.Linear(300, 20))
     assert (tmp_path / "m.pt").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["m.pt"]
+
+
+def test_a_checkpoint_that_was_read_is_written_in_the_same_bytes(tmp_path):
+    # Text of a program and text of a file: equal, and not the same object.
+    other_text = "".join(["exp_", "avg"])
+    state = {"exp_avg": torch.ones(2), "more": [{other_text: torch.zeros(2)}], "config": other_text}
+    checkpoint.save(tmp_path / "first.pt", state)
+    checkpoint.save(tmp_path / "second.pt", checkpoint.load(tmp_path / "first.pt"))
+    mixed = checkpoint.load(tmp_path / "second.pt") | {"config": "-exp_avg"[1:]}
+    checkpoint.save(tmp_path / "third.pt", mixed)
+    contents = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(contents) == 1

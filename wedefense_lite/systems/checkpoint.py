@@ -148,31 +148,7 @@ def load(path: str | Path, mmap: bool = False) -> dict:
         raise InputError(
             f"{path}: not a checkpoint: it holds a {type(state).__name__}, expected a dict"
         )
-    _intern_keys(state)
     return state
-
-
-def _intern_keys(state: dict) -> None:
-    """Make equal keys one object, as names in a program are.
-
-    A pickle holds an object once, so the bytes of a checkpoint would tell whether its training was
-    interrupted.
-    """
-    values = [state]
-    visited = set()  # a hostile state may hold itself
-    while values:
-        value = values.pop()
-        if id(value) in visited:
-            continue
-        visited.add(id(value))
-        if isinstance(value, dict):
-            items = list(value.items())
-            value.clear()
-            for key, part in items:
-                value[sys.intern(key) if type(key) is str else key] = part
-            values.extend(value.values())
-        elif isinstance(value, list | tuple):
-            values.extend(value)
 
 
 def _check_content(file_path: str | Path, path: str | Path) -> None:
