@@ -63,7 +63,12 @@ def note_input(path: str | Path) -> None:
         _inputs[-1].add(os.path.realpath(path))
 
 
-def _refuse_input(path: str | Path) -> None:
+def refuse_input(path: str | Path) -> None:
+    """Refuse to write a file that this command has read, see ``inputs_kept``.
+
+    Raises:
+        InputError: names the file.
+    """
     if _inputs and os.path.realpath(path) in _inputs[-1]:
         raise InputError(f"{path}: an input of this command, expected another name for its output")
 
@@ -83,7 +88,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         InputError: no such folder can be made, no permission, no room on the disk, the folder was
             removed meanwhile, or the file is an input, see ``inputs_kept``.
     """
-    _refuse_input(path)
+    refuse_input(path)
     if _is_stream(path):
         with _written_through(path) as temporary:
             yield temporary

@@ -37,6 +37,7 @@ from wedefense_lite.files import (
     folder_lock,
     read_json,
     read_text,
+    refuse_input,
     write_lines,
     write_text,
 )
@@ -353,6 +354,7 @@ def check_shard_folder(folder: Path, shard_list: Path, prefix: str = "shards") -
             raise InputError(f"{folder}: holds the shards of {owner}: {way_out}")
         return
     listed = []
+    refuse_input(shard_list)
     if shard_list.is_file():
         listed = [Path(line).resolve() for line in read_text(shard_list).split("\n")]
     if not any(path.resolve() in listed for path in earlier):

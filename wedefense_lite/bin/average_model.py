@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, check_writable, folder_lock
+from wedefense_lite.files import InputError, check_writable, folder_lock, note_input
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.averaging import (
@@ -85,6 +85,8 @@ def _average(
     else:
         paths = [folder / "best_model.pt"]
     logging.info("averaging %s", " ".join(path.name for path in paths))
+    for path in (*paths, folder / "best_model.pt", folder / "last.pt"):
+        note_input(path)
     states = [checkpoint.load_model(path) for path in paths]
     check_same_training(paths, states)
     if num <= 0 and trained is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
-from wedefense_lite.files import InputError, abbreviate, check_writable, folder_lock
+from wedefense_lite.files import InputError, abbreviate, check_writable, folder_lock, note_input
 from wedefense_lite.provenance import code_commit, file_hash
 from wedefense_lite.runtime import Precision, barrier, end_process, gather_objects, start_process
 from wedefense_lite.scoring.archives import read_archive, write_archive
@@ -66,6 +66,7 @@ def extract(
     process = start_process(gpus)
     experiment = load_experiment(config)
     model_hash = file_hash(model_path)
+    note_input(model_path)
     state = load_weights(model_path, experiment.system)
     # A training that goes on replaces its models, perhaps between two processes.
     if len(set(gather_objects(process, model_hash))) > 1:
