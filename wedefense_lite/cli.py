@@ -18,6 +18,7 @@ from wedefense_lite.files import InputError, disk_error, inputs_kept, printable
 
 # Environment variable with the packages that hold a user's own components, separated by commas.
 COMPONENTS_VARIABLE = "WEDEFENSE_COMPONENTS"
+LONGEST_MESSAGE = 4000  # characters of an error
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 # Lines of jsonargparse's messages that repeat what stands around them.
 NOISE = re.compile(
@@ -223,6 +224,10 @@ class one_line_errors:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
         message, status = message_and_status(error)
+        if len(message) > LONGEST_MESSAGE:
+            # A cell of a file that is no table may have megabytes.
+            half = LONGEST_MESSAGE // 2
+            message = f"{message[:half]} ... {message[-half:]}"
         line = printable(message.replace("\n", " "))
         print(f"{self.program}: error: {line}", file=sys.stderr, flush=True)
         sys.exit(status)

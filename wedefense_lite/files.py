@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import math
@@ -12,6 +13,7 @@ import shutil
 import socket
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +25,9 @@ from wedefense_lite.labels import LABELS
 NO_VALUE = "-"  # a cell of a table that says nothing
 LOCK_FILE = ".lock"
 GZIP = b"\x1f\x8b"  # first bytes of a gzip file
-LEFTOVER = re.compile(r"\..+\.[0-9a-f]{16}")  # temporary names of atomic_path
+# Temporary names of atomic_path: a mark of the machine, and a random part.
+LEFTOVER = re.compile(r"\..+\.([0-9a-f]{8})[0-9a-f]{8}")
+DAY = 86_400.0  # seconds
 # Errors of a disk, as against those of a file that a program looks for.
 DISK_ERRORS = {
     errno.ENOSPC,
@@ -130,7 +134,7 @@ def _sync_and_rename(temporary: Path, final: Path, path: str | Path) -> None:
 def _make_temporary(final: Path) -> tuple[Path, int]:
     """New empty file beside ``final``, and the handle that locks it while it is written."""
     while True:
-        temporary = final.with_name(f".{final.name}.{secrets.token_hex(8)}")
+        temporary = final.with_name(f".{final.name}.{_machine_mark()}{secrets.token_hex(4)}")
         # The kernel takes the umask off these permissions. Python could only learn the umask by
         # setting it for all threads, which then make files that everybody may write.
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
@@ -148,7 +152,8 @@ _cleaned_folders: set[str] = set()
 def remove_leftovers(folder: str | Path) -> None:
     """Remove the temporary files of killed runs from a folder, once in the life of a process.
 
-    A file that a living process writes is locked, and stays.
+    A file that a living process writes is locked, and stays. Some shared file systems keep locks
+    from other machines, so files of those stay for a day.
 
     Args:
         folder: folder that is about to be written to.
@@ -157,10 +162,13 @@ def remove_leftovers(folder: str | Path) -> None:
     if folder in _cleaned_folders:
         return
     _cleaned_folders.add(folder)
+    paths = []
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if LEFTOVER.fullmatch(entry.name)]
-    for name in names:
-        path = os.path.join(folder, name)
+        for entry in entries:
+            mark = LEFTOVER.fullmatch(entry.name)
+            if mark and (mark[1] == _machine_mark() or _is_older_than_a_day(entry)):
+                paths.append(entry.path)
+    for path in paths:
         # Who may not remove it, or comes too late, leaves it.
         with suppress(OSError):
             handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
@@ -169,6 +177,18 @@ def remove_leftovers(folder: str | Path) -> None:
                 os.unlink(path)
             finally:
                 os.close(handle)
+
+
+def _machine_mark() -> str:
+    """Eight hexadecimal digits that differ from machine to machine."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_older_than_a_day(entry: os.DirEntry) -> bool:
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > DAY
+    except OSError:  # removed meanwhile
+        return False
 
 
 def _is_stream(path: str | Path) -> bool:

@@ -137,6 +137,15 @@ def test_a_table_that_was_read_is_not_written_over(run, tmp_path):
     rewrite("table")
 
 
+def test_an_error_of_megabytes_is_cut(run):
+    def long(table: str) -> None:
+        raise InputError(f"a.txt:1: {'x' * 3_000_000} is there twice")
+
+    _, _, errors = run("--table", "x", function=long)
+    assert errors.startswith("entry.py: error: a.txt:1: xx") and errors.endswith("there twice\n")
+    assert len(errors) < 5000
+
+
 def test_an_interruption_is_one_line(run):
     def interrupted(table: str) -> None:
         raise KeyboardInterrupt
