@@ -382,7 +382,7 @@ def test_an_experiment_holds_the_architecture_and_its_checkpoint_the_weights(
     """A model that isn't known here is found when training starts; no later stage looks for it."""
     from wedefense_lite.bin import train as stage
 
-    monkeypatch.setattr(stage, "start_process", lambda gpus: tiny.ALONE)
+    monkeypatch.setattr(stage, "start_process", lambda *options: tiny.ALONE)
     options = {"model": "tiny/wavlm-large", "trained": "none"}
     system = {"frontend": {"class_path": "SSL", "init_args": options}}
     config = tiny.write_config(tmp_path, system=system, num_epochs=1)
