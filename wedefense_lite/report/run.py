@@ -14,7 +14,7 @@ from wedefense_lite.scoring.scores import read_condition, read_trials
 
 CALIBRATED = "_calibrated"  # scores of a set a second time, after calibration
 SETS = ("dev", "eval", "eval_calibrated")
-NEEDED_METRICS = ("eer", "min_dcf", "act_dcf", "cllr")
+NEEDED_METRICS = ("eer", "eer_threshold", "min_dcf", "act_dcf", "cllr")
 # Entries of results that hold other things than a number.
 NO_NUMBERS = {"by", "ci", "cost", "tie", "decisions", "asv_rates"}
 HISTORY_COLUMNS = ("epoch", "train_loss", "dev_loss", "dev_eer")
