@@ -64,14 +64,14 @@ def used_blocks(folder: Path) -> int:
 
 
 @functools.cache
-def blocks_of(world, stage) -> tuple[int, int]:
-    """Blocks of what a stage reads, and of what it writes."""
+def blocks_of(world, stage) -> int:
+    """Blocks of what a stage writes."""
     folder = world.copies / f"sizes_{ALONE.index(stage)}"
     with disk(folder):
         world.copy(*stage.reads, folder=folder)
         before = used_blocks(folder)
         assert world.run(stage, folder).status == 0
-        return before, used_blocks(folder) - before
+        return used_blocks(folder) - before
 
 
 def check_files(folder: Path, stage, expected: dict[str, str]) -> None:
@@ -100,7 +100,7 @@ def check_again(world, folder: Path, stage, expected: dict[str, str]) -> None:
 
 def full_or_read_only(world, stage, kind: str, expected: dict[str, str]) -> None:
     """A disk without room, or one that can't be written."""
-    blocks, written = blocks_of(world, stage)
+    written = blocks_of(world, stage)
     world.count += 1
     folder = world.copies / str(world.count)
     with disk(folder):
@@ -113,7 +113,9 @@ def full_or_read_only(world, stage, kind: str, expected: dict[str, str]) -> None
         else:
             share = int(kind.removeprefix("full, ").removesuffix(" %")) / 100
             room = min(int(share * written), written - 1)
-            remount(folder, f"size={(blocks + room) * BLOCK}")
+            # A size of 0 would be no limit; each stage writes more than a block.
+            size = max(used_blocks(folder) + room, 1)
+            remount(folder, f"size={size * BLOCK}")
         ended = world.run(stage, folder)
         if kind == "full, over earlier files" and ended.status == 0:
             # It makes its earlier files invalid first, so there is room for the new ones.

@@ -357,6 +357,7 @@ DAMAGED = {
 )
 def test_a_text_where_a_page_shows_a_number_is_refused(tmp_path, place, told):
     row = {"eer": 0.1, "min_dcf": 0.2, "act_dcf": 0.3, "cllr": 0.4, "n_spoof": 5}
+    row |= {"eer_threshold": 0.0}
     results = row | {"eer_rocch": 0.1, "cost": {"name": "x"}, "tie": "merge"}
     results |= {"by": {"A01": dict(row)}, "ci": {"auc": [0.1, None]}}
     path = tmp_path / "results_dev.json"

@@ -14,7 +14,7 @@ from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends import Fbank
 from wedefense_lite.heads import CrossEntropy, Head
-from wedefense_lite.labels import BONAFIDE, SPOOF
+from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.mixtures.stems import with_talkers
 from wedefense_lite.mixtures.tasks import DirectTalkers, SeparatedTalkers, Separation
 from wedefense_lite.scoring.loader import EvalLoader
@@ -295,12 +295,14 @@ def test_what_a_system_can_not_take_apart_is_refused(mixtures):
 def test_the_separator_of_another_training_is_taken_over(tmp_path):
     trained, task = Separation(Halves()), SeparatedTalkers(*PARTS, separator=Halves())
     trained.separator.gain.data.fill_(0.7)
-    checkpoint.save(tmp_path / "model.pt", {"model": trained.state_dict()})
+    facts = {"labels": LABELS, "class_prior": [0.5, 0.5], "epoch": 1, "config_hash": "0"}
+    checkpoint.save(tmp_path / "model.pt", facts | {"model": trained.state_dict()})
     checkpoint.load_part(tmp_path / "model.pt", task, "separator")
     assert task.separator.gain.item() == pytest.approx(0.7)
     with pytest.raises(InputError, match="the system of the configuration has no separator"):
         checkpoint.load_part(tmp_path / "model.pt", DirectTalkers(*PARTS), "separator")
-    checkpoint.save(tmp_path / "other.pt", {"model": DirectTalkers(*PARTS).state_dict()})
+    other = DirectTalkers(*PARTS).state_dict()
+    checkpoint.save(tmp_path / "other.pt", facts | {"model": other})
     with pytest.raises(InputError, match="other.pt has no separator"):
         checkpoint.load_part(tmp_path / "other.pt", task, "separator")
 

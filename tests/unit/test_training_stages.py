@@ -436,7 +436,9 @@ def test_embeddings_of_another_shape_are_refused_by_name(system, tmp_path):
 def test_a_model_trained_on_one_class_is_named(system, tmp_path):
     state = checkpoint.load(system.model)
     checkpoint.save(tmp_path / "one.pt", state | {"class_prior": [1.0, 0.0]})
-    with pytest.raises(InputError, match=r"one\.pt: class_prior is \[1\.0, 0\.0\], expected"):
+    with pytest.raises(
+        InputError, match=r"one\.pt: class_prior is \[1\.0, 0\.0\]: it was trained on one class"
+    ):
         extract(
             str(system.config),
             str(tmp_path / "one.pt"),

@@ -27,7 +27,8 @@ PACKAGES = (
     "jsonargparse jsonargparse.typing yaml tqdm jinja2"
 ).split()
 # Variables that an interpreter and these packages read when they start.
-READ_AT_START = ("PYTHON", "LC_", "LANG", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "TORCH_", "MPL")
+# scikit-learn sets two of KMP_ when it is imported, so those are left out.
+READ_AT_START = ("PYTHON", "LC_", "LANG", "OMP_", "MKL_", "OPENBLAS_", "TORCH_", "MPL")
 SET_BY_FORK = ("PYTHONPATH",)
 PART_BYTES = 1 << 16
 
@@ -111,7 +112,9 @@ class Server:
         connection, _ = self.listener.accept()
         request, descriptors = receive(connection)
         if start_variables(request["environment"]) != self.start_variables:
-            connection.sendall(b"fresh\n")
+            # A client of several ranks leaves at the first such answer.
+            with contextlib.suppress(OSError):
+                connection.sendall(b"fresh\n")
             connection.close()
             process_id = None
         else:
