@@ -15,6 +15,9 @@ import soundfile as sf
 import warm
 from hypothesis import settings
 
+# Two workers share two cores. A test that forks must not have started threads of PyTorch before.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Options and fixtures of the faults, which pytest takes from here alone.
 pytest_plugins = ["fault_plugin"]
 
