@@ -194,6 +194,15 @@ def of_before(text: str) -> dict:
     return settings
 
 
+def test_a_configuration_of_before_modules_moved_and_options_were_added_keeps_its_text(tmp_path):
+    text = yaml.safe_dump(of_before(tiny.parsed(tmp_path).text), sort_keys=False)
+    for short, former in FORMER_MODULES.items():
+        assert short in text
+        text = text.replace(short, former)
+    (tmp_path / "config.yaml").write_text(text)
+    assert load_experiment(tmp_path / "config.yaml").text == text
+
+
 def test_a_configuration_from_before_an_option_keeps_its_hash(tmp_path):
     first = tiny.parsed(tmp_path)
     old = of_before(first.text)

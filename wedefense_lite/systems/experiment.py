@@ -240,8 +240,13 @@ def load_experiment(
         experiment = build(arguments)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    # A config.yaml of before modules moved stays as it is, since models and scores hold its hash.
-    if _load_yaml(text) == yaml.safe_load(experiment.text):
+    # A config.yaml of before modules moved or options were added stays as it is, since models and
+    # scores hold its hash.
+    saved_settings = _load_yaml(text)
+    resolved_settings = yaml.safe_load(experiment.text)
+    for both in (saved_settings, resolved_settings):
+        drop_later_settings(both)
+    if saved_settings == resolved_settings:
         experiment.text = text
     return experiment
 
