@@ -232,6 +232,21 @@ def test_a_data_directory_that_is_being_written_has_no_labels(tmp_path, monkeypa
 # Stage 2
 
 
+@pytest.mark.parametrize("table", ["wav.scp", "utt2lab"])
+@pytest.mark.parametrize("shards_are_there", [False, True])
+def test_a_list_is_not_written_over_a_table_that_it_is_made_of(tmp_path, table, shards_are_there):
+    sf.write(tmp_path / "u.wav", tone(0, 800), RATE)
+    (tmp_path / "wav.scp").write_text("u u.wav\n")
+    (tmp_path / "utt2lab").write_text("u spoof\n")
+    words = ["wav.scp", "utt2lab", "shards"]
+    if shards_are_there:
+        assert run(tmp_path, "tools/make_shard_list.py", *words, "list")[0] == 0
+    before = (tmp_path / table).read_text()
+    status, said = run(tmp_path, "tools/make_shard_list.py", *words, table)
+    assert status == 2 and said
+    assert (tmp_path / table).read_text() == before
+
+
 def test_lists_are_made_by_the_commands_that_people_type(prepared, monkeypatch):
     options = ["--num_utts_per_shard", "4", "--num_threads", "8", "--prefix", "shards", "--shuffle"]
     tables = ["data/train/wav.scp", "data/train/utt2lab"]

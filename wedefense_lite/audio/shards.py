@@ -341,8 +341,11 @@ def check_shard_folder(folder: Path, shard_list: Path, prefix: str = "shards") -
         prefix: beginning of their names.
 
     Raises:
-        InputError: the shards there are of another list; names it and the way out.
+        InputError: the shards there are of another list, which is named with the way out; or the
+            list is an input of the command.
     """
+    # Before anything is removed: a mistyped list may be the wav.scp itself.
+    refuse_input(shard_list)
     earlier = _shards_of(folder, prefix)
     if not earlier:
         return
@@ -354,7 +357,6 @@ def check_shard_folder(folder: Path, shard_list: Path, prefix: str = "shards") -
             raise InputError(f"{folder}: holds the shards of {owner}: {way_out}")
         return
     listed = []
-    refuse_input(shard_list)
     if shard_list.is_file():
         listed = [Path(line).resolve() for line in read_text(shard_list).split("\n")]
     if not any(path.resolve() in listed for path in earlier):
@@ -433,7 +435,8 @@ class ShardSet:
         """Lock the folder, hide the earlier list, and make the hidden folder, empty.
 
         Raises:
-            InputError: the folder is locked, or its shards are of another list.
+            InputError: the folder is locked, its shards are of another list, or the list is an
+                input of the command.
         """
         self._lock = folder_lock(self.folder, f"packing shards {self.prefix}_*")
         self._lock.__enter__()
