@@ -191,8 +191,6 @@ def read_score_table(path: str | Path, convert: Callable[[str], float] = number)
     scores = {}
     for line, row in table.rows:
         utterance = row["utt"]
-        if utterance in scores:
-            raise InputError(f"{path}:{line}: {utterance} is there twice")
         try:
             scores[utterance] = convert(row["score"])
         except ValueError as error:
@@ -220,8 +218,6 @@ def read_key_table(path: str | Path, phase: str | None = "eval") -> KeyTable:
         if phase is not None and has_phases and row["phase"] != phase:
             continue
         utterance = row["utt"]
-        if utterance in labels:
-            raise InputError(f"{path}:{line}: {utterance} is there twice")
         try:
             labels[utterance] = label_of_word(row["label"])
         except ValueError as error:
@@ -248,7 +244,12 @@ class _Rows(NamedTuple):
 def _read(
     path: str | Path, layouts: Iterable[Layout], value: str, value_columns: Sequence[str]
 ) -> _Rows:
-    """Rows of a table, as line number and cells by the name of their column."""
+    """Rows of a table, as line number and cells by the name of their column.
+
+    Raises:
+        InputError: unknown format, another number of cells than in the first line, or an utterance
+            twice.
+    """
     lines = _cells_of(path)
     first, cells = lines[0]
     columns = _columns_of_header(f"{path}:{first}", cells, value, value_columns)
@@ -268,10 +269,17 @@ def _read(
         name = layout.name
         columns = list(layout.columns)
     rows = []
-    for line, row in lines:
-        if len(row) != len(columns):
-            raise InputError(f"{path}:{line}: {len(row)} columns, expected {len(columns)}: {row}")
-        rows.append((line, dict(zip(columns, row))))
+    utterances = set()
+    for line, cells in lines:
+        if len(cells) != len(columns):
+            raise InputError(
+                f"{path}:{line}: {len(cells)} columns, expected {len(columns)}: {cells}"
+            )
+        row = dict(zip(columns, cells))
+        if row["utt"] in utterances:
+            raise InputError(f"{path}:{line}: {row['utt']} is there twice")
+        utterances.add(row["utt"])
+        rows.append((line, row))
     return _Rows(name, columns, rows)
 
 
