@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -50,11 +50,16 @@ class Remark:
         """Forget the state of the object."""
 
 
-def hub_name(name: str) -> str:
-    """Name of a weight in ``transformers``; empty for one of pretraining alone."""
-    for pattern, replacement in FAIRSEQ:
+def rename_by(patterns: Iterable[tuple[str, str]], name: str) -> str:
+    """Name after patterns and their replacements, applied one after the other."""
+    for pattern, replacement in patterns:
         name = re.sub(pattern, replacement, name)
     return name
+
+
+def hub_name(name: str) -> str:
+    """Name of a weight in ``transformers``; empty for one of pretraining alone."""
+    return rename_by(FAIRSEQ, name)
 
 
 def hub_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

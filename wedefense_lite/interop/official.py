@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.frontends.encoders import FAMILIES, import_transformers, parse_architecture
-from wedefense_lite.frontends.fairseq import hub_name
+from wedefense_lite.frontends.fairseq import hub_name, rename_by
 from wedefense_lite.interop import checkpoints
 from wedefense_lite.interop.patterns import Importer
 from wedefense_lite.labels import LABELS
@@ -61,9 +61,7 @@ def rename(source: str, official_name: str) -> str:
     if importer.encoder and re.search(importer.encoder, official_name):
         name = hub_name(re.sub(importer.encoder, "", official_name))
         return name and f"frontend.encoder.network.{name}"
-    name = official_name
-    for pattern, replacement in importer.names:
-        name = re.sub(pattern, replacement, name)
+    name = rename_by(importer.names, official_name)
     if name and not name.startswith(("head.", "frontend.")):
         name = f"model.{name}"
     return name

@@ -198,7 +198,7 @@ def load_model(path: str | Path) -> dict:
     expected = {
         "model": (_is_weights, "weights by their names"),
         "class_prior": (_is_prior, "two numbers from 0 to 1 whose sum is 1"),
-        "epoch": (_is_count, "a number of an epoch"),
+        "epoch": (is_count, "a number of an epoch"),
         "config_hash": (_is_text, "a hash"),
     }
     for name, (is_valid, meaning) in expected.items():
@@ -222,7 +222,8 @@ def _is_prior(value) -> bool:
     return math.isclose(sum(value), 1, abs_tol=1e-6)
 
 
-def _is_count(value) -> bool:
+def is_count(value) -> bool:
+    """Whether a field is a whole number from 0."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 

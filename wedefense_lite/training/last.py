@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wedefense_lite.files import InputError
+from wedefense_lite.systems.checkpoint import is_count
 from wedefense_lite.yaml_text import parse_yaml
 
 WAY_OUT = "take another --exp_dir, or remove the folder to train from the beginning"
@@ -40,7 +41,7 @@ def check(path: Path, state: dict) -> None:
     best_epoch = state.get("best_epoch") or 0
     if not isinstance(kept, list) or not all(_is_positive(epoch) for epoch in kept):
         raise InputError(f"{path}: kept are no epochs: {WAY_OUT}")
-    if not _is_count(best_epoch):
+    if not is_count(best_epoch):
         raise InputError(f"{path}: best_epoch is no epoch: {WAY_OUT}")
     hashes = state.get("data_hashes", {})
     if not isinstance(hashes, dict) or not all(isinstance(text, str) for text in hashes.values()):
@@ -122,12 +123,8 @@ def _is_dict(value) -> bool:
     return isinstance(value, dict)
 
 
-def _is_count(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def _is_positive(value) -> bool:
-    return _is_count(value) and value > 0
+    return is_count(value) and value > 0
 
 
 def _is_history(value) -> bool:
@@ -162,9 +159,9 @@ def _is_configuration(value) -> bool:
 FIELDS: dict[str, tuple[Callable, str]] = {
     "config": (_is_configuration, "a configuration in YAML"),
     "epoch": (_is_positive, "a number from 1"),
-    "step": (_is_count, "a number from 0"),
-    "updates": (_is_count, "a number from 0"),
-    "bad_validations": (_is_count, "a number from 0"),
+    "step": (is_count, "a number from 0"),
+    "updates": (is_count, "a number from 0"),
+    "bad_validations": (is_count, "a number from 0"),
     "world": (_is_positive, "a number of processes"),
     "history": (_is_history, "rows of metrics.csv"),
     "best": (_is_best, "EER and loss"),
