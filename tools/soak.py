@@ -288,9 +288,12 @@ def members_of(group: int) -> list[int]:
 def measure(pid: int, measured: Round) -> None:
     """Note memory and open files of a process, where they are the highest of the round."""
     with suppress(OSError, ValueError):  # it may end meanwhile
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        measured.memory = max(measured.memory, pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
-        measured.files = max(measured.files, len(os.listdir(f"/proc/{pid}/fd")))
+        sizes = Path(f"/proc/{pid}/statm").read_text().split()
+        resident_pages = int(sizes[1])
+        megabytes = resident_pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        measured.memory = max(measured.memory, megabytes)
+        open_files = os.listdir(f"/proc/{pid}/fd")
+        measured.files = max(measured.files, len(open_files))
 
 
 def shared_names() -> int:

@@ -213,8 +213,13 @@ def confusion(decided: Segments, reference: Segments) -> np.ndarray:
         ``(C, C)``, both in the order spoof, bona fide.
     """
     edges = np.append(decided.start, decided.end[-1])
-    seconds_CN = np.stack([class_seconds(edges, reference, label) for label in (SPOOF, BONAFIDE)])
-    columns = [seconds_CN[:, decided.label == label].sum(axis=1) for label in (SPOOF, BONAFIDE)]
+    # Seconds of each class of the reference within each decided segment.
+    spoof_N = class_seconds(edges, reference, SPOOF)
+    bonafide_N = class_seconds(edges, reference, BONAFIDE)
+    seconds_CN = np.stack([spoof_N, bonafide_N])
+    columns = []
+    for label in (SPOOF, BONAFIDE):
+        columns.append(seconds_CN[:, decided.label == label].sum(axis=1))
     return np.stack(columns, axis=1)
 
 

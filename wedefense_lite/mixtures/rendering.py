@@ -218,9 +218,11 @@ def active_power(wav_T: np.ndarray, sample_rate: int) -> float:
     Pauses are left out, or a talker with longer pauses would be made louder.
     """
     length = min(len(wav_T), round(FRAME_SECONDS * sample_rate))
-    frames = wav_T[: len(wav_T) // length * length].reshape(-1, length)
+    count = len(wav_T) // length
+    frames = wav_T[: count * length].reshape(count, length)
     powers = np.mean(np.square(frames, dtype=np.float64), axis=1)
-    return float(powers[powers >= ACTIVE_SHARE * powers.max()].mean())
+    is_active = powers >= ACTIVE_SHARE * powers.max()
+    return float(powers[is_active].mean())
 
 
 def _level_difference(stems_KT: np.ndarray, sample_rate: int) -> float | None:

@@ -1,6 +1,6 @@
 """Pre-activation ResNet with attentive statistics, for one-class learning.
 
-Letters: B utterances, F frames, D features of a frame, P channels.
+Letters: B utterances, F frames, D features of a frame, P channels, E size of the embedding.
 """
 
 import torch.nn.functional as F
@@ -81,7 +81,11 @@ class PreActResNet(Backbone):
         nn.init.kaiming_uniform_(self.embed.weight)
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
-        maps_BPDF = self.stages(F.relu(self.bn1(self.conv1(as_maps(frames_BFD)))))
-        frames_BPF = F.relu(self.bn5(self.conv5(maps_BPDF)))[:, :, 0]
+        maps_BPDF = self.bn1(self.conv1(as_maps(frames_BFD)))
+        maps_BPDF = self.stages(F.relu(maps_BPDF))
+        # The kernel covers all bands, so that one is left.
+        joined_BP1F = F.relu(self.bn5(self.conv5(maps_BPDF)))
+        joined_BFP = joined_BP1F[:, :, 0].transpose(1, 2)
         lengths_B = halved(frame_lengths_B, self.halvings)
-        return self.embed(self.pool(frames_BPF.transpose(1, 2), lengths_B))
+        pooled_BE = self.pool(joined_BFP, lengths_B)
+        return self.embed(pooled_BE)
