@@ -86,8 +86,10 @@ class Archive(Mapping[str, np.ndarray]):
         self.scp = scp
         self._entries = {}
         keys_by_ark: dict[str, list[str]] = {}
+        # Archives are few and keys are many: each is asked for its size once.
+        sizes: dict[str, int] = {}
         for key, address in read_table(scp).items():
-            entry = self._parse(key, address)
+            entry = self._parse(key, address, sizes)
             self._entries[key] = entry
             keys_by_ark.setdefault(entry.ark, []).append(key)
         # Damage is to be found before the work, not in the middle of it.
@@ -115,22 +117,33 @@ class Archive(Mapping[str, np.ndarray]):
             raise self._error(key, f"has the value {value}, expected finite numbers")
         return array
 
-    def _parse(self, key: str, address: str) -> Entry:
-        """Place in an archive, from the second column of a line."""
+    def _parse(self, key: str, address: str, sizes: dict[str, int]) -> Entry:
+        """Place in an archive, from the second column of a line.
+
+        Args:
+            key: name of the array.
+            address: the column.
+            sizes: bytes of the archives that were met before; one that is new is added.
+        """
         if "|" in address:
             raise self._error(key, f"is the output of a command, {address!r}: it is not run")
         ark, _, offset = address.rpartition(":")
         if not (ark and offset.isascii() and offset.isdigit()):
             raise self._error(key, f"is at {address!r}, expected archive:offset")
-        if not os.path.exists(ark):
-            raise self._error(key, f"is in {ark}, which does not exist")
-        if not os.path.isfile(ark):
-            raise self._error(key, f"is in {ark}, which is no file")
-        size = os.path.getsize(ark)
+        if ark not in sizes:
+            sizes[ark] = self._size_of(ark, key)
+        size = sizes[ark]
         # Compared as text first: a number of thousands of digits is none to Python.
         if len(offset) > len(str(size)) or int(offset) >= size:
             raise self._error(key, f"is at {offset} of {ark}, which has {size} bytes")
         return Entry(ark, int(offset))
+
+    def _size_of(self, ark: str, key: str) -> int:
+        if not os.path.exists(ark):
+            raise self._error(key, f"is in {ark}, which does not exist")
+        if not os.path.isfile(ark):
+            raise self._error(key, f"is in {ark}, which is no file")
+        return os.path.getsize(ark)
 
     def _open(self, ark: str) -> BinaryIO:
         try:
