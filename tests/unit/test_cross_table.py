@@ -42,6 +42,14 @@ def test_rates_in_percent_and_empty_cells(monkeypatch, capsys, systems):
     ]
 
 
+def test_the_table_is_not_written_over_results_that_it_is_made_of(monkeypatch, capsys, systems):
+    results = systems[0] / "results_eval.json"
+    before = results.read_text()
+    words = ("--exp_dirs", ",".join(map(str, systems)), "--json", results)
+    assert "an input of this command" in refused(monkeypatch, capsys, cross_table, *words)
+    assert results.read_text() == before
+
+
 def test_json_and_markdown_of_chosen_sets(monkeypatch, tmp_path, systems):
     files = ("--json", tmp_path / "t.json", "--markdown", tmp_path / "t.md")
     print_table(monkeypatch, systems, "--sets", "in_the_wild,eval", *files)

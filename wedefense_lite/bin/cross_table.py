@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, read_json, write_lines
+from wedefense_lite.files import InputError, note_input, read_json, write_lines
 from wedefense_lite.metrics.costs import CostModel
 from wedefense_lite.metrics.detection import DEFAULT_TIE
 from wedefense_lite.metrics.summary import warn_of_polarity
@@ -112,6 +112,7 @@ def _read_detection(folder: Path) -> dict[str, dict]:
         result = read_json(path)
         if isinstance(result, dict) and result.keys() >= DETECTION_KEYS:
             _check_detection(path, result)
+            note_input(path)
             results[path.stem.removeprefix("results_")] = result
     if not results:
         raise InputError(f"{folder}: no results_*.json of detection, expected those of stage 7")
@@ -125,6 +126,7 @@ def _read_mixtures(folder: Path) -> dict[str, dict]:
         result = read_json(path)
         if isinstance(result, dict) and result.keys() >= MIXTURE_KEYS:
             _check_mixtures(path, result)
+            note_input(path)
             results[path.parent.name] = result
     if not results:
         raise InputError(
