@@ -3,7 +3,11 @@
 #   tools/launch.sh [--nproc=N] [--gpus=LIST] ENTRY ARGS...
 # By default there is one process a GPU, or one on a CPU. --nproc N starts N processes a node; on a
 # CPU they talk through gloo. In a Slurm allocation of several nodes, each node runs one torchrun.
+# A single process needs none.
 set -euo pipefail
+# OpenMP threads that wait for each other sleep. By default they spin, which on cores that other
+# processes use as well makes training many times slower.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 nproc= gpus=
 while [[ ${1:-} == --nproc=* || ${1:-} == --gpus=* ]]; do
   option=${1#--}
@@ -33,4 +37,5 @@ if [ "${SLURM_NNODES:-1}" -gt 1 ]; then
     --rdzv_backend=c10d --rdzv_endpoint="$(hostname):$port" \
     --rdzv_id="$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" "$@"
 fi
+if [ "$nproc" = 1 ]; then exec python "$@"; fi
 exec torchrun --standalone --nproc_per_node="$nproc" --max-restarts=0 "$@"
