@@ -7,7 +7,7 @@ system's.
 import math
 
 import numpy as np
-from scipy.signal import resample_poly
+import scipy  # imports its parts where they are used, some of which take a second
 
 
 def resample(wav: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -21,4 +21,4 @@ def resample(wav: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     if rate == new_rate:
         return wav
     common = math.gcd(rate, new_rate)
-    return resample_poly(wav, new_rate // common, rate // common, axis=-1)
+    return scipy.signal.resample_poly(wav, new_rate // common, rate // common, axis=-1)

@@ -1,8 +1,8 @@
 """Noise and rooms from files; only the samples that are needed are read."""
 
 import numpy as np
+import scipy  # imports its parts where they are used, some of which take a second
 from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
-from scipy.signal import oaconvolve
 
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.utterance import Utterance
@@ -149,5 +149,5 @@ def reverberate(wav: np.ndarray, response: np.ndarray) -> np.ndarray:
         ``(T,)``, float32.
     """
     direct = np.abs(response).argmax()
-    wet = oaconvolve(wav, response)[direct : direct + len(wav)]
+    wet = scipy.signal.oaconvolve(wav, response)[direct : direct + len(wav)]
     return set_power(wet, power(wav))

@@ -3,8 +3,8 @@
 from typing import Literal
 
 import numpy as np
+import scipy  # imports its parts where they are used, some of which take a second
 from jsonargparse.typing import ClosedUnitInterval
-from scipy.fft import irfft, next_fast_len, rfft
 
 from wedefense_lite.augment.base import Augment, add_noise
 
@@ -79,7 +79,7 @@ class RawBoost(Augment):
             band = np.clip([center - half_width, center + half_width], 1e-3, nyquist - 1e-3)
             count = int(rng.uniform(10, 100)) // 2 * 2 + 1
             taps = np.convolve(taps, band_stop(count, band / nyquist))
-        response = rfft(taps, GAIN_POINTS)[: GAIN_POINTS // 2]
+        response = scipy.fft.rfft(taps, GAIN_POINTS)[: GAIN_POINTS // 2]
         return taps / np.abs(response).max()
 
 
@@ -114,7 +114,7 @@ def filter_and_add(wavs: list[np.ndarray], filters: list[np.ndarray]) -> np.ndar
     """
     samples = len(wavs[0])
     longest = max(len(taps) for taps in filters)
-    size = next_fast_len(8 * longest, real=True)
+    size = scipy.fft.next_fast_len(8 * longest, real=True)
     hop = size - longest + 1
     blocks = -(-samples // hop)
     spectrum = 0
@@ -125,8 +125,9 @@ def filter_and_add(wavs: list[np.ndarray], filters: list[np.ndarray]) -> np.ndar
         centred[before : before + len(taps)] = taps
         padded = np.zeros(blocks * hop, np.float32)
         padded[:samples] = wav
-        spectrum = spectrum + rfft(padded.reshape(blocks, hop), size) * rfft(centred)
-    overlapping = irfft(spectrum, size)
+        block_spectra = scipy.fft.rfft(padded.reshape(blocks, hop), size)
+        spectrum = spectrum + block_spectra * scipy.fft.rfft(centred)
+    overlapping = scipy.fft.irfft(spectrum, size)
     total = np.zeros((blocks + 1) * hop, np.float32)
     total[: blocks * hop] = overlapping[:, :hop].ravel()
     # What is longer than a hop runs into the next block.

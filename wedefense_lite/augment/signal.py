@@ -4,8 +4,8 @@ Letters of shapes: Q frequency bins of a spectrum, F frames.
 """
 
 import numpy as np
+import scipy  # imports its parts where they are used, some of which take a second
 from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
-from scipy.signal import butter, istft, resample_poly, sosfiltfilt, stft
 
 from wedefense_lite.augment.base import Augment, Range
 
@@ -30,7 +30,7 @@ class Speed(Augment):
         self.stretch = max(1.0, factor[1])
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return resample_poly(wav, STEPS, round(STEPS * rng.uniform(*self.factor)))
+        return scipy.signal.resample_poly(wav, STEPS, round(STEPS * rng.uniform(*self.factor)))
 
 
 class PitchShift(Augment):
@@ -51,7 +51,8 @@ class PitchShift(Augment):
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         steps = round(STEPS * 2 ** (rng.uniform(*self.semitones) / 12))
         longer = stretch_time(wav, steps / STEPS)
-        return np.resize(resample_poly(longer, STEPS, steps), len(wav)).astype(np.float32)
+        shifted = scipy.signal.resample_poly(longer, STEPS, steps)
+        return np.resize(shifted, len(wav)).astype(np.float32)
 
 
 def stretch_time(wav: np.ndarray, factor: float, size: int = 512) -> np.ndarray:
@@ -63,7 +64,7 @@ def stretch_time(wav: np.ndarray, factor: float, size: int = 512) -> np.ndarray:
         size: samples of a frame; frames are a quarter of it apart.
     """
     overlap = size - size // 4
-    _, _, spectrum_QF = stft(np.pad(wav, (0, size)), nperseg=size, noverlap=overlap)
+    _, _, spectrum_QF = scipy.signal.stft(np.pad(wav, (0, size)), nperseg=size, noverlap=overlap)
     # Each frame of the result lies between two frames of the original.
     positions = np.arange(0, spectrum_QF.shape[1] - 1, 1 / factor)
     before = positions.astype(int)
@@ -75,7 +76,7 @@ def stretch_time(wav: np.ndarray, factor: float, size: int = 512) -> np.ndarray:
     advance_QF = np.angle(after_QF * before_QF.conj())
     phases_QF = np.angle(spectrum_QF[:, :1]) + np.cumsum(advance_QF, axis=1) - advance_QF
     stretched_QF = magnitudes_QF * np.exp(1j * phases_QF)
-    _, stretched_T = istft(stretched_QF, nperseg=size, noverlap=overlap)
+    _, stretched_T = scipy.signal.istft(stretched_QF, nperseg=size, noverlap=overlap)
     return stretched_T
 
 
@@ -92,8 +93,9 @@ class LowPass(Augment):
         self.cutoff_hz = cutoff_hz
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        sections = butter(4, rng.uniform(*self.cutoff_hz), fs=self.sample_rate, output="sos")
-        return sosfiltfilt(sections, wav, padlen=0).astype(np.float32)
+        cutoff_hz = rng.uniform(*self.cutoff_hz)
+        sections = scipy.signal.butter(4, cutoff_hz, fs=self.sample_rate, output="sos")
+        return scipy.signal.sosfiltfilt(sections, wav, padlen=0).astype(np.float32)
 
 
 class Resample(Augment):
@@ -110,9 +112,9 @@ class Resample(Augment):
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         rate = int(rng.choice(self.rates))
-        lower = resample_poly(wav, rate, self.sample_rate)
+        lower = scipy.signal.resample_poly(wav, rate, self.sample_rate)
         # Resampling rounds lengths up, so that the result is as long or longer.
-        return resample_poly(lower, self.sample_rate, rate)[: len(wav)]
+        return scipy.signal.resample_poly(lower, self.sample_rate, rate)[: len(wav)]
 
 
 class SilenceTrim(Augment):

@@ -11,10 +11,10 @@ import math
 from abc import abstractmethod
 from typing import Literal
 
+import scipy  # imports its parts where they are used, some of which take a second
 import torch
 import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeFloat
-from scipy.fft import dct
 from torch import Tensor
 
 from wedefense_lite.audio.pre_emphasis import pre_emphasise
@@ -227,7 +227,7 @@ class LFCC(CentredStft):
         width = edges[1]
         filters_QD = (1 - (bins_Q1 - edges[1:-1]).abs() / width).clamp_min(0)
         self.register_buffer("filters_QD", filters_QD, persistent=False)
-        dct_DD = dct(torch.eye(num_filters).numpy(), norm="ortho")
+        dct_DD = scipy.fft.dct(torch.eye(num_filters).numpy(), norm="ortho")
         self.register_buffer("dct_DD", torch.from_numpy(dct_DD), persistent=False)
 
     def features(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Letters: G frames of an utterance, N frames of all utterances of a set.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import median_filter
+import scipy  # imports its parts where they are used, some of which take a second
 
 from wedefense_lite.audio.segments import Segments, runs
 from wedefense_lite.labels import BONAFIDE, SPOOF
@@ -52,7 +52,7 @@ class Decoder:
 
 def running_median(llr_G: np.ndarray, size: int) -> np.ndarray:
     """Running median over ``size`` frames, the ends repeated."""
-    return median_filter(llr_G, size, mode="nearest")
+    return scipy.ndimage.median_filter(llr_G, size, mode="nearest")
 
 
 def choose_decoder(

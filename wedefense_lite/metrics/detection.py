@@ -18,9 +18,8 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
+import scipy  # imports its parts where they are used, some of which take a second
 from numpy.typing import ArrayLike
-from scipy.optimize import isotonic_regression
-from scipy.special import rel_entr
 
 from wedefense_lite.metrics.costs import DEFAULT, CostModel
 
@@ -322,7 +321,7 @@ class WeightedScores:
         steps = np.flatnonzero((bonafide_step > 0) | (spoof_step > 0))
         weight = (bonafide_step + spoof_step)[steps]
         bonafide_share = bonafide_step[steps] / weight
-        blocks = isotonic_regression(bonafide_share, weights=weight).blocks
+        blocks = scipy.optimize.isotonic_regression(bonafide_share, weights=weight).blocks
         vertices = np.concatenate([[0], steps[blocks[1:] - 1] + 1])
         return Curve(threshold[vertices], miss[vertices], false_alarm[vertices])
 
@@ -353,7 +352,7 @@ class WeightedScores:
         bonafide = np.diff(self.hull.miss)
         spoof = -np.diff(self.hull.false_alarm)
         both = bonafide + spoof
-        nats = rel_entr(bonafide, both) + rel_entr(spoof, both)
+        nats = scipy.special.rel_entr(bonafide, both) + scipy.special.rel_entr(spoof, both)
         # Not the negative of the sum, which is -0.0 for classes that don't overlap.
         return float(0.0 - nats.sum()) / (2 * math.log(2))
 

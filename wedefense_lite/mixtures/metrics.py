@@ -8,8 +8,8 @@ Shapes: M mixtures, K streams or talkers of a mixture.
 """
 
 import numpy as np
+import scipy  # imports its parts where they are used, some of which take a second
 from numpy.typing import ArrayLike
-from scipy.optimize import linear_sum_assignment
 
 from wedefense_lite.labels import BONAFIDE, NO_LABEL
 from wedefense_lite.metrics.classification import decision_metrics
@@ -31,7 +31,7 @@ def assign_by_sisdr(sisdr: ArrayLike) -> np.ndarray:
     sisdr_MKK = np.nan_to_num(np.asarray(sisdr, dtype=np.float64), nan=-1e9)
     assignments = []
     for sisdr_KK in sisdr_MKK:
-        _, talker_K = linear_sum_assignment(sisdr_KK, maximize=True)
+        _, talker_K = scipy.optimize.linear_sum_assignment(sisdr_KK, maximize=True)
         assignments.append(talker_K)
     return np.array(assignments)
 

@@ -4,8 +4,8 @@ Shapes: B mixtures of a batch, T samples, K streams, S stems that they are compa
 """
 
 import numpy as np
+import scipy  # imports its parts where they are used, some of which take a second
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 # The share of a stream's energy that counts as nothing. It bounds an SI-SDR by 10 log10(1 / floor):
@@ -74,7 +74,7 @@ def assign_streams(score_BKS: Tensor) -> Tensor:
     score_matrices = score_BKS.detach().cpu().double().nan_to_num().numpy()
     assignments = []
     for score_KS in score_matrices:
-        _, stem_K = linear_sum_assignment(score_KS, maximize=True)
+        _, stem_K = scipy.optimize.linear_sum_assignment(score_KS, maximize=True)
         assignments.append(stem_K)
     return torch.tensor(np.array(assignments), device=score_BKS.device)
 

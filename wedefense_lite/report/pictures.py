@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 import matplotlib
 import numpy as np
+import scipy  # imports its parts where they are used, some of which take a second
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.special import expit
-from scipy.stats import norm
 
 from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
@@ -105,7 +104,7 @@ def det(axes, sets: ColouredSets) -> None:
         axes.plot([], [], marker, color=SOFT, label=label)
     axes.plot(DET_TICKS, DET_TICKS, color="#b8c0c9", linewidth=1, linestyle=":")
     tick_labels = [f"{100 * tick:g}" for tick in DET_TICKS]
-    probit = (norm.ppf, norm.cdf)
+    probit = (scipy.stats.norm.ppf, scipy.stats.norm.cdf)
     axes.set(xlabel="spoof accepted, %")
     axes.set_xscale("function", functions=probit)
     axes.set_xticks(DET_TICKS, tick_labels)
@@ -175,7 +174,7 @@ def bayes_error(scores: SortedScores, log_odds: np.ndarray) -> tuple[np.ndarray,
     actual = []
     minimum = []
     for odds in log_odds:
-        prior = (expit(odds), expit(-odds))
+        prior = (scipy.special.expit(odds), scipy.special.expit(-odds))
         actual.append(np.dot(prior, scores.errors_at(-odds)) / min(prior))
         minimum.append(scores.min_cost(*prior).value)
     return np.array(actual), np.array(minimum)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # imports its parts where they are used, some of which take a second
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit
 
 from wedefense_lite.files import InputError, read_json, write_json
 from wedefense_lite.scoring.scores import check_finite, write_scores
@@ -141,9 +141,9 @@ def overlap(bonafide: np.ndarray, spoof: np.ndarray, p_spoof: float) -> float:
         spoof: LLRs of spoofed trials.
         p_spoof: prior of spoof.
     """
-    prior_log_odds = logit(1 - p_spoof)
-    bonafide_errors = expit(-bonafide - prior_log_odds)
-    spoof_errors = expit(spoof + prior_log_odds)
+    prior_log_odds = scipy.special.logit(1 - p_spoof)
+    bonafide_errors = scipy.special.expit(-bonafide - prior_log_odds)
+    spoof_errors = scipy.special.expit(spoof + prior_log_odds)
     return float(bonafide_errors.sum() + spoof_errors.sum())
 
 
@@ -183,7 +183,7 @@ def _regression(
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit((scores - mean) / deviation, is_bonafide, sample_weight=weights)
     scale = model.coef_[0] / deviation
-    offset = model.intercept_[0] - scale @ mean + logit(p_spoof)
+    offset = model.intercept_[0] - scale @ mean + scipy.special.logit(p_spoof)
     scale = np.ldexp(scale, -exponent)
     return Affine(tuple(scale.tolist()), float(offset))
 

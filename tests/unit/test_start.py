@@ -1,0 +1,42 @@
+"""Commands import at their start only what every run of theirs uses."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+# Packages that take from half a second to seconds to import.
+SLOW = (
+    "torch scipy.signal scipy.optimize scipy.stats matplotlib transformers sklearn pandas".split()
+)
+LIGHT = [
+    *("make_raw_list.py make_shard_list.py wav2dur.py validate_data_dir.py".split()),
+    *("evaluate compare fuse logits_to_llr segments cross_table".split()),
+]
+
+
+def slow_packages(command: str) -> set[str]:
+    """Slow packages that a command has imported when it prints its help."""
+    if command.endswith(".py"):
+        words = [str(ROOT / "tools" / command)]
+    else:
+        words = ["-m", f"wedefense_lite.bin.{command}"]
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", *words, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    return imported & set(SLOW)
+
+
+@pytest.mark.parametrize("command", LIGHT)
+def test_tools_of_text_start_without_slow_packages(command):
+    assert slow_packages(command) == set()
+
+
+def test_training_starts_with_pytorch_alone():
+    assert slow_packages("train") == {"torch"}
