@@ -24,6 +24,7 @@ GROUND = (
     "progress",
     "downloads",
     "heartbeat",
+    "preemption",
     "runtime",
     "provenance",
     "cli",

@@ -8,6 +8,8 @@ set -euo pipefail
 # OpenMP threads that wait for each other sleep. By default they spin, which on cores that other
 # processes use as well makes training many times slower.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+# The signal of Slurm ahead of the end of a job's time ends no launcher: a training takes it.
+trap '' USR1
 nproc= gpus=
 while [[ ${1:-} == --nproc=* || ${1:-} == --gpus=* ]]; do
   option=${1#--}

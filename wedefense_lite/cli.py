@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from jsonargparse import ArgumentParser
 
+from wedefense_lite import preemption
 from wedefense_lite.files import InputError, disk_error, inputs_kept, printable
 
 # Environment variable with the packages that hold a user's own components, separated by commas.
@@ -196,6 +197,7 @@ class one_line_errors:
     | error | exit status |
     |---|---|
     | bad input or output, a full disk, a loss that isn't finite | 2 |
+    | a signal to a training, which has saved its state | 85 |
     | Ctrl-C | 130, as shells have it |
     | a reader of standard output that is gone | 141, as shells have it |
     | any other: a defect of the program | 1; the traceback is in a file that the line names |
@@ -237,6 +239,8 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
     """Message of an error for its user, and the exit status of the program."""
     if isinstance(error, InputError | FloatingPointError):
         return str(error), 2
+    if isinstance(error, preemption.Preempted):
+        return str(error), preemption.EXIT_STATUS
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
     cause = disk_error(error)

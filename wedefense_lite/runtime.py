@@ -236,6 +236,16 @@ def _lost_processes_told() -> Iterator[None]:
         ) from error
 
 
+@_lost_processes_told()
+def any_rank(process: Process, value: bool) -> bool:
+    """Whether ``value`` is true on any rank; a number on the CPU, so that no GPU is waited for."""
+    if process.world == 1:
+        return value
+    flag = torch.tensor([int(value)], dtype=torch.int32)
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
 def broadcast_from_main(process: Process, value):
     """``value`` of rank 0, on every rank."""
     return gather_objects(process, value)[0]

@@ -47,8 +47,8 @@ def fit(rows, folder, **options) -> None:
 class Delivered(TrainLoader):
     """Loader whose workers lose the last batch."""
 
-    def epoch(self, epoch, start_step=0):
-        return iter(list(super().epoch(epoch, start_step))[:-1])
+    def epoch(self, epoch, start_step=0, drawn=0):
+        return iter(list(super().epoch(epoch, start_step, drawn))[:-1])
 
 
 def test_an_epoch_without_some_of_its_batches_ends_the_run(rows, tmp_path):

@@ -1,6 +1,7 @@
 """Batches read by worker processes."""
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ SHARED_MEMORY = Path("/dev/shm")
 # Batches that a worker has ready.
 PREFETCHED = 2
 BYTES_PER_SAMPLE = 2  # at least
+# Time that a worker goes on after a SIGTERM, which Slurm sends to all processes of a job: enough
+# for the batch that the training ends with.
+GRACE_SECONDS = 20
 WAY_OUT = "--num_workers 0 needs none, docker run --shm-size 8g gives more"
 
 
@@ -102,6 +106,19 @@ def _megabytes(count: int | None) -> str:
     return "unknown MB" if count is None else f"{count / 1e6:.3g} MB"
 
 
+def _outlive_preemption(_worker: int) -> None:
+    """Let a worker deliver a while longer: what ends is decided by the process that it reads for.
+
+    Runs in a worker, after PyTorch's own handlers are set.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_later)
+
+
+def _end_later(_number: int, _frame) -> None:
+    signal.alarm(GRACE_SECONDS)
+
+
 def worker_share(batches: list, worker: int, workers: int) -> list:
     """Every ``workers``-th batch from the ``worker``-th on."""
     return batches[worker::workers]
@@ -139,6 +156,7 @@ def read_batches(
         pin_memory=torch.cuda.is_available(),
         timeout=longest_wait(READING_TIMEOUT).total_seconds() if num_workers else 0,
         generator=generator,
+        worker_init_fn=_outlive_preemption,
     )
     for batch in _delivered(loader):
         if isinstance(batch, InputError):

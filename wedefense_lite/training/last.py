@@ -39,10 +39,13 @@ def check(path: Path, state: dict) -> None:
     # Fields of today that earlier ones lack.
     kept = state.get("kept", [])
     best_epoch = state.get("best_epoch") or 0
+    drawn = state.get("drawn", 0)
     if not isinstance(kept, list) or not all(_is_positive(epoch) for epoch in kept):
         raise InputError(f"{path}: kept are no epochs: {WAY_OUT}")
     if not is_count(best_epoch):
         raise InputError(f"{path}: best_epoch is no epoch: {WAY_OUT}")
+    if not is_count(drawn):
+        raise InputError(f"{path}: drawn is no number of utterances: {WAY_OUT}")
     hashes = state.get("data_hashes", {})
     if not isinstance(hashes, dict) or not all(isinstance(text, str) for text in hashes.values()):
         raise InputError(f"{path}: data_hashes are no hashes: {WAY_OUT}")

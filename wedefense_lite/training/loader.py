@@ -53,7 +53,7 @@ class TrainLoader:
         self.seed = seed
         self.rank = rank
         self.world = world
-        self.steps_per_epoch = math.ceil(len(index) / (config.batch_size * world))
+        self.steps_per_epoch = self.steps()
         if isinstance(index, Stream) and (config.balance_classes or config.shuffle_window):
             raise InputError("balance_classes and shuffle_window need an index; a stream has none")
         self.class_prior = self._compute_prior()
@@ -121,12 +121,27 @@ class TrainLoader:
         """How often sampling draws an utterance, up to a factor that all utterances share."""
         return 1 / counts[row.label] if self.config.balance_classes else 1.0
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+    @property
+    def is_stream(self) -> bool:
+        """Whether the list is read in the order of its files, without an index."""
+        return isinstance(self.index, Stream)
+
+    def steps(self, drawn: int = 0) -> int:
+        """Number of batches of each rank that an epoch has left.
+
+        Args:
+            drawn: utterances of the epoch that have been drawn already.
+        """
+        return math.ceil((len(self.index) - drawn) / (self.config.batch_size * self.world))
+
+    def epoch(self, epoch: int, start_step: int = 0, drawn: int = 0) -> Iterator[Batch]:
         """This rank's batches of an epoch.
 
         Args:
             epoch: number of the epoch.
             start_step: steps to skip. Only a stream reads their audio.
+            drawn: utterances that another number of ranks has drawn before step 0; none of a
+                stream.
 
         Raises:
             InputError: audio that can't be used; names the utterance and the file.
@@ -136,7 +151,7 @@ class TrainLoader:
             seed = (self.seed, epoch)
             plan = partial(self.index.training_batches, size, seed, self.rank, self.world)
         else:
-            plan = partial(worker_share, self._plan_epoch(epoch, start_step))
+            plan = partial(worker_share, self._plan_epoch(epoch, start_step, drawn))
         batches = read_batches(
             plan,
             read_training_batch,
@@ -148,19 +163,21 @@ class TrainLoader:
             return islice(batches, start_step, self.steps_per_epoch)
         return batches
 
-    def _plan_epoch(self, epoch: int, start_step: int) -> list[list[Draw]]:
+    def _plan_epoch(self, epoch: int, start_step: int, drawn: int) -> list[list[Draw]]:
         """Contents of this rank's batches of an epoch, from a step on."""
         size = self.config.batch_size
-        total = self.steps_per_epoch * self.world * size
+        steps = self.steps(drawn)
+        # The first draws of an order don't depend on its length.
+        total = drawn + steps * self.world * size
         order = epoch_order(self.index, self.config, self.seed, epoch, total)
         batches = []
-        for step in range(start_step, self.steps_per_epoch):
+        for step in range(start_step, steps):
             # The ranks take turns, a batch each.
             place = self.rank
             if self.config.balance_classes and size == 1:
                 # The classes take turns as well: a rank with one place would see one class alone.
                 place = (self.rank + step) % self.world
-            start = (step * self.world + place) * size
+            start = drawn + (step * self.world + place) * size
             draws = []
             for position in range(start, start + size):
                 # NumPy seeds (seed, epoch) and (seed, epoch, 0) alike, and the order of the epoch

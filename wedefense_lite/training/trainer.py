@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -19,9 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.labels import LABELS
+from wedefense_lite.preemption import Preempted, Requests
 from wedefense_lite.progress import progress
 from wedefense_lite.runtime import (
     Process,
+    any_rank,
     autocast,
     average_buffers,
     barrier,
@@ -45,6 +48,8 @@ from wedefense_lite.training.validation import validate
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "dev_loss", "dev_eer")
 # Attributes of the trainer that last.pt holds beside the state dicts.
 COUNTERS = ("epoch", "step", "updates", "history", "best", "bad_validations")
+# Draws of the epoch by another number of processes, which those of today begin after.
+DRAWN = "drawn"
 # Attributes that later ones hold as well.
 MODEL_NOTES = ("kept", "best_epoch")
 MAX_RATE = 1000  # of any optimizer; far over what trains
@@ -144,12 +149,14 @@ class Trainer:
         exp_dir: receives ``models/`` and ``metrics.csv``.
         train_loader: training batches of this rank.
         dev_loader: this rank's share of the dev list, or None to train without validation.
-        resume: continue from ``models/last.pt``, if it is there.
+        resume: continue from ``models/last.pt``, if it is there. Another number of processes
+            continues with the utterances of the epoch that have not been drawn yet.
+        requests: signals on which the training is to end; None to let them end the process.
 
     Raises:
         InputError: early stopping or a plateau without a dev set, training data of one class,
             numbers that the optimizer can't take, or ``last.pt`` is damaged, of another
-            configuration, of other training data or of another number of processes.
+            configuration or of other training data.
     """
 
     def __init__(
@@ -160,6 +167,7 @@ class Trainer:
         train_loader: TrainLoader,
         dev_loader: EvalLoader | None,
         resume: bool = True,
+        requests: Requests | None = None,
     ):
         self.config = experiment.training
         if dev_loader is None and self.config.early_stop_patience > 0:
@@ -173,6 +181,7 @@ class Trainer:
         self.models = exp_dir / "models"
         self.train_loader = train_loader
         self.dev_loader = dev_loader
+        self.requests = requests or Requests()
 
         # The model, and the moving average of its weights. torch.optim.swa_utils.AveragedModel
         # gives other numbers: its average starts at the first update, not at the initial weights,
@@ -191,12 +200,14 @@ class Trainer:
         # Times that a schedule which waits on a plateau has lowered the rate: a function of the
         # history, which last.pt holds.
         self.reductions = 0
-        updates_per_epoch = math.ceil(train_loader.steps_per_epoch / self.config.accumulate_steps)
+        self.updates_per_epoch = math.ceil(
+            train_loader.steps_per_epoch / self.config.accumulate_steps
+        )
 
         # A plain function, of which the schedule's state dict, and so last.pt, holds nothing.
         def factor_of_update(update: int) -> float:
             return self.config.schedule.factor(
-                update, updates_per_epoch, self.config.num_epochs, self.reductions
+                update, self.updates_per_epoch, self.config.num_epochs, self.reductions
             )
 
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor_of_update)
@@ -223,6 +234,7 @@ class Trainer:
         # optimizer.
         self.epoch = 1
         self.step = 0
+        self.drawn = 0
         self.updates = 0
         self.history: list[dict] = []
         self.best: list[float] | None = None
@@ -268,20 +280,22 @@ class Trainer:
                 weights that are not finite, which are not saved.
             InputError: the folder was removed or replaced meanwhile, or a model that should be
                 there is missing at the end.
+            Preempted: a signal has arrived; ``last.pt`` has the step that it arrived in.
         """
         if self.process.is_main:
             self.models.mkdir(parents=True, exist_ok=True)
             self._folder_id = _folder_id(self.exp_dir)
             self._remove_superseded()
-        while not self.finished:
-            row = self.train_epoch()
-            is_last = self.epoch == self.config.num_epochs
-            is_due = is_last or self.epoch % self.config.validate_interval == 0
-            if self.dev_loader is not None and is_due:
-                row |= validate(self.final, self.dev_loader, self.process)
-            self._end_epoch(row)
-            if self.process.is_main and on_epoch is not None:
-                on_epoch(row)
+        with self.requests.held():
+            while not self.finished:
+                row = self.train_epoch()
+                is_last = self.epoch == self.config.num_epochs
+                is_due = is_last or self.epoch % self.config.validate_interval == 0
+                if self.dev_loader is not None and is_due:
+                    row |= self._validate()
+                self._end_epoch(row)
+                if self.process.is_main and on_epoch is not None:
+                    on_epoch(row)
         if self.process.is_main:
             self._check_models()
         barrier(self.process)
@@ -295,16 +309,17 @@ class Trainer:
         Raises:
             FloatingPointError: a loss that is not finite; names the utterances of its batch.
             InputError: fewer batches were delivered than the epoch has.
+            Preempted: a signal has arrived at one of the processes, and the state is saved.
         """
         first_step = self.step
-        steps_per_epoch = self.train_loader.steps_per_epoch
+        steps_per_epoch = self.steps_of_epoch
         steps_left = steps_per_epoch - first_step
         # Between two updates there are gradients that last.pt doesn't hold, so it is saved after
         # whole groups of accumulated batches only.
         save_every = self.config.save_step_interval * self.config.accumulate_steps
         self.task.train()
         start = time.perf_counter()
-        batches = TimedBatches(self.train_loader.epoch(self.epoch, self.step))
+        batches = TimedBatches(self.train_loader.epoch(self.epoch, self.step, self.drawn))
         previous_loss = None
         for batch in progress(batches, steps_left, f"epoch {self.epoch}", "step"):
             loss = self._train_step(batch)
@@ -312,6 +327,11 @@ class Trainer:
             if previous_loss is not None:
                 previous_loss.check()
             previous_loss = loss
+            # All processes end after the same step, whichever the signal has arrived at.
+            is_preempted = any_rank(self.process, self.requests.name is not None)
+            if is_preempted and self._ends_group:
+                loss.check()
+                self._end_here()
             if save_every > 0 and self.step % save_every == 0:
                 loss.check()  # a saved model must be fit to continue from
                 self._synchronise()
@@ -331,17 +351,19 @@ class Trainer:
         """One batch forward and back, and an update where it ends a group of accumulated ones."""
         # Random numbers of the step: a function of its position, so that a resumed run has them.
         position = [self.config.seed, self.epoch, self.step, self.process.rank]
+        if self.drawn:
+            # Steps count from 0 again where the number of processes has changed.
+            position.append(self.drawn)
         torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
         name = f"epoch {self.epoch}, step {self.step + 1}: {' '.join(batch.keys)}"
         batch = batch.to(self.process.device)
 
         # The group of batches whose gradients make one update; the last one may be smaller.
         group_size = self.config.accumulate_steps
-        steps_per_epoch = self.train_loader.steps_per_epoch
         group_start = self.step // group_size * group_size
-        batches_in_group = min(group_size, steps_per_epoch - group_start)
+        batches_in_group = min(group_size, self.steps_of_epoch - group_start)
         self.step += 1
-        ends_group = self.step % group_size == 0 or self.step == steps_per_epoch
+        ends_group = self._ends_group
 
         # Forward in the precision that was asked for. The backward pass stays outside autocast,
         # which has noted the types of its operations, and inside the precision of float32.
@@ -353,6 +375,38 @@ class Trainer:
             self._update()
         self.running.add(loss, logits_NC, labels_N, len(batch.keys))
         return StepLoss(loss.detach().isfinite(), name)
+
+    @property
+    def steps_of_epoch(self) -> int:
+        """Steps of the current epoch, after those of another number of processes."""
+        return self.train_loader.steps(self.drawn)
+
+    @property
+    def _ends_group(self) -> bool:
+        """Whether the last step has ended a group of accumulated batches, and so an epoch's too."""
+        is_whole_group = self.step % self.config.accumulate_steps == 0
+        return is_whole_group or self.step == self.steps_of_epoch
+
+    def _validate(self) -> dict:
+        """Results of the dev set for the row of ``metrics.csv``.
+
+        Raises:
+            Preempted: a signal has arrived; the epoch is saved up to its last step.
+        """
+        # A training that ends in its validation has all steps of the epoch.
+        self._save_last()
+        with self.requests.at_once():
+            return validate(self.final, self.dev_loader, self.process)
+
+    def _end_here(self) -> NoReturn:
+        """Save the state after a step, and end on a signal."""
+        self._synchronise()
+        self._save_last()
+        reason = self.requests.name or "a signal to another process"
+        raise Preempted(
+            f"stopped by {reason} after step {self.step} of epoch {self.epoch}, "
+            f"which {self.models / 'last.pt'} holds: the same command continues"
+        )
 
     def _gradients_of_this_rank(self, alone: bool) -> contextlib.AbstractContextManager:
         """Context in which gradients are not averaged over ranks yet, if ``alone``."""
@@ -423,6 +477,7 @@ class Trainer:
                 group["lr"] = base_rate * self.schedule.lr_lambdas[0](self.updates)
         self.epoch += 1
         self.step = 0
+        self.drawn = 0
         self.running.reset()
         self._save_last()
         if self.process.is_main:
@@ -570,6 +625,7 @@ class Trainer:
         state |= {name: getattr(self, name) for name in (*COUNTERS, *MODEL_NOTES)}
         state |= {
             "world": self.process.world,
+            DRAWN: self.drawn,
             "sums": sums,
             "config": self.config_text,
             "config_hash": self.config_hash,
@@ -592,23 +648,21 @@ class Trainer:
         differing = difference(state, self.config_text, self.data_hashes)
         if differing:
             raise InputError(f"{path} was trained {differing}: take another --exp_dir")
-        has_steps_left = state["epoch"] <= self.config.num_epochs
-        if has_steps_left and state["world"] != self.process.world:
-            raise InputError(
-                f"{path} was trained by {state['world']} processes, not {self.process.world}: "
-                "keep their number or take another --exp_dir"
-            )
-        # A run may have been killed between the last step of an epoch and its end.
-        if state["step"] > self.train_loader.steps_per_epoch:
-            raise InputError(f"{path}: step {state['step']} is in no epoch: {last.WAY_OUT}")
         self._load_states(path, state)
         for name in COUNTERS:
             setattr(self, name, state[name])
+        self.drawn = state.get(DRAWN, 0)
         if self.best is not None and not all(math.isfinite(value) for value in self.best):
             self.best = None
         if self.schedule.last_epoch != self.updates:
             raise InputError(f"{path}: its schedule is at another step: {last.WAY_OUT}")
         self._count_reductions()
+        has_epochs_left = self.epoch <= self.config.num_epochs
+        if has_epochs_left and state["world"] != self.process.world:
+            self._take_over(path, state["world"])
+        # A run may have been killed between the last step of an epoch and its end.
+        elif self.step > self.steps_of_epoch:
+            raise InputError(f"{path}: step {self.step} is in no epoch: {last.WAY_OUT}")
         self.best_epoch = state.get("best_epoch")
         if "kept" in state:
             self.kept = list(state["kept"])
@@ -618,6 +672,51 @@ class Trainer:
             self.running.set(state["sums"])
             self._write_history()
         logging.info("continue from %s: epoch %d, step %d", path, self.epoch, self.step)
+
+    def _take_over(self, path: Path, world: int) -> None:
+        """Go on from the state of another number of processes, which is said.
+
+        The epoch goes on behind the utterances that they have drawn, and the schedule at the same
+        share of the training.
+
+        Args:
+            path: file of the state, for messages.
+            world: number of processes that saved it.
+
+        Raises:
+            InputError: a state inside an epoch of a stream, which can't be divided anew.
+        """
+        total = len(self.train_loader.index)
+        draws = world * self.train_loader.config.batch_size
+        drawn = min(total, self.drawn + self.step * draws)
+        if drawn + draws <= self.drawn + self.step * draws:
+            raise InputError(f"{path}: step {self.step} is in no epoch: {last.WAY_OUT}")
+        if drawn and self.train_loader.is_stream:
+            raise InputError(
+                f"{path} is inside an epoch of {world} processes, and a stream can't be divided "
+                f"anew for {self.process.world}: continue with {world}, or make an index"
+            )
+        self.drawn = drawn
+        self.step = 0
+        epochs_done = self.epoch - 1 + drawn / total
+        self.updates = round(epochs_done * self.updates_per_epoch)
+        self.schedule.last_epoch = self.updates
+        factor = self.schedule.lr_lambdas[0](self.updates)
+        for group, base_rate in zip(self.optimizer.param_groups, self.schedule.base_lrs):
+            group["lr"] = base_rate * factor
+        logging.warning(
+            "%s was trained by %d processes, now by %d: other batches (%d utterances an update "
+            "became %d), and so other numbers; %d of %d utterances of epoch %d are left, each is "
+            "drawn once; the learning rate is not scaled",
+            path,
+            world,
+            self.process.world,
+            draws * self.config.accumulate_steps,
+            self.process.world * self.train_loader.config.batch_size * self.config.accumulate_steps,
+            total - drawn,
+            total,
+            self.epoch,
+        )
 
     def _load_states(self, path: Path, state: dict) -> None:
         """Load all that has a ``state_dict``.
