@@ -26,6 +26,7 @@ from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.scores import read_scores
 from wedefense_lite.scoring.sidecar import read_sidecar, write_sidecar
 from wedefense_lite.systems import checkpoint
+from wedefense_lite.training.exp_dir import remove_training
 
 
 class System:
@@ -611,6 +612,31 @@ def test_overwriting_begins_anew_where_last_is_of_another_training(exp, name, ch
     assert latter != former
     exp.train(name, **changes)
     assert (exp.models / "model_2.pt").read_bytes() == latter
+
+
+@pytest.mark.parametrize("removed", range(5))
+def test_models_are_not_averaged_once_their_removal_has_begun(exp, removed, monkeypatch):
+    exp.train("first")
+    unlink = Path.unlink
+    calls = []
+
+    def unlink_or_die(path, **options):
+        if path.suffix in (".pt", ".csv"):
+            calls.append(path.name)
+            if len(calls) > removed:
+                raise Killed
+        unlink(path, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "unlink", unlink_or_die)
+        remove_training(exp.folder)
+    for num in (2, 0):
+        with pytest.raises(InputError):
+            average_model(str(exp.folder.parent / "average.pt"), str(exp.models), num)
+    if not removed:
+        # Its last.pt is still there, and has the rows of metrics.csv.
+        exp.train("first")
+        average_model(str(exp.folder.parent / "average.pt"), str(exp.models), 2)
 
 
 def test_overwriting_continues_what_is_its_own(exp):

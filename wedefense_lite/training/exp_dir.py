@@ -13,7 +13,7 @@ import yaml
 
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.augment.base import Augment
-from wedefense_lite.files import InputError, read_text
+from wedefense_lite.files import InputError, read_text, write_lines
 from wedefense_lite.runtime import Process, broadcast_from_main
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import (
@@ -233,11 +233,17 @@ def last_epoch(exp_dir: Path) -> int | None:
 def remove_training(exp_dir: Path) -> None:
     """Remove what a training and its averaging wrote, and nothing else that lies in the folder."""
     models = exp_dir / "models"
-    # The first to go is last.pt, so that nothing is continued of which a part is gone.
+    metrics = exp_dir / "metrics.csv"
+    # In one step, no epoch counts any more: a run that is killed in here leaves models that
+    # average_model refuses.
+    if metrics.exists():
+        write_lines(metrics, ["epoch"])
+    # The next to go is last.pt, so that nothing is continued of which a part is gone.
     paths = [models / "last.pt", *models_of(models)]
-    for name in ("metrics.csv", "train.log", "env.json", "config.yaml"):
+    for name in ("train.log", "env.json", "config.yaml"):
         paths.append(exp_dir / name)
     paths.extend(sorted((exp_dir / "tensorboard").glob("events.out.tfevents.*")))
+    paths.append(metrics)
     count = 0
     for path in paths:
         if path.exists():

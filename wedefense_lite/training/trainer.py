@@ -41,7 +41,7 @@ from wedefense_lite.systems.config import TrainingConfig
 from wedefense_lite.systems.delivery import lost_workers_told
 from wedefense_lite.systems.experiment import Experiment
 from wedefense_lite.training import last
-from wedefense_lite.training.exp_dir import data_hashes, difference, epoch_models
+from wedefense_lite.training.exp_dir import data_hashes, difference, epoch_models, last_epoch
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.validation import validate
 
@@ -286,6 +286,8 @@ class Trainer:
             self.models.mkdir(parents=True, exist_ok=True)
             self._folder_id = _folder_id(self.exp_dir)
             self._remove_superseded()
+            if (last_epoch(self.exp_dir) or 0) < len(self.history):
+                self._write_history()
         with self.requests.held():
             while not self.finished:
                 row = self.train_epoch()
