@@ -522,16 +522,16 @@ LAST_CHANGES = {
     "the model is a list": lambda state: state.update(model=[1]),
     "weights of NaN": functools.partial(fill_weights, float("nan")),
 }
-MORE_EPOCHS = train_words("exp").replace("--num_epochs 3", "--num_epochs 4")
+SAME_TRAINING = train_words("exp")
 for name, change_state in LAST_CHANGES.items():
     change = functools.partial(changed_state, LAST, change_state)
     FAULTS.append(
-        Fault("checkpoints", f"last.pt: {name}", MORE_EPOCHS, (*TRAIN_READS, "exp"), change,
+        Fault("checkpoints", f"last.pt: {name}", SAME_TRAINING, (*TRAIN_READS, "exp"), change,
               ("last.pt",))
     )  # fmt: skip
 for name, change in (("a text", written(LAST, "x\n")), ("half", lambda folder: cut(folder / LAST))):
     FAULTS.append(
-        Fault("checkpoints", f"last.pt: {name}", MORE_EPOCHS, (*TRAIN_READS, "exp"), change,
+        Fault("checkpoints", f"last.pt: {name}", SAME_TRAINING, (*TRAIN_READS, "exp"), change,
               ("last.pt",))
     )  # fmt: skip
 
