@@ -196,7 +196,7 @@ class one_line_errors:
 
     | error | exit status |
     |---|---|
-    | bad input or output, a full disk, a loss that isn't finite | 2 |
+    | bad input or output, a full disk, a file in the way or gone, a loss that isn't finite | 2 |
     | a signal to a training, which has saved its state | 85 |
     | Ctrl-C | 130, as shells have it |
     | a reader of standard output that is gone | 141, as shells have it |
@@ -247,6 +247,9 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
     if cause is not None:
         place = f"{cause.filename}: " if cause.filename else ""
         return f"{place}{cause.strerror}", 2
+    if isinstance(error, OSError) and error.filename is not None:
+        # A folder in the way, or a file that somebody removed: nothing that code can mend.
+        return f"{error.filename}: {error.strerror}", 2
     return f"{type(error).__name__}: {error} (a defect; {_kept_traceback(error)})", 1
 
 

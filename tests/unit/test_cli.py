@@ -111,6 +111,15 @@ def test_a_defect_is_one_line_that_names_the_file_of_its_traceback(run, monkeypa
     assert "in broken\n    raise ZeroDivisionError" in kept.read_text()
 
 
+@pytest.mark.parametrize("number", [errno.EISDIR, errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG])
+def test_a_file_in_the_way_or_gone_is_one_line_and_status_2(run, number):
+    def disturbed(table: str) -> None:
+        raise OSError(number, os.strerror(number), "data/utt2spk")
+
+    expected = f"entry.py: error: data/utt2spk: {os.strerror(number)}\n"
+    assert run("--table", "x", function=disturbed) == (2, "", expected)
+
+
 def test_a_full_disk_is_one_line_whoever_meets_it(run):
     def full(table: str) -> None:
         try:

@@ -1,6 +1,7 @@
 """PartialSpoof in its published format to data directories, and the mini corpus in that format."""
 
 import math
+import os
 import sys
 
 import numpy as np
@@ -193,6 +194,27 @@ def built(tmp_path_factory):
 
 def rows(path):
     return [line.split() for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("file", ["segments.rttm", "label_differences.txt", "wav.scp"])
+def test_a_run_that_is_killed_leaves_no_set_with_files_of_another(monkeypatch, tmp_path, file):
+    publish(tmp_path / "DB")
+    data = prepare(monkeypatch, tmp_path)
+    (data / "train/splices.txt").write_text("CON_1_train 0.02\n")
+    replace = os.replace
+
+    def replace_or_die(source, target):
+        if target.name == file:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(os, "replace", replace_or_die)
+        prepare(monkeypatch, tmp_path)
+    assert not list(data.glob("*/utt2lab"))
+    prepare(monkeypatch, tmp_path)
+    assert len(list(data.glob("*/utt2lab"))) == 3
+    assert not (data / "train/splices.txt").exists()
 
 
 def test_the_mini_corpus_is_read_like_the_published_one(built, tmp_path):

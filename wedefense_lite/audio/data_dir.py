@@ -122,6 +122,7 @@ def write_data_dirs(
     counts: dict[str, Counts] | None = None,
     sample_rate: int = 16000,
     num_threads: int = 8,
+    more_files: Mapping[str, Mapping[str, Sequence[str] | None]] = MappingProxyType({}),
 ) -> None:
     """Write ``data_dir/<set>/`` for all sets of a corpus, after everything about it is checked.
 
@@ -131,6 +132,8 @@ def write_data_dirs(
         counts: published numbers of utterances of some or all sets.
         sample_rate: rate in Hz that all files must have.
         num_threads: threads that read headers.
+        more_files: lines of further files by set and file name, written before ``utt2lab``, so that
+            no set has those of an earlier run; None where an earlier file is to be removed.
 
     Raises:
         InputError: other counts, an utterance that is listed twice, an unknown label, or audio that
@@ -149,6 +152,12 @@ def write_data_dirs(
     for name in sets:
         Path(data_dir, name, UTT2LAB).unlink(missing_ok=True)
     for name, trials in sets.items():
+        for file, lines in more_files.get(name, {}).items():
+            path = Path(data_dir, name, file)
+            if lines is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_lines(path, lines)
         _write_data_dir(Path(data_dir, name), trials, seconds)
 
 

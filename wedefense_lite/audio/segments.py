@@ -86,10 +86,16 @@ def write_rttm(
     segments: Mapping[str, Iterable[tuple[float, float, int]]],
     names: Sequence[str] = LABELS,
 ) -> None:
-    """Write an RTTM that ``read_rttm`` reads, utterances and times in order.
+    """Write an RTTM that ``read_rttm`` reads, see ``rttm_lines``."""
+    write_lines(path, rttm_lines(segments, names))
+
+
+def rttm_lines(
+    segments: Mapping[str, Iterable[tuple[float, float, int]]], names: Sequence[str] = LABELS
+) -> list[str]:
+    """Lines of an RTTM that ``read_rttm`` reads, utterances and times in order.
 
     Args:
-        path: file to write.
         segments: utterance to its segments ``(start, end, class index)``, seconds.
         names: names of the classes: labels as in ``read_rttm``, or talkers.
     """
@@ -100,7 +106,7 @@ def write_rttm(
             duration = round(end, 4) - round(start, 4)
             name = names[label]
             lines.append(f"SPEAKER {key} 1 {start:.4f} {duration:.4f} <NA> <NA> {name} <NA> <NA>")
-    write_lines(path, lines)
+    return lines
 
 
 def runs(values: np.ndarray) -> list[Run]:

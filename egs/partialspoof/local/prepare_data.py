@@ -13,15 +13,13 @@ from jsonargparse.typing import PositiveInt
 from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, Trial, durations, write_data_dirs
 from wedefense_lite.audio.protocol import read_protocol
-from wedefense_lite.audio.segments import parse_seconds, read_rttm, runs, write_rttm
+from wedefense_lite.audio.segments import parse_seconds, read_rttm, rttm_lines, runs
 from wedefense_lite.files import (
     InputError,
     abbreviate,
     converted,
     read_rows,
     read_text,
-    write_lines,
-    write_text,
 )
 from wedefense_lite.labels import LABELS, SPOOF, label_id
 
@@ -33,6 +31,7 @@ HOP = 0.01  # seconds a label of the finest list
 FRAME_SLACK = 1e-3
 VAD_CLASSES = ("0", "1", "2")  # spoof, bona fide, no speech
 NON_SPEECH = "2"
+SPLICES = "splices.txt"  # times of joints, which the mini corpus has
 
 Labels = dict[str, np.ndarray]  # labels of the frames of HOP, by utterance
 TimedClass = tuple[float, float, int]  # start and end in seconds, class index
@@ -238,20 +237,23 @@ def prepare_data(
     corpus = Path(corpus_dir)
     sets = {name: read_set(corpus, name, num_threads) for name in COUNTS}
     trials = {name: labelled.trials for name, labelled in sets.items()}
-    write_data_dirs(data_dir, trials, COUNTS if expect_counts else None, num_threads=num_threads)
+    more_files = {}
     for name, labelled in sets.items():
-        folder = Path(data_dir, name)
-        write_rttm(folder / "segments.rttm", labelled.segments)
-        write_lines(folder / "label_differences.txt", labelled.differences)
+        splices = corpus / name / SPLICES
+        more_files[name] = {
+            "segments.rttm": rttm_lines(labelled.segments),
+            "label_differences.txt": labelled.differences,
+            SPLICES: read_text(splices).splitlines() if splices.exists() else None,
+        }
+    counts = COUNTS if expect_counts else None
+    write_data_dirs(data_dir, trials, counts, num_threads=num_threads, more_files=more_files)
+    for name, labelled in sets.items():
         logging.info(
             "%s: %d differences between publications: %s",
             name,
             len(labelled.differences),
             abbreviate(labelled.differences) or "none",
         )
-        splices = corpus / name / "splices.txt"
-        if splices.exists():
-            write_text(folder / splices.name, read_text(splices))
 
 
 if __name__ == "__main__":
