@@ -11,6 +11,13 @@ is_option() {
   [[ $(declare -p "$1" 2> /dev/null) == "declare -- $1="* ]]
 }
 
+# why_not NAME: what is to be said of a name that is no option, and may be one of the recipe.
+why_not() {
+  [[ $1 =~ ^[[:lower:]][[:lower:][:digit:]_]*$ ]] || return 0
+  [[ $(declare -p "$1" 2> /dev/null) != "declare -x "* ]] ||
+    echo ": the environment has a variable $1; unset $1, if the recipe has it too"
+}
+
 readonly root recipe mini_dir trains
 while [ $# -gt 0 ]; do
   case $1 in
@@ -21,7 +28,7 @@ while [ $# -gt 0 ]; do
     --*)
       option_name=${1#--}
       option_name=${option_name//-/_}
-      is_option "$option_name" || refuse "unknown option $1"
+      is_option "$option_name" || refuse "unknown option $1$(why_not "$option_name")"
       [ $# -ge 2 ] || refuse "$1 needs a value"
       printf -v "$option_name" %s "$2"
       shift 2

@@ -20,23 +20,33 @@ refuse() {
   exit 2
 }
 
+# defaults NAME VALUE ...: values of variables that the run.sh left empty. One of the environment is
+# refused: it would change a recipe without a word.
+defaults() {
+  while [ $# -gt 0 ]; do
+    [[ $(declare -p "$1" 2> /dev/null) != "declare -x "* ]] ||
+      refuse "the environment has a variable $1, which is a setting of recipes: unset $1"
+    [ -n "${!1:-}" ] || printf -v "$1" %s "$2"
+    shift 2
+  done
+}
+
 # ---- Options: each variable that has a value here is an option --NAME VALUE
 
-: "${stage:=1}" "${stop_stage:=8}"           # first and last stage to run
-: "${nproc:=}" "${gpus:=}"                   # processes and devices; by default of the machine
-: "${task:=detection}" "${data_type:=shard}" # detection, localization or talkers; shard or raw
-: "${corpus_dir:=}" "${data_dir:=}" "${exp_dir:=}"
-: "${num_utts_per_shard:=1000}" "${num_threads:=8}"
-: "${score_batch_size:=}" "${num_workers:=}"
-: "${pi_spoof:=0.05}" "${cost:=asvspoof5_track1}" "${bootstrap:=1000}"
-: "${asv_scores:=}"                          # ASV scores below corpus_dir, SET for dev and eval
-: "${llr_options:=}"                          # more of logits_to_llr.py where it calibrates
-: "${both:=false}"                           # true: a condition selects trials of both classes
+defaults stage 1 stop_stage 8 # first and last stage to run
+defaults nproc "" gpus ""     # processes and devices; by default of the machine
+defaults task detection data_type shard # detection, localization or talkers; shard or raw
+defaults corpus_dir "" data_dir "" exp_dir ""
+defaults num_utts_per_shard 1000 num_threads 8
+defaults score_batch_size "" num_workers ""
+defaults pi_spoof 0.05 cost asvspoof5_track1 bootstrap 1000
+defaults asv_scores ""  # ASV scores below corpus_dir, SET for dev and eval
+defaults llr_options "" # more of logits_to_llr.py where it calibrates
+defaults both false     # true: a condition selects trials of both classes
 
-: "${trains:=true}"                          # false: the system exists, tools/score.sh
+defaults trains true # false: the system exists, tools/score.sh
 if [ "$trains" = true ]; then
-  : "${config:=}" "${noise_data:=}" "${reverb_data:=}" "${train_options:=}"
-  : "${seed:=}" "${num_avg:=}" "${checkpoint:=}"
+  defaults config "" noise_data "" reverb_data "" train_options "" seed "" num_avg "" checkpoint ""
 fi
 
 . "$root/tools/parse_options.sh"
@@ -51,8 +61,8 @@ if [ "$trains" = true ]; then
   : "${config:=$root/conf/resnet18.yaml}"
 fi
 : "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "${config:-}" .yaml)}"
-: "${test_sets:=eval}" # sets that are scored beside dev
-: "${by:=attack}"      # condition of the metrics by condition
+defaults test_sets eval # sets that are scored beside dev
+defaults by attack      # condition of the metrics by condition
 
 [[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"
 case $task in

@@ -143,6 +143,20 @@ def test_what_is_no_option_of_a_recipe_is_refused(folder, kind):
     assert not (folder / "ran_here").exists()
 
 
+@pytest.mark.parametrize("name", ["stage", "seed", "config"])
+def test_a_variable_of_the_environment_is_no_setting(folder, name):
+    """It would change a recipe that nobody gave an option to."""
+    process = recipe(folder, **{name: "3"})
+    assert process.returncode == 2, process
+    assert f"the environment has a variable {name}" in process.stderr
+
+
+def test_an_option_that_the_environment_has_too_says_why_it_is_refused(folder):
+    process = recipe(folder, "--own_option", "x", own_option="y")
+    assert process.returncode == 2, process
+    assert "the environment has a variable own_option; unset own_option" in process.stderr
+
+
 VALUES = ["$(touch ran_here)", "`touch ran_here`", "x; touch ran_here", "*", "a b", "--stage", ""]
 
 
