@@ -39,6 +39,8 @@ def download(
     archive = target.with_name(target.name + ending)
     part = archive.with_name(f"{archive.name}.part")
     if archive.exists():
+        if not archive.is_file():
+            raise InputError(f"{archive}: a folder or a device, expected an archive: remove it")
         check(archive, size, md5=md5, sha256=sha256)
         unpack(archive, target)
     else:

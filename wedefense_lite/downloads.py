@@ -5,6 +5,7 @@ import http.client
 import logging
 import lzma
 import math
+import os
 import re
 import shutil
 import stat
@@ -58,10 +59,13 @@ def fetch(url: str, part: Path, size: int = 0) -> None:
 
     Raises:
         InputError: the server can't be reached, refuses, has a file of another size, or stops
-            before the end.
+            before the end; or ``part`` is no file.
     """
     if not url.startswith(("http://", "https://")):
         raise InputError(f"{url!r}: unknown url type, expected http:// or https://")
+    # A link would have another file written, a pipe or a device would be waited for.
+    if os.path.lexists(part) and not stat.S_ISREG(part.lstat().st_mode):
+        raise InputError(f"{part}: a link, a folder or a device, expected a file: remove it")
     present = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={present}-"} if present else {}
     try:
@@ -240,7 +244,16 @@ def _unpack_tar(archive: Path, folder: Path) -> None:
             if not (member.isreg() or member.isdir() or is_link):
                 raise ValueError(f"{member.name!r} is no file")
             room.take(member.name, member.size)
+            # No bit but that of a program, and no owner: as root, those of the archive would hold.
+            is_executable = member.isdir() or member.mode & stat.S_IXUSR
+            member.mode = 0o755 if is_executable else 0o644
+            member.uid = os.geteuid()
+            member.gid = os.getegid()
+            member.uname = member.gname = ""
             packed.extract(member, folder)
+        # The checksum comes behind the last member, where the reader of archives doesn't look.
+        while packed.fileobj.read(BLOCK):
+            pass
 
 
 class _Room:
@@ -262,8 +275,11 @@ class _Room:
         """Count a member.
 
         Raises:
-            ValueError: it lies outside, is there twice, or is one too many or too large.
+            ValueError: it lies outside, is there twice, has a name that can't be printed, or is one
+                too many or too large.
         """
+        if not name.isprintable():
+            raise ValueError(f"{name!r}: control characters in a name")
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"{name!r} lies outside of it")

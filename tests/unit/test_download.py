@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import os
+import stat
 import tarfile
 import threading
 import zipfile
@@ -303,6 +305,7 @@ ZIPS = {
     "a link": (zip_of(FILE, ("LA/link", b"/etc/passwd", 0o120777)), "'LA/link' is no file"),
     "a device": (zip_of(FILE, ("LA/zero", b"", 0o020666)), "'LA/zero' is no file"),
     "a FIFO": (zip_of(FILE, ("LA/fifo", b"", 0o010666)), "'LA/fifo' is no file"),
+    "an escape code in a name": (zip_of(FILE, ("LA/\x1b[2J", b"x", 0)), "control characters"),
     "a member twice": (zip_of(FILE, FILE), "is there twice"),
     "a flipped bit": (zip_archive().replace(b"read me", b"reed me"), "CRC"),
     "half of it": (zip_archive()[:100_000], "not a zip"),
@@ -358,6 +361,9 @@ TARS = {
     "a FIFO": (tar_of("LA/fifo", tarfile.FIFOTYPE), "'LA/fifo' is no file"),
     "no tar": (b"not a tar", "expected an archive of LA/"),
     "a page": (b"<html></html>", "expected an archive of LA/"),
+    "another checksum": (tar_of("LA/a.txt")[:-8] + bytes(8), "CRC check failed"),
+    "its checksum cut off": (tar_of("LA/a.txt")[:-8], "ended before"),
+    "an escape code in a name": (tar_of("LA/\x1b[2J"), "control characters"),
 }
 
 
@@ -366,6 +372,39 @@ def test_a_tar_that_is_none_of_the_corpus_leaves_nothing(tmp_path, server, kind)
     server.data, message = TARS[kind]
     url = server.url.replace("LA.zip", "LA.tar.gz")
     assert message in refused(tmp_path, server, "--url", url)
+    assert not (tmp_path / "outside").exists()
+
+
+def test_bits_and_owners_of_an_archive_do_not_hold(tmp_path):
+    """A program of root that everybody may start and change, as an archive unpacked by root."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
+        member = tarfile.TarInfo("LA/program")
+        member.mode = 0o6777
+        member.uid = member.gid = 12345
+        packed.addfile(member)
+    (tmp_path / "LA.tar.gz").write_bytes(buffer.getvalue())
+    unpack(tmp_path / "LA.tar.gz", tmp_path / "LA")
+    status = (tmp_path / "LA/program").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid) == (0o755, os.geteuid())
+
+
+@pytest.mark.parametrize("name", ["LA.zip", "LA.zip.part"])
+@pytest.mark.parametrize("kind", ["a FIFO", "/dev/zero"])
+def test_an_archive_that_is_no_file_is_refused_without_waiting(tmp_path, server, name, kind):
+    path = tmp_path / "DB" / name
+    path.parent.mkdir()
+    if kind == "a FIFO":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(kind)
+    assert f"{name}: a " in refused(tmp_path, server)
+
+
+def test_a_part_that_is_a_link_is_not_written_through(tmp_path, server):
+    (tmp_path / "DB").mkdir()
+    (tmp_path / "DB/LA.zip.part").symlink_to(tmp_path / "outside")
+    assert "LA.zip.part: a link" in refused(tmp_path, server)
     assert not (tmp_path / "outside").exists()
 
 
