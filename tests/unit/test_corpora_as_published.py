@@ -227,6 +227,14 @@ def test_a_table_without_its_header_is_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize("lines", [[""], CASES["in_the_wild"][2][:1]])
+def test_a_table_without_a_trial_is_refused(tmp_path, lines):
+    write_corpus(tmp_path, "in_the_wild", lines)
+    status, said = prepare(tmp_path, "in_the_wild")
+    assert status == 2 and "in_the_wild: no utterance is listed" in said
+    assert not (tmp_path / "data").exists()
+
+
 def test_the_three_sets_of_asvspoof5_are_prepared_at_once(tmp_path):
     for name, letter, folder in (
         ("train", "T", "T"),

@@ -136,8 +136,9 @@ def write_data_dirs(
             no set has those of an earlier run; None where an earlier file is to be removed.
 
     Raises:
-        InputError: other counts, an utterance that is listed twice, an unknown label, or audio that
-            is missing or can't be read; says how many and names the first. Nothing is written.
+        InputError: no utterance, other counts, an utterance that is listed twice, an unknown label,
+            or audio that is missing or can't be read; says how many and names the first. Nothing is
+            written.
     """
     for name, trials in sets.items():
         _check_labels(name, trials, counts.get(name) if counts else None)
@@ -163,6 +164,8 @@ def write_data_dirs(
 
 def _check_labels(name: str, trials: list[Trial], published: Counts | None) -> None:
     listed = Counter(trial.label for trial in trials)
+    if not trials:
+        raise InputError(f"{name}: no utterance is listed, expected a line each")
     unknown = listed.keys() - set(LABELS)
     if unknown:
         raise InputError(f"{name}: labels {sorted(unknown)}, expected {LABELS}")
