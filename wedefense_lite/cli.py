@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 from argparse import SUPPRESS, Action
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
@@ -55,6 +55,7 @@ def run(
     positional: bool = False,
     from_hub: bool = False,
     builds_systems: bool = False,
+    aliases: Mapping[str, str] | None = None,
 ) -> None:
     """Run ``function`` with options read from the command line, then exit truly.
 
@@ -67,6 +68,7 @@ def run(
         from_hub: the entry point may look for models on the hub; ``--offline`` keeps it from that.
         builds_systems: the entry point builds what a configuration names; ``--components`` names
             packages with components of the user's own.
+        aliases: other names of options, such as those of official programs.
     """
     parser = Parser(description=(function.__doc__ or "").split("\n\n")[0])
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
@@ -74,7 +76,7 @@ def run(
         add_offline(parser)
     if builds_systems:
         add_components(parser)
-    words = sys.argv[1:]
+    words = rename_options(sys.argv[1:], aliases or {})
     # A list before positional arguments would swallow them, so there a list is one word.
     if not positional:
         words = join_lists(words, list_options(parser))
@@ -82,6 +84,20 @@ def run(
     with one_line_errors(parser.prog), inputs_kept():
         arguments = parser.parse_args(words)
         function(**parser.instantiate(arguments).as_dict())
+
+
+def rename_options(words: list[str], aliases: Mapping[str, str]) -> list[str]:
+    """Command line in which options have the names that the parser knows.
+
+    Args:
+        words: command line.
+        aliases: other name of an option to its name.
+    """
+    renamed = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        renamed.append(f"{aliases.get(name, name)}{equals}{value}")
+    return renamed
 
 
 def flag_options(function: Callable) -> set[str]:

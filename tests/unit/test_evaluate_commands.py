@@ -140,7 +140,7 @@ def test_a_bad_file_is_one_line_and_leaves_earlier_results(
         (("--cost", "mine"), "--cost: cost model 'mine': no preset 'mine'"),
         (("--asv_rates", "[0.1,0.2,0.3]", "--asv_scores", "x"), "expected one of them"),
         (("--asv_rates", "[1,0,0.5]"), "t-DCF is undefined"),
-        (("--by", "attack"), "--meta is needed"),
+        (("--by", "attack"), "key.txt:1: header 'filename cm-label' has no column 'attack'"),
         (("--m", "t2_single"), "--sasv is needed"),
     ],
 )

@@ -5,8 +5,13 @@ import gzip
 import pytest
 
 from wedefense_lite.files import InputError
-from wedefense_lite.interop import score_tables
-from wedefense_lite.interop.score_tables import matched, read_key_table, read_score_table
+from wedefense_lite.interop import cells
+from wedefense_lite.interop.score_tables import (
+    matched,
+    read_key_table,
+    read_labelled_scores,
+    read_score_table,
+)
 
 SCORES = {"LA_E_1": 1.5, "LA_E_2": -0.25, "LA_E_3": -3e-7}
 SCORE_FILES = {
@@ -16,6 +21,25 @@ SCORE_FILES = {
     "NII": "Output, LA_E_1, 1, 1.5\nOutput, LA_E_2, 0, -0.25\nOutput, LA_E_3, 0, -3e-7\n",
     "CSV": "score,file_name\n1.5,LA_E_1\n-0.25,LA_E_2\n-3e-7,LA_E_3\n",
     "TSV": "label\tutt\tllr\n1\tLA_E_1\t1.5\n0\tLA_E_2\t-0.25\n0\tLA_E_3\t-3e-7\n",
+    "ASVspoof 5's first package": (
+        "LA_0015 LA_E_1 1.5 bonafide\nLA_0007 LA_E_2 -0.25 spoof\nLA_0007 LA_E_3 -3e-7 spoof\n"
+    ),
+    "labels before scores": "LA_E_1 bonafide 1.5\nLA_E_2 spoof -0.25\nLA_E_3 spoof -3e-7\n",
+    "scores before labels": "LA_E_1 1.5 real\nLA_E_2 -0.25 fake\nLA_E_3 -3e-7 fake\n",
+    "2021 LA with scores": (
+        "LA_0009 LA_E_1 none loc_tx bonafide bonafide notrim eval 1.5\n"
+        "LA_0020 LA_E_2 alaw ita_tx A07 spoof notrim eval -0.25\n"
+        "LA_0020 LA_E_3 g722 ita_tx A19 spoof notrim progress -3e-7\n"
+    ),
+    "2019 protocol with scores": (
+        "LA_0039 LA_E_1 - - bonafide 1.5\nLA_0014 LA_E_2 - A07 spoof -0.25\n"
+        "LA_0040 LA_E_3 - A19 spoof -3e-7\n"
+    ),
+    "NII between other lines": (
+        "---- start ----\nLoading x, y\nOutput, LA_E_1, 1, 1.5\nOutput, LA_E_2, 0, -0.25\n"
+        "time 3.2\nOutput, LA_E_3, 0, -3e-7\n"
+    ),
+    "comments": "# <utterance_id> <score>\nLA_E_1 1.5\nLA_E_2 -0.25\nLA_E_3 -3e-7\n",
     "Windows": "\ufeffLA_E_1 1.5\r\nLA_E_2 -0.25\r\n\r\nLA_E_3 -3e-7\r\n",
 }
 LABELS = {"LA_E_1": "bonafide", "LA_E_2": "spoof", "LA_E_3": "spoof"}
@@ -39,7 +63,30 @@ KEY_FILES = {
         "TEF2 LA_E_1 low_m4a vcc2020 - bonafide notrim eval bonafide - - - -\n"
         "LA_0023 LA_E_2 nocodec asvspoof A07 spoof notrim eval traditional_vocoder - - - -\n"
         "LA_0043 LA_E_3 mp3m4a asvspoof A19 spoof notrim eval waveform_concat - - - -\n",
-        ("speaker", "codec", "source", "attack", "trim", "phase", "vocoder"),
+        (
+            *("speaker", "codec", "source", "attack", "trim", "phase"),
+            *("vocoder", "task", "team", "gender-pair", "language"),
+        ),
+    ),
+    "2021 PA": (
+        "PA_0010 LA_E_1 R3 M3 d4 - - - - bonafide notrim eval\n"
+        "PA_0010 LA_E_2 R3 M3 d4 r1 m1 s4 c4 spoof notrim eval\n"
+        "PA_0011 LA_E_9 R3 M3 d4 r1 m1 s4 c4 spoof trim hidden\n"
+        "PA_0011 LA_E_3 R5 M1 d2 r2 m3 s2 c3 spoof notrim eval\n",
+        (
+            *("speaker", "asv_room", "asv_mic", "dis_to_asv", "att_room", "att_mic", "att_d"),
+            *("att_to_spk", "trim", "phase"),
+        ),
+    ),
+    "ASVspoof 5 in full": (
+        "tar_spk_anon trial_anon gender codec cm-label asv-label attack_anon track_2_tag\n"
+        "E_1 LA_E_1 F C00 bonafide target bonafide used\n"
+        "E_2 LA_E_2 M C05 spoof spoof A07 used\nE_3 LA_E_3 M C05 spoof spoof A19 dummy\n",
+        ("tar_spk_anon", "gender", "codec", "asv-label", "attack_anon", "track_2_tag"),
+    ),
+    "2019 scores": (
+        "LA_E_1 - bonafide 1.5\nLA_E_2 A07 spoof -0.25\nLA_E_3 A19 spoof -3e-7\n",
+        ("attack",),
     ),
     "2017": (
         "LA_E_1 genuine M0017 S02 - - -\nLA_E_2 spoof M0022 S05 E01 P02 R04\n"
@@ -83,13 +130,39 @@ def test_the_format_is_said(tmp_path):
     (tmp_path / "scores").write_text(SCORE_FILES["2019"])
     assert read_score_table(tmp_path / "scores").format == "ASVspoof 2019 CM scores"
     (tmp_path / "key").write_text(KEY_FILES["2021 LA"][0])
-    assert read_key_table(tmp_path / "key").format.endswith("trial metadata, phase eval")
+    assert read_key_table(tmp_path / "key").format == (
+        "ASVspoof 2021 LA trial metadata, phase eval: 3 of 4 trials"
+    )
+
+
+def test_all_of_mlaad_is_spoofed(tmp_path):
+    header = "path|original_file|language|model_name|architecture|transcript"
+    row = "./fake/de/griffin_lim/a_01.wav|a.wav|de|griffin_lim|gl|Er sagte, es sei so."
+    (tmp_path / "meta.csv").write_text(f"{header}\n{row}\n")
+    key = read_key_table(tmp_path / "meta.csv")
+    assert key.labels == {"./fake/de/griffin_lim/a_01.wav": "spoof"}
+    assert list(key.conditions["architecture"].values()) == ["gl"]
+    assert "all of it spoofed" in key.format
+
+
+def test_scores_with_labels_need_no_ids_to_join_them_by(tmp_path):
+    rows = "p257/p257_225 - bonafide 2\np257/p257_225 VC1 spoof -1\np257/p257_226 VC1 spoof -2\n"
+    (tmp_path / "cm_dev.txt").write_text(rows)
+    key, scores, remark = read_labelled_scores(tmp_path / "cm_dev.txt")
+    assert scores == {"p257/p257_225": 2, "p257/p257_225#2": -1, "p257/p257_226": -2}
+    assert list(key.labels.values()) == ["bonafide", "spoof", "spoof"]
+    assert list(key.conditions["attack"].values()) == ["-", "VC1", "VC1"]
+    assert remark.endswith("1 ids are on several lines, each of which is a trial")
+    (tmp_path / "table").write_text("file label\na spoof\n")
+    with pytest.raises(InputError, match="has 0 columns of scores, expected one of the names"):
+        read_labelled_scores(tmp_path / "table")
 
 
 def test_a_phase_of_2021_is_chosen(tmp_path):
     (tmp_path / "key").write_text(KEY_FILES["2021 LA"][0])
     assert read_key_table(tmp_path / "key", phase="progress").labels == {"LA_E_9": "spoof"}
-    with pytest.raises(InputError, match="no utterance of phase 'hidden'"):
+    assert len(read_key_table(tmp_path / "key", phase="all").labels) == 4
+    with pytest.raises(InputError, match="phase 'hidden', expected one of eval, progress or all"):
         read_key_table(tmp_path / "key", phase="hidden")
 
 
@@ -101,6 +174,7 @@ BAD_SCORES = {
     "a 1\nb\n": ":2: 1 columns, expected 2",
     "file,score\n": "no line after the header",
     "file score cm-score\na 1 -1\n": ":1: header 'file score cm-score' has two columns for",
+    "utt score llr\na 1 -1\n": ":1: header 'utt score llr' has two columns for 'score', score and",
     "utt file score\na b 1\n": ":1: header 'utt file score' has two columns for 'utt'",
     "utt score by by\na 1 x y\n": ":1: header 'utt score by by' has two columns for 'by'",
     f"file,score\n{'x' * 200_000},1\n": ":2: field larger than field limit",
@@ -119,6 +193,9 @@ def test_bad_keys_are_refused_by_line(tmp_path):
     (tmp_path / "key").write_text("a spoof\nb maybe\n")
     with pytest.raises(InputError, match="key:2: b has label 'maybe', expected one of"):
         read_key_table(tmp_path / "key")
+    (tmp_path / "key").write_text("file,key,label\na,spoof,bonafide\n")
+    with pytest.raises(InputError, match="has two columns for 'label', key and label: expected"):
+        read_key_table(tmp_path / "key")
     (tmp_path / "key").write_bytes(gzip.compress(b"a spoof\n" * 1000)[:-9])
     with pytest.raises(InputError, match="key: not a whole gzip file"):
         read_key_table(tmp_path / "key")
@@ -135,7 +212,7 @@ def test_damaged_gzip_is_refused(tmp_path, place):
 
 
 def test_gzip_of_far_more_than_a_table_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(score_tables, "MOST_BYTES", 1000)
+    monkeypatch.setattr(cells, "MOST_BYTES", 1000)
     (tmp_path / "s").write_bytes(gzip.compress(b"a 1\n" * 300))
     with pytest.raises(InputError, match="/s: more than 1000 bytes in a gzip file"):
         read_score_table(tmp_path / "s")

@@ -18,7 +18,7 @@ from wedefense_lite.metrics.summary import (
     warn_of_polarity,
 )
 from wedefense_lite.report.tables import check_outputs, publish, table
-from wedefense_lite.scoring.scores import read_condition, read_trials
+from wedefense_lite.scoring.scores import DEFAULT_PHASE, Phase, read_condition, read_trials
 
 
 def compare(
@@ -30,6 +30,7 @@ def compare(
     cluster: str | None = None,
     cost: str = "asvspoof5_track1",
     tie: Tie = DEFAULT_TIE,
+    phase: Phase = DEFAULT_PHASE,
     json: str | None = None,
 ) -> None:
     """Print each metric of A and B, their difference, its 95 % interval and a two-sided p value.
@@ -40,10 +41,11 @@ def compare(
         cm_key: labels ``filename cm-label``.
         bootstrap: number of samples; both systems are measured on each of them. A sample without
             a class is drawn again.
-        meta: metadata table with the column ``cluster``.
+        meta: metadata table with the column ``cluster``; by default the key.
         cluster: a column whose values (speakers, say) are resampled instead of single trials.
         cost: a cost model by name.
         tie: rule for equal scores, merge or official, as in bin/evaluate.py.
+        phase: part of an ASVspoof 2021 key: progress, eval, hidden, or all.
         json: file for the results in full precision.
     """
     check_outputs(json)
@@ -53,11 +55,11 @@ def compare(
         raise InputError(f"--meta is {meta}, but no --cluster names a column of it")
     # Both files in the order of the key: one table, so that a draw takes the same utterances from
     # both.
-    names, classes, scores_a = read_trials(a, key)
-    _, _, scores_b = read_trials(b, key)
+    names, classes, scores_a = read_trials(a, key, phase=phase)
+    _, _, scores_b = read_trials(b, key, phase=phase)
     columns = {"a": scores_a, "b": scores_b}
     if cluster:
-        columns["cluster"] = read_condition(cli.needed("--meta", meta), cluster, names)
+        columns["cluster"] = read_condition(meta or key, cluster, names)
     trials = split(classes, columns)
     options = MetricOptions(model, merge_ties=tie == "merge")
     system_a = DetectionMeasure(trials, options, "a")

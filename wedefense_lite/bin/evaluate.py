@@ -32,6 +32,8 @@ from wedefense_lite.metrics.tandem import (
 )
 from wedefense_lite.report.tables import check_outputs, publish, table
 from wedefense_lite.scoring.scores import (
+    DEFAULT_PHASE,
+    Phase,
     read_asv_scores,
     read_condition,
     read_trials,
@@ -39,9 +41,11 @@ from wedefense_lite.scoring.scores import (
 )
 from wedefense_lite.scoring.sidecar import find_sidecar
 
-# Rates that the table prints in percent.
+# Names of options in the program of ASVspoof 5.
+OFFICIAL_OPTIONS = {"--cm_keys": "--cm_key", "--sasv_keys": "--sasv_key"}
 # Metrics that take a score for an LLR.
 OF_LLRS = ("act_dcf", "cllr")
+# Rates that the table prints in percent.
 PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer")
 
 
@@ -60,15 +64,21 @@ def evaluate(
     cluster: str | None = None,
     cost: str | None = None,
     tie: Tie = DEFAULT_TIE,
+    phase: Phase = DEFAULT_PHASE,
     json: str | None = None,
     txt: str | None = None,
 ) -> None:
     """Print the metrics of scores (higher is bona fide) as a table.
 
+    Scores and keys may be of ours or of another toolkit or challenge; what a file was read as is
+    logged, and docs/score_files.md has a list. ``--cm_keys`` and ``--sasv_keys`` are other names
+    of ``--cm_key`` and ``--sasv_key``.
+
     Args:
         m: t1: detection; t2_tandem: detector and speaker verifier; t2_single: one score for both.
         cm: t1: scores with the header ``filename cm-score``.
-        cm_key: t1: labels with the header ``filename cm-label``.
+        cm_key: t1: labels with the header ``filename cm-label``. By default the scores' own, if
+            their lines have labels, as CM scores of ASVspoof 2019 do.
         sasv: t2: scores by speaker and utterance. t2_tandem needs the header
             ``spk filename cm-score asv-score sasv-score``, t2_single ``spk filename sasv-score``;
             other columns are not read.
@@ -79,7 +89,8 @@ def evaluate(
             ``[0.01880141010575793,0.01881016557566423,0.4607082907604729]`` whatever is submitted.
         meta: metadata table with a header, or lines ``utt value`` (``utt2attack``) without one,
             whose second field is the column asked for. Two files with a comma between: the first
-            for ``by``, the second for ``cluster``.
+            for ``by``, the second for ``cluster``. By default the key, whose own columns may be
+            asked for: ``attack`` of a protocol, ``codec`` of ASVspoof 2021.
         by: a column of ``meta``. Each value gets a row: its spoofs against all bona fide trials.
             The t-DCF of a row takes the ASV system's error rate on these spoofs, and is left out
             where ``asv_scores`` has none. With ``attack`` it must have some of the attacks.
@@ -91,6 +102,7 @@ def evaluate(
             ``asvspoof5_track1:p_spoof=0.5,c_fa_spoof=1``. By default that of the track.
         tie: rule for equal scores in EER and t-EER. merge: they share one threshold; official: a
             step for each of them, as in the ASVspoof packages.
+        phase: part of an ASVspoof 2021 key that is evaluated: progress, eval, hidden, or all.
         json: file for the results in full precision, rates as fractions.
         txt: file for the printed table.
     """
@@ -102,16 +114,18 @@ def evaluate(
     options = MetricOptions(model, merge_ties=tie == "merge")
     options = _add_asv_rates(options, asv_scores, asv_rates)
     if m == "t1":
-        names, classes, scores = read_trials(cli.needed("--cm", cm), cli.needed("--cm_key", cm_key))
+        cm = cli.needed("--cm", cm)
+        key = cm_key or cm
+        names, classes, scores = read_trials(cm, key, phase=phase)
         columns = {"cm-score": scores}
     else:
         score_columns = ["sasv-score"]
         if m == "t2_tandem":
             score_columns += ["cm-score", "asv-score"]
-        names, classes, columns = read_verification(
-            cli.needed("--sasv", sasv), cli.needed("--sasv_key", sasv_key), score_columns
-        )
-    columns |= _read_conditions(names, meta, by, cluster)
+        sasv = cli.needed("--sasv", sasv)
+        key = cli.needed("--sasv_key", sasv_key)
+        names, classes, columns = read_verification(sasv, key, score_columns)
+    columns |= _read_conditions(names, meta or key, by, cluster)
     trials = split(classes, columns)
     if by == "attack" and asv_scores:
         _check_attacks(trials["spoof"]["by"], options, asv_scores, meta)
@@ -216,12 +230,12 @@ def _measure_asv(options: MetricOptions, asv_scores: str) -> MetricOptions:
 
 
 def _read_conditions(
-    names: list[str], meta: str | None, by: str | None, cluster: str | None
+    names: list[str], meta: str, by: str | None, cluster: str | None
 ) -> dict[str, np.ndarray]:
     """The columns of ``meta`` that the options ask for, as ``by`` and ``cluster``."""
     if not (by or cluster):
         return {}
-    tables = cli.needed("--meta", meta).split(",")
+    tables = meta.split(",")
     columns = {}
     if by:
         columns["by"] = read_condition(tables[0], by, names)
@@ -310,4 +324,4 @@ def _interval_cell(key: str, ends: tuple[float, float] | None) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(evaluate)
+    cli.run(evaluate, aliases=OFFICIAL_OPTIONS)

@@ -7,13 +7,21 @@ import numpy as np
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, check_writable, folder_lock
 from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.metrics.summary import warn_of_polarity
 from wedefense_lite.scoring.calibration import (
     calibrated_files,
     fit_affine,
     refuse_overlap,
     write_calibrated,
 )
-from wedefense_lite.scoring.scores import align, finite_number, read_scores, read_trials
+from wedefense_lite.scoring.scores import (
+    DEFAULT_PHASE,
+    Phase,
+    align,
+    finite_number,
+    read_scores,
+    read_trials,
+)
 from wedefense_lite.scoring.sidecar import Sidecar
 
 
@@ -24,6 +32,7 @@ def fuse(
     out: str,
     pi_spoof: float = 0.05,
     allow_negative_slope: bool = False,
+    phase: Phase = DEFAULT_PHASE,
 ) -> None:
     """Fit a weight for each of several systems on one set, and write the LLRs of another.
 
@@ -36,6 +45,7 @@ def fuse(
         pi_spoof: target prior of spoof, to which the regression is weighted.
         allow_negative_slope: turn the scores of a system round that are higher for spoof on the
             held-out set; otherwise they are an error.
+        phase: part of an ASVspoof 2021 key: progress, eval, hidden, or all.
     """
     files = cm.split(",")
     cal_files = cal_cm.split(",")
@@ -45,8 +55,13 @@ def fuse(
     cal_columns = []
     for file in cal_files:
         # Every file comes back in the order of the key.
-        cal_names, cal_classes, scores = read_trials(file, cal_key, finite_number)
+        cal_names, cal_classes, scores = read_trials(file, cal_key, finite_number, phase)
         cal_columns.append(scores)
+        bonafide = scores[cal_classes == "bonafide"]
+        spoof = scores[cal_classes == "spoof"]
+        # Among several systems a flipped one gets a weight below zero or near it, without an error.
+        if len(files) > 1:
+            warn_of_polarity(file, {"eer": SortedScores(bonafide, spoof).eer().value})
     scores_by_file = [read_scores(file, finite_number) for file in files]
     names = scores_by_file[0]
     refuse_overlap(cal_names, names, files[0])

@@ -8,55 +8,44 @@ formats apart. What a file was taken for is part of the result, so that commands
 | scores of ASVspoof 5 and of this toolkit | header ``filename cm-score`` |
 | scores of ASVspoof 2021, of SSL systems, of the arenas | ``utt score`` |
 | scores of ASVspoof 2019 | ``utt attack label score`` |
-| log of NII's toolkit | ``Output, utt, label, score`` |
+| scores of ASVspoof 5's first package | ``speaker utt score label`` |
+| log of NII's toolkit | ``Output, utt, label, score``, between other lines |
+| a protocol or ``trial_metadata.txt`` with a score at the end of each line | as below, ``score`` |
 | key of ASVspoof 5 and of this toolkit | header ``filename cm-label`` |
+| full key of ASVspoof 5 | header with ``trial_anon``, ``cm-label`` and conditions |
 | ``utt2lab`` | ``utt label`` |
-| protocol of ASVspoof 2019 | ``speaker utt environment attack label`` |
+| protocol of ASVspoof 2019 LA and PA | ``speaker utt environment attack label`` |
 | protocol of ASVspoof 2017 | ``utt label speaker phrase environment playback recording`` |
-| ``trial_metadata.txt`` of ASVspoof 2021 | ``speaker utt codec ... attack label trim phase`` |
+| ``trial_metadata.txt`` of ASVspoof 2021 LA, DF | ``speaker utt codec ... label trim phase ...`` |
+| ``trial_metadata.txt`` of ASVspoof 2021 PA | ``speaker utt room ... label trim phase`` |
 | protocol of ASVspoof 5 | ``speaker utt gender codec q seed tag attack label -`` |
-| table of the arenas, In-the-Wild, MLAAD | a header that names file and label, commas or tabs |
+| table of the arenas, In-the-Wild | a header that names file and label, commas or tabs |
+| ``meta.csv`` of MLAAD | header ``path|...|model_name|architecture|...``; all of it is spoofed |
 """
 
-import csv
-import gzip
-import io
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from wedefense_lite.files import (
-    GZIP,
-    NO_VALUE,
-    InputError,
-    check_text,
-    note_input,
-    number,
-    read_bytes,
-    split_fields,
-)
+from wedefense_lite.files import NO_VALUE, InputError, number
+from wedefense_lite.interop.cells import cells_of, plain
 from wedefense_lite.labels import label_of_word
 
 # Columns of a header by what they hold; compared without regard to case and punctuation.
 UTTERANCE_COLUMNS = (
-    "filename",
-    "file",
-    "utt",
-    "utterance",
-    "uttid",
-    "utteranceid",
-    "trial",
-    "trialanon",
-    "audiopath",
-    "path",
+    *("filename", "file", "utt", "utterance", "uttid", "utteranceid", "trial", "trialanon"),
+    *("audiopath", "filepath", "wavpath", "path", "audio", "wav", "name", "id"),
 )
 SCORE_COLUMNS = ("cmscore", "score", "scores", "llr")
 LABEL_COLUMNS = ("cmlabel", "label", "key")
-# Bytes of a table that was packed; the largest of the field have 100 MB.
-MOST_BYTES = 1 << 30
+# Columns of MLAAD's tables, which need no label: all of it is spoofed.
+MLAAD_COLUMNS = ("modelname", "architecture")
+NII_OUTPUT = "Output"  # first cell of the lines of NII's log that have scores
+DEFAULT_PHASE = "eval"  # of ASVspoof 2021
+ALL_PHASES = "all"
 AUDIO_EXTENSIONS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a")
+NO_CONDITIONS = ("utt", "label", "score", "-")  # columns that are no condition of a trial
 
 
 class Layout(NamedTuple):
@@ -129,41 +118,64 @@ def _has(count: int, label: int | None = None, score: int | None = None) -> Call
 
 
 def _is_nii_log(cells: Sequence[str]) -> bool:
-    return len(cells) == 4 and cells[0] == "Output" and _is_number(cells[3])
+    return len(cells) == 4 and cells[0] == NII_OUTPUT and _is_number(cells[3])
 
 
+CM_2019 = ("utt", "attack", "label", "score")
+CM_5 = ("speaker", "utt", "score", "label")
+PROTOCOL_2019 = ("speaker", "utt", "environment", "attack", "label")
+LA_2021 = ("speaker", "utt", "codec", "transmission", "attack", "label", "trim", "phase")
+DF_2021 = (
+    *("speaker", "utt", "codec", "source", "attack", "label", "trim", "phase"),
+    *("vocoder", "task", "team", "gender-pair", "language"),
+)
+PA_2021 = (
+    *("speaker", "utt", "asv_room", "asv_mic", "dis_to_asv", "att_room", "att_mic", "att_d"),
+    *("att_to_spk", "label", "trim", "phase"),
+)
+# Scores whose lines have labels too, so that they are keys as well.
+LABELLED_LAYOUTS = [
+    Layout("ASVspoof 2019 CM scores", CM_2019, _has(4, label=2, score=3)),
+    Layout("scores of speakers and utterances", CM_5, _has(4, label=3, score=2)),
+    Layout("utterances, labels and scores", ("utt", "label", "score"), _has(3, label=1, score=2)),
+    Layout("utterances, scores and labels", ("utt", "score", "label"), _has(3, label=2, score=1)),
+    Layout(
+        "an ASVspoof 2019 protocol with scores",
+        (*PROTOCOL_2019, "score"),
+        _has(6, label=4, score=5),
+    ),
+    Layout(
+        "ASVspoof 2021 LA trial metadata with scores",
+        (*LA_2021, "score"),
+        _has(9, label=5, score=8),
+    ),
+    Layout(
+        "ASVspoof 2021 DF trial metadata with scores",
+        (*DF_2021, "score"),
+        _has(14, label=5, score=13),
+    ),
+    Layout(
+        "ASVspoof 2021 PA trial metadata with scores",
+        (*PA_2021, "score"),
+        _has(13, label=9, score=12),
+    ),
+]
 SCORE_LAYOUTS = [
     Layout("NII's log", ("-", "utt", "-", "score"), _is_nii_log),
     Layout("utterances and scores", ("utt", "score"), _has(2, score=1)),
-    Layout(
-        "ASVspoof 2019 CM scores", ("utt", "attack", "label", "score"), _has(4, label=2, score=3)
-    ),
+    *LABELLED_LAYOUTS,
 ]
 KEY_LAYOUTS = [
     Layout("utterances and labels", ("utt", "label"), _has(2, label=1)),
-    Layout(
-        "an ASVspoof 2019 protocol",
-        ("speaker", "utt", "environment", "attack", "label"),
-        _has(5, label=4),
-    ),
+    Layout("an ASVspoof 2019 protocol", PROTOCOL_2019, _has(5, label=4)),
     Layout(
         "an ASVspoof 2017 protocol",
         ("utt", "label", "speaker", "phrase", "environment", "playback", "recording"),
         _has(7, label=1),
     ),
-    Layout(
-        "ASVspoof 2021 LA trial metadata",
-        ("speaker", "utt", "codec", "transmission", "attack", "label", "trim", "phase"),
-        _has(8, label=5),
-    ),
-    Layout(
-        "ASVspoof 2021 DF trial metadata",
-        (
-            *("speaker", "utt", "codec", "source", "attack", "label", "trim", "phase"),
-            *("vocoder", "-", "-", "-", "-"),
-        ),
-        _has(13, label=5),
-    ),
+    Layout("ASVspoof 2021 LA trial metadata", LA_2021, _has(8, label=5)),
+    Layout("ASVspoof 2021 DF trial metadata", DF_2021, _has(13, label=5)),
+    Layout("ASVspoof 2021 PA trial metadata", PA_2021, _has(12, label=9)),
     Layout(
         "an ASVspoof 5 protocol",
         (
@@ -172,7 +184,7 @@ KEY_LAYOUTS = [
         ),
         _has(10, label=8),
     ),
-    Layout("ASVspoof 2019 CM scores", ("utt", "attack", "label", "-"), _has(4, label=2, score=3)),
+    *LABELLED_LAYOUTS,
 ]
 
 
@@ -188,51 +200,105 @@ def read_score_table(path: str | Path, convert: Callable[[str], float] = number)
             of cells than in the first line.
     """
     table = _read(path, SCORE_LAYOUTS, "score", SCORE_COLUMNS)
+    _refuse_repeated(path, table)
     scores = {}
     for line, row in table.rows:
-        utterance = row["utt"]
-        try:
-            scores[utterance] = convert(row["score"])
-        except ValueError as error:
-            raise InputError(f"{path}:{line}: {utterance}: {error}") from None
+        scores[row["utt"]] = _score(path, line, row, convert)
     return ScoreTable(table.format, scores)
 
 
-def read_key_table(path: str | Path, phase: str | None = "eval") -> KeyTable:
+def _score(
+    path: str | Path, line: int, row: Mapping[str, str], convert: Callable[[str], float]
+) -> float:
+    try:
+        return convert(row["score"])
+    except ValueError as error:
+        raise InputError(f"{path}:{line}: {row['utt']}: {error}") from None
+
+
+def read_key_table(path: str | Path, phase: str = DEFAULT_PHASE) -> KeyTable:
     """Labels of a set in any of the formats above; gzip is unpacked.
 
     Args:
         path: the file.
-        phase: part of an ASVspoof 2021 set that is kept: progress, eval or hidden; None keeps all.
+        phase: part of an ASVspoof 2021 set that is kept: progress, eval, hidden, or all.
 
     Raises:
         InputError: unknown format, an utterance twice, an unknown label, another number of cells
             than in the first line, or no utterance of the phase.
     """
-    table = _read(path, KEY_LAYOUTS, "label", LABEL_COLUMNS)
-    labels = {}
-    names = [name for name in table.columns if name not in ("utt", "label", "-")]
-    has_phases = table.format.startswith("ASVspoof 2021")
-    conditions: dict[str, dict[str, str]] = {name: {} for name in names}
+    table = _of_phase(path, _read(path, KEY_LAYOUTS, "label", LABEL_COLUMNS), phase)
+    _refuse_repeated(path, table)
+    return _key_table(path, table, [row["utt"] for _, row in table.rows])
+
+
+def read_labelled_scores(
+    path: str | Path, phase: str = DEFAULT_PHASE, convert: Callable[[str], float] = number
+) -> tuple[KeyTable, dict[str, float], str]:
+    """Labels and scores of a file that has both, such as CM scores of ASVspoof 2019.
+
+    Its lines need no ids to be joined by, so that an id may be on several of them, as in files of
+    the official programs; the trials get numbers then: ``id``, ``id#2``, ``id#3``.
+
+    Args:
+        path: the file.
+        phase: as in ``read_key_table``.
+        convert: conversion of a score, which raises ValueError.
+
+    Returns:
+        Labels and scores by trial; a sentence about ids that are there several times, or nothing.
+
+    Raises:
+        InputError: as the two other readers, or a file without labels or without scores.
+    """
+    table = _read(path, LABELLED_LAYOUTS, "label", LABEL_COLUMNS)
+    columns = list(table.columns)
+    scores_are_named = [name for name in columns if plain(name) in SCORE_COLUMNS]
+    if len(scores_are_named) != 1:
+        raise InputError(
+            f"{path}: header {' '.join(columns)!r} has {len(scores_are_named)} columns of scores, "
+            f"expected one of the names {', '.join(SCORE_COLUMNS)}"
+        )
+    table = _of_phase(path, table, phase)
+    seen: Counter[str] = Counter()
+    trials = []
+    scores = {}
     for line, row in table.rows:
-        if phase is not None and has_phases and row["phase"] != phase:
-            continue
         utterance = row["utt"]
+        seen[utterance] += 1
+        count = seen[utterance]
+        trial = utterance if count == 1 else f"{utterance}#{count}"
+        trials.append(trial)
+        row["score"] = row[scores_are_named[0]]
+        scores[trial] = _score(path, line, row, convert)
+    if len(scores) < len(table.rows):
+        raise InputError(f"{path}: ids with and without '#' and a number, expected no such numbers")
+    repeated = sum(count > 1 for count in seen.values())
+    remark = ""
+    if repeated:
+        remark = f"{path}: {repeated} ids are on several lines, each of which is a trial"
+    return _key_table(path, table, trials), scores, remark
+
+
+def _key_table(path: str | Path, table: "_Rows", trials: Sequence[str]) -> KeyTable:
+    """Labels and conditions of rows under the names of their trials."""
+    labels = {}
+    names = [name for name in table.columns if name not in NO_CONDITIONS]
+    conditions: dict[str, dict[str, str]] = {name: {} for name in names}
+    for trial, (line, row) in zip(trials, table.rows):
         try:
-            labels[utterance] = label_of_word(row["label"])
+            labels[trial] = label_of_word(row["label"])
         except ValueError as error:
-            raise InputError(f"{path}:{line}: {utterance} has {error}") from None
+            raise InputError(f"{path}:{line}: {trial} has {error}") from None
         for name in names:
-            conditions[name][utterance] = row[name]
-    if not labels:
-        raise InputError(f"{path}: no utterance of phase {phase!r}")
-    attacks = conditions.get("attack", {})
-    for utterance, label in labels.items():
-        # Bona fide speech is "-", "bonafide" or "A00" in this column, by corpus.
-        if attacks and label == "bonafide":
-            attacks[utterance] = NO_VALUE
-    kept = f"{table.format}, phase {phase}" if phase and has_phases else table.format
-    return KeyTable(kept, labels, conditions)
+            conditions[name][trial] = row[name]
+    for name in ("attack", "attack_anon"):
+        attacks = conditions.get(name, {})
+        for trial in attacks:
+            # Bona fide speech is "-", "bonafide" or "A00" in this column, by corpus.
+            if labels[trial] == "bonafide":
+                attacks[trial] = NO_VALUE
+    return KeyTable(table.format, labels, conditions)
 
 
 class _Rows(NamedTuple):
@@ -241,27 +307,70 @@ class _Rows(NamedTuple):
     rows: list[tuple[int, dict[str, str]]]
 
 
+def _of_phase(path: str | Path, table: _Rows, phase: str) -> _Rows:
+    """Rows of a phase of ASVspoof 2021; a table of another format has no phases."""
+    if not table.format.startswith("ASVspoof 2021"):
+        refuse_phase(path, phase)
+        return table
+    if phase == ALL_PHASES:
+        return table
+    # The third phase is "hidden" in the later keys, "hidden_track" in the first ones.
+    names = (phase, f"{phase}_track")
+    rows = [(line, row) for line, row in table.rows if row["phase"] in names]
+    if not rows:
+        phases = sorted({row["phase"] for _, row in table.rows})
+        raise InputError(
+            f"{path}: no utterance of phase {phase!r}, expected one of {', '.join(phases)} or all"
+        )
+    name = f"{table.format}, phase {phase}: {len(rows)} of {len(table.rows)} trials"
+    return _Rows(name, table.columns, rows)
+
+
+def refuse_phase(path: str | Path, phase: str) -> None:
+    """Refuse a phase that somebody asked for in a key that has none.
+
+    Raises:
+        InputError: the phase is progress or hidden.
+    """
+    if phase not in (DEFAULT_PHASE, ALL_PHASES):
+        raise InputError(f"{path}: a key without phases, expected no --phase {phase}")
+
+
+def _refuse_repeated(path: str | Path, table: _Rows) -> None:
+    """Refuse rows of one id, which could not be told apart in another file."""
+    utterances = set()
+    for line, row in table.rows:
+        if row["utt"] in utterances:
+            raise InputError(f"{path}:{line}: {row['utt']} is there twice")
+        utterances.add(row["utt"])
+
+
 def _read(
     path: str | Path, layouts: Iterable[Layout], value: str, value_columns: Sequence[str]
 ) -> _Rows:
     """Rows of a table, as line number and cells by the name of their column.
 
     Raises:
-        InputError: unknown format, another number of cells than in the first line, or an utterance
-            twice.
+        InputError: unknown format, or another number of cells than in the first line.
     """
-    lines = _cells_of(path)
+    lines = cells_of(path)
+    if value == "score":
+        lines = _output_lines(lines) or lines
     first, cells = lines[0]
     columns = _columns_of_header(f"{path}:{first}", cells, value, value_columns)
+    added = {}
     if columns:
         name = f"a table with the header {' '.join(cells)!r}"
+        if value not in columns:
+            name = "MLAAD's table, all of it spoofed"
+            added = {"label": "spoof"}
         lines = lines[1:]
         if not lines:
             raise InputError(f"{path}: no line after the header")
     else:
         layout = next((layout for layout in layouts if layout.is_of(cells)), None)
         if layout is None:
-            kinds = "; ".join(f"{layout.name} ({' '.join(layout.columns)})" for layout in layouts)
+            kinds = "; ".join(layout.name for layout in layouts)
             raise InputError(
                 f"{path}:{first}: {' '.join(cells)!r} is of no known format, expected a header "
                 f"with 'cm-{value}' or one of: {kinds}"
@@ -269,76 +378,24 @@ def _read(
         name = layout.name
         columns = list(layout.columns)
     rows = []
-    utterances = set()
     for line, cells in lines:
         if len(cells) != len(columns):
             raise InputError(
                 f"{path}:{line}: {len(cells)} columns, expected {len(columns)}: {cells}"
             )
-        row = dict(zip(columns, cells))
-        if row["utt"] in utterances:
-            raise InputError(f"{path}:{line}: {row['utt']} is there twice")
-        utterances.add(row["utt"])
-        rows.append((line, row))
+        rows.append((line, dict(zip(columns, cells)) | added))
     return _Rows(name, columns, rows)
 
 
-def _cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
-    """Cells of each line that isn't blank, with its number."""
-    note_input(path)
-    content = read_bytes(path)
-    if content.startswith(GZIP):
-        content = _unpacked(path, content)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        reason = f"{error.reason} at byte {error.start}"
-        raise InputError(f"{path}: not UTF-8 text ({reason})") from error
-    rows = text.splitlines() if "\n" not in text else text.removesuffix("\n").split("\n")
-    rows = [row.removesuffix("\r") for row in rows]
-    first_row = next((row for row in rows if row.strip()), "")
-    if not first_row:
-        raise InputError(f"{path}: empty, expected a line a trial")
-    lines = []
-    for line, row in enumerate(rows, 1):
-        if "," in first_row:
-            check_text(path, line, row)
-            cells = _cells_of_commas(path, line, row)
-        else:
-            cells = split_fields(path, line, row)
-        if cells:
-            lines.append((line, cells))
-    return lines
-
-
-def _unpacked(path: str | Path, content: bytes) -> bytes:
-    """Content of a gzip file.
-
-    Raises:
-        InputError: it is damaged, or far larger than a table.
-    """
-    try:
-        with gzip.open(io.BytesIO(content)) as file:
-            unpacked = file.read(MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: not a whole gzip file: {error}") from error
-    if len(unpacked) > MOST_BYTES:
-        raise InputError(f"{path}: more than {MOST_BYTES} bytes in a gzip file, expected a table")
-    return unpacked
-
-
-def _cells_of_commas(path: str | Path, line: int, row: str) -> list[str]:
-    """Cells of a line that commas separate."""
-    try:
-        cells = next(csv.reader([row], skipinitialspace=True), [])
-    except csv.Error as error:
-        raise InputError(f"{path}:{line}: {error}") from error
-    return [cell.strip() for cell in cells]
-
-
-def _plain(name: str) -> str:
-    """Name of a column without case and punctuation."""
-    return "".join(character for character in name.lower() if character.isalnum())
+def _output_lines(lines: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Lines of NII's log that have scores; it has lines of other kinds around them."""
+    output_lines = []
+    for line, cells in lines:
+        # The first line of the file, not of this kind, may have told that spaces separate.
+        cells = [cell.removesuffix(",") for cell in cells]
+        if cells[0] == NII_OUTPUT:
+            output_lines.append((line, cells))
+    return output_lines
 
 
 def _columns_of_header(
@@ -349,29 +406,32 @@ def _columns_of_header(
     Raises:
         InputError: two columns that may hold the same.
     """
-    plain = [_plain(cell) for cell in cells]
-    utterance = _first_in(plain, UTTERANCE_COLUMNS)
-    value_column = _first_in(plain, value_columns)
-    if utterance is None or value_column is None:
+    names = [plain(cell) for cell in cells]
+    utterance = next((name for name in UTTERANCE_COLUMNS if name in names), None)
+    values = [position for position, name in enumerate(names) if name in value_columns]
+    is_mlaad = value == "label" and set(MLAAD_COLUMNS) <= set(names)
+    if utterance is None or not (values or is_mlaad):
         return None
+    header = " ".join(cells)
+    if len(values) > 1:
+        # Which of them is meant is nobody's guess: they may even differ in polarity.
+        titles = " and ".join(cells[position] for position in values)
+        raise InputError(
+            f"{place}: header {header!r} has two columns for {value!r}, {titles}: expected one, "
+            "so give the other another name"
+        )
     columns = list(cells)
-    columns[utterance] = "utt"
-    columns[value_column] = value
+    columns[names.index(utterance)] = "utt"
+    if values:
+        columns[values[0]] = value
     # The later of two columns of one name would take the place of the other.
     counts = Counter(columns)
     repeated = [name for name, count in counts.items() if name and count > 1]
     if repeated:
         raise InputError(
-            f"{place}: header {' '.join(cells)!r} has two columns for {repeated[0]!r}, expected one"
+            f"{place}: header {header!r} has two columns for {repeated[0]!r}, expected one"
         )
     return columns
-
-
-def _first_in(names: Sequence[str], wanted: Iterable[str]) -> int | None:
-    for name in wanted:
-        if name in names:
-            return names.index(name)
-    return None
 
 
 def matched(

@@ -10,6 +10,7 @@ import numpy as np
 from wedefense_lite.files import InputError, file_name, read_json, read_text
 from wedefense_lite.metrics.costs import CostModel, cost_model
 from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.metrics.summary import warn_of_polarity
 from wedefense_lite.scoring.scores import read_condition, read_trials
 
 CALIBRATED = "_calibrated"  # scores of a set a second time, after calibration
@@ -126,6 +127,7 @@ def read_set(exp_dir: Path, data_dir: Path, name: str) -> ScoredSet:
     key, labels, llr = read_trials(path, data_dir / "cm_key_file.txt")
     scores = SortedScores(llr[labels == "bonafide"], llr[labels == "spoof"])
     results = read_results(results_path)
+    warn_of_polarity(name, results)
     # Equal but for rounding: the Cllr depends on every score and label.
     if not math.isclose(results["cllr"], scores.cllr(), rel_tol=1e-9):
         raise InputError(f"{results_path}: its Cllr is not that of {path}: run stage 7 again")

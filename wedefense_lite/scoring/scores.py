@@ -3,8 +3,10 @@
 import codecs
 import logging
 import math
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,12 +20,22 @@ from wedefense_lite.files import (
     read_columns,
     write_lines,
 )
-from wedefense_lite.interop.score_tables import matched, read_key_table, read_score_table
+from wedefense_lite.interop.cells import cells_of, plain
+from wedefense_lite.interop.score_tables import (
+    ALL_PHASES,
+    UTTERANCE_COLUMNS,
+    matched,
+    read_key_table,
+    read_labelled_scores,
+    read_score_table,
+    refuse_phase,
+)
 from wedefense_lite.labels import LABELS, SYNONYMS, label_of_word
 from wedefense_lite.scoring.sidecar import find_sidecar
 
 ASV_LABELS = ("target", "nontarget", "spoof")
-FEWEST_PROTOCOL_COLUMNS = 5  # of the protocols in interop.score_tables
+Phase = Literal["progress", "eval", "hidden", "all"]  # of an ASVspoof 2021 key
+DEFAULT_PHASE: Phase = "eval"
 MOST_HEADER_BYTES = 1 << 16  # a file without ends of lines is no table
 # First cells of a header of metadata, in lower case.
 UTTERANCE_TITLES = frozenset(
@@ -80,7 +92,10 @@ def _line_of(path: str | Path, key: str) -> str:
 
 
 def read_trials(
-    scores: str | Path, key: str | Path, convert: Callable[[str], float] = number
+    scores: str | Path,
+    key: str | Path,
+    convert: Callable[[str], float] = number,
+    phase: str = DEFAULT_PHASE,
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Utterances, labels and scores of a detector, in the order of the key.
 
@@ -90,8 +105,9 @@ def read_trials(
         scores: with the header ``filename cm-score``, or in another format of
             ``interop.score_tables``; its sidecar, if any, must have our polarity.
         key: with the header ``filename cm-label``, or in another format; synonyms of the labels are
-            taken, and said.
+            taken, and said. The score file itself, if its lines have labels.
         convert: conversion of a score, such as ``finite_number``.
+        phase: part of an ASVspoof 2021 key: progress, eval, hidden, or all.
 
     Returns:
         utterances; ``(N,)`` labels ``bonafide`` or ``spoof``; ``(N,)`` scores.
@@ -100,9 +116,17 @@ def read_trials(
         InputError: as ``read_columns``, an utterance of the key without a score, a class without
             trials.
     """
-    labels = read_key(key)
-    values_by_name = {name: score for name, (score,) in read_scores(scores, convert).items()}
-    values_by_name, remarks = matched(values_by_name, scores, labels, key)
+    if os.path.realpath(scores) == os.path.realpath(key):
+        find_sidecar(scores)
+        table, values_by_name, remark = read_labelled_scores(scores, phase, convert)
+        labels = table.labels
+        logging.info("%s: read as %s", scores, table.format)
+        remarks = [remark] if remark else []
+    else:
+        labels = read_key(key, phase)
+        rows = read_scores(scores, convert)
+        values_by_name = {name: score for name, (score,) in rows.items()}
+        values_by_name, remarks = matched(values_by_name, scores, labels, key)
     for remark in remarks:
         logging.warning("%s", remark)
     classes = np.array(list(labels.values()))
@@ -110,16 +134,18 @@ def read_trials(
     return list(labels), classes, np.array(list(values_by_name.values()))
 
 
-def read_key(path: str | Path) -> dict[str, str]:
+def read_key(path: str | Path, phase: str = DEFAULT_PHASE) -> dict[str, str]:
     """Label of each utterance of a key: of ours, or of another format, which is said.
 
     Args:
         path: with the header ``filename cm-label``, or as ``interop.score_tables`` takes it.
+        phase: part of an ASVspoof 2021 key: progress, eval, hidden, or all.
     """
     if not _has_header(path, "cm-label"):
-        table = read_key_table(path)
+        table = read_key_table(path, phase)
         logging.info("%s: read as %s", path, table.format)
         return table.labels
+    refuse_phase(path, phase)
     words = read_columns(path, {"cm-label": _label_word})
     labels = _labels_of_words(path, [word for (word,) in words.values()])
     return dict(zip(words, labels))
@@ -217,11 +243,11 @@ def finite_number(text: str) -> float:
 def read_condition(path: str | Path, column: str, names: Iterable[str]) -> np.ndarray:
     """A column of a metadata table, one value for each of ``names``; it may have more utterances.
 
-    A table has a header, with the utterance in the column ``filename`` or else in the first. Two
-    columns without a header (``utt2attack``) *are* the column asked for. Their first line is a
-    header if it begins with a title (``utt``, ``file`` ...), or if it is the only line of the table
-    that is of none of ``names``. Protocols of challenges have their own columns, see
-    ``interop.score_tables``.
+    A table has a header, with the utterance in the column ``filename``, else in one of another
+    name for it, else in the first. Two columns without a header (``utt2attack``) *are* the column
+    asked for. Their first line is a header if it begins with a title (``utt``, ``file`` ...), or if
+    it is the only line of the table that is of none of ``names``. Protocols of challenges have
+    their own columns, see ``interop.score_tables``; spaces, tabs, commas and gzip are as there.
 
     Args:
         path: the table.
@@ -232,21 +258,77 @@ def read_condition(path: str | Path, column: str, names: Iterable[str]) -> np.nd
         ``(N,)`` texts.
 
     Raises:
-        InputError: no such column, an utterance twice, or one without a line.
+        InputError: no such column, an utterance twice with different values, or one without a line.
     """
     names = list(names)
-    _, first_row = next(iter_rows(path, columns=None))
-    if column not in first_row and len(first_row) >= FEWEST_PROTOCOL_COLUMNS:
-        table = read_key_table(path, phase=None)
-        if column in table.conditions:
-            return _values_of(path, table.conditions[column], names)
-    names_columns = column in first_row or "filename" in first_row
-    if len(first_row) == 2 and not names_columns and not _begins_with_header(path, names):
-        table = read_columns(path, {column: str}, ["filename"], header=["filename", column])
-    else:
-        utterance = "filename" if "filename" in first_row else first_row[0]
-        table = read_columns(path, {column: str}, [utterance])
-    return _values_of(path, {name: value for name, (value,) in table.items()}, names)
+    lines = cells_of(path)
+    first_row = lines[0][1]
+    # The full keys of ASVspoof 5 have the names of attacks under another title.
+    titles = (column, f"{column}_anon")
+    title = next((title for title in titles if title in first_row), None)
+    has_header = title is not None or "filename" in first_row
+    if not has_header:
+        conditions = _conditions_of_key(path)
+        if column in conditions:
+            return _values_of(path, conditions[column], names)
+    is_pairs = len(first_row) == 2 and not has_header
+    if is_pairs and not _begins_with_header([row[0] for _, row in lines], names):
+        return _values_of(path, _column_of_cells(path, lines, 0, 1), names)
+    if title is None:
+        header = " ".join(first_row)
+        raise InputError(f"{path}:{lines[0][0]}: header {header!r} has no column {column!r}")
+    utterance = _column_of_utterances(first_row)
+    values = _column_of_cells(path, lines[1:], utterance, first_row.index(title), len(first_row))
+    return _values_of(path, values, names)
+
+
+def _column_of_utterances(header: Sequence[str]) -> int:
+    """Position of the column that names the utterances; the first if none has a name for that."""
+    if "filename" in header:
+        return header.index("filename")
+    titles = [plain(title) for title in header]
+    # A title of the first column counts, whatever other names the table has for recordings.
+    if titles[0] not in UTTERANCE_COLUMNS:
+        for title in UTTERANCE_COLUMNS:
+            if title in titles:
+                return titles.index(title)
+    return 0
+
+
+def _column_of_cells(
+    path: str | Path,
+    lines: Iterable[tuple[int, list[str]]],
+    name_column: int,
+    value_column: int,
+    columns: int = 2,
+) -> dict[str, str]:
+    """Values of a column by utterance; lines of one utterance must agree."""
+    values: dict[str, str] = {}
+    for line, row in lines:
+        if len(row) != columns:
+            raise InputError(f"{path}:{line}: {len(row)} columns, expected {columns}: {row}")
+        name = row[name_column]
+        value = row[value_column]
+        # A trial list has an utterance once for each speaker that it is compared with.
+        if values.setdefault(name, value) != value:
+            raise InputError(
+                f"{path}:{line}: {name} is there twice, with {values[name]!r} and {value!r}"
+            )
+    return values
+
+
+def _conditions_of_key(path: str | Path) -> dict[str, dict[str, str]]:
+    """Conditions of the trials of a key in a format of ``interop.score_tables``, else nothing."""
+    try:
+        return read_key_table(path, ALL_PHASES).conditions
+    except InputError:
+        pass
+    try:
+        # Trials of such a file have numbers where an id is on several lines.
+        return read_labelled_scores(path, ALL_PHASES)[0].conditions
+    except InputError:
+        # Tables without labels are read by their own columns.
+        return {}
 
 
 def _values_of(path: str | Path, table: Mapping[str, str], names: Sequence[str]) -> np.ndarray:
@@ -257,14 +339,13 @@ def _values_of(path: str | Path, table: Mapping[str, str], names: Sequence[str])
     return np.array([table[name] for name in names])
 
 
-def _begins_with_header(path: str | Path, names: Iterable[str]) -> bool:
+def _begins_with_header(ids: Sequence[str], names: Iterable[str]) -> bool:
     """Whether the first line of a table of two columns has their titles.
 
     Args:
-        path: the table.
+        ids: first cells of its lines.
         names: utterances of which it should have lines.
     """
-    ids = [row[0] for _, row in iter_rows(path, columns=2)]
     known_ids = set(names)
     if ids[0] in known_ids:
         return False

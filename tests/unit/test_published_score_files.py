@@ -1,0 +1,211 @@
+"""Score files and keys as they are published give the numbers of the same data in our format."""
+
+import gzip
+import json
+import shutil
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from commands import refused, run
+
+from wedefense_lite import cli
+from wedefense_lite.bin.compare import compare
+from wedefense_lite.bin.evaluate import OFFICIAL_OPTIONS, evaluate
+from wedefense_lite.bin.fuse import fuse
+
+ATTACKS = ("A07", "A11", "A19")
+CODECS = ("none", "alaw", "opus")
+
+
+def make_trials() -> dict[str, list]:
+    """Columns of 60 trials: two bona fide ones in five, of three attacks and three codecs."""
+    rng = np.random.default_rng(3)
+    labels = ["bonafide" if position % 5 < 2 else "spoof" for position in range(60)]
+    # Scores with a few ties, so that the rule for ties matters too.
+    scores = np.round(rng.normal(size=60) + [1.5 * (label == "bonafide") for label in labels], 1)
+    attacks = []
+    for position, label in enumerate(labels):
+        attacks.append("-" if label == "bonafide" else ATTACKS[position % 3])
+    return {
+        "utt": [f"LA_E_{1000 + 7 * position}" for position in range(60)],
+        "label": labels,
+        "score": [repr(float(score)) for score in scores],
+        "attack": attacks,
+        "speaker": [f"LA_00{10 + position % 6}" for position in range(60)],
+        "codec": [CODECS[position // 2 % 3] for position in range(60)],
+    }
+
+
+TRIALS = make_trials()
+
+
+def rows(template: str, trials: Mapping[str, list] = TRIALS) -> str:
+    """A line a trial, with the names of columns in braces."""
+    lines = []
+    for cells in zip(*trials.values(), strict=True):
+        lines.append(template.format(**dict(zip(trials, cells))))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def results(tmp_path) -> dict:
+    return json.loads((tmp_path / "out.json").read_text())
+
+
+def assert_close(found, expected, place: str = "") -> None:
+    """Numbers that differ by 1e-12 at most, in dictionaries and lists of the same members."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), place
+        for name in expected:
+            assert_close(found[name], expected[name], f"{place}/{name}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), place
+        for found_member, expected_member in zip(found, expected):
+            assert_close(found_member, expected_member, place)
+    elif isinstance(expected, float):
+        assert abs(found - expected) <= 1e-12, place
+    else:
+        assert found == expected, place
+
+
+def evaluated(monkeypatch, tmp_path, *words) -> dict:
+    run(monkeypatch, evaluate, *words, "--json", tmp_path / "out.json")
+    return results(tmp_path)
+
+
+@pytest.fixture
+def ours(tmp_path):
+    """Options of the trials in our formats."""
+    (tmp_path / "ours.txt").write_text("filename\tcm-score\n" + rows("{utt}\t{score}"))
+    (tmp_path / "ours.key").write_text("filename\tcm-label\n" + rows("{utt}\t{label}"))
+    (tmp_path / "ours.meta").write_text("utt attack codec\n" + rows("{utt} {attack} {codec}"))
+    return ["--cm", tmp_path / "ours.txt", "--cm_key", tmp_path / "ours.key"]
+
+
+SCORES = {
+    "2019": rows("{utt} {attack} {label} {score}"),
+    "2021": rows("{utt} {score}"),
+    "2021 with metadata": rows("{speaker} {utt} {codec} x {attack} {label} notrim eval {score}"),
+    "NII's log": "warning: x\n" + rows("Output, {utt}, 1, {score}") + "done in 3 s\n",
+    "ASVspoof 5's first package": rows("{speaker} {utt} {score} {label}"),
+    "CSV": "score,label,file_name\n" + rows("{score},{label},flac/{utt}.flac"),
+    "TSV": "cm-score\tcodec\tutt\n" + rows("{score}\t{codec}\t{utt}"),
+}
+KEYS = {
+    "2019 protocol": rows("{speaker} {utt} - {attack} {label}"),
+    "2019 scores": rows("{utt} {attack} {label} 0"),
+    "2021 LA": rows("{speaker} {utt} {codec} ita_tx {attack} {label} notrim eval")
+    + "LA_0009 LA_E_1 alaw ita_tx A07 spoof notrim progress\n",
+    "2021 DF": rows(
+        "{speaker} {utt} {codec} asvspoof {attack} {label} notrim eval traditional - - - -"
+    )
+    + "LA_0009 LA_E_1 nocodec asvspoof A07 spoof notrim hidden x - - - -\n",
+    "2021 PA": rows("{speaker} {utt} R1 M1 d1 r1 m1 s1 c1 {label} notrim eval"),
+    "2017": rows("{utt} {label} M0017 S02 - - -"),
+    "ASVspoof 5": rows("{speaker} {utt} F {codec} 0 - AC1 {attack} {label} -"),
+    "ASVspoof 5 in full": "tar_spk_anon trial_anon codec cm-label attack_anon track_2_tag\n"
+    + rows("{speaker} {utt} {codec} {label} {attack} x"),
+    "arena": "file_name,label\n" + rows("/data/wav/{utt}.wav,{label}"),
+    "In-the-Wild": "file,speaker,label\n" + rows('{utt}.wav,"Guinness, Alec",{label}'),
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_published_scores_give_our_numbers(monkeypatch, tmp_path, ours, name, packed):
+    expected = evaluated(monkeypatch, tmp_path, *ours)
+    content = SCORES[name].encode()
+    (tmp_path / "scores").write_bytes(gzip.compress(content) if packed else content)
+    words = ["--cm", tmp_path / "scores", "--cm_key", tmp_path / "ours.key"]
+    assert_close(evaluated(monkeypatch, tmp_path, *words), expected)
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_published_keys_give_our_numbers(monkeypatch, caplog, tmp_path, ours, name):
+    caplog.set_level("INFO")
+    expected = evaluated(monkeypatch, tmp_path, *ours)
+    (tmp_path / "key").write_text(KEYS[name])
+    words = ["--cm", tmp_path / "ours.txt", "--cm_key", tmp_path / "key"]
+    assert_close(evaluated(monkeypatch, tmp_path, *words), expected)
+    assert f"{tmp_path}/key: read as " in caplog.text
+
+
+@pytest.mark.parametrize("name", ["2019 protocol", "2021 LA", "ASVspoof 5", "ASVspoof 5 in full"])
+def test_attacks_and_codecs_stand_in_the_key(monkeypatch, tmp_path, ours, name):
+    (tmp_path / "key").write_text(KEYS[name])
+    words = ["--cm", tmp_path / "ours.txt", "--cm_key", tmp_path / "key"]
+    columns = ["attack"] if name == "2019 protocol" else ["attack", "codec"]
+    for column in columns:
+        by = ["--by", column, *(["--both"] if column == "codec" else [])]
+        meta = ["--meta", tmp_path / "ours.meta"]
+        expected = evaluated(monkeypatch, tmp_path, *ours, *meta, *by)
+        assert set(expected["by"]) == set(ATTACKS if column == "attack" else CODECS)
+        assert_close(evaluated(monkeypatch, tmp_path, *words, *by), expected)
+        # The same file as metadata of another key.
+        meta = ["--meta", tmp_path / "key"]
+        assert_close(evaluated(monkeypatch, tmp_path, *ours, *meta, *by), expected)
+
+
+def test_scores_with_labels_need_no_key(monkeypatch, caplog, tmp_path, ours):
+    expected = evaluated(monkeypatch, tmp_path, *ours)
+    (tmp_path / "scores").write_text(SCORES["2019"])
+    assert_close(evaluated(monkeypatch, tmp_path, "--cm", tmp_path / "scores"), expected)
+    # The demonstration of the t-DCF package of 2019 has names on several lines.
+    (tmp_path / "cm_dev.txt").write_text(SCORES["2019"].replace("LA_E_1007", "LA_E_1000"))
+    found = evaluated(monkeypatch, tmp_path, "--cm", tmp_path / "cm_dev.txt")
+    assert_close(found, expected)
+    assert "1 ids are on several lines" in caplog.text
+    by = ["--cm", tmp_path / "cm_dev.txt", "--by", "attack"]
+    expected = evaluated(monkeypatch, tmp_path, "--cm", tmp_path / "scores", "--by", "attack")
+    assert_close(evaluated(monkeypatch, tmp_path, *by), expected)
+
+
+def test_a_phase_is_asked_for(monkeypatch, capsys, tmp_path, ours):
+    trials = TRIALS | {"phase": ["progress" if row % 2 else "eval" for row in range(60)]}
+    template = "{speaker} {utt} {codec} ita_tx {attack} {label} notrim {phase}"
+    (tmp_path / "key").write_text(rows(template, trials))
+    words = ["--cm", tmp_path / "ours.txt", "--cm_key", tmp_path / "key"]
+    assert_close(
+        evaluated(monkeypatch, tmp_path, *words, "--phase", "all"),
+        evaluated(monkeypatch, tmp_path, *ours),
+    )
+    odd = {name: cells[1::2] for name, cells in TRIALS.items()}
+    (tmp_path / "odd.key").write_text("filename cm-label\n" + rows("{utt} {label}", odd))
+    assert_close(
+        evaluated(monkeypatch, tmp_path, *words, "--phase", "progress"),
+        evaluated(monkeypatch, tmp_path, *ours, "--cm_key", tmp_path / "odd.key"),
+    )
+    message = refused(monkeypatch, capsys, evaluate, *words, "--phase", "hidden")
+    assert "no utterance of phase 'hidden', expected one of eval, progress or all" in message
+    for key in ("ours.key", "2017.key"):
+        (tmp_path / "2017.key").write_text(KEYS["2017"])
+        words = [*ours, "--cm_key", tmp_path / key, "--phase", "progress"]
+        assert "a key without phases" in refused(monkeypatch, capsys, evaluate, *words)
+
+
+def test_options_of_the_official_program_are_taken(monkeypatch, tmp_path, ours):
+    expected = evaluated(monkeypatch, tmp_path, *ours)
+    words = ["evaluate", "--m", "t1", "--cm", tmp_path / "ours.txt", "--json", tmp_path / "o.json"]
+    for key in (["--cm_keys", tmp_path / "ours.key"], [f"--cm_keys={tmp_path}/ours.key"]):
+        monkeypatch.setattr("sys.argv", [str(word) for word in (*words, *key)])
+        cli.run(evaluate, aliases=OFFICIAL_OPTIONS)
+        shutil.move(tmp_path / "o.json", tmp_path / "out.json")
+        assert_close(results(tmp_path), expected)
+
+
+def test_comparison_and_fusion_read_published_files_too(monkeypatch, caplog, tmp_path, ours):
+    (tmp_path / "a").write_text(SCORES["2019"])
+    (tmp_path / "b").write_text(SCORES["CSV"])
+    (tmp_path / "key").write_text(KEYS["2021 LA"])
+    out = ["--json", tmp_path / "out.json", "--bootstrap", 20]
+    words = [tmp_path / "a", tmp_path / "b", "--cm_key", tmp_path / "key", "--cluster", "speaker"]
+    run(monkeypatch, compare, *words, *out, positional=True)
+    assert results(tmp_path)["eer"]["difference"] == 0
+    flipped = {**TRIALS, "score": [repr(-float(score)) for score in TRIALS["score"]]}
+    (tmp_path / "c").write_text(rows("{utt} {score}", flipped))
+    (tmp_path / "new").write_text(rows("x{utt} {score}"))
+    words = ["--cm", f"{tmp_path}/new,{tmp_path}/new", "--out", tmp_path / "fused" / "llr.txt"]
+    words += ["--cal_cm", f"{tmp_path}/a,{tmp_path}/c", "--cal_key", tmp_path / "key"]
+    run(monkeypatch, fuse, *words, "--allow_negative_slope", "true")
+    assert f"{tmp_path}/c: EER above 50 %" in caplog.text
+    assert f"{tmp_path}/a: EER above" not in caplog.text

@@ -1,0 +1,94 @@
+"""Cells of a table as somebody wrote it: text or gzip, between spaces, tabs, commas or bars."""
+
+import csv
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+from wedefense_lite.files import (
+    GZIP,
+    InputError,
+    check_text,
+    note_input,
+    read_bytes,
+    split_fields,
+)
+
+# Bytes of a table that was packed; the largest of the field have 100 MB.
+MOST_BYTES = 1 << 30
+COMMENTS = ("#", ";;")  # beginnings of lines that are no rows
+
+
+def cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
+    """Cells of each line of a table, with its number from 1.
+
+    The first line tells what separates the cells: commas, else bars, else spaces and tabs. Blank
+    lines and comments are left out.
+
+    Raises:
+        InputError: unreadable or empty file, no UTF-8, damaged gzip, or a control character.
+    """
+    note_input(path)
+    content = read_bytes(path)
+    if content.startswith(GZIP):
+        content = unpacked(path, content)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        reason = f"{error.reason} at byte {error.start}"
+        raise InputError(f"{path}: not UTF-8 text ({reason})") from error
+    rows = text.splitlines() if "\n" not in text else text.removesuffix("\n").split("\n")
+    lines = []
+    separator = None
+    for line, row in enumerate(rows, 1):
+        row = row.removesuffix("\r")
+        if not row.strip() or row.startswith(COMMENTS):
+            continue
+        if separator is None:
+            separator = _separator(row)
+        if separator == " ":
+            lines.append((line, split_fields(path, line, row)))
+        else:
+            check_text(path, line, row)
+            lines.append((line, _quoted_cells(path, line, row, separator)))
+    if not lines:
+        raise InputError(f"{path}: empty, expected a line a trial")
+    return lines
+
+
+def _separator(row: str) -> str:
+    for separator in (",", "|"):
+        if separator in row:
+            return separator
+    return " "
+
+
+def _quoted_cells(path: str | Path, line: int, row: str, separator: str) -> list[str]:
+    """Cells of a line that may be in quotes, as in CSV."""
+    try:
+        cells = next(csv.reader([row], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error as error:
+        raise InputError(f"{path}:{line}: {error}") from error
+    return [cell.strip() for cell in cells]
+
+
+def unpacked(path: str | Path, content: bytes) -> bytes:
+    """Content of a gzip file.
+
+    Raises:
+        InputError: it is damaged, or far larger than a table.
+    """
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            text = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: not a whole gzip file: {error}") from error
+    if len(text) > MOST_BYTES:
+        raise InputError(f"{path}: more than {MOST_BYTES} bytes in a gzip file, expected a table")
+    return text
+
+
+def plain(name: str) -> str:
+    """Name of a column without case and punctuation."""
+    return "".join(character for character in name.lower() if character.isalnum())
