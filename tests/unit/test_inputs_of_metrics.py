@@ -231,7 +231,7 @@ def test_track_2_has_the_cost_model_of_track_2(monkeypatch, capsys, folder):
     run(monkeypatch, evaluate, *words)
     assert capsys.readouterr().out.startswith("cost model: asvspoof5_track2, ")
     message = refused(monkeypatch, capsys, evaluate, *words[2:], "--m", "t2_tandem")
-    assert "sasv.txt:1: header 'spk filename sasv-score' has no column 'cm-score'" in message
+    assert "'spk filename sasv-score', which has no column 'cm-score'" in message
 
 
 def test_a_zero_has_no_sign(monkeypatch, capsys, folder):

@@ -209,3 +209,209 @@ def test_comparison_and_fusion_read_published_files_too(monkeypatch, caplog, tmp
     run(monkeypatch, fuse, *words, "--allow_negative_slope", "true")
     assert f"{tmp_path}/c: EER above 50 %" in caplog.text
     assert f"{tmp_path}/a: EER above" not in caplog.text
+
+
+def make_verification() -> dict[str, list]:
+    """Columns of 90 trials of a speaker and an utterance, a third of each class."""
+    rng = np.random.default_rng(5)
+    classes = [("target", "nontarget", "spoof")[position % 3] for position in range(90)]
+    asv = rng.normal(size=90) + [3 * (label != "nontarget") for label in classes]
+    cm = rng.normal(size=90) + [2 * (label != "spoof") for label in classes]
+    attacks = []
+    for position, label in enumerate(classes):
+        attacks.append(ATTACKS[position // 3 % 3] if label == "spoof" else "bonafide")
+    return {
+        "speaker": [f"LA_00{10 + position % 7}" for position in range(90)],
+        "utt": [f"LA_E_{2000 + position}" for position in range(90)],
+        "key": classes,
+        "label": ["spoof" if label == "spoof" else "bonafide" for label in classes],
+        "number": [{"target": "1.0", "nontarget": "2.0", "spoof": "0.0"}[key] for key in classes],
+        "attack": attacks,
+        "codec": [CODECS[position // 3 % 2] for position in range(90)],
+        "cm": [repr(float(score)) for score in cm],
+        "asv": [repr(float(score)) for score in asv],
+        "sasv": [repr(float(score)) for score in asv + cm],
+    }
+
+
+VERIFICATION = make_verification()
+
+
+@pytest.fixture
+def tandem(tmp_path):
+    """Options of the trials of ``VERIFICATION`` in our formats."""
+    header = "spk filename cm-score asv-score sasv-score\n"
+    template = "{speaker} {utt} {cm} {asv} {sasv}"
+    (tmp_path / "sasv.txt").write_text(header + rows(template, VERIFICATION))
+    header = "spk filename cm-label asv-label\n"
+    (tmp_path / "sasv.key").write_text(header + rows("{speaker} {utt} {label} {key}", VERIFICATION))
+    return ["--sasv", tmp_path / "sasv.txt", "--sasv_key", tmp_path / "sasv.key"]
+
+
+SINGLE_SCORES = {
+    "three columns": "{speaker} {utt} {sasv}",
+    "a-DCF": "{speaker} {utt} {sasv} {key}",
+    "SASV 2022": "{speaker} {utt} {attack} {key} {sasv}",
+}
+VERIFICATION_KEYS = {
+    "SASV 2022": rows("{speaker} {utt} {attack} {key}", VERIFICATION),
+    "a-DCF": rows("{speaker} {utt} 0 {key}", VERIFICATION),
+    "in full": "tar_spk_anon trial_anon codec cm-label asv-label attack_anon track_2_tag\n"
+    + rows("{speaker} {utt} {codec} {label} {key} {attack} x", VERIFICATION)
+    + "LA_1 LA_E_1 none spoof spoof A07 dummy\n",
+}
+
+
+@pytest.mark.parametrize("name", SINGLE_SCORES)
+def test_single_scores_of_speakers_and_utterances(monkeypatch, tmp_path, tandem, name):
+    expected = evaluated(monkeypatch, tmp_path, "--m", "t2_single", *tandem)
+    (tmp_path / "scores").write_text(rows(SINGLE_SCORES[name], VERIFICATION))
+    words = ["--m", "t2_single", "--sasv", tmp_path / "scores"]
+    key = ["--sasv_key", tmp_path / "sasv.key"]
+    assert_close(evaluated(monkeypatch, tmp_path, *words, *key), expected)
+    if name != "three columns":
+        assert_close(evaluated(monkeypatch, tmp_path, *words), expected)
+
+
+@pytest.mark.parametrize("name", VERIFICATION_KEYS)
+def test_keys_of_speakers_and_utterances(monkeypatch, tmp_path, tandem, name):
+    (tmp_path / "key").write_text(VERIFICATION_KEYS[name])
+    words = ["--m", "t2_tandem", *tandem]
+    key = ["--sasv_key", tmp_path / "key"]
+    expected = evaluated(monkeypatch, tmp_path, *words)
+    assert_close(evaluated(monkeypatch, tmp_path, *words, *key), expected)
+    if name != "a-DCF":
+        meta = "utt attack\n" + rows("{utt} {attack}", VERIFICATION)
+        (tmp_path / "meta").write_text(meta)
+        by = ["--by", "attack"]
+        expected = evaluated(monkeypatch, tmp_path, *words, *by, "--meta", tmp_path / "meta")
+        assert set(expected["by"]) == set(ATTACKS)
+        assert_close(evaluated(monkeypatch, tmp_path, *words, *key, *by), expected)
+
+
+def test_tables_without_ids_are_joined_by_their_order(monkeypatch, caplog, tmp_path, tandem):
+    header = "asv_score,cm_score,fused_score\n"
+    (tmp_path / "fused.csv").write_text(header + rows("{asv},{cm},{sasv}", VERIFICATION))
+    header = "asv_score,cm_score,sasv_label\n"
+    (tmp_path / "dev.csv").write_text(header + rows("{asv},{cm},{number}", VERIFICATION))
+    expected = evaluated(monkeypatch, tmp_path, "--m", "t2_tandem", *tandem)
+    words = ["--sasv", tmp_path / "fused.csv", "--sasv_key", tmp_path / "dev.csv"]
+    assert_close(evaluated(monkeypatch, tmp_path, "--m", "t2_tandem", *words), expected)
+    assert "have no ids, row N is the same trial in both" in caplog.text
+
+
+def test_trials_of_the_scores_alone_are_left_out_and_of_the_key_alone_refused(
+    monkeypatch, capsys, caplog, tmp_path, tandem
+):
+    words = ["--m", "t2_single", *tandem]
+    expected = evaluated(monkeypatch, tmp_path, *words)
+    with open(tmp_path / "sasv.txt", "a") as file:
+        file.write("LA_1 LA_E_1 - - 3\n")
+    assert_close(evaluated(monkeypatch, tmp_path, *words), expected)
+    assert "1 trials of" in caplog.text
+    with open(tmp_path / "sasv.key", "a") as file:
+        file.write("LA_2 LA_E_1 bonafide target\n")
+    message = refused(monkeypatch, capsys, evaluate, *words)
+    assert "1 of 91 trials of" in message and message.endswith("have no score: LA_2 LA_E_1")
+
+
+def test_the_a_dcf_is_that_of_its_package(monkeypatch, tmp_path):
+    # Thresholds: below all, costs .05 * 10 + .05 * 20 = 1.5; above n (0.5): .05 * 20 / 2 = .5;
+    # above s (1.5) too: .9 / 2 = .45 for the target at 1, and nothing else; above 2.5 all: .9.
+    text = "a u1 1 target\na u2 2 target\nb u3 0.5 nontarget\nb u4 -1 nontarget\n"
+    (tmp_path / "list").write_text(text + "c u5 1.5 spoof\nc u6 -2 spoof\n")
+    words = ["--m", "t2_single", "--sasv", tmp_path / "list", "--cost", "a_dcf"]
+    # The smaller of both constant decisions is to reject all: .9.
+    assert_close(evaluated(monkeypatch, tmp_path, *words)["min_adcf"], 0.45 / 0.9)
+
+
+ASV_ROWS = {
+    "2019": "{attack} {key} {asv}",
+    "2021 with metadata": "{speaker}-x {utt}-x {codec} tx {attack} {key} notrim eval {asv}",
+    "a-DCF": "{speaker} {utt} {asv} {key}",
+    "SASV 2022": "{speaker} {utt} {attack} {key} {asv}",
+}
+
+
+@pytest.fixture
+def of_asv(tmp_path):
+    """Options of detection on the utterances of ``VERIFICATION``."""
+    (tmp_path / "cm.txt").write_text(rows("{utt} {cm}", VERIFICATION))
+    (tmp_path / "cm.key").write_text(rows("{speaker} {utt} - {attack} {label}", VERIFICATION))
+    (tmp_path / "asv.txt").write_text(rows(ASV_ROWS["2019"], VERIFICATION))
+    return ["--cm", tmp_path / "cm.txt", "--cm_key", tmp_path / "cm.key"]
+
+
+@pytest.mark.parametrize("name", ASV_ROWS)
+def test_asv_scores_of_every_format(monkeypatch, tmp_path, of_asv, name):
+    (tmp_path / "asv").write_text(rows(ASV_ROWS[name], VERIFICATION))
+    expected = evaluated(monkeypatch, tmp_path, *of_asv, "--asv_scores", tmp_path / "asv.txt")
+    assert "min_tdcf_2021" in expected
+    found = evaluated(monkeypatch, tmp_path, *of_asv, "--asv_scores", tmp_path / "asv")
+    assert_close(found, expected)
+
+
+def test_asv_scores_of_2021_have_their_classes_beside_them(monkeypatch, capsys, tmp_path, of_asv):
+    folder = tmp_path / "ASV" / "ASVTorch_Kaldi"
+    folder.mkdir(parents=True)
+    (folder / "score.txt").write_text(rows("{speaker} {utt}-x {asv}", VERIFICATION))
+    asv = ["--asv_scores", folder / "score.txt"]
+    message = refused(monkeypatch, capsys, evaluate, *of_asv, *asv)
+    assert "without classes: --asv_key names the file" in message
+    template = "{speaker} {utt}-x {codec} tx {attack} {key} notrim eval"
+    metadata = rows(template, VERIFICATION) + "LA_1 LA_E_1-x none tx A07 spoof notrim progress\n"
+    (tmp_path / "key").write_text(metadata)
+    expected = evaluated(monkeypatch, tmp_path, *of_asv, "--asv_scores", tmp_path / "asv.txt")
+    key = ["--asv_key", tmp_path / "key"]
+    assert_close(evaluated(monkeypatch, tmp_path, *of_asv, *asv, *key), expected)
+    (tmp_path / "ASV" / "trial_metadata.txt").write_text(metadata)
+    assert_close(evaluated(monkeypatch, tmp_path, *of_asv, *asv), expected)
+    assert "--asv_key goes with" in refused(monkeypatch, capsys, evaluate, *of_asv, *key)
+
+
+def test_asv_scores_of_track_2_have_their_classes_in_its_key(monkeypatch, tmp_path, tandem):
+    header = "spk filename asv-score\n"
+    (tmp_path / "org").write_text(header + rows("{speaker} {utt} {asv}", VERIFICATION))
+    words = ["--m", "t2_tandem", *tandem]
+    expected = evaluated(monkeypatch, tmp_path, *words)
+    found = evaluated(monkeypatch, tmp_path, *words, "--asv_scores", tmp_path / "org")
+    assert abs(found["min_tdcf_2021"] - expected["min_tdcf_2021"]) <= 1e-12
+
+
+def test_the_tdcf_of_a_codec_has_asv_rates_of_the_codec(monkeypatch, tmp_path, of_asv):
+    template = "{speaker} {utt} {codec} tx {attack} {label} notrim eval"
+    (tmp_path / "key").write_text(rows(template, VERIFICATION))
+    (tmp_path / "asv").write_text(rows(ASV_ROWS["2021 with metadata"], VERIFICATION))
+    words = [*of_asv[:2], "--cm_key", tmp_path / "key", "--asv_scores", tmp_path / "asv"]
+    found = evaluated(monkeypatch, tmp_path, *words, "--by", "codec", "--both")["by"]
+    assert set(found) == {"none", "alaw"}
+    for codec, condition in found.items():
+        is_codec = [name == codec for name in VERIFICATION["codec"]]
+        subset = {}
+        for name, cells in VERIFICATION.items():
+            subset[name] = [cell for cell, kept in zip(cells, is_codec) if kept]
+        (tmp_path / "key").write_text(rows(template, subset))
+        (tmp_path / "asv").write_text(rows(ASV_ROWS["2021 with metadata"], subset))
+        expected = evaluated(monkeypatch, tmp_path, *words)
+        for metric in ("eer", "min_tdcf_2019", "min_tdcf_2021"):
+            assert abs(condition[metric] - expected[metric]) <= 1e-12
+
+
+def test_asv_scores_of_another_set_give_no_tdcf(monkeypatch, caplog, tmp_path, of_asv):
+    asv = ["--asv_scores", tmp_path / "asv.txt"]
+    other = dict(VERIFICATION)
+    other["attack"] = ["-" if attack == "bonafide" else "S1" for attack in other["attack"]]
+    other["utt"] = [f"{utterance}0" for utterance in other["utt"]]
+    (tmp_path / "cm.txt").write_text(rows("{utt} {cm}", other))
+    (tmp_path / "cm.key").write_text(rows("{speaker} {utt} - {attack} {label}", other))
+    found = evaluated(monkeypatch, tmp_path, *of_asv, *asv)
+    assert "eer" in found and "min_tdcf_2021" not in found and "asv_rates" not in found
+    assert "no t-DCF, its spoofs are of A07, A11, A19, those of" in caplog.text
+    # A file with utterances tells more than attacks do.
+    (tmp_path / "asv.txt").write_text(rows(ASV_ROWS["2021 with metadata"], VERIFICATION))
+    assert "min_tdcf_2021" not in evaluated(monkeypatch, tmp_path, *of_asv, *asv)
+    assert "no utterance of" in caplog.text
+    (tmp_path / "asv.txt").write_text(rows(ASV_ROWS["2019"], VERIFICATION))
+    (tmp_path / "cm.key").write_text(rows("{utt} {label}", other))
+    assert "min_tdcf_2021" in evaluated(monkeypatch, tmp_path, *of_asv, *asv)
+    assert "names no attacks: the t-DCF is one only if" in caplog.text

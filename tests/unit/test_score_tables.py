@@ -241,3 +241,12 @@ def test_ids_that_differ_by_folder_and_extension_are_matched_where_that_is_uniqu
     assert remarks == ["ids of s are matched without folder and extension"]
     with pytest.raises(InputError, match="2 of 2 trials"):
         matched({"x/a.flac": 1.0, "y/a.flac": 3.0, "b.c": 2.0}, "s", {"a": "spoof", "d": ""}, "k")
+
+
+def test_a_speaker_is_part_of_a_trial():
+    scores = {"s1 x/a.wav": 1.0, "s2 x/a.wav": 2.0}
+    reference = {"s2 a": "spoof", "s1 a": "target"}
+    matched_scores, _ = matched(scores, "s", reference, "k", has_speakers=True)
+    assert matched_scores == {"s2 a": 2.0, "s1 a": 1.0}
+    with pytest.raises(InputError, match="2 of 2 trials"):
+        matched({"s3 x/a.wav": 1.0}, "s", reference, "k", has_speakers=True)

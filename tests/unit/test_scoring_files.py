@@ -102,9 +102,10 @@ def test_asv_scores_by_class(tmp_path):
     ("text", "words"),
     [
         ("bonafide target 1\nbonafide nontarget 0\n", "no spoof trial"),
-        ("bonafide target 1\nbonafide genuine 0\n", "asv.txt:2: bonafide: 'genuine'"),
-        ("bonafide target nan\n", "asv.txt:1: bonafide: NaN"),
-        ("bonafide target\n", "asv.txt:1: 2 columns, expected 3"),
+        ("bonafide target 1\nbonafide genuine 0\n", "asv.txt:2: 'genuine', expected"),
+        ("bonafide target nan\n", "asv.txt:1: row 1: NaN"),
+        ("bonafide target\n", "asv.txt:1: 'bonafide target' is of no known format"),
+        ("bonafide target 1\nA07 spoof\n", "asv.txt:2: 2 columns, expected 3"),
     ],
 )
 def test_asv_scores_that_can_not_be_are_refused(tmp_path, text, words):

@@ -33,16 +33,23 @@ from wedefense_lite.metrics.tandem import (
 from wedefense_lite.report.tables import check_outputs, publish, table
 from wedefense_lite.scoring.scores import (
     DEFAULT_PHASE,
+    AsvScores,
     Phase,
-    read_asv_scores,
+    attacks_of_key,
+    read_asv_trials,
     read_condition,
     read_trials,
     read_verification,
 )
 from wedefense_lite.scoring.sidecar import find_sidecar
 
+DEFAULT_COSTS = {"t1": DEFAULT.name, "t2_tandem": TRACK_2.name, "t2_single": TRACK_2.name}
 # Names of options in the program of ASVspoof 5.
-OFFICIAL_OPTIONS = {"--cm_keys": "--cm_key", "--sasv_keys": "--sasv_key"}
+OFFICIAL_OPTIONS = {
+    "--cm_keys": "--cm_key",
+    "--sasv_keys": "--sasv_key",
+    "--asv_org": "--asv_scores",
+}
 # Metrics that take a score for an LLR.
 OF_LLRS = ("act_dcf", "cllr")
 # Rates that the table prints in percent.
@@ -56,6 +63,7 @@ def evaluate(
     sasv: str | None = None,
     sasv_key: str | None = None,
     asv_scores: str | None = None,
+    asv_key: str | None = None,
     asv_rates: tuple[float, float, float] | None = None,
     meta: str | None = None,
     by: str | None = None,
@@ -71,8 +79,8 @@ def evaluate(
     """Print the metrics of scores (higher is bona fide) as a table.
 
     Scores and keys may be of ours or of another toolkit or challenge; what a file was read as is
-    logged, and docs/score_files.md has a list. ``--cm_keys`` and ``--sasv_keys`` are other names
-    of ``--cm_key`` and ``--sasv_key``.
+    logged, and docs/score_files.md has a list. ``--cm_keys``, ``--sasv_keys`` and ``--asv_org``
+    are other names of ``--cm_key``, ``--sasv_key`` and ``--asv_scores``.
 
     Args:
         m: t1: detection; t2_tandem: detector and speaker verifier; t2_single: one score for both.
@@ -81,9 +89,14 @@ def evaluate(
             their lines have labels, as CM scores of ASVspoof 2019 do.
         sasv: t2: scores by speaker and utterance. t2_tandem needs the header
             ``spk filename cm-score asv-score sasv-score``, t2_single ``spk filename sasv-score``;
-            other columns are not read.
-        sasv_key: t2: labels with the header ``spk filename cm-label asv-label``.
-        asv_scores: lines ``source key score`` of an ASV system; the t-DCF takes its error rates.
+            other columns are not read. Lists of SASV 2022 and of the a-DCF package are read too.
+        sasv_key: t2: labels with the header ``spk filename cm-label asv-label``. By default the
+            scores' own, if their lines have classes.
+        asv_scores: lines ``source key score`` of an ASV system, or ASV scores of ASVspoof 2021 or
+            5; the t-DCF takes its error rates. There is none where the file has none of the key's
+            attacks or utterances.
+        asv_key: classes of the trials of ``asv_scores`` whose lines have none. By default that of
+            track 2, or the ``trial_metadata.txt`` where ASVspoof 2021 has it.
         asv_rates: these rates instead, ``[miss,fa_nontarget,fa_spoof]``, shares between 0 and 1.
             ASVspoof 5 track 2 has
             ``[0.01880141010575793,0.01881016557566423,0.4607082907604729]`` whatever is submitted.
@@ -92,14 +105,16 @@ def evaluate(
             for ``by``, the second for ``cluster``. By default the key, whose own columns may be
             asked for: ``attack`` of a protocol, ``codec`` of ASVspoof 2021.
         by: a column of ``meta``. Each value gets a row: its spoofs against all bona fide trials.
-            The t-DCF of a row takes the ASV system's error rate on these spoofs, and is left out
-            where ``asv_scores`` has none. With ``attack`` it must have some of the attacks.
+            The t-DCF of a row takes the ASV system's error rates on these spoofs (and with ``both``
+            on the targets and nontargets of that value), if ``asv_scores`` has the column and the
+            value. With ``attack`` it must have some of the attacks.
         both: rows of ``by`` have only the bona fide trials of that value (codecs of ASVspoof 2021).
         bootstrap: number of bootstrap samples for 95 % intervals. A sample without a class is
             drawn again.
         cluster: a column of ``meta`` whose values are resampled instead of single trials.
         cost: a cost model by name, with changes if any:
-            ``asvspoof5_track1:p_spoof=0.5,c_fa_spoof=1``. By default that of the track.
+            ``asvspoof5_track1:p_spoof=0.5,c_fa_spoof=1``. By default that of the track;
+            ``a_dcf`` is that of the a-DCF package.
         tie: rule for equal scores in EER and t-EER. merge: they share one threshold; official: a
             step for each of them, as in the ASVspoof packages.
         phase: part of an ASVspoof 2021 key that is evaluated: progress, eval, hidden, or all.
@@ -108,27 +123,28 @@ def evaluate(
     """
     check_outputs(json, txt)
     _check_options(meta, by, both, bootstrap, cluster)
-    model = DEFAULT if m == "t1" else TRACK_2
-    if cost is not None:
-        model = cli.checked_option("--cost", cost_model, cost)
-    options = MetricOptions(model, merge_ties=tie == "merge")
-    options = _add_asv_rates(options, asv_scores, asv_rates)
+    _check_asv_options(asv_scores, asv_key, asv_rates)
+    model = cli.checked_option("--cost", cost_model, cost or DEFAULT_COSTS[m])
+    options = _add_asv_rates(MetricOptions(model, merge_ties=tie == "merge"), asv_rates)
     if m == "t1":
-        cm = cli.needed("--cm", cm)
-        key = cm_key or cm
-        names, classes, scores = read_trials(cm, key, phase=phase)
+        key = cm_key or cli.needed("--cm", cm)
+        names, classes, scores = read_trials(cli.needed("--cm", cm), key, phase=phase)
         columns = {"cm-score": scores}
     else:
+        key = sasv_key or cli.needed("--sasv", sasv)
         score_columns = ["sasv-score"]
         if m == "t2_tandem":
             score_columns += ["cm-score", "asv-score"]
-        sasv = cli.needed("--sasv", sasv)
-        key = cli.needed("--sasv_key", sasv_key)
-        names, classes, columns = read_verification(sasv, key, score_columns)
+        names, classes, columns = read_verification(cli.needed("--sasv", sasv), key, score_columns)
     columns |= _read_conditions(names, meta or key, by, cluster)
     trials = split(classes, columns)
-    if by == "attack" and asv_scores:
-        _check_attacks(trials["spoof"]["by"], options, asv_scores, meta)
+    if asv_scores:
+        asv = read_asv_trials(asv_scores, asv_key or sasv_key, phase)
+        if by == "attack":
+            _check_attacks(trials["spoof"]["by"], asv, asv_scores, meta or key)
+        if _is_of_set(asv, asv_scores, key, names, by):
+            options = _measure_asv(options, asv, by, both)
+            cli.checked_option(asv_scores, tandem_costs, options.asv, options.cost)
     results = _measure("pooled", trials, options, bootstrap)
     if by:
         results["by"] = _measure_by_condition(trials, options, bootstrap, both)
@@ -177,56 +193,109 @@ def _check_options(
         logging.warning("--cluster %s does nothing without --bootstrap", cluster)
 
 
-def _check_attacks(
-    attacks: np.ndarray, options: MetricOptions, asv_scores: str, meta: str | None
+def _check_asv_options(
+    asv_scores: str | None, asv_key: str | None, asv_rates: tuple[float, float, float] | None
 ) -> None:
+    """Refuse options of an ASV system that don't go together."""
+    if asv_scores and asv_rates is not None:
+        raise InputError("--asv_scores and --asv_rates are both given, expected one of them")
+    if asv_key and not asv_scores:
+        raise InputError("--asv_key goes with --asv_scores, which is not given")
+
+
+def _add_asv_rates(
+    options: MetricOptions, asv_rates: tuple[float, float, float] | None
+) -> MetricOptions:
+    """Options with error rates of an ASV system that somebody typed, if anybody did."""
+    if asv_rates is None:
+        return options
+    rates = cli.checked_option("--asv_rates", checked_rates, asv_rates)
+    cli.checked_option("--asv_rates", tandem_costs, rates, options.cost)
+    return replace(options, asv=rates)
+
+
+def _check_attacks(attacks: np.ndarray, asv: AsvScores, asv_scores: str, meta: str) -> None:
     """Refuse ASV scores of other attacks; say for which of the attacks there are none."""
     names = np.unique(attacks).tolist()
-    without_rates = [attack for attack in names if attack not in options.asv_by]
+    without_rates = [attack for attack in names if attack not in asv.attacks()]
     if len(without_rates) == len(names):
         raise InputError(
-            f"{asv_scores}: spoofs of {abbreviate(sorted(options.asv_by))}, expected some of "
+            f"{asv_scores}: spoofs of {abbreviate(asv.attacks())}, expected some of "
             f"{abbreviate(names)}, the attacks in {meta}"
         )
     if without_rates:
         logging.warning("%s: no t-DCF of %s", asv_scores, ", ".join(without_rates))
 
 
-def _add_asv_rates(
-    options: MetricOptions, asv_scores: str | None, asv_rates: tuple[float, float, float] | None
-) -> MetricOptions:
-    """Options with the error rates of an ASV system, typed or measured, if there is one."""
-    if asv_scores and asv_rates is not None:
-        raise InputError("--asv_scores and --asv_rates are both given, expected one of them")
-    if asv_rates is not None:
-        rates = cli.checked_option("--asv_rates", checked_rates, asv_rates)
-        cli.checked_option("--asv_rates", tandem_costs, rates, options.cost)
-        options = replace(options, asv=rates)
-    elif asv_scores:
-        options = _measure_asv(options, asv_scores)
-        cli.checked_option(asv_scores, tandem_costs, options.asv, options.cost)
-    return options
+def _is_of_set(asv: AsvScores, asv_scores: str, key: str, names: list[str], by: str | None) -> bool:
+    """Whether ASV scores may be of the set that is evaluated; what is known is said.
 
-
-def _measure_asv(options: MetricOptions, asv_scores: str) -> MetricOptions:
-    """Options with the rates of ASV scores: on all spoofs, and on the spoofs of each attack."""
-    trials, spoofs = read_asv_scores(asv_scores)
-    target = trials["target"]
-    nontarget = trials["nontarget"]
-    rates_by_attack: dict[str, AsvRates | None] = {}
-    attacks_without_tdcf = []
-    for attack, scores in spoofs.items():
-        rates = measure_asv_rates(target, nontarget, scores, options.merge_ties)
-        rates_by_attack[attack] = rates
-        if not rates.fa_spoof:
-            rates_by_attack[attack] = None
-            attacks_without_tdcf.append(attack)
-    if attacks_without_tdcf:
+    Args:
+        asv: the scores.
+        asv_scores: their file.
+        key: file of the labels.
+        names: utterances of the set.
+        by: condition of the rows; attacks were compared already.
+    """
+    if by == "attack":
+        return True
+    if asv.utterances:
+        # ASVspoof 2021 has the codec in these ids: LA_E_5013670-alaw-ita_tx.
+        utterances = {utterance.split("-")[0] for utterance in asv.utterances}
+        utterances.update(asv.utterances)
+        if utterances.isdisjoint(names):
+            logging.warning("%s: no t-DCF, no utterance of %s is in it", asv_scores, key)
+            return False
+        return True
+    attacks = attacks_of_key(key)
+    if attacks and attacks.isdisjoint(asv.attacks()):
         logging.warning(
-            "the ASV system accepts no spoof of %s: no t-DCF", ", ".join(attacks_without_tdcf)
+            "%s: no t-DCF, its spoofs are of %s, those of %s of %s",
+            asv_scores,
+            abbreviate(asv.attacks()),
+            key,
+            abbreviate(sorted(attacks)),
         )
-    pooled_rates = measure_asv_rates(target, nontarget, trials["spoof"], options.merge_ties)
-    return replace(options, asv=pooled_rates, asv_by=rates_by_attack)
+        return False
+    if not attacks:
+        logging.warning(
+            "%s names no attacks: the t-DCF is one only if %s is of the same set", key, asv_scores
+        )
+    return True
+
+
+def _measure_asv(
+    options: MetricOptions, asv: AsvScores, by: str | None, both: bool
+) -> MetricOptions:
+    """Options with the rates of ASV scores: on all trials, and on those of each condition.
+
+    Args:
+        options: options without them.
+        asv: the scores.
+        by: condition of the rows; by attack where the scores have no such condition.
+        both: whether a row has the targets and nontargets of its value alone.
+    """
+    column = by if by in asv.conditions else "attack"
+    values = []
+    if column in asv.conditions:
+        values = np.unique(asv.conditions[column][asv.classes == "spoof"]).tolist()
+    rates_by_value: dict[str, AsvRates | None] = {}
+    values_without_tdcf = []
+    for value in values:
+        trials = asv.of_condition(column, value, both and column == by)
+        rates_by_value[value] = None
+        if all(len(scores) for scores in trials.values()):
+            rates = measure_asv_rates(**trials, merge_ties=options.merge_ties)
+            if rates.fa_spoof:
+                rates_by_value[value] = rates
+                continue
+        values_without_tdcf.append(value)
+    if values_without_tdcf:
+        logging.warning(
+            "the ASV system accepts no spoof of %s: no t-DCF", ", ".join(values_without_tdcf)
+        )
+    pooled_rates = measure_asv_rates(**asv.by_class(), merge_ties=options.merge_ties)
+    return replace(options, asv=pooled_rates, asv_by=rates_by_value)
 
 
 def _read_conditions(

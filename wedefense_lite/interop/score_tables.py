@@ -26,7 +26,7 @@ formats apart. What a file was taken for is part of the result, so that commands
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from wedefense_lite.files import NO_VALUE, InputError, number
 from wedefense_lite.interop.cells import cells_of, plain
@@ -46,6 +46,9 @@ DEFAULT_PHASE = "eval"  # of ASVspoof 2021
 ALL_PHASES = "all"
 AUDIO_EXTENSIONS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a")
 NO_CONDITIONS = ("utt", "label", "score", "-")  # columns that are no condition of a trial
+
+
+Value = TypeVar("Value")  # of a trial
 
 
 class Layout(NamedTuple):
@@ -435,8 +438,12 @@ def _columns_of_header(
 
 
 def matched(
-    values: Mapping[str, float], source: str | Path, reference: Mapping[str, str], key: str | Path
-) -> tuple[dict[str, float], list[str]]:
+    values: Mapping[str, Value],
+    source: str | Path,
+    reference: Mapping[str, str],
+    key: str | Path,
+    has_speakers: bool = False,
+) -> tuple[dict[str, Value], list[str]]:
     """Values under the utterances of a key, which may be written in another way.
 
     Ids that differ by a folder or by an extension of audio files are one where that is unique.
@@ -446,6 +453,7 @@ def matched(
         source: file of the values.
         reference: what was read from ``key``, by utterance.
         key: file of the reference.
+        has_speakers: ids are a speaker, a space and an utterance.
 
     Returns:
         values in the order of the reference; sentences that say what was done about differences.
@@ -456,7 +464,7 @@ def matched(
     remarks = []
     renamed = values
     if not values.keys() & reference.keys():
-        renamed = _by_stem(values, reference)
+        renamed = _by_stem(values, reference, has_speakers)
         if renamed:
             remarks.append(f"ids of {source} are matched without folder and extension")
     missing = [utterance for utterance in reference if utterance not in renamed]
@@ -473,10 +481,12 @@ def matched(
     return {utterance: renamed[utterance] for utterance in reference}, remarks
 
 
-def _by_stem(values: Mapping[str, float], reference: Mapping[str, str]) -> dict[str, float]:
+def _by_stem(
+    values: Mapping[str, Value], reference: Mapping[str, str], has_speakers: bool
+) -> dict[str, Value]:
     """Values by the ids of a reference that have the same stem; nothing where that is ambiguous."""
-    ids = {_stem(utterance): utterance for utterance in reference}
-    stems = [_stem(utterance) for utterance in values]
+    ids = {_stem(trial, has_speakers): trial for trial in reference}
+    stems = [_stem(trial, has_speakers) for trial in values]
     if len(ids) < len(reference) or len(set(stems)) < len(stems):
         return {}
     renamed = {}
@@ -485,8 +495,12 @@ def _by_stem(values: Mapping[str, float], reference: Mapping[str, str]) -> dict[
     return renamed
 
 
-def _stem(utterance: str) -> str:
+def _stem(trial: str, has_speakers: bool) -> str:
+    """Id without the folder and the extension of its utterance."""
+    speaker = ""
+    utterance = trial
+    if has_speakers:
+        speaker, _, utterance = trial.partition(" ")
     path = PurePosixPath(utterance.replace("\\", "/"))
-    if path.suffix.lower() in AUDIO_EXTENSIONS:
-        return path.stem
-    return path.name
+    stem = path.stem if path.suffix.lower() in AUDIO_EXTENSIONS else path.name
+    return f"{speaker} {stem}" if has_speakers else stem

@@ -80,6 +80,8 @@ class CostModel:
 # The evaluations of the series share their numbers.
 NAMES = ("asvspoof2019", "asvspoof2021", "asvspoof5_track1", "asvspoof5_track2")
 PRESETS = {name: CostModel(name) for name in NAMES}
+# Defaults of the a-DCF package, a-DCF1 of Shim et al., 2024.
+PRESETS["a_dcf"] = CostModel("a_dcf", p_spoof=0.05, p_nontarget=0.05, c_fa_spoof=20)
 DEFAULT = PRESETS["asvspoof5_track1"]
 TRACK_2 = PRESETS["asvspoof5_track2"]
 

@@ -6,16 +6,16 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from wedefense_lite.files import (
+    NO_VALUE,
     InputError,
     converted,
     iter_rows,
     number,
-    one_of,
     open_bytes,
     read_columns,
     write_lines,
@@ -30,12 +30,19 @@ from wedefense_lite.interop.score_tables import (
     read_score_table,
     refuse_phase,
 )
+from wedefense_lite.interop.verification_tables import (
+    ASV_LABELS,
+    VerificationTable,
+    classes_of,
+    conditions_by_utterance,
+    read_verification_table,
+)
 from wedefense_lite.labels import LABELS, SYNONYMS, label_of_word
 from wedefense_lite.scoring.sidecar import find_sidecar
 
-ASV_LABELS = ("target", "nontarget", "spoof")
 Phase = Literal["progress", "eval", "hidden", "all"]  # of an ASVspoof 2021 key
 DEFAULT_PHASE: Phase = "eval"
+TRIAL_METADATA = "trial_metadata.txt"  # name of keys of ASVspoof 2021
 MOST_HEADER_BYTES = 1 << 16  # a file without ends of lines is no table
 # First cells of a header of metadata, in lower case.
 UTTERANCE_TITLES = frozenset(
@@ -179,9 +186,13 @@ def read_verification(
 ) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
     """Utterances, classes and columns of scores of trials of a speaker and an utterance each.
 
+    Trials that only the score file has are left out and counted in a line.
+
     Args:
-        scores: with the header ``spk filename`` and ``columns``.
-        key: with the header ``spk filename cm-label asv-label``.
+        scores: with the header ``spk filename`` and ``columns``, or in another format of
+            ``interop.verification_tables``.
+        key: with the header ``spk filename cm-label asv-label``, or in another format; the score
+            file itself, if its lines have classes.
         columns: names of the scores to read.
 
     Returns:
@@ -191,24 +202,75 @@ def read_verification(
     Raises:
         InputError: as ``read_trials``, or a spoof by one label alone.
     """
-    ids = ("spk", "filename")
-    labels = read_columns(key, {"cm-label": _label_word, "asv-label": one_of(ASV_LABELS)}, ids)
-    cm_labels = _labels_of_words(key, [word for word, _ in labels.values()])
-    utterances = []
-    classes = []
-    for (trial, (_, asv_label)), cm_label in zip(labels.items(), cm_labels):
-        if (cm_label == "spoof") != (asv_label == "spoof"):
-            raise InputError(
-                f"{key}: {trial} is {cm_label} by cm-label and {asv_label} by asv-label"
-            )
-        _, utterance = trial.split()
-        utterances.append(utterance)
-        classes.append(asv_label)
-    cells = read_columns(scores, dict.fromkeys(columns, number), ids)
-    rows = np.array(align(cells, scores, labels, key))
+    key_table = read_verification_table(key)
+    trials = _unique_trials(key, key_table)
+    classes = classes_of(key, key_table)
+    _check_cm_labels(key, key_table, trials, classes)
+    score_table = read_verification_table(scores)
+    for path, table in ((key, key_table), (scores, score_table)):
+        logging.info("%s: read as %s", path, table.format)
+    if "utt" not in key_table.columns and "utt" not in score_table.columns:
+        logging.warning("%s and %s have no ids, row N is the same trial in both", scores, key)
+    rows = np.stack(_score_columns(scores, score_table, columns), axis=1)
+    rows_by_trial = dict(zip(_unique_trials(scores, score_table), rows))
+    reference = dict(zip(trials, classes))
+    has_speakers = "speaker" in key_table.columns and "speaker" in score_table.columns
+    rows_by_trial, remarks = matched(rows_by_trial, scores, reference, key, has_speakers)
+    for remark in remarks:
+        logging.warning("%s", remark)
     classes = np.array(classes)
     _check_classes(classes, ASV_LABELS, key)
-    return utterances, classes, dict(zip(columns, rows.T))
+    matched_rows = np.array(list(rows_by_trial.values()))
+    return key_table.columns.get("utt", trials), classes, dict(zip(columns, matched_rows.T))
+
+
+def _unique_trials(path: str | Path, table: VerificationTable) -> list[str]:
+    """Ids of trials; InputError where one is on two lines."""
+    lines_by_trial: dict[str, int] = {}
+    trials = table.trials()
+    for trial, line in zip(trials, table.lines):
+        if trial in lines_by_trial:
+            raise InputError(f"{path}:{line}: {trial} is there twice")
+        lines_by_trial[trial] = line
+    return trials
+
+
+def _check_cm_labels(
+    path: str | Path, table: VerificationTable, trials: Sequence[str], classes: Sequence[str]
+) -> None:
+    """Refuse labels of a trial that contradict each other."""
+    words = table.columns.get("cm-label")
+    if words is None:
+        return
+    for line, trial, word in zip(table.lines, trials, words):
+        converted(path, line, trial, word, label_of_word)
+    for trial, cm_label, asv_label in zip(trials, _labels_of_words(path, words), classes):
+        if (cm_label == "spoof") != (asv_label == "spoof"):
+            raise InputError(
+                f"{path}: {trial} is {cm_label} by cm-label and {asv_label} by asv-label"
+            )
+
+
+def _score_columns(
+    path: str | Path, table: VerificationTable, names: Sequence[str]
+) -> list[np.ndarray]:
+    """Columns of scores as numbers; a single column that nothing names is any of them."""
+    columns = []
+    trials = table.trials()
+    for name in names:
+        title = name
+        if name not in table.columns and "score" in table.columns and len(names) == 1:
+            title = "score"
+        if title not in table.columns:
+            raise InputError(
+                f"{path}: read as {table.format}, which has no column {name!r}, expected "
+                f"{', '.join(names)}"
+            )
+        values = []
+        for line, trial, text in zip(table.lines, trials, table.columns[title]):
+            values.append(converted(path, line, trial, text, number))
+        columns.append(np.array(values))
+    return columns
 
 
 def read_scores(
@@ -327,8 +389,21 @@ def _conditions_of_key(path: str | Path) -> dict[str, dict[str, str]]:
         # Trials of such a file have numbers where an id is on several lines.
         return read_labelled_scores(path, ALL_PHASES)[0].conditions
     except InputError:
+        pass
+    try:
+        return conditions_by_utterance(path)
+    except InputError:
         # Tables without labels are read by their own columns.
         return {}
+
+
+def attacks_of_key(path: str | Path) -> set[str]:
+    """Attacks that a key names; none where it names none."""
+    conditions = _conditions_of_key(path)
+    attacks = set()
+    for name in ("attack", "attack_anon"):
+        attacks.update(conditions.get(name, {}).values())
+    return attacks - {NO_VALUE}
 
 
 def _values_of(path: str | Path, table: Mapping[str, str], names: Sequence[str]) -> np.ndarray:
@@ -353,28 +428,106 @@ def _begins_with_header(ids: Sequence[str], names: Iterable[str]) -> bool:
     return ids[0].lower() in UTTERANCE_TITLES or others_are_known
 
 
-def read_asv_scores(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """ASV scores by class, and those of the spoofs by their source, which is the attack.
+class AsvScores(NamedTuple):
+    """Trials of an ASV system.
+
+    Attributes:
+        format: what the file was taken for.
+        classes: ``(N,)`` target, nontarget or spoof.
+        scores: ``(N,)``.
+        conditions: ``(N,)`` values by name, such as attack and codec.
+        utterances: N ids; none where the file has none.
+    """
+
+    format: str
+    classes: np.ndarray
+    scores: np.ndarray
+    conditions: dict[str, np.ndarray]
+    utterances: list[str]
+
+    def by_class(self) -> dict[str, np.ndarray]:
+        """Scores of each class."""
+        return {label: self.scores[self.classes == label] for label in ASV_LABELS}
+
+    def attacks(self) -> list[str]:
+        """Attacks of the spoofs, sorted; none where the file has no attacks."""
+        if "attack" not in self.conditions:
+            return []
+        return np.unique(self.conditions["attack"][self.classes == "spoof"]).tolist()
+
+    def of_condition(self, name: str, value: str, both: bool) -> dict[str, np.ndarray]:
+        """Scores of each class, spoofs (with ``both`` all trials) of one value of a condition."""
+        is_value = self.conditions[name] == value
+        trials = {}
+        for label in ASV_LABELS:
+            rows = self.classes == label
+            if both or label == "spoof":
+                rows = rows & is_value
+            trials[label] = self.scores[rows]
+        return trials
+
+
+def read_asv_trials(
+    path: str | Path, key: str | Path | None = None, phase: str = DEFAULT_PHASE
+) -> AsvScores:
+    """ASV scores in any format of ``interop.verification_tables``.
 
     Args:
-        path: lines ``source key score`` (the format of 2019 LA, no header).
+        path: lines ``attack key score`` of ASVspoof 2019, or another format.
+        key: file with the classes of the trials, for scores that have none; by default the
+            ``trial_metadata.txt`` in the folder above, where ASVspoof 2021 has it.
+        phase: part of ASVspoof 2021: progress, eval, hidden, or all.
+
+    Raises:
+        InputError: as ``read_verification``.
+    """
+    table = read_verification_table(path)
+    if "phase" in table.columns:
+        table = read_verification_table(path, phase)
+    if "asv-label" in table.columns:
+        (scores,) = _score_columns(path, table, ["asv-score"])
+        classes = classes_of(path, table)
+        labelled = table
+    else:
+        beside = Path(path).resolve().parent.parent / TRIAL_METADATA
+        if key is None and not beside.exists():
+            raise InputError(
+                f"{path}: read as {table.format}, without classes: --asv_key names the file with "
+                f"the classes of its trials, such as {TRIAL_METADATA} of ASVspoof 2021"
+            )
+        key = key or beside
+        labelled = read_verification_table(key)
+        if "phase" in labelled.columns:
+            labelled = read_verification_table(key, phase)
+        logging.info("%s: read as %s", key, labelled.format)
+        classes = classes_of(key, labelled)
+        (scores,) = _score_columns(path, table, ["asv-score"])
+        scores_by_trial = dict(zip(_unique_trials(path, table), scores))
+        reference = dict(zip(_unique_trials(key, labelled), classes))
+        scores_by_trial, _ = matched(scores_by_trial, path, reference, key, has_speakers=True)
+        scores = np.array(list(scores_by_trial.values()))
+    logging.info("%s: read as %s", path, table.format)
+    classes = np.array(classes)
+    _check_classes(classes, ASV_LABELS, path)
+    conditions = {name: np.array(cells) for name, cells in labelled.conditions().items()}
+    return AsvScores(table.format, classes, scores, conditions, labelled.columns.get("utt", []))
+
+
+def read_asv_scores(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """ASV scores by class, and those of the spoofs by their attack, if the file has attacks.
+
+    Args:
+        path: as ``read_asv_trials`` takes it.
 
     Raises:
         InputError: another key than target, nontarget or spoof, a score that is no number, or a key
             that does not occur.
     """
-    sources = []
-    keys = []
-    scores = []
-    for line, (source, key, score) in iter_rows(path, columns=3):
-        sources.append(source)
-        keys.append(converted(path, line, source, key, one_of(ASV_LABELS)))
-        scores.append(converted(path, line, source, score, number))
-    keys = np.array(keys)
-    trials = by_class(keys, np.array(scores), ASV_LABELS, path)
-    attacks = np.array(sources)[keys == "spoof"]
-    spoofs = {attack: trials["spoof"][attacks == attack] for attack in np.unique(attacks).tolist()}
-    return trials, spoofs
+    asv = read_asv_trials(path)
+    spoofs = {}
+    for attack in asv.attacks():
+        spoofs[attack] = asv.of_condition("attack", attack, both=False)["spoof"]
+    return asv.by_class(), spoofs
 
 
 def by_class(
