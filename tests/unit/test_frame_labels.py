@@ -9,11 +9,11 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from frame_labels import read_frame_labels
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wedefense_lite.files import InputError
+from wedefense_lite.interop.pickled import read_frame_labels
 
 
 def npy(path, value, protocol=3, **names):

@@ -1,7 +1,10 @@
 """Score and key files as others write them: recognised, read, and matched with each other."""
 
 import gzip
+import os
+import pickle
 
+import numpy as np
 import pytest
 
 from wedefense_lite.files import InputError
@@ -250,3 +253,75 @@ def test_a_speaker_is_part_of_a_trial():
     assert matched_scores == {"s2 a": 2.0, "s1 a": 1.0}
     with pytest.raises(InputError, match="2 of 2 trials"):
         matched({"s3 x/a.wav": 1.0}, "s", reference, "k", has_speakers=True)
+
+
+def save_npz(path, **arrays):
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def save_pickle(path, value, protocol=4):
+    path.write_bytes(pickle.dumps(value, protocol))
+
+
+ARRAY_FILES = {
+    "npy": lambda path: np.save(path, dict(SCORES)),
+    "npz by utterance": lambda path: save_npz(path, **SCORES),
+    "npz of columns": lambda path: save_npz(
+        path, filename=np.array(list(SCORES)), score=np.array(list(SCORES.values()))
+    ),
+    "pickled numbers": lambda path: save_pickle(path, dict(SCORES), 2),
+    "pickled scalars": lambda path: save_pickle(
+        path, {name: np.float64(score) for name, score in SCORES.items()}
+    ),
+    "pickled arrays": lambda path: save_pickle(
+        path, {name: np.array([score]) for name, score in SCORES.items()}
+    ),
+    "pickled columns": lambda path: save_pickle(
+        path, {"utt": list(SCORES), "scores": list(SCORES.values()), "epoch": 3}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ARRAY_FILES)
+def test_scores_in_arrays(tmp_path, name):
+    path = tmp_path / "scores.npy"
+    ARRAY_FILES[name](path)
+    assert read_score_table(path).scores == SCORES
+
+
+class Deed:
+    def __reduce__(self):
+        return os.mkdir, ("/tmp/deed-of-a-pickle",)
+
+
+BAD_ARRAYS = {
+    "several scores": ({"a": [1.0, 2.0]}, "a has 2 values, expected a score"),
+    "no utterances": ([1.0, 2.0], "arrays without utterances, expected a dictionary"),
+    "no number": ({"a": "x"}, "a: 'x', expected a number"),
+    "NaN": ({"a": float("nan")}, "a: NaN, expected a number"),
+    "lengths": ({"utt": ["a", "b"], "score": [1.0]}, "1 scores of 2 utterances"),
+    "twice": ({"utt": ["a", "a"], "score": [1.0, 2.0]}, "a is there twice"),
+    "nothing": ({}, "empty, expected scores"),
+    "a call": ({"a": Deed()}, "mkdir is named in it, which arrays don't need; nothing was run"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+def test_arrays_that_are_no_scores_are_refused(tmp_path, name):
+    value, words = BAD_ARRAYS[name]
+    save_pickle(tmp_path / "s.pkl", value)
+    with pytest.raises(InputError, match=f"s.pkl: .*{words}"):
+        read_score_table(tmp_path / "s.pkl")
+    assert not os.path.exists("/tmp/deed-of-a-pickle")
+
+
+def test_one_list_named_many_times_takes_no_memory(tmp_path):
+    numbers = [float(value) for value in range(100_000)]
+    save_pickle(tmp_path / "s.pkl", {"a": [numbers] * 100_000})
+    with pytest.raises(InputError, match="more values than the file has room for"):
+        read_score_table(tmp_path / "s.pkl")
+    damaged = pickle.dumps({"a": np.arange(4.0)}).replace(b"K\x04\x85", b"K\x05\x85")
+    (tmp_path / "s.pkl").write_bytes(damaged)
+    with pytest.raises(InputError, match="4 values in a shape of 5"):
+        read_score_table(tmp_path / "s.pkl")

@@ -20,6 +20,7 @@ formats apart. What a file was taken for is part of the result, so that commands
 | ``trial_metadata.txt`` of ASVspoof 2021 PA | ``speaker utt room ... label trim phase`` |
 | protocol of ASVspoof 5 | ``speaker utt gender codec q seed tag attack label -`` |
 | table of the arenas, In-the-Wild | a header that names file and label, commas or tabs |
+| ``.npy``, ``.npz``, ``.pkl`` | utterance to score, or a column of each, see ``interop.pickled`` |
 | ``meta.csv`` of MLAAD | header ``path|...|model_name|architecture|...``; all of it is spoofed |
 """
 
@@ -30,6 +31,7 @@ from typing import NamedTuple, TypeVar
 
 from wedefense_lite.files import NO_VALUE, InputError, number
 from wedefense_lite.interop.cells import cells_of, plain
+from wedefense_lite.interop.pickled import is_pickled, read_arrays
 from wedefense_lite.labels import label_of_word
 
 # Columns of a header by what they hold; compared without regard to case and punctuation.
@@ -202,12 +204,54 @@ def read_score_table(path: str | Path, convert: Callable[[str], float] = number)
         InputError: unknown format, an utterance twice, a score that is no number, or another number
             of cells than in the first line.
     """
+    if is_pickled(path):
+        return _read_score_arrays(path, convert)
     table = _read(path, SCORE_LAYOUTS, "score", SCORE_COLUMNS)
     _refuse_repeated(path, table)
     scores = {}
     for line, row in table.rows:
         scores[row["utt"]] = _score(path, line, row, convert)
     return ScoreTable(table.format, scores)
+
+
+def _read_score_arrays(path: str | Path, convert: Callable[[str], float]) -> ScoreTable:
+    """Scores of a ``.npy``, ``.npz`` or ``.pkl`` file: by utterance, or a column of each.
+
+    Raises:
+        InputError: arrays without utterances, or an utterance with several scores.
+    """
+    arrays = read_arrays(path)
+    if isinstance(arrays, list):
+        raise InputError(
+            f"{path}: arrays without utterances, expected a dictionary: utterances to scores, or "
+            "a column of utterances and one of scores"
+        )
+    names = [name for name in arrays if plain(name) in UTTERANCE_COLUMNS]
+    values = [name for name in arrays if plain(name) in SCORE_COLUMNS]
+    if len(names) == 1 and len(values) == 1:
+        name = "a dictionary of columns"
+        utterances = [str(utterance) for utterance in arrays[names[0]].ravel()]
+        cells = arrays[values[0]].ravel()
+        if len(cells) != len(utterances):
+            raise InputError(f"{path}: {len(cells)} scores of {len(utterances)} utterances")
+    else:
+        name = "a dictionary of scores"
+        utterances = list(arrays)
+        for utterance, array in arrays.items():
+            if array.size != 1:
+                raise InputError(f"{path}: {utterance} has {array.size} values, expected a score")
+        cells = [array.ravel()[0] for array in arrays.values()]
+    scores: dict[str, float] = {}
+    for utterance, cell in zip(utterances, cells):
+        if utterance in scores:
+            raise InputError(f"{path}: {utterance} is there twice")
+        try:
+            scores[utterance] = convert(str(cell))
+        except ValueError as error:
+            raise InputError(f"{path}: {utterance}: {error}") from None
+    if not scores:
+        raise InputError(f"{path}: empty, expected scores")
+    return ScoreTable(name, scores)
 
 
 def _score(

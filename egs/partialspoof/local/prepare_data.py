@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from frame_labels import read_frame_labels
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
@@ -21,6 +20,7 @@ from wedefense_lite.files import (
     read_rows,
     read_text,
 )
+from wedefense_lite.interop.pickled import read_frame_labels
 from wedefense_lite.labels import LABELS, SPOOF, label_id
 
 # Published numbers of utterances, bona fide and spoofed.

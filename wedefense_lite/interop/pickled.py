@@ -1,4 +1,4 @@
-"""Frame labels of PartialSpoof, published as pickled dictionaries in ``.npy`` files.
+"""Labels and scores that somebody published as pickles, in ``.npy``, ``.npz`` and ``.pkl`` files.
 
 A pickle names functions and calls them, so that the writer of the file decides what runs. Here
 the few names that a dictionary of numpy arrays needs stand for classes of this module; any other
@@ -9,15 +9,18 @@ take any amount of memory or time: a place in its memory far behind the others, 
 tuple of tuples of tuples. Time and memory of this reader are those of the length of the file.
 """
 
+import io
+import math
 import pickletools
 import tokenize
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, note_input, open_bytes, read_bytes
 from wedefense_lite.labels import BONAFIDE, SPOOF
 
 # Errors that a file which is none, or a hostile one, raises on its way through numpy's header and
@@ -35,14 +38,20 @@ HOSTILE = (
     MemoryError,
 )
 MAX_SHOWN = 40  # characters of a wrong value in a message
+NPY = b"\x93NUMPY"  # first bytes of files
+NPZ = b"PK\x03\x04"
+PICKLE = b"\x80"
+MOST_BYTES = 1 << 31  # of a member of an archive, unpacked
+LAST_CODE_POINT = 0x10FFFF
+SMALLEST_ROOM = 1 << 16  # values that any file may have, whatever its length
 
 
 class _Type:
-    """Stands for ``numpy.dtype``: text and whole numbers, or ``O``; nothing with fields."""
+    """Stands for ``numpy.dtype``: text and numbers, or ``O``; nothing with fields."""
 
     def __init__(self, name: str, *_):
-        # Kinds of numpy: bool, integers, text, bytes, objects. Floats and records are no labels.
-        if not isinstance(name, str) or name.lstrip("|<>=")[:1] not in set("biuUSO"):
+        # Kinds of numpy: bool, integers, floats, text, bytes, objects; no records.
+        if not isinstance(name, str) or name.lstrip("|<>=")[:1] not in set("biufUSO"):
             raise ValueError(f"values of type {str(name)[:MAX_SHOWN]!r}")
         self.type = np.dtype(name)
 
@@ -51,23 +60,52 @@ class _Type:
             self.type = self.type.newbyteorder(state[1])
 
 
+def _buffer(data: bytes, dtype: np.dtype) -> np.ndarray:
+    """Values in bytes; ValueError where a text has code points that are none."""
+    values = np.frombuffer(data, dtype)
+    if dtype.kind == "U":
+        points = np.frombuffer(data, np.dtype("u4").newbyteorder(dtype.byteorder))
+        if (points > LAST_CODE_POINT).any():
+            raise ValueError("a text that is none")
+    return values
+
+
 class _Array:
-    """Stands for ``_reconstruct``: an array whose values come afterwards. Its shape is ignored."""
+    """Stands for ``_reconstruct``: an array whose values come afterwards.
+
+    Attributes:
+        values: in one dimension.
+        shape: as the file says; nothing relies on it before it is checked.
+        is_fortran: whether the first index of the shape is that which runs fastest.
+    """
 
     def __init__(self, *_):
         self.values = None
+        self.shape = ()
+        self.is_fortran = False
 
     def __setstate__(self, state: tuple):
-        _, _, dtype, _, data = state  # version, shape, type, order, values
+        _, self.shape, dtype, self.is_fortran, data = state  # version first
         # Objects come as a list. np.frombuffer refuses them: bytes of a file would be addresses.
-        self.values = data if dtype.type.kind == "O" else np.frombuffer(data, dtype.type)
+        self.values = data if dtype.type.kind == "O" else _buffer(data, dtype.type)
+
+    def array(self) -> np.ndarray:
+        """The values in their shape; ValueError where they are of another number."""
+        shape = self.shape
+        if not (isinstance(shape, tuple) and all(type(size) is int for size in shape)):
+            raise ValueError("a shape that is none")
+        if math.prod(shape) != len(self.values):
+            raise ValueError(f"{len(self.values)} values in a shape of {math.prod(shape)}")
+        values = _plain_values(self.values)
+        return np.reshape(values, shape, order="F" if self.is_fortran else "C")
 
 
 class _Scalar(_Array):
     """Stands for ``scalar``: an array of one value."""
 
     def __init__(self, dtype: _Type, data: bytes):
-        self.values = np.frombuffer(data, dtype.type)
+        super().__init__()
+        self.values = _buffer(data, dtype.type)
 
 
 class _Dictionary(dict):
@@ -99,7 +137,7 @@ ADMITTED = {
     ("numpy._core.multiarray", "scalar"): _Scalar,
 }
 # Steps that push their argument, by the beginning or the end of their names in ``pickletools``.
-VALUES = ("INT", "INT1", "INT2", "LONG", "LONG1", "LONG4", "BYTES", "BYTES8")
+VALUES = ("FLOAT", "INT", "INT1", "INT2", "LONG", "LONG1", "LONG4", "BYTES", "BYTES8")
 TEXTS = ("STRING", "UNICODE", "UNICODE8")
 
 
@@ -121,7 +159,7 @@ class _Reader:
         """The value of a pickle.
 
         Raises:
-            ValueError: a name that is not admitted, or a step that labels don't need.
+            ValueError: a name that is not admitted, or a step that arrays don't need.
         """
         for opcode, argument, _ in pickletools.genops(data):
             name = opcode.name
@@ -138,7 +176,7 @@ class _Reader:
             elif name in STEPS:
                 STEPS[name](self)
             else:
-                raise ValueError(f"a step {name}, which labels don't need")
+                raise ValueError(f"a step {name}, which arrays don't need")
         raise ValueError("no end")
 
     def memoize(self) -> None:
@@ -233,10 +271,10 @@ STEPS: dict[str, Callable[[_Reader], None]] = {
 
 
 def _admitted(module: str, name: str) -> type:
-    """The class that stands for a name; ValueError for a name that labels don't need."""
+    """The class that stands for a name; ValueError for a name that is none of them."""
     if (module, name) not in ADMITTED:
         raise ValueError(
-            f"{module}.{name} is named in it, which labels don't need; nothing was run"
+            f"{module}.{name} is named in it, which arrays don't need; nothing was run"
         )
     return ADMITTED[module, name]
 
@@ -267,6 +305,138 @@ def _classes(name: str, values, most: int) -> np.ndarray:
     if is_wrong.any():
         raise ValueError(f"{name} has {str(text[is_wrong][0])[:MAX_SHOWN]!r} among its labels")
     return is_bonafide.astype(np.int8)
+
+
+def _plain_values(values) -> np.ndarray:
+    """Array ``(N,)`` of numbers or texts; objects of an array are such values themselves."""
+    if isinstance(values, np.ndarray):
+        return values
+    plain = []
+    for value in values:
+        if isinstance(value, _Scalar):
+            value = value.values[0]
+        if isinstance(value, (*CONTAINERS, _Array)):
+            raise ValueError("arrays in an array")
+        plain.append(value)
+    return np.asarray(plain)
+
+
+class _Room:
+    """Number of values that a file can hold: an honest one takes a byte or more.
+
+    A pickle may name one list or array many times over.
+    """
+
+    def __init__(self, size: int):
+        self.left = size
+
+    def array_of(self, value) -> np.ndarray:
+        """Value of a pickle as an array of numbers or texts."""
+        if isinstance(value, _Scalar):
+            array = value.values[0:1]
+        elif isinstance(value, _Array):
+            array = value.array()
+        elif isinstance(value, list | tuple):
+            members = [self._member(member) for member in value]
+            is_table = any(isinstance(member, np.ndarray) for member in members)
+            array = np.stack(members) if is_table else _plain_values(members)
+        else:
+            array = _plain_values([value])
+        self._take(array.size)
+        return array
+
+    def _member(self, value):
+        if isinstance(value, list | tuple | _Array) and not isinstance(value, _Scalar):
+            return self.array_of(value)
+        self._take(1)
+        return value
+
+    def _take(self, count: int) -> None:
+        self.left -= count
+        # Members of a list are counted twice, once alone.
+        if self.left < -2 * SMALLEST_ROOM:
+            raise ValueError("more values than the file has room for")
+
+
+def is_pickled(path: str | Path) -> bool:
+    """Whether a file begins like one that this module reads."""
+    with open_bytes(path) as file:
+        return file.read(len(NPY)).startswith((NPY, NPZ, PICKLE))
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray] | list[np.ndarray]:
+    """Arrays of a ``.npy``, ``.npz`` or ``.pkl`` file, told by its first bytes; nothing is run.
+
+    Returns:
+        By name, of a dictionary or an archive; else a list, of an array alone or of a list of them.
+
+    Raises:
+        InputError: another file, or a pickle that names anything else than arrays and containers.
+    """
+    note_input(path)
+    content = read_bytes(path)
+    try:
+        if content.startswith(NPZ):
+            return _members(content)
+        value = _value(content)
+        room = _Room(len(content))
+        if isinstance(value, dict):
+            return {name: room.array_of(value[name]) for name in value}
+        if isinstance(value, list):
+            return [room.array_of(member) for member in value]
+        return [room.array_of(value)]
+    except (*HOSTILE, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: {str(error)[:200]}; expected arrays, or a dictionary or list of them"
+        ) from None
+
+
+def _members(content: bytes) -> dict[str, np.ndarray]:
+    """Arrays of an archive of numpy."""
+    arrays = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for member in archive.infolist():
+            if member.file_size > MOST_BYTES:
+                raise ValueError(f"{member.filename} has {member.file_size} bytes")
+            value = _value(archive.read(member))
+            name = member.filename.removesuffix(".npy")
+            arrays[name] = _Room(member.file_size).array_of(value)
+    return arrays
+
+
+def _value(content: bytes):
+    """Value of a pickle, or of a ``.npy`` file, whose array of one object is that object."""
+    if content.startswith(PICKLE):
+        return _Reader().read(content)
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version not in HEADERS:
+        raise ValueError("another version of .npy")
+    shape, is_fortran, dtype = HEADERS[version](file)
+    if dtype.hasobject:
+        array = _Reader().read(file.read())
+        if isinstance(array, _Array) and isinstance(array.values, list) and len(array.values) == 1:
+            return array.values[0]
+        return array
+    if dtype.kind not in "biufUS":
+        raise ValueError(f"an array of {dtype}")
+    return _Given(_buffer(content[file.tell() :], dtype), shape, is_fortran)
+
+
+class _Given(_Array):
+    """Array of a ``.npy`` file without a pickle."""
+
+    def __init__(self, values: np.ndarray, shape: tuple, is_fortran: bool):
+        super().__init__()
+        self.values = values
+        self.shape = shape
+        self.is_fortran = is_fortran
+
+
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def read_frame_labels(path: str | Path) -> dict[str, np.ndarray]:
