@@ -20,6 +20,8 @@ setup(
         "scipy",
         "scikit-learn",
         "soundfile",
+        # Audio that libsndfile can't open, and codecs; the wheel brings FFmpeg along.
+        "av",
         "webdataset>=1.0",
         "kaldiio",
         "safetensors",
@@ -31,11 +33,8 @@ setup(
         "jinja2",
     ],
     extras_require={
-        # The mini corpus: G.722, and the WORLD vocoder (pyworld itself needs a compiler, and
-        # pkg_resources).
-        "mini": ["av", "pyworld-prebuilt"],
-        # Codecs as augmentation; the wheel brings FFmpeg along.
-        "augment": ["av"],
+        # The mini corpus: the WORLD vocoder (pyworld itself needs a compiler, and pkg_resources).
+        "mini": ["pyworld-prebuilt"],
         # Self-supervised encoders.
         "ssl": ["transformers>=5.23"],
         # SepFormer. SpeechBrain imports torchaudio, which must go with the installed torch.

@@ -82,13 +82,13 @@ def first_channel(path: Path, mono: Path) -> Path:
     Raises:
         InputError: the audio can't be read.
     """
-    with reading.open_audio(Utterance(path.name, str(path)), mono=False) as file:
-        if file.channels == 1:
+    with reading.open_audio(Utterance(path.name, str(path)), channel=1) as file:
+        if file.decoder.channels == 1:
             return path
         wav = reading.as_float(reading.decode(file))
-        sample_rate = file.samplerate
+        sample_rate = file.sample_rate
     with atomic_path(mono) as temporary:
-        sf.write(temporary, wav[:, 0], sample_rate, format="WAV", subtype="FLOAT")
+        sf.write(temporary, wav, sample_rate, format="WAV", subtype="FLOAT")
     return mono
 
 
@@ -125,7 +125,7 @@ def prepare_noise(
             by_category.setdefault(collection.category, {})[key] = wav
     # From the list: the table has already lost an id that two files share.
     check_keys(corpus_dir, keys)
-    # The durations are not needed. Reading them shows that each file is audio of the right rate.
+    # The durations are not needed. Reading them shows that each file is audio, and of which kind.
     durations(table, SAMPLE_RATE, num_threads)
     for category, rows in by_category.items():
         write_table(Path(out_dir, category, "wav.scp"), rows)

@@ -15,13 +15,16 @@ def wav2dur(
     sample_rate: PositiveInt = 16000,
     allow_pipes: bool = False,
 ):
-    """Write the durations of the audio files of a wav.scp, in seconds, from their headers.
+    """Write the durations of the audio files of a wav.scp, in seconds.
+
+    Where headers can lie, as of MP3, samples are counted by decoding. The log says how many files
+    have which container, sample rate and channels.
 
     Args:
         wav_scp: lines "utt path" or "utt command |".
         utt2dur: the table to write, lines "utt seconds".
-        num_threads: threads that read headers.
-        sample_rate: required sample rate of all files in Hz.
+        num_threads: threads that read headers, and count where those can lie.
+        sample_rate: rate in Hz of the systems; the log says how many files have to be converted.
         allow_pipes: run the commands "utt command |" of the wav.scp.
     """
     if allow_pipes:

@@ -179,8 +179,8 @@ def test_lists_that_are_missing_unused_or_unfit_are_named(tmp_path, musan):
         ({"noise-1": SILENCE}, RATE, "no ids that begin with 'music'"),
         (
             {"noise-1": SILENCE, "music-1": SILENCE, "speech-1": SILENCE},
-            8000,
-            "noise-1.*8000 Hz, expected 16000",
+            999,
+            "noise-1.*999 Hz, expected 1000 to",
         ),
     ]:
         with pytest.raises(InputError, match=message):

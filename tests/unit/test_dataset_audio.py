@@ -148,8 +148,7 @@ def short_shard(folder):
         (cut("FLAC headless"), "Format not recognised"),
         (cut("WAV empty"), "Format not recognised"),
         (written(np.zeros(0, np.int16)), "no samples"),
-        (written(np.zeros((100, 2), np.int16)), "2 channels, expected mono"),
-        (written(WAV, 8000), "sample rate 8000 Hz, expected 16000 Hz"),
+        (written(WAV, 999), "sample rate 999 Hz, expected 1000 to 768000 Hz"),
         (written(np.array([0, np.nan], np.float32), subtype="FLOAT"), "not finite"),
         (written(np.array([0, np.inf], np.float32), subtype="FLOAT"), "not finite"),
         (at, "a folder or a device"),
@@ -180,8 +179,6 @@ def test_headers_count_all_that_is_wrong(flac, tmp_path):
     ):
         measure_lengths([good, *bad])
     assert [row.samples for row in measure_lengths([good], RATE)] == [8000]
-    with pytest.raises(InputError, match="good: .*sample rate 16000 Hz, expected 8000 Hz"):
-        measure_lengths([good], 8000)
 
 
 # Headers that state another length than the file has
@@ -222,13 +219,11 @@ LIES = {
     "FLAC half": lambda: flac_that_states(audio_bytes(WAV), 4000),
     "FLAC one less": lambda: flac_that_states(audio_bytes(WAV), 7999),
     "FLAC double": lambda: flac_that_states(audio_bytes(WAV), 16000),
-    "FLAC unknown": lambda: flac_that_states(audio_bytes(WAV), 0),
     "FLAC behind a tag": lambda: (
         b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + flac_that_states(audio_bytes(WAV), 4000)
     ),
     "WAV half": lambda: with_size("WAV", b"data", half, "little"),
     "WAV double": lambda: with_size("WAV", b"data", lambda size: 2 * size, "little"),
-    "WAV empty": lambda: with_size("WAV", b"data", lambda size: 0, "little"),
     "WAV half, both sizes": both_sizes_halved,
     "WAV half, silence": silent_half,
     "WAVEX half": lambda: with_size("WAVEX", b"data", half, "little"),
@@ -253,15 +248,6 @@ def test_a_header_that_states_another_length_is_refused_whatever_is_read(tmp_pat
             read(utterance, RATE, count=1000)
     with pytest.raises(InputError, match="1 of 1 utterances can't be used: utt1"):
         measure_lengths([at(path)], decodes=True)
-
-
-def test_a_header_that_states_more_than_the_memory_holds_is_refused(tmp_path):
-    data = bytearray(audio_bytes(WAV, "MP3"))
-    frames = data.index(b"Xing") + 8 if b"Xing" in data else data.index(b"Info") + 8
-    data[frames : frames + 4] = struct.pack(">I", 2**31)
-    (tmp_path / "a.mp3").write_bytes(data)
-    with pytest.raises(InputError, match="utt1: .*(too many for the memory|truncated)"):
-        read(at(tmp_path / "a.mp3"), RATE)
 
 
 WHOLE = {

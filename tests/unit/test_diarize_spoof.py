@@ -134,16 +134,23 @@ def test_a_separator_of_a_lower_rate_is_said_in_the_report(monkeypatch, capsys, 
     assert "judged without 4000 to 8000 Hz, which separation lost" in capsys.readouterr().out
 
 
-def test_any_rate_and_the_first_of_two_channels(monkeypatch, caplog, tmp_path, words):
+def test_any_rate_and_one_of_two_channels_or_both(monkeypatch, caplog, tmp_path, words):
     first = tones(2, (300, 0.5, 1.5), rate=44100)
-    found = diarized(
-        monkeypatch, tmp_path, words, np.stack([first, 0.9 * np.ones_like(first)], 1), rate=44100
-    )
+    second = tones(2, (3000, 0.2, 0.8), rate=44100)
+    wav = np.stack([first, second], 1)
+    with caplog.at_level("INFO"):
+        found = diarized(monkeypatch, tmp_path, [*words, "--channel", 1], wav, rate=44100)
     low, high = found["talkers"].values()
     assert near(low["segments"], [(0.5, 1.5)])
     assert (high["segments"], high["llr"], high["decision"], high["seconds"]) == ([], None, None, 0)
-    assert (found["sample_rate"], found["channels"]) == (44100, 2)
-    assert "2 channels, the first is taken" in caplog.text
+    assert (found["sample_rate"], found["channels"], found["seconds"]) == (44100, 2, 2)
+    assert "WAV 44100 Hz 2 channels: resampled to 16000 Hz, channel 1" in caplog.text
+    with caplog.at_level("INFO"):
+        found = diarized(monkeypatch, tmp_path, words, wav, rate=44100)
+    low, high = found["talkers"].values()
+    assert near(low["segments"], [(0.5, 1.5)])
+    assert near(high["segments"], [(0.2, 0.8)])
+    assert "resampled to 16000 Hz, mixed down" in caplog.text
 
 
 @pytest.mark.parametrize("level", [0, 1e-4])
@@ -161,14 +168,12 @@ def test_what_is_no_recording_is_one_line(monkeypatch, capsys, tmp_path, words):
     sf.write(tmp_path / "empty.wav", np.zeros(0), RATE)
     sf.write(tmp_path / "nan.wav", np.full(9, np.nan), RATE, subtype="FLOAT")
     flac = audio_bytes(tone(0, 16))
-    (tmp_path / "unknown.flac").write_bytes(flac_that_states(flac, 0))
     (tmp_path / "half.flac").write_bytes(flac_that_states(flac, 8))
     for name, message in {
         "none.wav": "none.wav: ",
         "text.wav": "Format not recognised",
         "empty.wav": "no samples",
         "nan.wav": "not finite",
-        "unknown.flac": "no samples, or its header states no length",
         "half.flac": "8 samples by its header, 16 by its last FLAC frame",
     }.items():
         options = tmp_path / name, *words, "--out_dir", tmp_path / "out"

@@ -100,8 +100,8 @@ def text_as_music(top):
     (top / "music/fma/music-fma-0001.wav").write_text("x")
 
 
-def noise_of_8_khz(top):
-    sf.write(top / "noise/a.wav", tone(0, 100), 8000)
+def noise_of_999_hz(top):
+    sf.write(top / "noise/a.wav", tone(0, 100), 999)
 
 
 def two_noises_of_one_name(top):
@@ -113,7 +113,7 @@ def two_noises_of_one_name(top):
     [
         (no_music, "musan: no music/**/*.wav"),
         (text_as_music, "music-fma-0001.wav: "),
-        (noise_of_8_khz, "sample rate 8000 Hz, expected 16000 Hz"),
+        (noise_of_999_hz, "sample rate 999 Hz, expected 1000 to 768000 Hz"),
         (two_noises_of_one_name, "are there more than once"),
     ],
 )

@@ -66,10 +66,16 @@ class Counts(NamedTuple):
 
 
 def durations(wavs: dict[str, str], sample_rate: int, num_threads: int) -> dict[str, str]:
-    """``utt2dur`` of a ``wav.scp``, from the headers: seconds, to a tenth of a millisecond."""
+    """``utt2dur`` of a ``wav.scp``: seconds, to a tenth of a millisecond.
+
+    Args:
+        wavs: utterance to its audio file.
+        sample_rate: rate in Hz at which the files will be read.
+        num_threads: threads that read headers, and count where those can lie.
+    """
     rows = [Utterance(key, wav) for key, wav in wavs.items()]
     rows = measure_lengths(rows, sample_rate, num_threads)
-    return {row.key: f"{row.samples / sample_rate:.4f}" for row in rows}
+    return {row.key: f"{row.samples / row.rate:.4f}" for row in rows}
 
 
 def check_file_names(source: str | Path, wavs: Mapping[str, str]) -> None:
@@ -130,7 +136,7 @@ def write_data_dirs(
         data_dir: folder of the data directories.
         sets: name of a set to its trials.
         counts: published numbers of utterances of some or all sets.
-        sample_rate: rate in Hz that all files must have.
+        sample_rate: rate in Hz at which the files will be read.
         num_threads: threads that read headers.
         more_files: lines of further files by set and file name, written before ``utt2lab``, so that
             no set has those of an earlier run; None where an earlier file is to be removed.

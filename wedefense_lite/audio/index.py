@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite.audio.reading import UNKNOWN_LENGTH, check_pipes_allowed, measure_lengths
+from wedefense_lite.audio.decoders import UNKNOWN_LENGTH
+from wedefense_lite.audio.reading import HIGHEST_RATE, check_pipes_allowed, measure_lengths
 from wedefense_lite.audio.shards import read_shard
 from wedefense_lite.audio.stream import Stream
 from wedefense_lite.audio.utterance import Utterance
@@ -25,7 +26,7 @@ from wedefense_lite.files import (
 )
 from wedefense_lite.labels import LABELS
 
-RAW_ROW = '{"key": ..., "wav": ..., "lab": "bonafide" or "spoof", "samples": ...}'
+RAW_ROW = '{"key": ..., "wav": ..., "lab": "bonafide" or "spoof", "samples": ..., "rate": ...}'
 # Lists that are streamed: a scheme and a colon, as in pipe: and https://.
 STREAMED = re.compile(r"pipe:|file:|\w+://")
 # Characters of URLs (RFC 3986); programs that fetch get no others.
@@ -108,13 +109,16 @@ def _raw_row(place: str, line: str) -> Utterance:
         row = json.loads(line, object_pairs_hook=_unique_fields)
         if not isinstance(row, dict):
             raise ValueError("no object")
-        row = {"samples": 0, "lab": None} | row
+        row = {"samples": 0, "rate": 0, "lab": None} | row
         for name in ("key", "wav"):
             if not isinstance(row[name], str):
                 raise ValueError(f"{name} is no text")
         samples = row["samples"]
         if type(samples) is not int or not 0 <= samples < UNKNOWN_LENGTH:
             raise ValueError(f"samples is no number of samples: {samples!r}")
+        rate = row["rate"]
+        if type(rate) is not int or not 0 <= rate <= HIGHEST_RATE:
+            raise ValueError(f"rate is no sample rate in Hz: {rate!r}")
         if row["lab"] not in (None, *LABELS):
             raise ValueError(f"lab is {row['lab']!r}")
     except KeyError as error:
@@ -123,7 +127,7 @@ def _raw_row(place: str, line: str) -> Utterance:
     except (ValueError, RecursionError) as error:
         text = line if len(line) < 200 else f"{line[:200]} ..."
         raise InputError(f"{place}: {error} in {text!r}, expected {RAW_ROW}") from error
-    return Utterance(row["key"], row["wav"], samples=samples, label=row["lab"])
+    return Utterance(row["key"], row["wav"], samples=samples, label=row["lab"], rate=rate)
 
 
 def _unique_fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -156,10 +160,14 @@ def read_corpus(wav_scp: str, utt2lab: str, sample_rate: int, num_threads: int) 
 
 
 def write_raw_list(path: str | Path, rows: list[Utterance]) -> None:
-    """Write a ``raw.list``: JSON lines ``{"key", "wav", "lab", "samples"}``."""
+    """Write a ``raw.list``: JSON lines ``{"key", "wav", "lab", "samples", "rate"}``.
+
+    ``samples`` are those of the file, at its own ``rate``.
+    """
     lines = []
     for row in rows:
-        cells = {"key": row.key, "wav": row.path, "lab": row.label, "samples": row.samples}
+        cells = {"key": row.key, "wav": row.path, "lab": row.label}
+        cells |= {"samples": row.samples, "rate": row.rate}
         lines.append(json.dumps(cells))
     write_lines(path, lines)
 

@@ -1,54 +1,44 @@
-"""Reading audio: files, parts of files (members of shards) and the output of commands."""
+"""Reading audio: files, parts of files (members of shards) and the output of commands.
+
+Whatever rate and channels a file has, samples come out as the system takes them: at its rate
+(``audio.resampling``), and mono, by the mean of the channels or by one of them. Files of that rate
+with one channel give their own samples.
+"""
 
 import io
+import logging
 import os
-import re
 import stat
 import subprocess
-import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile as sf
 
 from wedefense_lite.audio.containers import check_length
+from wedefense_lite.audio.decoders import (
+    HEADERLESS_FORMATS,
+    Decoder,
+    as_float,
+    memory_file,
+    open_decoder,
+)
+from wedefense_lite.audio.resampling import resample, resampled_length, source_span
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.progress import progress
 
-INT16_FULL_SCALE = 32768  # the int16 that stands for 1.0
-# libsndfile reports about 2**63 samples for a stream of unknown length. 2**48 at 16 kHz are 557
-# years.
-UNKNOWN_LENGTH = 2**48
-# libsndfile shortens a truncated PCM file in silence, but writes it into its log.
-CUT_SHORT = re.compile(r"^ *(data|SSND|Data Size) *:.*should be", re.MULTILINE)
-BLOCK = 2**18  # samples that are decoded at once, where they are only counted
 # Environment variable that lets commands of lists run. Processes that read data inherit it.
 ALLOW_PIPES = "WEDEFENSE_ALLOW_PIPES"
-
-
-Samples = TypeVar("Samples")  # a NumPy array or a tensor
-
-
-def as_float(samples: Samples) -> Samples:
-    """Samples as float32 in [-1, 1].
-
-    Args:
-        samples: NumPy array or tensor of any shape: int16, or floats, which are returned unchanged.
-
-    Returns:
-        array of the same type, on the same device.
-    """
-    if str(samples.dtype) not in ("int16", "torch.int16"):
-        return samples
-    # Division by a power of two is exact, and in place it needs no second copy.
-    floats = samples.astype(np.float32) if isinstance(samples, np.ndarray) else samples.float()
-    floats /= INT16_FULL_SCALE
-    return floats
+# Hz. A header that states a rate beyond them is damaged, and would ask for an endless filter.
+LOWEST_RATE = 1000
+HIGHEST_RATE = 768000
 
 
 def allow_pipes() -> None:
@@ -117,81 +107,100 @@ def file_bytes(utterance: Utterance) -> bytes:
     return data
 
 
-@contextmanager
-def _memory_file(data: bytes = b"") -> Iterator[int]:
-    """Descriptor of a file in memory, at its beginning.
+class AudioFile(NamedTuple):
+    """Open audio file, as it is read at a rate.
 
-    libsndfile reads a descriptor by itself. An object of Python it reads by calls back into Python,
-    in which a Ctrl-C is lost and the audio may go on at another place.
+    Attributes:
+        decoder: of the file as it is.
+        sample_rate: rate in Hz at which it is read.
+        channel: number of the channel that is read, from 1 on; 0 for the mean of all.
     """
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("audio")
-    else:
-        descriptor, name = tempfile.mkstemp()
-        os.unlink(name)
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(data)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+
+    decoder: Decoder
+    sample_rate: int
+    channel: int
+
+    @property
+    def samples(self) -> int:
+        """Number of samples at ``sample_rate``."""
+        return resampled_length(self.decoder.samples, self.decoder.rate, self.sample_rate)
+
+    @property
+    def kind(self) -> str:
+        """What the file is, as in ``MP3 44100 Hz 2 channels``."""
+        return _kind(self.decoder.container, self.decoder.rate, self.decoder.channels)
+
+    @property
+    def conversion(self) -> str:
+        """What is done to its samples, as in ``resampled to 16000 Hz``; empty if nothing is."""
+        steps = []
+        if self.decoder.rate != self.sample_rate:
+            steps.append(f"resampled to {self.sample_rate} Hz")
+        if self.decoder.channels > 1:
+            steps.append(f"channel {self.channel}" if self.channel else "mixed down")
+        return ", ".join(steps)
+
+
+def _kind(container: str, rate: int, channels: int) -> str:
+    return f"{container} {rate} Hz {'mono' if channels == 1 else f'{channels} channels'}"
 
 
 @contextmanager
-def open_audio(
-    utterance: Utterance, sample_rate: int = 0, mono: bool = True
-) -> Iterator[sf.SoundFile]:
+def open_audio(utterance: Utterance, sample_rate: int = 0, channel: int = 0) -> Iterator[AudioFile]:
     """The open audio file of an utterance, its header checked against its bytes.
 
     Args:
-        utterance: utterance; where it states its ``samples``, the header has to agree.
-        sample_rate: rate in Hz that the file must have; 0 for any.
-        mono: refuse several channels.
+        utterance: utterance; where it states its ``samples`` and ``rate``, the file has to agree.
+        sample_rate: rate in Hz at which it is read; 0 for its own.
+        channel: number of the channel that is read, from 1 on; 0 for the mean of all.
 
     Raises:
-        InputError: an error of the operating system, of libsndfile or of a check, also one in the
+        InputError: an error of the operating system, of a decoder or of a check, also one in the
             block that uses the file; names the utterance and the file.
     """
     try:
-        if utterance.size or utterance.data is not None or is_command(utterance.path):
-            data = file_bytes(utterance)
-            check_length(io.BytesIO(data))
-            source = _memory_file(data)
+        is_part = bool(utterance.size) or utterance.data is not None
+        if is_part or is_command(utterance.path):
+            source = file_bytes(utterance)
+            length = check_length(io.BytesIO(source))
         else:
             check_regular_file(utterance.path)
-            with open(utterance.path, "rb") as stream:
-                check_length(stream)
-            # A path, not bytes: libsndfile then reads no more than the samples that are decoded.
-            source = nullcontext(utterance.path)
-        with source as place, sf.SoundFile(place, closefd=False) as file:
-            _check_header(file, utterance, sample_rate, mono)
-            yield file
+            source = utterance.path
+            with open(source, "rb") as stream:
+                length = check_length(stream)
+        format_name = utterance.format
+        if not is_part and not format_name:
+            format_name = headerless_format(Path(utterance.path).suffix[1:])
+        is_piped = is_command(utterance.path) and utterance.data is None
+        with open_decoder(source, length, utterance.samples, format_name, is_piped) as decoder:
+            _check_facts(decoder, utterance, channel)
+            yield AudioFile(decoder, sample_rate or decoder.rate, channel)
     except (OSError, sf.LibsndfileError, InputError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
         raise InputError(f"{utterance.key}: {utterance.path}: {reason}") from error
 
 
-def _check_header(file: sf.SoundFile, utterance: Utterance, sample_rate: int, mono: bool) -> None:
-    if mono and file.channels != 1:
-        raise InputError(f"{file.channels} channels, expected mono")
-    if not 0 < file.frames < UNKNOWN_LENGTH:
-        raise InputError("no samples, or its header states no length")
-    if sample_rate and file.samplerate != sample_rate:
+def headerless_format(extension: str) -> str:
+    """Format of files that only their extension tells, such as ``g722``; empty for others."""
+    return HEADERLESS_FORMATS.get(extension.lower(), "")
+
+
+def _check_facts(decoder: Decoder, utterance: Utterance, channel: int) -> None:
+    if not LOWEST_RATE <= decoder.rate <= HIGHEST_RATE:
         raise InputError(
-            f"sample rate {file.samplerate} Hz, expected {sample_rate} Hz: convert the file, for "
-            "example with sox or ffmpeg"
+            f"sample rate {decoder.rate} Hz, expected {LOWEST_RATE} to {HIGHEST_RATE} Hz"
         )
-    # The header of a command's output is written before its length is known.
-    if not is_command(utterance.path) and CUT_SHORT.search(file.extra_info):
-        raise InputError("truncated: shorter than its header states")
-    if utterance.samples and file.frames != utterance.samples:
-        raise InputError(f"{file.frames} samples, but {utterance.samples} when it was listed")
+    if utterance.samples and decoder.samples != utterance.samples:
+        raise InputError(f"{decoder.samples} samples, but {utterance.samples} when it was listed")
+    if utterance.rate and decoder.rate != utterance.rate:
+        raise InputError(f"{decoder.rate} Hz, but {utterance.rate} Hz when it was listed")
+    if not 0 <= channel <= decoder.channels:
+        raise InputError(f"{decoder.channels} channels, expected channel {channel} among them")
 
 
-def spare_samples(file: sf.SoundFile, count: int) -> int:
+def spare_samples(file: AudioFile, count: int) -> int:
     """Number of samples of a file beyond ``count``; 0 where ``count`` is 0, which reads all."""
-    return max(file.frames - count, 0) if count else 0
+    return max(file.samples - count, 0) if count else 0
 
 
 def random_offset(spare: int, rng: np.random.Generator) -> int:
@@ -199,8 +208,11 @@ def random_offset(spare: int, rng: np.random.Generator) -> int:
     return int(rng.integers(spare + 1)) if spare else 0
 
 
-def decode(file: sf.SoundFile, count: int = 0, offset: int = 0) -> np.ndarray:
-    """Decoded samples of an open audio file.
+def decode(file: AudioFile, count: int = 0, offset: int = 0) -> np.ndarray:
+    """Decoded samples of an open audio file, at its ``sample_rate``.
+
+    A part of a file is what the whole has at the same place, to the last bit where places in the
+    file are exact, as in WAV and FLAC: resampling reads as much around it as its filter reaches.
 
     Args:
         file: file of ``open_audio``.
@@ -208,43 +220,50 @@ def decode(file: sf.SoundFile, count: int = 0, offset: int = 0) -> np.ndarray:
         offset: number of samples to skip; smaller than the number of samples of the file.
 
     Returns:
-        ``(T,)``: int16 of 16-bit files, which is exact and half as many bytes to move between
-        processes; float32 in [-1, 1] of others.
+        ``(T,)``: int16 of 16-bit files that are not converted, or of which one channel is chosen,
+        which is exact and half as many bytes to move between processes; float32 in [-1, 1] of
+        others.
 
     Raises:
         InputError: the decoder ends before the length of the header, or gives NaN or infinity.
     """
-    remaining = file.frames - offset
+    decoder = file.decoder
+    remaining = file.samples - offset
     expected = min(count, remaining) if count else remaining
-    if expected < file.frames:  # the whole of a file is read without seeking, as a stream would be
-        file.seek(offset)
-    return _read_on(file, expected)
+    if decoder.rate == file.sample_rate:
+        return _one_channel(decoder.read(expected, offset), file.channel)
+    span = source_span(offset, expected, decoder.samples, decoder.rate, file.sample_rate)
+    wav = _one_channel(decoder.read(span.end - span.begin, span.begin), file.channel)
+    resampled = resample(as_float(wav), decoder.rate, file.sample_rate)
+    return resampled[span.skip : span.skip + expected]
 
 
-def _read_on(file: sf.SoundFile, expected: int) -> np.ndarray:
-    """The next samples of an open audio file, as ``decode`` gives them."""
-    try:
-        wav = file.read(expected, dtype="int16" if file.subtype == "PCM_16" else "float32")
-    except MemoryError as error:
-        raise InputError(f"{expected} samples by its header, too many for the memory") from error
-    if len(wav) < expected:
-        raise InputError(f"truncated: {len(wav)} samples decoded, expected {expected}")
-    if wav.dtype == np.float32 and not np.isfinite(wav).all():
-        raise InputError("samples that are not finite")
-    return wav
+def _one_channel(wav: np.ndarray, channel: int) -> np.ndarray:
+    """A channel of ``(T, A)``, or the mean of all; ``(T,)`` stays as it is."""
+    if wav.ndim == 1:
+        return wav
+    if channel:
+        return np.ascontiguousarray(wav[:, channel - 1])
+    return as_float(wav).mean(1)
 
 
 def read(
-    utterance: Utterance, sample_rate: int, count: int = 0, offset: int = 0, floats: bool = False
+    utterance: Utterance,
+    sample_rate: int,
+    count: int = 0,
+    offset: int = 0,
+    floats: bool = False,
+    channel: int = 0,
 ) -> np.ndarray:
     """Samples of an utterance.
 
     Args:
         utterance: utterance to read.
-        sample_rate: rate in Hz that the file must have.
+        sample_rate: rate in Hz of the samples.
         count: number of samples; 0 reads to the end, and a shorter utterance is read to its end.
         offset: number of samples to skip.
         floats: give float32 in [-1, 1] of 16-bit files too.
+        channel: number of the channel that is read, from 1 on; 0 for the mean of all.
 
     Returns:
         ``(T,)``, int16 or float32 as ``decode`` gives them.
@@ -252,58 +271,61 @@ def read(
     Raises:
         InputError: anything is wrong with the audio; names the utterance and the file.
     """
-    with open_audio(utterance, sample_rate) as file:
+    with open_audio(utterance, sample_rate, channel) as file:
         wav = decode(file, count, offset)
     return as_float(wav) if floats else wav
-
-
-def _decode_all(file: sf.SoundFile) -> None:
-    """Decode an open audio file to its end, in blocks that don't fill the memory.
-
-    Raises:
-        InputError: as ``decode``.
-    """
-    # One block after the other: a lossy decoder that jumps gives other samples.
-    for first in range(0, file.frames, BLOCK):
-        _read_on(file, min(BLOCK, file.frames - first))
 
 
 def measure_lengths(
     rows: list[Utterance], sample_rate: int = 0, num_threads: int = 8, decodes: bool = False
 ) -> list[Utterance]:
-    """The rows with ``samples`` from the files' headers.
+    """The rows with the ``samples`` and the ``rate`` of their files.
+
+    Where headers can lie, samples are counted by decoding. A line of the log says how many files
+    are of which kind, and how many of them will be converted.
 
     Args:
         rows: utterances; a length that they state already is replaced.
-        sample_rate: rate in Hz that all must have; 0 for any.
+        sample_rate: rate in Hz at which they will be read; 0 where that is not known yet.
         num_threads: threads that read.
-        decodes: decode all samples, and refuse another number than the header's.
+        decodes: decode all samples of the others too, and refuse another number than the header's.
 
     Raises:
         InputError: some can't be read; says how many and names the first.
     """
 
-    def measure(row: Utterance) -> Utterance | InputError:
+    def measure(row: Utterance) -> tuple[Utterance, str, bool] | InputError:
         try:
-            with open_audio(replace(row, samples=0), sample_rate) as file:
+            with open_audio(replace(row, samples=0, rate=0), sample_rate) as file:
                 if decodes:
-                    _decode_all(file)
-                return replace(row, samples=file.frames)
+                    file.decoder.check_all()
+                measured = replace(row, samples=file.decoder.samples, rate=file.decoder.rate)
+                return measured, file.kind, bool(file.conversion)
         except InputError as error:
             return error
 
     measured_rows = []
     problems = []
+    kinds: Counter[str] = Counter()
+    num_converted = 0
     with ThreadPoolExecutor(num_threads) as pool:
         title = "decoding" if decodes else "headers"
         for result in progress(pool.map(measure, rows), len(rows), title):
             if isinstance(result, InputError):
                 problems.append(str(result))
-            else:
-                measured_rows.append(result)
+                continue
+            row, kind, is_converted = result
+            measured_rows.append(row)
+            kinds[kind] += 1
+            num_converted += int(is_converted)
     if problems:
         names = abbreviate(sorted(problems))
         raise InputError(f"{len(problems)} of {len(rows)} utterances can't be used: {names}")
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    conversion = ""
+    if num_converted and sample_rate:
+        conversion = f"; {num_converted} are converted to {sample_rate} Hz mono when they are read"
+    logging.info("%d files: %s%s", len(rows), counts, conversion)
     return measured_rows
 
 
@@ -316,7 +338,7 @@ def encode_flac(key: str, wav: np.ndarray, sample_rate: int, label: str | None) 
         sample_rate: rate in Hz.
         label: ``spoof``, ``bonafide`` or None.
     """
-    with _memory_file() as descriptor:
+    with memory_file() as descriptor:
         sf.write(descriptor, wav, sample_rate, format="FLAC", subtype="PCM_16", closefd=False)
         os.lseek(descriptor, 0, os.SEEK_SET)
         with open(descriptor, "rb", closefd=False) as file:

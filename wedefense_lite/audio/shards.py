@@ -2,9 +2,10 @@
 
 A shard is what webdataset writes and reads: ``<utt>.<ext>`` with the audio file's own bytes, and
 beside it ``<utt>.lab``. Its index ``<shard>.index`` is JSON: the hash of all headers and labels of
-the tar, the hash of that and of the rows, and a row ``[utt, offset, size, samples, label]`` an
-utterance. The index is made when a shard is first read without one, or with one that is damaged, of
-an earlier version or of another tar, whatever the dates of the files are.
+the tar, the hash of that and of the rows, and a row an utterance: ``[utt, offset, size, samples,
+label, rate, format]``, as ``Utterance`` has them. The index is made when a shard is first read
+without one, or with one that is damaged, of an earlier version or of another tar, whatever the
+dates of the files are.
 """
 
 import hashlib
@@ -23,10 +24,12 @@ from typing import BinaryIO
 
 import soundfile as sf
 
+from wedefense_lite.audio.decoders import FFMPEG_EXTENSIONS, HEADERLESS_FORMATS, UNKNOWN_LENGTH
 from wedefense_lite.audio.reading import (
-    UNKNOWN_LENGTH,
+    HIGHEST_RATE,
     check_regular_file,
     file_bytes,
+    headerless_format,
     open_audio,
 )
 from wedefense_lite.audio.utterance import Utterance
@@ -47,6 +50,7 @@ from wedefense_lite.progress import progress
 # Some extensions of audio files differ from libsndfile's names of the formats.
 EXTENSIONS = {"aif", "aifc", "oga", "opus", "snd"}
 EXTENSIONS |= {name.lower() for name in sf.available_formats()}
+EXTENSIONS |= FFMPEG_EXTENSIONS
 # Of members that go with an utterance, or lie in a shard on their own, and are no audio.
 OTHER_EXTENSIONS = {"cls", "csv", "json", "md", "npy", "npz", "pyd", "tsv", "txt", "yaml", "yml"}
 MAX_PADDING = 2**26  # bytes of zeros behind the end mark of a tar
@@ -110,7 +114,14 @@ class _Members:
             self.label = content.decode(errors="replace").strip()
         elif extension in EXTENSIONS:
             data = tar.extractfile(member).read()
-            row = Utterance(self.key, self.shard, member.offset_data, member.size, data=data)
+            row = Utterance(
+                self.key,
+                self.shard,
+                member.offset_data,
+                member.size,
+                data=data,
+                format=headerless_format(extension),
+            )
             self.audio.append(row)
         elif last_extension in EXTENSIONS:
             raise InputError(
@@ -124,7 +135,7 @@ class _Members:
         """Whether a member without an extension is audio; README files are not."""
         data = tar.extractfile(member).read()
         try:
-            with open_audio(Utterance(self.key, self.shard, data=data), mono=False):
+            with open_audio(Utterance(self.key, self.shard, data=data)):
                 return True
         except InputError:
             return False
@@ -209,7 +220,8 @@ def read_shard(path: str) -> list[Utterance]:
     with open(path, "rb") as stream:
         for row in read_tar(stream, path):
             with open_audio(row) as file:
-                rows.append(replace(row, samples=file.frames, data=None))
+                decoder = file.decoder
+                rows.append(replace(row, samples=decoder.samples, rate=decoder.rate, data=None))
     _write_shard_index(index, tar_hash, rows)
     return rows
 
@@ -271,19 +283,22 @@ def _read_shard_index(index: Path, path: str, tar_hash: str) -> list[Utterance]:
     for row in cells:
         if not _is_index_row(row, size):
             raise InputError(f"{index}: the row {row!r} is of no utterance")
-        key, offset, audio_bytes, samples, label = row
-        rows.append(Utterance(key, path, offset, audio_bytes, samples, label))
+        key, offset, audio_bytes, samples, label, rate, format_name = row
+        utterance = Utterance(key, path, offset, audio_bytes, samples, label)
+        rows.append(replace(utterance, rate=rate, format=format_name))
     return rows
 
 
 def _is_index_row(row, tar_size: int) -> bool:
     """Whether a row of an index has the types, and lies within the tar."""
-    if not isinstance(row, list) or len(row) != 5:
+    if not isinstance(row, list) or len(row) != 7:
         return False
-    key, offset, audio_bytes, samples, label = row
+    key, offset, audio_bytes, samples, label, rate, format_name = row
     if not isinstance(key, str) or label not in (None, *LABELS):
         return False
-    if any(type(number) is not int for number in (offset, audio_bytes, samples)):
+    if any(type(number) is not int for number in (offset, audio_bytes, samples, rate)):
+        return False
+    if not 0 < rate <= HIGHEST_RATE or format_name not in ("", *HEADERLESS_FORMATS.values()):
         return False
     if offset <= 0 or audio_bytes <= 0 or offset + audio_bytes > tar_size:
         return False
@@ -292,7 +307,10 @@ def _is_index_row(row, tar_size: int) -> bool:
 
 def _write_shard_index(index: Path, tar_hash: str, rows: list[Utterance]) -> None:
     """Write the index of a shard, where its folder can be written."""
-    cells = [[row.key, row.offset, row.size, row.samples, row.label] for row in rows]
+    cells = []
+    for row in rows:
+        place = [row.key, row.offset, row.size, row.samples]
+        cells.append([*place, row.label, row.rate, row.format])
     content = [tar_hash, _hash_rows(tar_hash, cells), cells]
     try:
         if index.exists() and not index.is_file():
@@ -532,7 +550,7 @@ def shard_writer(path: Path) -> Iterator[Callable[[Utterance], None]]:
             extension = Path(row.path).suffix[1:].lower()
             if extension not in EXTENSIONS:  # as of a command; the file itself says its format
                 with open_audio(replace(row, data=data, samples=0)) as file:
-                    extension = file.format.lower()
+                    extension = file.decoder.container.lower().partition("/")[0]
             members = {"__key__": row.key, extension: data}
             if row.label is not None:
                 members["lab"] = row.label.encode()

@@ -29,7 +29,7 @@ def with_segments(
     Args:
         index: rows whose ``samples`` are known.
         rttm: RTTM with the segments of all of them.
-        sample_rate: rate in Hz of the audio.
+        sample_rate: rate in Hz of audio whose own one is not known.
 
     Raises:
         InputError: lengths are unknown before reading, as in a stream, or the segments of an
@@ -44,7 +44,7 @@ def with_segments(
                 " an index"
             )
         end = segments[row.key].end[-1] if row.key in segments else 0.0
-        seconds = row.samples / sample_rate
+        seconds = row.samples / (row.rate or sample_rate)
         if abs(end - seconds) > END_TOLERANCE:
             raise InputError(
                 f"{rttm}: the segments of {row.key} end at {end:g} s, its audio at {seconds:g} s"

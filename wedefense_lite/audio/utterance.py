@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from wedefense_lite.audio.resampling import resampled_length
 from wedefense_lite.audio.segments import Segments
 
 
@@ -17,12 +18,15 @@ class Utterance:
         path: an audio file, a tar shard, or ``command |`` whose output is an audio file.
         offset: byte offset of the audio file inside ``path``.
         size: byte count of the audio file inside ``path``; 0 stands for all of ``path``.
-        samples: length of the audio; 0 where it is unknown before reading.
+        samples: length of the audio at its own rate; 0 where it is unknown before reading.
         label: ``spoof``, ``bonafide``, or None where unknown.
         data: bytes of the audio file, where they are in memory already.
         segments: labelled segments, for tasks that localize.
         stems: stems of a mixture, one a talker, for tasks on mixtures. A stem without ``path`` only
             states the talker's label.
+        rate: sample rate of the audio file in Hz; 0 where it is unknown, and then that of the
+            system that reads it.
+        format: name of the format of a file that doesn't say it itself, such as ``g722``.
     """
 
     key: str
@@ -34,3 +38,11 @@ class Utterance:
     data: bytes | None = field(default=None, repr=False)
     segments: Segments | None = field(default=None, repr=False, compare=False)
     stems: tuple["Utterance", ...] = field(default=(), repr=False, compare=False)
+    rate: int = 0
+    format: str = ""
+
+    def samples_at(self, sample_rate: int) -> int:
+        """Length of the audio at another rate; 0 where it is unknown."""
+        if self.rate in (0, sample_rate):
+            return self.samples
+        return resampled_length(self.samples, self.rate, sample_rate)

@@ -56,13 +56,9 @@ class Codec(Prepared):
         self.codecs = codecs
 
     def prepare(self, wav_scp: str | None) -> None:
-        """See that PyAV is there, and the encoders in it; see ``Prepared.prepare``."""
-        try:
-            import av
-        except ImportError as error:
-            raise InputError(
-                "augmentation Codec needs PyAV: pip install 'wedefense_lite[augment]'"
-            ) from error
+        """See that PyAV has the encoders; see ``Prepared.prepare``."""
+        import av  # slow to import, as in transcode
+
         for name in self.codecs:
             encoder = CODECS[name].encoder
             if encoder not in av.codecs_available:

@@ -45,7 +45,7 @@ class FromFiles(Prepared):
                 raise InputError(
                     f"{wav_scp}: no ids that begin with {group!r}, which {name} draws from"
                 )
-            # Another sample rate of a list is noticed here; a single bad file when it is drawn.
+            # A list of other files is noticed here; a single bad file when it is drawn.
             reading.measure_lengths(self.files[group][:1], self.sample_rate)
 
     def draw(
@@ -57,8 +57,8 @@ class FromFiles(Prepared):
             group: name of the group.
             samples: length; a shorter file is read whole.
             rng: source of all chance.
-            anywhere: from a random offset; otherwise from the beginning, where digital silence is
-                refused.
+            anywhere: from a random offset; otherwise, as a room response is read, from the
+                beginning, where digital silence is refused, and the first of several channels.
 
         Returns:
             ``(T,)``, float32.
@@ -67,7 +67,8 @@ class FromFiles(Prepared):
             InputError: audio that can't be used; names the file.
         """
         row = self.files[group][rng.integers(len(self.files[group]))]
-        with reading.open_audio(row, self.sample_rate) as file:
+        channel = 0 if anywhere else 1
+        with reading.open_audio(row, self.sample_rate, channel) as file:
             spare = reading.spare_samples(file, samples)
             offset = reading.random_offset(spare, rng) if anywhere else 0
             wav = reading.as_float(reading.decode(file, samples, offset))

@@ -7,11 +7,11 @@ import logging
 from pathlib import Path
 
 import numpy as np
+from jsonargparse.typing import NonNegativeInt
 
 import wedefense_lite
 from wedefense_lite import cli
 from wedefense_lite.audio import reading
-from wedefense_lite.audio.resampling import resample
 from wedefense_lite.audio.segments import write_rttm
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import NO_VALUE, InputError, write_text
@@ -31,13 +31,14 @@ def diarize_spoof(
     chunk_seconds: float = 10.0,
     overlap_seconds: float = 2.0,
     device: str = "cpu",
+    channel: NonNegativeInt = 0,
 ) -> None:
     """Print each talker's speech and LLR, and write NAME.rttm, NAME.json, NAME.txt and NAME.svg.
 
     A recording without speech gives the result "no speech", and no picture.
 
     Args:
-        recording: audio of any length and sample rate; the first of several channels is used.
+        recording: audio of any kind, length and sample rate.
         detector: bundle of the detector that scores talkers.
         separator_config: exp/X/config.yaml of a separator.
         separator_model: checkpoint of that separator.
@@ -45,6 +46,7 @@ def diarize_spoof(
         chunk_seconds: length of the chunks in which audio is separated.
         overlap_seconds: overlap of a chunk with the next one, by which talkers are followed.
         device: where to compute, as cpu or cuda:0.
+        channel: number of the channel that is used, from 1 on; 0 mixes all of them down.
 
     Raises:
         InputError: an option that is needed, or a recording that can't be read.
@@ -54,7 +56,7 @@ def diarize_spoof(
     model_path = cli.needed("--separator_model", separator_model)
     separator = trained_separator(config, model_path).to(device)
     sample_rate = spoof_detector.data.sample_rate
-    wav_T, results = read_recording(recording, sample_rate)
+    wav_T, results = read_recording(recording, sample_rate, channel)
     results["lost_band_hz"] = lost_band(separator, sample_rate)
 
     # The name is a field of RTTM, so it can't hold spaces.
@@ -80,12 +82,13 @@ def diarize_spoof(
     publish(_lines(results), results, f"{out}.json", f"{out}.txt")
 
 
-def read_recording(path: str, sample_rate: int) -> tuple[np.ndarray, dict]:
-    """Samples of the first channel of a recording, and facts about it.
+def read_recording(path: str, sample_rate: int, channel: int = 0) -> tuple[np.ndarray, dict]:
+    """Samples of a recording, and facts about it.
 
     Args:
         path: of an audio file.
         sample_rate: rate to which it is resampled, in Hz.
+        channel: number of the channel that is read, from 1 on; 0 for the mean of all.
 
     Returns:
         ``wav_T``, float32; and ``recording``, ``seconds``, ``sample_rate`` and ``channels``.
@@ -95,22 +98,17 @@ def read_recording(path: str, sample_rate: int) -> tuple[np.ndarray, dict]:
     """
     if reading.is_command(path):
         raise InputError(f"{path}: a command, expected an audio file")
-    with reading.open_audio(Utterance(Path(path).name, path), mono=False) as file:
-        wav_TA = reading.as_float(reading.decode(file))
-        rate = file.samplerate
-        channels = file.channels
-    if channels > 1:
-        wav_T = wav_TA[:, 0]
-        logging.warning("%s: %d channels, the first is taken", path, channels)
-    else:
-        wav_T = wav_TA
-    facts = {
-        "recording": path,
-        "seconds": len(wav_T) / rate,
-        "sample_rate": rate,
-        "channels": channels,
-    }
-    return resample(wav_T, rate, sample_rate), facts
+    with reading.open_audio(Utterance(Path(path).name, path), sample_rate, channel) as file:
+        wav_T = reading.as_float(reading.decode(file))
+        if file.conversion:
+            logging.info("%s: %s: %s", path, file.kind, file.conversion)
+        facts = {
+            "recording": path,
+            "seconds": file.decoder.samples / file.decoder.rate,
+            "sample_rate": file.decoder.rate,
+            "channels": file.decoder.channels,
+        }
+    return wav_T, facts
 
 
 def score_talker(

@@ -75,7 +75,7 @@ def simulate_mixtures(
         noise_seconds = {}
         if noises:
             for row in measure_lengths(noises, sample_rate):
-                noise_seconds[row.key] = row.samples / sample_rate
+                noise_seconds[row.key] = row.samples / row.rate
         rng = np.random.default_rng([seed])
         planner = Planner(sources, recipe, rng, [row.key for row in rirs], noise_seconds)
         name = _mixture_name(data_dirs[0], recipe, seed, num_mixtures, sources)

@@ -64,7 +64,7 @@ def render(
         plan: mixtures.
         files: at least what the plan needs.
         out_dir: data directory to write.
-        sample_rate: the rate that all audio must have, in Hz.
+        sample_rate: rate of the mixtures in Hz, at which all audio is read.
         nj: processes, each with one mixture in memory.
         per_shard: mixtures of a shard.
         plan_path: another file to write the plan to, as it was drawn.
@@ -167,7 +167,7 @@ def render_mixture(
         ``T`` and ``K x T``, int16.
 
     Raises:
-        InputError: audio that can't be read or is of another rate; names it.
+        InputError: audio that can't be read; names it.
     """
     samples = round(mixture.seconds * sample_rate)
     signals = [_stem(talker, files, samples, sample_rate) for talker in mixture.talkers]
@@ -197,7 +197,8 @@ def _stem(talker: Talker, files: Files, samples: int, sample_rate: int) -> np.nd
     first = round(talker.offset * sample_rate)
     wav_T = _read_float(files["source", talker.source], sample_rate, samples - first)
     if talker.rir:
-        rir = _read_float(files["rir", talker.rir], sample_rate, round(RIR_SECONDS * sample_rate))
+        count = round(RIR_SECONDS * sample_rate)
+        rir = _read_float(files["rir", talker.rir], sample_rate, count, channel=1)
         wav_T = reverberate(wav_T, rir)
     if talker.level is not None:
         power = 10 ** (talker.level / 10)
@@ -207,9 +208,9 @@ def _stem(talker: Talker, files: Files, samples: int, sample_rate: int) -> np.nd
     return stem_T
 
 
-def _read_float(row: Utterance, sample_rate: int, count: int) -> np.ndarray:
+def _read_float(row: Utterance, sample_rate: int, count: int, channel: int = 0) -> np.ndarray:
     """Up to ``count`` samples from the first one, float64 in [-1, 1]."""
-    return reading.read(row, sample_rate, count, floats=True).astype(np.float64)
+    return reading.read(row, sample_rate, count, floats=True, channel=channel).astype(np.float64)
 
 
 def active_power(wav_T: np.ndarray, sample_rate: int) -> float:

@@ -39,7 +39,7 @@ def with_talkers(
     for row in index:
         ordered = _ordered_stems(row.key, stems_by_mixture.get(row.key, {}), stem_list)
         for stem in ordered:
-            if audio and stem.samples != row.samples:
+            if audio and stem.samples_at(row.rate or stem.rate) != row.samples:
                 raise InputError(
                     f"{stem_list}: {stem.key} has {stem.samples} samples, its mixture {row.samples}"
                 )

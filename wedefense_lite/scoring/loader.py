@@ -52,7 +52,7 @@ class EvalLoader:
         else:
             if batch_size is None:
                 batch_size = config.batch_size if config.eval_seconds else 1
-            batches = _plan_batches(index[first:end], batch_size, bool(config.eval_seconds))
+            batches = _plan_batches(index[first:end], batch_size, config)
             self._plan = partial(worker_share, batches)
             self._length = len(batches)
 
@@ -64,17 +64,17 @@ class EvalLoader:
         return read_batches(self._plan, read_scoring_batch, self.config, self.num_workers)
 
 
-def _plan_batches(rows: list[Utterance], size: int, one_length: bool) -> list[list[Utterance]]:
+def _plan_batches(rows: list[Utterance], size: int, config: DataConfig) -> list[list[Utterance]]:
     """Batches of utterances of the same length, in the order in which lengths first occur.
 
     Args:
         rows: rows of a rank.
         size: utterances in a batch, at most.
-        one_length: whether all are read with the same length.
+        config: reading; with ``eval_seconds`` all are read with the same length.
     """
     groups: dict[int, list[Utterance]] = {}
     for row in rows:
-        length = 0 if one_length else row.samples
+        length = 0 if config.eval_seconds else row.samples_at(config.sample_rate)
         groups.setdefault(length, []).append(row)
     batches = []
     for group in groups.values():

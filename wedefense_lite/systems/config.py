@@ -34,7 +34,9 @@ class DataConfig:
     """Reading of audio: rate, crops, augmentation, batches.
 
     Attributes:
-        sample_rate: rate in Hz that all audio must have.
+        sample_rate: rate in Hz of the system; audio of another rate is resampled to it.
+        channel: number of the channel that is read of audio with several, from 1 on; 0 mixes all of
+            them down.
         crop_seconds: length of training crops; 0 takes whole utterances, in batches padded with
             zeros.
         crop: a random part of an utterance in training, or its beginning, as loaders that cut
@@ -55,6 +57,7 @@ class DataConfig:
     """
 
     sample_rate: Rate = 16000
+    channel: NonNegativeInt = 0
     crop_seconds: Seconds = 3.0
     crop: Literal["random", "first"] = "random"
     pad: Literal["repeat", "zero"] = "repeat"

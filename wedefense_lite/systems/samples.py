@@ -7,7 +7,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import soundfile as sf
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.pre_emphasis import pre_emphasise
-from wedefense_lite.audio.reading import as_float
+from wedefense_lite.audio.reading import AudioFile, as_float
 from wedefense_lite.audio.stream import Draw, Seed
 from wedefense_lite.audio.tracks import make_track
 from wedefense_lite.audio.utterance import Utterance
@@ -105,7 +104,7 @@ def read_training_sample(utterance: Utterance, config: DataConfig, seed: Seed) -
     longer_count = math.ceil(count * stretch)
     if config.augment and config.augment_whole:
         longer_count = 0
-    with reading.open_audio(utterance, config.sample_rate) as file:
+    with reading.open_audio(utterance, config.sample_rate, config.channel) as file:
         spare = reading.spare_samples(file, longer_count)
         offset = _crop_offset(spare, config, rng)
         crop = _decode_crop(file, longer_count, offset, config)
@@ -143,7 +142,7 @@ def read_scoring_sample(utterance: Utterance, config: DataConfig) -> Sample:
         InputError: audio that can't be used.
     """
     count = round(config.eval_seconds * config.sample_rate)
-    with reading.open_audio(utterance, config.sample_rate) as file:
+    with reading.open_audio(utterance, config.sample_rate, config.channel) as file:
         spare = reading.spare_samples(file, count)
         offset = spare // 2 if config.eval_crop == "centre" else 0
         crop = _decode_crop(file, count, offset, config)
@@ -155,7 +154,7 @@ def read_scoring_sample(utterance: Utterance, config: DataConfig) -> Sample:
     return _fill_up(signals, count, config)
 
 
-def _decode_crop(file: sf.SoundFile, count: int, offset: int, config: DataConfig) -> Crop:
+def _decode_crop(file: AudioFile, count: int, offset: int, config: DataConfig) -> Crop:
     """The crop, with the sample before it where pre-emphasis needs one and there is one."""
     has_previous = config.pre_emphasis > 0 and offset > 0
     if has_previous:
@@ -177,8 +176,8 @@ def _read_stem(stem: Utterance, crop: Crop, sample_rate: int) -> np.ndarray:
     count = len(crop.wav_T)
     end = crop.first + count
     with reading.open_audio(stem, sample_rate) as file:
-        if file.frames < end:
-            raise InputError(f"{file.frames} samples, its mixture has {end} or more")
+        if file.samples < end:
+            raise InputError(f"{file.samples} samples, its mixture has {end} or more")
         return reading.decode(file, count, crop.first)
 
 

@@ -98,7 +98,9 @@ class TrainLoader:
             spoofed_seconds = np.where(label == SPOOF, seconds, 0.0)
             spoofed_shares.append(spoofed_seconds.sum() / seconds.sum())
             # Crops are of one length; whole utterances deliver their own.
-            length = 1.0 if self.config.crop_seconds else row.samples
+            length = 1.0
+            if not self.config.crop_seconds:
+                length = row.samples_at(self.config.sample_rate)
             weights.append(self._draw_rate(row, counts) * length)
         share = float(np.average(spoofed_shares, weights=weights))
         if not 0 < share < 1:

@@ -1,0 +1,447 @@
+"""Decoders of audio files: libsndfile, and FFmpeg's libraries for what it can't open.
+
+A decoder gives the samples of a file as they are in it, at their rate and with all channels, and
+knows how many there are: a number that it has counted where a header may state another one. Shapes:
+T samples, A audio channels.
+"""
+
+import io
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
+
+import numpy as np
+import soundfile as sf
+
+from wedefense_lite.audio.containers import Length, count_mpeg_frames
+from wedefense_lite.files import InputError
+
+INT16_FULL_SCALE = 32768  # the int16 that stands for 1.0
+# libsndfile reports about 2**63 samples for a stream of unknown length. 2**48 at 16 kHz are 557
+# years.
+UNKNOWN_LENGTH = 2**48
+# libsndfile shortens a truncated PCM file in silence, but writes it into its log.
+CUT_SHORT = re.compile(r"^ *(data|SSND|Data Size) *:.*should be", re.MULTILINE)
+UNRECOGNISED = 1  # code of libsndfile's error for a file of no kind that it knows
+BLOCK = 2**18  # samples that are decoded at once, where they are only counted
+# Formats that FFmpeg opens where libsndfile doesn't know a file. No play lists among them, which
+# would lead to other files.
+FFMPEG_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "aac", "amr", "asf", "g722", "ogg")
+# Formats of which libsndfile knows the container, but not each codec in it.
+FFMPEG_CONTAINERS = ("wav", "w64", "aiff", "caf")
+# Extensions of audio files that FFmpeg reads.
+FFMPEG_EXTENSIONS = {"m4a", "m4b", "mp4", "mov", "3gp", "3g2", "aac", "amr", "awb", "webm", "mka"}
+FFMPEG_EXTENSIONS |= {"mkv", "matroska", "wma", "asf", "g722", "spx"}
+# Formats that begin with nothing that names them: extension, and FFmpeg's name.
+HEADERLESS_FORMATS = {"g722": "g722"}
+# An MP4 states how long it lasts. Its last frame, and samples to warm up the decoder, may miss.
+LENGTH_TOLERANCE = 0.3  # seconds
+FULL_SCALES = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31}  # by type of integer samples
+
+
+Samples = TypeVar("Samples")  # a NumPy array or a tensor
+
+
+def as_float(samples: Samples) -> Samples:
+    """Samples as float32 in [-1, 1].
+
+    Args:
+        samples: NumPy array or tensor of any shape: int16, or floats, which are returned unchanged.
+
+    Returns:
+        array of the same type, on the same device.
+    """
+    if str(samples.dtype) not in ("int16", "torch.int16"):
+        return samples
+    # Division by a power of two is exact, and in place it needs no second copy.
+    floats = samples.astype(np.float32) if isinstance(samples, np.ndarray) else samples.float()
+    floats /= INT16_FULL_SCALE
+    return floats
+
+
+class Decoder(Protocol):
+    """Open audio file.
+
+    Attributes:
+        samples: number of samples, by which is meant that of each channel.
+        rate: sample rate in Hz.
+        channels: number of channels.
+        container: name of the kind of file, with the codec where it may hold several.
+    """
+
+    samples: int
+    rate: int
+    channels: int
+    container: str
+
+    def read(self, count: int, offset: int) -> np.ndarray:
+        """Decoded samples.
+
+        Args:
+            count: number of samples; there have to be as many.
+            offset: number of samples to skip.
+
+        Returns:
+            ``(T,)``, or ``(T, A)`` of several channels: int16 of 16-bit files, which is exact and
+            half as many bytes to move between processes; float32 in [-1, 1] of others.
+
+        Raises:
+            InputError: the file ends before, or has samples that are not finite.
+        """
+
+    def check_all(self) -> None:
+        """Decode all samples, in blocks that don't fill the memory.
+
+        Raises:
+            InputError: as ``read``.
+        """
+
+
+@contextmanager
+def memory_file(data: bytes = b"") -> Iterator[int]:
+    """Descriptor of a file in memory, at its beginning.
+
+    libsndfile reads a descriptor by itself. An object of Python it reads by calls back into Python,
+    in which a Ctrl-C is lost and the audio may go on at another place.
+    """
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("audio")
+    else:
+        descriptor, name = tempfile.mkstemp()
+        os.unlink(name)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class UnknownFormat(InputError):
+    """File of a kind that FFmpeg doesn't know."""
+
+
+class SoundFileDecoder:
+    """Decoder of libsndfile; see ``Decoder``.
+
+    Args:
+        source: path of the file, or its bytes.
+
+    Raises:
+        LibsndfileError: libsndfile can't open the file.
+    """
+
+    def __init__(self, source: str | bytes):
+        with ExitStack() as stack:
+            # A path, not bytes: libsndfile then reads no more than the samples that are decoded.
+            place = source
+            if isinstance(source, bytes):
+                place = stack.enter_context(memory_file(source))
+            self.file = stack.enter_context(sf.SoundFile(place, closefd=False))
+            self._opened = stack.pop_all()
+        self.samples = self.file.frames
+        self.rate = self.file.samplerate
+        self.channels = self.file.channels
+        self.container = self.file.format
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def read(self, count: int, offset: int) -> np.ndarray:
+        """Decoded samples, as ``Decoder.read`` says."""
+        if (
+            count < self.samples
+        ):  # the whole of a file is read without seeking, as a stream would be
+            self.file.seek(offset)
+        return self._read_on(count)
+
+    def check_all(self) -> None:
+        """Decode all samples, as ``Decoder.check_all`` says."""
+        # One block after the other: a lossy decoder that jumps gives other samples.
+        for first in range(0, self.samples, BLOCK):
+            self._read_on(min(BLOCK, self.samples - first))
+
+    def _read_on(self, count: int) -> np.ndarray:
+        """The next samples, as ``read`` gives them."""
+        dtype = "int16" if self.file.subtype == "PCM_16" else "float32"
+        try:
+            wav = self.file.read(count, dtype=dtype)
+        except MemoryError as error:
+            raise InputError(f"{count} samples by its header, too many for the memory") from error
+        if len(wav) < count:
+            raise InputError(f"truncated: {len(wav)} samples decoded, expected {count}")
+        if wav.dtype == np.float32 and not np.isfinite(wav).all():
+            raise InputError("samples that are not finite")
+        return wav
+
+
+class FfmpegDecoder:
+    """Decoder of FFmpeg's libraries; see ``Decoder``.
+
+    It opens the file anew for every reading and decodes from the beginning: places in compressed
+    audio are exact only so.
+
+    Args:
+        source: path of the file, or its bytes.
+        formats: FFmpeg's names of the formats that the file may have.
+        samples: number of samples that a list states; 0 counts them.
+        is_open: whether the header of the file states no length.
+
+    Raises:
+        UnknownFormat: the file has none of the formats.
+        InputError: no audio, damage, or less audio than the header states.
+    """
+
+    def __init__(
+        self, source: str | bytes, formats: tuple[str, ...], samples: int = 0, is_open: bool = False
+    ):
+        self._source = source
+        self._formats = formats
+        self._is_open = is_open
+        self._is_counted = not samples
+        self.samples = samples
+        self.rate = 0
+        self.channels = 0
+        self.container = ""
+        for block in self._blocks():
+            if not self._is_counted:  # the first one has told the rate and the channels
+                break
+            self.samples += len(block)
+        if not self.rate:
+            raise InputError("no samples")
+
+    def close(self) -> None:
+        """Nothing is left open between readings."""
+
+    def read(self, count: int, offset: int) -> np.ndarray:
+        """Decoded samples, as ``Decoder.read`` says; always float32."""
+        end = offset + count
+        parts = []
+        position = 0
+        for block in self._blocks():
+            if position >= end and end < self.samples:
+                break
+            begin = max(offset - position, 0)
+            parts.append(block[begin : max(end - position, 0)])
+            position += len(block)
+        if position < end or (end == self.samples and position > end):
+            raise InputError(f"{position} samples decoded, expected {self.samples}")
+        return np.concatenate(parts)
+
+    def check_all(self) -> None:
+        """Decode all samples, as ``Decoder.check_all`` says; to count them was to decode them."""
+        if not self._is_counted:
+            self.read(self.samples, 0)
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        """All samples, ``(T,)`` or ``(T, A)`` at a time; sets rate, channels and container."""
+        import av  # slow to import, and most files need none
+
+        options = {"format_whitelist": ",".join(self._formats)}
+        name = self._formats[0] if len(self._formats) == 1 else None
+        # A path could be taken for a protocol, as in http: and concat:.
+        place = f"file:{self._source}"
+        if isinstance(self._source, bytes):
+            place = io.BytesIO(self._source)
+        try:
+            container = av.open(place, format=name, container_options=options)
+        except (av.error.InvalidDataError, av.error.ArgumentError) as error:
+            raise UnknownFormat("Format not recognised, or damaged at its beginning") from error
+        except av.error.FFmpegError as error:
+            raise InputError(error.strerror) from error
+        decoded = 0
+        with container:
+            if not container.streams.audio:
+                raise InputError("no audio in it")
+            stream = container.streams.audio[0]
+            try:
+                for frame in container.decode(stream):
+                    self._take_facts(container, stream, frame, decoded)
+                    decoded += frame.samples
+                    yield _samples_of(frame)
+            except av.error.FFmpegError as error:
+                raise InputError(f"damaged behind {decoded} samples: {error.strerror}") from error
+            stated_seconds = 0.0 if self._is_open else _stated_seconds(container, stream)
+        if self.rate and decoded / self.rate < stated_seconds - LENGTH_TOLERANCE:
+            raise InputError(
+                f"truncated: {decoded / self.rate:.2f} s decoded, its header states "
+                f"{stated_seconds:.2f} s"
+            )
+
+    def _take_facts(self, container, stream, frame, position: int) -> None:
+        facts = (frame.sample_rate, frame.layout.nb_channels)
+        if position == 0:
+            self.rate, self.channels = facts
+            self.container = (
+                f"{container.format.name.partition(',')[0]}/{stream.codec_context.name}"
+            )
+        elif facts != (self.rate, self.channels):
+            raise InputError(
+                f"{facts[0]} Hz, {facts[1]} channels from sample {position} on, before "
+                f"{self.rate} Hz, {self.channels} channels"
+            )
+
+
+def _samples_of(frame) -> np.ndarray:
+    """Samples of a frame of FFmpeg, ``(T,)`` or ``(T, A)``, float32."""
+    array = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    # Planar audio has a row a channel, other audio one row of all.
+    array_TA = array.T if frame.format.is_planar else array.reshape(-1, channels)
+    type_name = array.dtype.str[1:]
+    if type_name in FULL_SCALES:
+        array_TA = array_TA / FULL_SCALES[type_name]
+        if type_name == "u1":
+            array_TA -= 1
+    array_TA = array_TA.astype(np.float32)
+    if not np.isfinite(array_TA).all():
+        raise InputError("samples that are not finite")
+    return array_TA[:, 0] if channels == 1 else array_TA
+
+
+def _stated_seconds(container, stream) -> float:
+    """Seconds of audio that a header states; 0 where it states none that can be relied on."""
+    import av
+
+    name = container.format.name.partition(",")[0]
+    if name == "matroska" and len(container.streams) == 1 and container.duration:
+        return container.duration / av.time_base
+    if name in ("mov", *FFMPEG_CONTAINERS) and stream.duration:
+        return float(stream.duration * stream.time_base)
+    return 0.0
+
+
+@contextmanager
+def open_decoder(
+    source: str | bytes,
+    length: Length,
+    samples: int = 0,
+    format_name: str = "",
+    is_piped: bool = False,
+) -> Iterator[Decoder]:
+    """The decoder of an audio file.
+
+    Args:
+        source: path of the file, or its bytes.
+        length: finding about its length, by ``check_length``.
+        samples: number of samples that a list states; 0 if none does.
+        format_name: FFmpeg's name of a format that the file doesn't say itself; empty for others.
+        is_piped: whether it is the output of a command, whose header was written before its length
+            was known.
+
+    Raises:
+        InputError: the file is damaged, or holds no audio that can be decoded.
+        LibsndfileError: the file is of no kind that is known.
+    """
+    if length.patch:
+        source = _patched(source, length.position, length.patch)
+    if format_name:
+        decoder = FfmpegDecoder(source, (format_name,), samples)
+    else:
+        decoder = _decoder_of(source, samples, length.is_open or is_piped)
+    try:
+        yield decoder
+    finally:
+        decoder.close()
+
+
+def _patched(source: str | bytes, position: int, patch: bytes) -> bytes:
+    """Bytes of a file, those at ``position`` replaced."""
+    content = bytearray(_bytes_of(source))
+    content[position : position + len(patch)] = patch
+    return bytes(content)
+
+
+def _decoder_of(source: str | bytes, samples: int, is_open: bool) -> Decoder:
+    """The decoder of a file that says its format: libsndfile, or FFmpeg where that can't."""
+    try:
+        decoder = SoundFileDecoder(source)
+    except sf.LibsndfileError as error:
+        return _ffmpeg_instead(source, samples, is_open, error)
+    try:
+        if not is_open and CUT_SHORT.search(decoder.file.extra_info):
+            raise InputError("truncated: shorter than its header states")
+        if decoder.container == "MP3" and decoder.samples != samples:
+            return _mp3_decoder(decoder, source, samples)
+        if decoder.container == "OGG" and decoder.samples != samples:
+            return _ogg_decoder(decoder, source, samples)
+        if decoder.samples == 0:
+            raise InputError("no samples")
+        if decoder.samples >= UNKNOWN_LENGTH:
+            raise InputError("its header states no length")
+        return decoder
+    except BaseException:
+        decoder.close()
+        raise
+
+
+def _ffmpeg_instead(
+    source: str | bytes, samples: int, is_open: bool, error: sf.LibsndfileError
+) -> Decoder:
+    """FFmpeg's decoder of a file that libsndfile can't open, of which it raised ``error``."""
+    formats = FFMPEG_FORMATS
+    if (
+        error.code != UNRECOGNISED
+    ):  # a container that libsndfile knows, with a codec that it doesn't
+        formats = FFMPEG_CONTAINERS
+    else:
+        with _stream(source) as stream:
+            # Behind a tag, perhaps. FFmpeg alone takes much for an MP3.
+            if count_mpeg_frames(stream).frames:
+                formats = (*formats, "mp3")
+    try:
+        decoder = FfmpegDecoder(source, formats, samples, is_open)
+    except UnknownFormat:
+        raise error from None
+    if decoder.container.partition("/")[2].startswith("pcm_"):
+        raise error  # which libsndfile reads where it is not damaged
+    return decoder
+
+
+def _mp3_decoder(decoder: SoundFileDecoder, source: str | bytes, samples: int) -> Decoder:
+    """The decoder of an MP3 that libsndfile opens, whose header may state a false length."""
+    with _stream(source) as stream:
+        counted = count_mpeg_frames(stream)
+    if counted.is_stated:
+        return decoder
+    has_header = counted.stated_frames is not None
+    if not has_header and counted.samples == decoder.samples:  # of one bit rate throughout
+        return decoder
+    decoder.close()
+    if has_header and counted.frames:
+        true_count = counted.frames.to_bytes(4, "big")
+        return SoundFileDecoder(_patched(source, counted.position, true_count))
+    if has_header:  # without its name it is a frame of silence, of which nobody reads a length
+        source = _patched(source, counted.position - 8, bytes(4))
+    elif counted.frames:  # padding behind the frames would be an error
+        source = _bytes_of(source)[counted.begin : counted.end]
+    return FfmpegDecoder(source, ("mp3",), samples)
+
+
+def _ogg_decoder(decoder: SoundFileDecoder, source: str | bytes, samples: int) -> Decoder:
+    """The decoder of an OGG that libsndfile opens, whose last page may state a false length."""
+    if 0 < decoder.samples < UNKNOWN_LENGTH:
+        # Another one: a decoder that goes back to the beginning gives other samples.
+        counter = SoundFileDecoder(source)
+        try:
+            counter.check_all()
+            return decoder
+        except InputError:
+            pass
+        finally:
+            counter.close()
+    decoder.close()
+    return FfmpegDecoder(source, ("ogg",), samples)
+
+
+def _bytes_of(source: str | bytes) -> bytes:
+    return source if isinstance(source, bytes) else Path(source).read_bytes()
+
+
+def _stream(source: str | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
