@@ -13,6 +13,7 @@ from av_files import encoded, mp3_that_states, mp3_without_xing, wav_from_a_pipe
 from corpora import RATE, audio_bytes, flac_that_states, tone
 
 from wedefense_lite.audio.containers import check_length, count_mpeg_frames
+from wedefense_lite.audio.decoders import SoundFileDecoder
 from wedefense_lite.audio.index import read_index, write_raw_list
 from wedefense_lite.audio.reading import as_float, decode, measure_lengths, open_audio, read
 from wedefense_lite.audio.resampling import resample, source_span
@@ -293,6 +294,15 @@ def test_a_false_xing_header_is_not_believed(tmp_path, factor):
     assert len(decoded) == measured.samples == len(wav)
     honest = read(on_disk(tmp_path, mp3, "honest.mp3"), 44100)
     assert np.allclose(decoded, honest, atol=1e-4)
+
+
+def test_a_decoder_that_ends_early_is_noticed():
+    mp3 = audio_bytes(WAV, "MP3")
+    decoder = SoundFileDecoder(mp3_that_states(mp3, 100))
+    for end in (decoder.samples, 9000):
+        with pytest.raises(InputError, match=r"truncated: \d+ samples decoded, expected \d+"):
+            decoder.read(end, 0)
+    decoder.close()
 
 
 def test_tags_and_pictures_are_no_audio(tmp_path):
