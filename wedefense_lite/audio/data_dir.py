@@ -3,7 +3,8 @@
 All files are sorted as ``LC_ALL=C`` sorts. ``wav.scp utt2lab utt2dur utt2spk utt2attack`` have a
 line an utterance; ``lab2utt spk2utt lab2num_utts cm_key_file.txt`` follow from these. Further
 columns of a corpus are in ``meta.tsv``, a table with a header; ``f`` or ``m`` of a speaker is in
-``spk2gender``. Where audio is in shards only, there is a ``shard.list`` instead of ``wav.scp``.
+``spk2gender``; names of which ids were made (``ids.make_id``) are in ``utt2orig``. Where audio is
+in shards only, there is a ``shard.list`` instead of ``wav.scp``.
 """
 
 import logging
@@ -34,6 +35,7 @@ COLUMNS = {"wav.scp": "wav", "utt2lab": "label", "utt2spk": "speaker", "utt2atta
 UTT2LAB = "utt2lab"
 KEY_FILE = "cm_key_file.txt"
 META_FILE = "meta.tsv"
+NAME_FILE = "utt2orig"
 SHARD_LIST = "shard.list"
 DURATION = re.compile(r"(?=.*[1-9])\d*\.?\d+")  # a decimal number above 0
 
@@ -48,6 +50,8 @@ class Trial(NamedTuple):
         speaker: id of the speaker.
         attack: id of the attack; ``-`` for bona fide utterances.
         meta: further columns by name.
+        name: name that the corpus has for the utterance, of which the id was made
+            (``ids.make_id``); empty where it is the id.
     """
 
     key: str
@@ -56,6 +60,7 @@ class Trial(NamedTuple):
     speaker: str
     attack: str = NO_VALUE
     meta: Mapping[str, str] = MappingProxyType({})
+    name: str = ""
 
 
 class Counts(NamedTuple):
@@ -193,6 +198,9 @@ def _write_data_dir(folder: Path, trials: list[Trial], seconds: dict[str, str]) 
         write_lines(folder / META_FILE, lines)
     else:
         (folder / META_FILE).unlink(missing_ok=True)
+    names = {row.key: row.name or row.key for row in rows}
+    if any(key != name for key, name in names.items()):
+        tables[NAME_FILE] = names
     write_tables(folder, tables)
     logging.info("wrote %s: %s", folder, dict(Counter(tables["utt2lab"].values())))
 
@@ -213,7 +221,7 @@ def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
     files |= _derive_files(labels, files.get("utt2spk", {}))
     key_lines = ["\t".join(cells) for cells in files.pop(KEY_FILE).items()]
     write_lines(folder / KEY_FILE, key_lines)
-    for file in ("utt2spk", "spk2utt", "utt2attack"):
+    for file in ("utt2spk", "spk2utt", "utt2attack", NAME_FILE):
         if not files.get(file):
             (folder / file).unlink(missing_ok=True)
     for file, table in files.items():
@@ -224,7 +232,7 @@ def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
 
 def remove_tables(folder: Path) -> None:
     """Remove the tables of an earlier data directory, where the new audio has no labels."""
-    for name in ("utt2lab", "utt2dur", "utt2spk", "utt2attack", "lab2utt", "spk2utt"):
+    for name in (UTT2LAB, "utt2dur", "utt2spk", "utt2attack", NAME_FILE, "lab2utt", "spk2utt"):
         (folder / name).unlink(missing_ok=True)
     for name in ("lab2num_utts", KEY_FILE):
         (folder / name).unlink(missing_ok=True)
@@ -242,7 +250,7 @@ def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
     """
     folder = Path(folder)
     tables = {}
-    for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack"):
+    for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack", NAME_FILE):
         if (folder / name).exists():
             tables[name] = read_table(folder / name)
     labels = read_labels(folder / "utt2lab")

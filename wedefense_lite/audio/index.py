@@ -191,7 +191,8 @@ def check_keys(
     malformed = [key for key in keys if not key or re.search(r"[./\s]", key)]
     if malformed:
         raise InputError(
-            f"{source}: {len(malformed)} ids hold '.', '/' or white space: {abbreviate(malformed)}"
+            f"{source}: {len(malformed)} ids hold '.', '/' or white space: "
+            f"{abbreviate(malformed)}; make_id of wedefense_lite.audio.ids makes ids of names"
         )
     unprintable = [ascii(key) for key in keys if not key.isprintable()]
     if unprintable:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wedefense_lite.audio.data_dir import Trial
-from wedefense_lite.audio.index import check_keys
+from wedefense_lite.audio.ids import make_id, without_audio_extension
 from wedefense_lite.files import NO_VALUE, InputError, read_rows
 from wedefense_lite.labels import BONAFIDE, LABELS, label_of_word
 
@@ -20,29 +20,35 @@ def make_trial(
 
     Args:
         line: file and line number, for errors.
-        row: cells by column: ``key`` (with the extension or without) and ``label``, perhaps
-            ``speaker`` and ``attack``; all others become the trial's metadata.
+        row: cells by column: ``key`` (the published name, with an extension or without, of which
+            ``ids.make_id`` makes the id) and ``label``, perhaps ``speaker`` and ``attack``; all
+            others become the trial's metadata.
         folder: folder of the audio file.
-        extension: extension of the audio file. Ids lack it, since an id holds no dot.
+        extension: extension of the audio file where the name has none.
         attack: attack of a spoofed trial without such a column.
 
     Raises:
-        InputError: an unknown label, or an id that no utterance can have.
+        InputError: an unknown label, or a name of which no id can be made.
     """
     cells = dict(row)
-    key = cells.pop("key").removesuffix(extension)
-    # Before the file of this name is looked at, which a path as an id would lead elsewhere.
-    check_keys(line, [key])
+    name = cells.pop("key")
+    try:
+        key = make_id(name)
+    except ValueError as error:
+        raise InputError(f"{line}: {error}") from None
     try:
         label = label_of_word(cells.pop("label"))
     except ValueError as error:
         raise InputError(f"{line}: {key} has {error}") from None
+    wav = folder / name
+    if without_audio_extension(name) == name:
+        wav = folder / f"{name}{extension}"
     # A speaker is one cell of a table, so that white space in its name has to go.
     speaker = "_".join(cells.pop("speaker", "").split()) or "unknown"
     attack = cells.pop("attack", attack)
     if label == LABELS[BONAFIDE]:
         attack = NO_VALUE
-    return Trial(key, f"{folder / key}{extension}", label, speaker, attack, cells)
+    return Trial(key, str(wav), label, speaker, attack, cells, name)
 
 
 def read_protocol(path: Path, columns: str, folder: Path, **options: str) -> list[Trial]:
