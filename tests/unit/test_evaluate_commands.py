@@ -102,11 +102,6 @@ BAD_FILES = {
         SCORES.replace("0.7", "high"),
         "llr.txt:4: E3: 'high', expected a number",
     ),
-    "one class": (
-        "key.txt",
-        KEY.replace("bonafide", "spoof"),
-        "key.txt: no bonafide trial among 5",
-    ),
     "columns": (
         "llr.txt",
         SCORES.replace("E3\t0.7", "E3\t0.7\t1"),

@@ -162,7 +162,7 @@ def no_wav_scp(folder):
         ),
         (edit("wav.scp", "LA_T_1", "LA_T_0"), "LA_T_0 is there twice"),
         (edit("utt2lab", "spoof", "fake"), "LA_T_1 has label 'fake', expected spoof or bonafide"),
-        (all_spoof, "utt2lab: no utterance is bonafide"),
+        (all_spoof, "LA_T_0 is spoof, its attack -"),
         (edit("utt2dur", "LA_T_1 0.1001", "LA_T_1 0"), "LA_T_1 lasts '0' s, expected more than 0"),
         (edit("utt2dur", "LA_T_1 0.1001", "LA_T_1 nan"), "LA_T_1 lasts 'nan' s"),
         (edit("utt2dur", "LA_T_1 0.1001", "LA_T_1 long"), "LA_T_1 lasts 'long' s"),

@@ -238,9 +238,13 @@ def remove_tables(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
+def check_data_dir(folder: str | Path, has_labels: bool = True) -> dict[str, dict[str, str]]:
     """Check a data directory; only ``utt2lab`` and ``wav.scp``, or ``shard.list``, have to be
     there. Audio files are not looked at.
+
+    Args:
+        folder: the data directory.
+        has_labels: whether there has to be an ``utt2lab``; without labels ``wav.scp`` is enough.
 
     Returns:
         the tables with a line an utterance, by file name.
@@ -253,24 +257,18 @@ def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
     for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack", NAME_FILE):
         if (folder / name).exists():
             tables[name] = read_table(folder / name)
+    if not has_labels:
+        return _check_unlabelled(folder, tables)
     labels = read_labels(folder / "utt2lab")
     tables["utt2lab"] = labels
     if "wav.scp" not in tables:
         if not (folder / SHARD_LIST).exists():
             raise InputError(f"{folder}: neither wav.scp nor {SHARD_LIST} is there")
         read_index(str(folder / SHARD_LIST), "shard", labels)
-    for name, table in tables.items():
-        check_keys(folder / name, table, labels)
-        if list(table) != sorted(table, key=str.encode):
-            raise InputError(f"{folder / name}: not sorted; sort it with LC_ALL=C")
+    _check_tables(folder, tables, labels)
     for label in LABELS:
         if label not in labels.values():
-            raise InputError(f"{folder / 'utt2lab'}: no utterance is {label}")
-    for key, seconds in tables.get("utt2dur", {}).items():
-        if not DURATION.fullmatch(seconds):
-            raise InputError(
-                f"{folder / 'utt2dur'}: {key} lasts {seconds!r} s, expected more than 0"
-            )
+            logging.info("%s: no utterance is %s: a set to score, whose EER is n/a", folder, label)
     for key, attack in tables.get("utt2attack", {}).items():
         has_attack = attack != NO_VALUE
         is_bonafide = labels[key] == LABELS[BONAFIDE]
@@ -280,6 +278,31 @@ def check_data_dir(folder: str | Path) -> dict[str, dict[str, str]]:
             )
     _check_derived_files(folder, labels, tables.get("utt2spk", {}))
     return tables
+
+
+def _check_unlabelled(folder: Path, tables: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Check a data directory without labels, see ``check_data_dir``."""
+    if "wav.scp" not in tables:
+        raise InputError(f"{folder}: no wav.scp, which a set without labels has")
+    if (folder / UTT2LAB).exists():
+        raise InputError(f"{folder / UTT2LAB}: expected none, as --labels none says")
+    _check_tables(folder, tables, tables["wav.scp"])
+    return tables
+
+
+def _check_tables(
+    folder: Path, tables: dict[str, dict[str, str]], utterances: Mapping[str, str]
+) -> None:
+    """Check that tables are sorted and have a line for each of the utterances."""
+    for name, table in tables.items():
+        check_keys(folder / name, table, utterances)
+        if list(table) != sorted(table, key=str.encode):
+            raise InputError(f"{folder / name}: not sorted; sort it with LC_ALL=C")
+    for key, seconds in tables.get("utt2dur", {}).items():
+        if not DURATION.fullmatch(seconds):
+            raise InputError(
+                f"{folder / 'utt2dur'}: {key} lasts {seconds!r} s, expected more than 0"
+            )
 
 
 def _check_derived_files(folder: Path, labels: dict[str, str], speakers: dict[str, str]) -> None:
@@ -294,8 +317,12 @@ def _check_derived_files(folder: Path, labels: dict[str, str], speakers: dict[st
             )
 
 
-def check_data_dirs(folders: Sequence[str | Path]) -> None:
+def check_data_dirs(folders: Sequence[str | Path], has_labels: bool = True) -> None:
     """Check data directories, each and against each other. Speakers in two sets are reported only.
+
+    Args:
+        folders: data directories.
+        has_labels: as in ``check_data_dir``.
 
     Raises:
         InputError: as ``check_data_dir``, a folder twice, or an utterance that is in two sets.
@@ -304,12 +331,16 @@ def check_data_dirs(folders: Sequence[str | Path]) -> None:
     for folder in folders:
         if str(folder) in sets:
             raise InputError(f"{folder}: given twice, expected data directories of different sets")
-        sets[str(folder)] = check_data_dir(folder)
-    for name, tables in sets.items():
-        labels = tables["utt2lab"]
-        logging.info("%s: %d utterances, %s", name, len(labels), Counter(labels.values()))
+        sets[str(folder)] = check_data_dir(folder, has_labels)
+    # One of the tables that have a line an utterance.
+    utterances = {
+        name: tables[UTT2LAB if has_labels else "wav.scp"] for name, tables in sets.items()
+    }
+    for name, table in utterances.items():
+        classes = Counter(table.values()) if has_labels else "no labels"
+        logging.info("%s: %d utterances, %s", name, len(table), classes)
     for first, second in combinations(sets, 2):
-        shared = sorted(sets[first]["utt2lab"].keys() & sets[second]["utt2lab"].keys())
+        shared = sorted(utterances[first].keys() & utterances[second].keys())
         if shared:
             raise InputError(
                 f"{first} and {second}: {len(shared)} utterances in both: {abbreviate(shared)}"

@@ -81,4 +81,6 @@ def _ratio(rate: int, new_rate: int) -> tuple[int, int]:
 @lru_cache(maxsize=16)
 def _taps(up: int, down: int) -> np.ndarray:
     longer = max(up, down)
-    return scipy.signal.firwin(2 * HALF_WIDTH * longer + 1, 1 / longer, window=("kaiser", KAISER_BETA))
+    return scipy.signal.firwin(
+        2 * HALF_WIDTH * longer + 1, 1 / longer, window=("kaiser", KAISER_BETA)
+    )

@@ -27,7 +27,9 @@ class Column:
     decimals: int | None
     is_percent: bool = False
 
-    def format(self, value: float | str) -> str:
+    def format(self, value: float | str | None) -> str:
+        if value is None:
+            return "n/a"
         if self.decimals is None:
             return str(value)
         number = 100 * value if self.is_percent else value
@@ -59,6 +61,8 @@ def cross_table(
     markdown: str | None = None,
 ) -> None:
     """Print a row an experiment: EER in percent and min DCF on each set, empty if not scored.
+
+    Both are n/a on a set of one class.
 
     Args:
         exp_dirs: comma list of experiments, with results_<set>.json or mixtures/<set>/results.json.
@@ -137,7 +141,10 @@ def _read_mixtures(folder: Path) -> dict[str, dict]:
 
 def _check_detection(path: Path, result: dict) -> None:
     """Refuse results of detection that somebody changed or cut."""
-    _check_numbers(path, result, ("n_bonafide", "n_spoof", "eer", "min_dcf"))
+    _check_numbers(path, result, ("n_bonafide", "n_spoof"))
+    # A set of one class has neither.
+    if result["n_bonafide"] and result["n_spoof"]:
+        _check_numbers(path, result, ("eer", "min_dcf"))
     cost = result["cost"]
     names = {field.name for field in fields(CostModel)}
     if not (isinstance(cost, dict) and cost.keys() == names | {"threshold"}):

@@ -9,18 +9,21 @@ import numpy as np
 from jsonargparse.typing import NonNegativeInt
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, abbreviate
+from wedefense_lite.files import NO_VALUE, InputError, abbreviate, number, read_json
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.metrics.bootstrap import intervals
 from wedefense_lite.metrics.classification import decision_metrics
 from wedefense_lite.metrics.costs import DEFAULT, TRACK_2, CostModel, cost_model
 from wedefense_lite.metrics.detection import DEFAULT_TIE, Tie
 from wedefense_lite.metrics.summary import (
+    RATE_OF_CLASS,
+    UNLABELLED,
     MetricOptions,
     Trials,
     count_trials,
     make_measure,
     make_resampler,
+    score_distribution,
     split,
     warn_of_polarity,
 )
@@ -30,14 +33,16 @@ from wedefense_lite.metrics.tandem import (
     measure_asv_rates,
     tandem_costs,
 )
-from wedefense_lite.report.tables import check_outputs, publish, table
+from wedefense_lite.report.tables import check_outputs, publish, table, tabulated
 from wedefense_lite.scoring.scores import (
     DEFAULT_PHASE,
     AsvScores,
     Phase,
     attacks_of_key,
+    finite_number,
     read_asv_trials,
     read_condition,
+    read_scores,
     read_trials,
     read_verification,
 )
@@ -53,7 +58,8 @@ OFFICIAL_OPTIONS = {
 # Metrics that take a score for an LLR.
 OF_LLRS = ("act_dcf", "cllr")
 # Rates that the table prints in percent.
-PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer")
+PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer", *RATE_OF_CLASS.values())
+NO_LABELS = "none"  # in place of a key
 
 
 def evaluate(
@@ -73,6 +79,7 @@ def evaluate(
     cost: str | None = None,
     tie: Tie = DEFAULT_TIE,
     phase: Phase = DEFAULT_PHASE,
+    threshold: str | None = None,
     json: str | None = None,
     txt: str | None = None,
 ) -> None:
@@ -86,7 +93,9 @@ def evaluate(
         m: t1: detection; t2_tandem: detector and speaker verifier; t2_single: one score for both.
         cm: t1: scores with the header ``filename cm-score``.
         cm_key: t1: labels with the header ``filename cm-label``. By default the scores' own, if
-            their lines have labels, as CM scores of ASVspoof 2019 do.
+            their lines have labels, as CM scores of ASVspoof 2019 do. A key of one class gives the
+            error rate of that class at ``threshold`` and the distribution of the scores, and no
+            EER. none: nobody knows the labels; gives the share of accepted trials instead.
         sasv: t2: scores by speaker and utterance. t2_tandem needs the header
             ``spk filename cm-score asv-score sasv-score``, t2_single ``spk filename sasv-score``;
             other columns are not read. Lists of SASV 2022 and of the a-DCF package are read too.
@@ -118,6 +127,10 @@ def evaluate(
         tie: rule for equal scores in EER and t-EER. merge: they share one threshold; official: a
             step for each of them, as in the ASVspoof packages.
         phase: part of an ASVspoof 2021 key that is evaluated: progress, eval, hidden, or all.
+        threshold: t1: a score, or the results of another set (``results_dev.json``), whose EER
+            threshold it is. Adds the rates of misses (bona fide scores below) and false alarms
+            (spoof scores at or above). A set of one class has them by default, at the Bayes
+            threshold of the cost model.
         json: file for the results in full precision, rates as fractions.
         txt: file for the printed table.
     """
@@ -126,9 +139,10 @@ def evaluate(
     _check_asv_options(asv_scores, asv_key, asv_rates)
     model = cli.checked_option("--cost", cost_model, cost or DEFAULT_COSTS[m])
     options = _add_asv_rates(MetricOptions(model, merge_ties=tie == "merge"), asv_rates)
+    options = _add_threshold(options, threshold, m)
     if m == "t1":
         key = cm_key or cli.needed("--cm", cm)
-        names, classes, scores = read_trials(cli.needed("--cm", cm), key, phase=phase)
+        names, classes, scores = _read_detection(cli.needed("--cm", cm), key, phase)
         columns = {"cm-score": scores}
     else:
         key = sasv_key or cli.needed("--sasv", sasv)
@@ -138,6 +152,11 @@ def evaluate(
         names, classes, columns = read_verification(cli.needed("--sasv", sasv), key, score_columns)
     columns |= _read_conditions(names, meta or key, by, cluster)
     trials = split(classes, columns)
+    if len(trials) == 1:
+        lines, results = _evaluate_one_class(trials, options, bootstrap, bool(by), cm)
+        results["tie"] = tie
+        publish(lines, results, json, txt)
+        return
     if asv_scores:
         asv = read_asv_trials(asv_scores, asv_key or sasv_key, phase)
         if by == "attack":
@@ -155,13 +174,113 @@ def evaluate(
     if options.asv:
         results["asv_rates"] = options.asv._asdict()
     results |= {"cost": options.cost.as_dict(), "tie": tie}
+    lines = _heading(options, tie, threshold) + table(_table_rows(results))
+    if threshold is not None:
+        results["threshold"] = options.threshold
+    publish(lines, results, json, txt)
+
+
+def _heading(options: MetricOptions, tie: Tie, threshold: str | None) -> list[str]:
+    """Lines above the table, which say what its numbers depend on."""
     lines = [f"cost model: {options.cost}"]
+    if threshold is not None:
+        lines.append(f"miss and fa: at {options.threshold:g} ({threshold})")
     if tie != DEFAULT_TIE:
         lines.append(f"ties: {tie}")
     if options.asv:
         lines.append(f"ASV: {options.asv}")
-    lines += table(_table_rows(results))
-    publish(lines, results, json, txt)
+    return lines
+
+
+def _add_threshold(options: MetricOptions, threshold: str | None, m: str) -> MetricOptions:
+    """Options with the threshold of ``--threshold``, if it is given."""
+    if threshold is None:
+        return options
+    if m != "t1":
+        raise InputError(f"--threshold goes with --m t1, and --m is {m}")
+    return replace(options, threshold=_read_threshold(threshold))
+
+
+def _read_threshold(text: str) -> float:
+    """Threshold of a text: a number, or results whose EER threshold it is.
+
+    Raises:
+        InputError: neither.
+    """
+    try:
+        return finite_number(text)
+    except ValueError:
+        pass
+    results = read_json(text)
+    value = results.get("eer_threshold") if isinstance(results, dict) else None
+    if not isinstance(value, int | float):
+        raise InputError(
+            f"--threshold: {text} has no eer_threshold, expected a number or results of "
+            "evaluate.py on a set of both classes, such as results_dev.json"
+        )
+    return float(value)
+
+
+def _read_detection(cm: str, cm_key: str, phase: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Utterances, classes and scores of a detector; without a key all are ``UNLABELLED``."""
+    if cm_key != NO_LABELS:
+        return read_trials(cm, cm_key, number, phase, needs_both=False)
+    names = []
+    scores = []
+    for name, (score,) in read_scores(cm).items():
+        names.append(name)
+        scores.append(score)
+    return names, np.full(len(names), UNLABELLED), np.array(scores)
+
+
+def _evaluate_one_class(
+    trials: Trials, options: MetricOptions, bootstrap: int, by_condition: bool, cm: str
+) -> tuple[list[str], dict]:
+    """Lines and results of a set of one class: rate at a threshold, distribution of the scores.
+
+    Args:
+        trials: of the class, or unlabelled.
+        options: threshold, cost model.
+        bootstrap: number of samples.
+        by_condition: whether the trials have the column ``by``.
+        cm: file of the scores.
+    """
+    ((label, columns),) = trials.items()
+    if options.asv:
+        logging.warning("no t-DCF: a set of one class has none")
+    source = "--threshold"
+    if options.threshold is None and _may_be_llr(cm):
+        options = replace(options, threshold=options.cost.threshold)
+        source = "the Bayes threshold of the cost model"
+    results = {"n_bonafide": 0, "n_spoof": 0, "eer": None, "min_dcf": None}
+    results |= _measure("pooled", trials, options, bootstrap)
+    results |= {"threshold": options.threshold, "scores": score_distribution(columns["cm-score"])}
+    by_value = {}
+    if by_condition:
+        for value in np.unique(columns["by"]).tolist():
+            # "-" is no condition, as the attack of bona fide trials.
+            if value == NO_VALUE:
+                continue
+            rows = columns["by"] == value
+            part = {label: {name: cells[rows] for name, cells in columns.items()}}
+            by_value[value] = _measure(value, part, options, bootstrap)
+            by_value[value]["scores"] = score_distribution(part[label]["cm-score"])
+    if by_value:
+        results["by"] = by_value
+    results["cost"] = options.cost.as_dict()
+    label_text = "no labels" if label == UNLABELLED else f"only {label} trials"
+    lines = [f"{label_text}: EER n/a"]
+    if options.threshold is None:
+        lines.append("no rates: these scores are no LLRs, --threshold gives them a threshold")
+    else:
+        lines.append(f"{RATE_OF_CLASS[label]}: at {options.threshold:g} ({source})")
+    shown = (f"n_{label}", RATE_OF_CLASS[label], "ci", "by")
+    lines += table(_table_rows({name: results[name] for name in shown if name in results}))
+    distributions = {"pooled": results["scores"]}
+    for value, result in by_value.items():
+        distributions[value] = result["scores"]
+    lines += ["", *tabulated("scores", distributions)]
+    return lines, results
 
 
 def _may_be_llr(cm: str) -> bool:

@@ -20,6 +20,13 @@ from wedefense_lite.metrics.tandem import (
 # Names of error rates that are above 50 % where scores are high for spoofs.
 POLARITY_METRICS = ("eer", "sasv_eer", "range_eer", "any_spoof_eer", "source_eer")
 
+# A set of trials whose labels nobody knows, as if it were a class.
+UNLABELLED = "unlabelled"
+# Error rate at a threshold that the trials of a class define; of unlabelled ones, what is accepted.
+RATE_OF_CLASS = {"bonafide": "miss", "spoof": "fa", UNLABELLED: "accepted"}
+# Quantiles of a distribution of scores, by their names in the results.
+QUANTILES = {"min": 0, "p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1}
+
 # By class, columns of (N,): scores by their names in the ASVspoof files, conditions, ``cluster``.
 Trials = dict[str, dict[str, np.ndarray]]
 
@@ -34,12 +41,14 @@ class MetricOptions:
         merge_ties: tie rule of the EER, see ``SortedScores.eer``.
         asv_by: error rates of the ASV system on the spoofs of each attack, if ASV scores were
             given; None for an attack of which it accepts none, which leaves the t-DCF undefined.
+        threshold: of the error rates ``miss`` and ``fa``, which are left out without it.
     """
 
     cost: CostModel = DEFAULT
     asv: AsvRates | None = None
     merge_ties: bool = MERGE_TIES
     asv_by: dict[str, AsvRates | None] | None = None
+    threshold: float | None = None
 
     def for_condition(self, value: str) -> "MetricOptions":
         """Options for the spoofs of one attack, or of another condition without ASV rates."""
@@ -115,6 +124,9 @@ def detection_metrics(scores: WeightedScores, options: MetricOptions) -> dict[st
         "min_cllr": scores.min_cllr(),
         "auc": scores.auc(),
     }
+    if options.threshold is not None:
+        miss, false_alarm = scores.errors_at(options.threshold)
+        metrics |= {"miss": miss, "fa": false_alarm}
     if options.asv:
         metrics |= min_tdcf(scores, options.asv, options.cost)
     return metrics
@@ -204,8 +216,51 @@ class VerificationMeasure:
         return verification_metrics(sample, self.options)
 
 
-def make_measure(trials: Trials, options: MetricOptions) -> DetectionMeasure | VerificationMeasure:
+class OneClassMeasure:
+    """The error rate of trials of one class at a threshold, see ``RATE_OF_CLASS``.
+
+    Args:
+        trials: table of the one class.
+        options: with the threshold; without one there is no rate.
+        column: name of the scores.
+    """
+
+    def __init__(self, trials: Trials, options: MetricOptions, column: str = "cm-score"):
+        ((self.label, columns),) = trials.items()
+        self.is_accepted = None
+        if options.threshold is not None:
+            self.is_accepted = columns[column] >= options.threshold
+
+    def metrics(self) -> dict[str, float]:
+        """The rate of all trials, each once."""
+        if self.is_accepted is None:
+            return {}
+        return self.resampled_metrics(np.ones(len(self.is_accepted), dtype=int))
+
+    def resampled_metrics(self, counts: np.ndarray) -> dict[str, float]:
+        """The rate of a sample, given how often each trial is in it."""
+        if self.is_accepted is None:
+            return {}
+        counted = ~self.is_accepted if self.label == "bonafide" else self.is_accepted
+        return {RATE_OF_CLASS[self.label]: float(counts[counted].sum() / counts.sum())}
+
+
+def score_distribution(scores: np.ndarray) -> dict[str, float | None]:
+    """Mean, standard deviation and ``QUANTILES`` of scores; None where infinite ones leave none."""
+    with np.errstate(invalid="ignore"):
+        values = {"mean": scores.mean(), "sd": scores.std()}
+        for name, share in QUANTILES.items():
+            values[name] = np.quantile(scores, share)
+    return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
+
+
+Measure = DetectionMeasure | VerificationMeasure | OneClassMeasure
+
+
+def make_measure(trials: Trials, options: MetricOptions) -> Measure:
     """The measure of the classes that the trials have."""
+    if len(trials) == 1:
+        return OneClassMeasure(trials, options)
     if "bonafide" in trials:
         return DetectionMeasure(trials, options)
     return VerificationMeasure(trials, options)

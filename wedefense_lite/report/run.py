@@ -1,5 +1,6 @@
 """Files of an experiment, read for its report: set-up, history of training, scored sets."""
 
+import logging
 import math
 import re
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str] | None =
             another one.
     """
     exp_dir = Path(exp_dir)
-    names = sets or [name for name in SETS if (exp_dir / f"results_{name}.json").exists()]
+    names = sets or _sets_of_both_classes(exp_dir)
     if not names:
         raise InputError(f"{exp_dir}: no results_dev.json or results_eval.json: run stage 7 first")
     metrics = exp_dir / "metrics.csv"
@@ -114,6 +115,21 @@ def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str] | None =
         history=history,
         sets=scored_sets,
     )
+
+
+def _sets_of_both_classes(exp_dir: Path) -> list[str]:
+    """Names of evaluated sets; those of one class, without curves and EER, are logged."""
+    names = []
+    for name in SETS:
+        path = exp_dir / f"results_{name}.json"
+        if not path.exists():
+            continue
+        results = read_object(path)
+        if "eer" in results and results["eer"] is None:
+            logging.warning("%s is left out: of one class", path)
+        else:
+            names.append(name)
+    return names
 
 
 def read_set(exp_dir: Path, data_dir: Path, name: str) -> ScoredSet:

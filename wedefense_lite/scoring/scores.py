@@ -103,6 +103,7 @@ def read_trials(
     key: str | Path,
     convert: Callable[[str], float] = number,
     phase: str = DEFAULT_PHASE,
+    needs_both: bool = True,
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Utterances, labels and scores of a detector, in the order of the key.
 
@@ -115,13 +116,14 @@ def read_trials(
             taken, and said. The score file itself, if its lines have labels.
         convert: conversion of a score, such as ``finite_number``.
         phase: part of an ASVspoof 2021 key: progress, eval, hidden, or all.
+        needs_both: refuse a key of one class.
 
     Returns:
         utterances; ``(N,)`` labels ``bonafide`` or ``spoof``; ``(N,)`` scores.
 
     Raises:
-        InputError: as ``read_columns``, an utterance of the key without a score, a class without
-            trials.
+        InputError: as ``read_columns``, an utterance of the key without a score, with
+            ``needs_both`` a class without trials.
     """
     if os.path.realpath(scores) == os.path.realpath(key):
         find_sidecar(scores)
@@ -137,7 +139,8 @@ def read_trials(
     for remark in remarks:
         logging.warning("%s", remark)
     classes = np.array(list(labels.values()))
-    _check_classes(classes, LABELS, key)
+    if needs_both:
+        _check_classes(classes, LABELS, key)
     return list(labels), classes, np.array(list(values_by_name.values()))
 
 
