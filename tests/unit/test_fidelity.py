@@ -6,12 +6,15 @@ at which commits the values were made.
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from refvectors import Reference
 from torch import nn
 
+from wedefense_lite.augment import rawboost
+from wedefense_lite.augment.rawboost import RawBoost, filter_and_add
 from wedefense_lite.frontends import LFCC, SSL, Fbank, MatlabLFCC
 from wedefense_lite.frontends.fairseq import hub_weights
 from wedefense_lite.frontends.raw import Sinc
@@ -509,3 +512,70 @@ def test_eabn():
     reference.compare("attention", attention_BDF[:2, :, :40])
     branch_BC = model.classifier(maps_BPDF.mean((2, 3)))
     reference.compare("branch_log_probabilities", branch_BC.log_softmax(1))
+
+
+class StoredDraws:
+    """A generator of random numbers that gives stored ones, in the order in which ours are drawn.
+
+    The official code draws the gain of a filter behind its bands, and one for the first power and
+    for the noise too, which is of 0 dB.
+
+    Args:
+        reference: set of RawBoost.
+        algorithm: its algorithm.
+    """
+
+    BANDS = 15  # draws of the five bands of a filter
+
+    def __init__(self, reference: Reference, algorithm: int):
+        arrays = reference.expected
+        draws = list(arrays[f"draws_{algorithm}"])
+        self.numbers = []
+        if algorithm in (1, 4, 5):
+            for power in range(5):
+                bands = draws[: self.BANDS]
+                gain = draws[self.BANDS]
+                del draws[: self.BANDS + 1]
+                self.numbers += bands if power == 0 else [gain, *bands]
+        if algorithm in (2, 4, 5):
+            percent = draws.pop(0)
+            self.numbers.append(percent / 100)
+        if algorithm in (3, 4):
+            *bands, _, ratio = draws
+            self.numbers += [*bands, ratio]
+            draws = []
+        assert not draws
+        self.positions = arrays.get(f"positions_{algorithm}")
+        self.factors = list(arrays.get(f"factors_{algorithm}", ()))
+        self.noise = arrays.get(f"noise_{algorithm}")
+
+    def uniform(self, low: float, high: float, size: int | None = None):
+        if size is not None:
+            # Theirs are numbers in [0, 1), spread later.
+            return low + (high - low) * self.factors.pop(0)
+        number = self.numbers.pop(0)
+        assert low <= number <= high
+        return number
+
+    def choice(self, samples: int, count: int, replace: bool) -> np.ndarray:
+        assert count == len(self.positions)
+        return self.positions.astype(int)
+
+    def standard_normal(self, samples: int) -> np.ndarray:
+        return self.noise
+
+
+def early(wavs: list[np.ndarray], filters: list[np.ndarray]) -> np.ndarray:
+    """Our filters, one sample early, as those of the official code."""
+    longer = [np.append(wav, np.float32(0)) for wav in wavs]
+    return filter_and_add(longer, filters)[1:]
+
+
+@pytest.mark.parametrize("algorithm", [1, 2, 3, 4, 5])
+def test_rawboost(algorithm, monkeypatch):
+    reference = Reference("rawboost")
+    rng = StoredDraws(reference, algorithm)
+    monkeypatch.setattr(rawboost, "filter_and_add", early)
+    boosted_T = RawBoost(1.0, algorithm).apply(reference.inputs["wave"][0].numpy(), rng)
+    assert not rng.numbers
+    reference.compare(f"output_{algorithm}", torch.from_numpy(boosted_T))
