@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wedefense_lite.files import InputError
-from wedefense_lite.models.mhfa import MHFA
+from wedefense_lite.models.mhfa import MHFA, FrameMHFA
 from wedefense_lite.models.nes2net import Nes2Net, Nes2NetX, Stack
 from wedefense_lite.models.sls import SLS
 from wedefense_lite.models.spectra import Spectra
@@ -125,6 +125,20 @@ def test_mhfa_by_hand():
     scores = np.exp(through(compressed("key"), "attention"))
     pooled = (scores / scores.sum(0)).T @ compressed("value")
     np.testing.assert_allclose(found, through(pooled.reshape(-1), "embed"), rtol=1e-5, atol=1e-6)
+
+
+def test_frames_of_mhfa_add_up_to_its_mean_over_the_heads():
+    frames_BFD = random(2, 7, 6)
+    lengths_B = torch.tensor([7, 4])
+    whole = MHFA(6, 3, heads=2, compressed_dim=4, embed_dim=5).eval()
+    model = FrameMHFA(6, 3, heads=2, compressed_dim=4).eval()
+    state = whole.state_dict()
+    model.load_state_dict({name: state[name] for name in model.state_dict()})
+    embedding_BGE, _ = model(frames_BFD, lengths_B)
+    weights_BHF, values_BFO = whole.attend(frames_BFD, lengths_B)
+    expected_BE = (weights_BHF @ values_BFO).mean(1)
+    torch.testing.assert_close(embedding_BGE.sum(1), expected_BE)
+    assert (embedding_BGE[1, 4:] == 0).all()
 
 
 def test_sls_is_the_official_one_where_that_works():

@@ -5,8 +5,11 @@ The official names are those of tests/reference/fidelity.
 
 import json
 import re
+import sys
 from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -22,6 +25,7 @@ from wedefense_lite.frontends.fairseq import hub_weights
 from wedefense_lite.interop import patterns
 from wedefense_lite.interop.official import importers, rename
 from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.experiment import load_experiment
 
 torch.set_num_threads(1)
@@ -34,45 +38,98 @@ SHAPE = {
     "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 4,
 }
-ENCODER = "wav2vec2_tiny_large"
 LAYER = re.compile(r"encoder\.layers\.0\.")
 DEEP = {"num_hidden_layers": 24}
-# --from: configuration, changes of the encoder (None: no encoder), options of the model, file of
-# the official names, what is around the weights.
-SYSTEMS = {
-    "ssl_aasist": ("xlsr_aasist", {}, {}, "ssl_aasist", "module"),
-    "sls": ("xlsr_sls", DEEP, {}, "sls", "module"),
-    "nes2net": ("xlsr_nes2net", {}, {}, "nes2net_x", "plain"),
-    "tcm": ("xlsr_tcm", {}, {}, "tcm", "state_dict"),
-    "spectra0": ("xlsr_ecapa", {}, {}, "spectra_0", "safetensors"),
-    "antideepfake": ("antideepfake", {}, {}, "antideepfake_tiny", "model"),
-    "wedefense": ("xlsr_mhfa", DEEP, {"heads": 32}, "mhfa", "plain"),
-    "wespeaker": (
+
+
+class Case(NamedTuple):
+    """A checkpoint.
+
+    Attributes:
+        config: configuration of the system.
+        reference: file of the official names.
+        around: what is around the weights.
+        shape: what the encoder has other than SHAPE; None without encoder.
+        options: options of the model.
+        form: importer that knows the names, where it isn't that of ``--from``.
+        wavlm: whether the encoder is WavLM.
+        prefix: what stands before all names.
+        optional: what begins names of weights that the system has none for.
+    """
+
+    config: str
+    reference: str
+    around: str = "plain"
+    shape: dict | None = None
+    options: dict = {}
+    form: str | None = None
+    wavlm: bool = False
+    prefix: str = ""
+    optional: tuple[str, ...] = ()
+
+
+SMALL_RESNET = {"channels": 8, "se_ratio": 0}
+# By --from and, in brackets, what it is of.
+CASES = {
+    "aasist": Case("aasist_l", "ssl_aasist"),
+    "rawnet2": Case("rawnet2", "rawnet2_2021"),
+    "rawnet2_asvspoof5": Case("rawnet2_asvspoof5", "rawnet2_asvspoof5"),
+    "rawnet2_2019": Case("rawnet2_2019", "rawnet2_2019"),
+    "ssl_aasist (LA)": Case("xlsr_aasist", "ssl_aasist", shape={}),
+    "ssl_aasist (DF)": Case("xlsr_aasist", "ssl_aasist", "module", {}),
+    "sls": Case("xlsr_sls", "sls", "module", DEEP),
+    "nes2net": Case("xlsr_nes2net", "nes2net_x", shape={}),
+    "tcm": Case("xlsr_tcm", "tcm", "state_dict", {}),
+    "spectra0": Case("xlsr_ecapa", "spectra_0", "safetensors", {}),
+    "antideepfake": Case("antideepfake", "antideepfake_tiny", "model", {}),
+    "wedefense (MHFA)": Case("xlsr_mhfa", "mhfa", shape=DEEP, options={"heads": 32}),
+    "wedefense (MHFA, localization)": Case(
+        "localization_xlsr_mhfa", "mhfa", shape=DEEP, optional=("pooling_fc.",)
+    ),
+    "wedefense (ResNet18)": Case(
+        "resnet18_se", "resnet18_wedefense", options=SMALL_RESNET, form="wespeaker"
+    ),
+    "wespeaker (ResNet18)": Case("resnet18_se", "resnet18_wedefense", options=SMALL_RESNET),
+    "wespeaker (ResNet34)": Case(
         "resnet18_se",
-        None,
-        {"channels": 8, "se_ratio": 0},
         "resnet18_wedefense",
-        "plain",
+        options=SMALL_RESNET | {"blocks": [3, 4, 6, 3]},
+        form="wespeaker_resnet34",
     ),
-    "nii_lcnn": ("lfcc_lcnn_lstm", None, {}, "lfcc_lcnn_lstm_sigmoid", "plain"),
-    "nii_lcnn with P2SGrad": (
-        "lfcc_lcnn_lstm_p2sgrad",
-        None,
-        {},
-        "lfcc_lcnn_lstm_p2sgrad",
-        "plain",
+    "wespeaker (ECAPA-TDNN)": Case(
+        "ecapa", "ecapa_c512", options={"channels": 32}, form="wespeaker_ecapa"
     ),
-    "air_oc": ("resnet18_oc", None, {}, "air_resnet18_oc", "plain"),
+    "nii_lcnn": Case("lfcc_lcnn_lstm", "lfcc_lcnn_lstm_sigmoid"),
+    "nii_lcnn (P2SGrad)": Case(
+        "lfcc_lcnn_lstm_p2sgrad", "lfcc_lcnn_lstm_p2sgrad", form="nii_lcnn_p2sgrad"
+    ),
+    "air_oc": Case("resnet18_oc", "air_resnet18_oc"),
+    "se_res2net50": Case("se_res2net50", "se_res2net50", "state_dict"),
+    "eabn": Case("eabn", "eabn", "state_dict"),
+    "partialspoof": Case(
+        "localization_wav2vec2_gmlp",
+        "partialspoof_gmlp",
+        shape=DEEP | {"hidden_size": 256},
+        options={"max_frames": 192},
+    ),
+    "bam": Case(
+        "localization_bam", "bam", "lightning", {"hidden_size": 128}, wavlm=True, prefix="model."
+    ),
+    "sal": Case("localization_sal", "sal", "state_dict", DEEP, wavlm=True, prefix="net."),
+    "cfprf": Case("localization_cfprf", "cfprf_fdn", shape={}, options={"max_frames": 100}),
 }
 
 
-def small(config: str, shape: dict | None, options: dict, path: Path) -> str:
-    """A configuration with a small encoder and options of the model, as a file."""
-    settings = yaml.safe_load((ROOT / f"conf/{config}.yaml").read_text())
+def small(case: Case, path: Path) -> str:
+    """The configuration of a case with a small encoder and options of the model, as a file."""
+    settings = yaml.safe_load((ROOT / f"conf/{case.config}.yaml").read_text())
     parts = settings["system"]["init_args"]
-    if shape is not None:
-        parts["frontend"]["init_args"]["architecture"] = SHAPE | shape
-    parts["model"].setdefault("init_args", {}).update(options)
+    if case.shape is not None:
+        parts["frontend"]["init_args"]["architecture"] = SHAPE | case.shape
+    parts["model"].setdefault("init_args", {}).update(case.options)
+    if case.reference == "ecapa_c512":
+        # The projection of WeDefense, which trains it for two classes.
+        parts["head"]["init_args"] = {"norm": True}
     if "Fbank" in parts["frontend"]["class_path"]:
         parts["frontend"]["init_args"]["dither"] = 0.0
     path.write_text(yaml.safe_dump(settings))
@@ -80,9 +137,10 @@ def small(config: str, shape: dict | None, options: dict, path: Path) -> str:
 
 
 def run_in(system: nn.Module) -> None:
-    """Give the norms of a system statistics of their own."""
+    """Give the norms of a system statistics and weights of their own."""
     for name, value in system.state_dict().items():
-        if name.endswith(("running_mean", "running_var")):
+        is_statistic = name.endswith(("running_mean", "running_var"))
+        if is_statistic or name.endswith(("weight", "bias")) and value.ndim == 1:
             value += 0.1 * torch.rand_like(value)
 
 
@@ -91,29 +149,59 @@ def listed_names(reference: str) -> list[str]:
     return [entry["name"] for entry in listing["state"]]
 
 
-def names_of_checkpoint(source: str, reference: str, depth: int) -> list[str]:
-    """All official names of a checkpoint, those of an encoder of ``depth`` layers among them."""
-    names = []
-    prefix = (importers()[source].encoder or "").strip("^").replace("\\", "")
-    has_encoder = reference == "antideepfake_tiny"
-    for name in listed_names(reference):
-        names.append(name)
-    if prefix and not has_encoder:
-        for name in listed_names(ENCODER):
-            name = prefix + name
-            if not LAYER.search(name):
-                if ".layers.1." not in name:
-                    names.append(name)
-                continue
-            for layer in range(depth):
-                names.append(name.replace(".layers.0.", f".layers.{layer}."))
-    if source == "spectra0":
-        # Its encoder has the names of the hub.
-        kept = [name for name in names if not name.startswith(prefix)]
-        ours = [rename(source, name) for name in names if name.startswith(prefix)]
-        hub = [name.replace("frontend.encoder.network.", prefix) for name in ours if name]
-        names = kept + hub
+def names_of_back_end(source: str, case: Case) -> list[str]:
+    """All official names of a checkpoint but those of its encoder."""
+    names = listed_names(case.reference)
+    if source == "aasist":
+        # The same without what stands between encoder and graphs.
+        between = ("LL.", "first_bn1.", "attention.")
+        return [name for name in names if not name.startswith(between)]
+    if source == "eabn":
+        # The network alone is saved.
+        return [name.removeprefix("model.") for name in names if name.startswith("model.")]
+    if case.form == "wespeaker_resnet34":
+        more = []
+        for stage, count in enumerate((3, 4, 6, 3), 1):
+            second = [name for name in names if name.startswith(f"layer{stage}.1.")]
+            for block in range(2, count):
+                more += [name.replace(".1.", f".{block}.", 1) for name in second]
+        return names + more
+    if case.form == "wespeaker_ecapa":
+        projection = listed_names("resnet18_wedefense")
+        return names + [name for name in projection if name.startswith("projection.")]
     return names
+
+
+def names_of_encoder(case: Case) -> list[str]:
+    """Official names of an encoder of as many layers as a case has."""
+    depth = (SHAPE | case.shape)["num_hidden_layers"]
+    names = []
+    for name in listed_names("wavlm_tiny_large" if case.wavlm else "wav2vec2_tiny_large"):
+        if ".layers.1." in name:
+            continue
+        is_in_layers = LAYER.search(name) and "relative_attention_bias" not in name
+        for layer in range(depth if is_in_layers else 1):
+            names.append(name.replace(".layers.0.", f".layers.{layer}."))
+    return names
+
+
+# What stands before the names of an encoder, where it isn't what the importer's pattern says.
+ENCODERS = {"bam": "ssl_layer.model.", "sal": "ssl_encoder.ssl_encoder.model."}
+
+
+def names_of_checkpoint(source: str, form: str, case: Case) -> list[str]:
+    names = names_of_back_end(source, case)
+    pattern = importers()[form].encoder
+    has_encoder = case.reference == "antideepfake_tiny"
+    if case.shape is not None and not has_encoder:
+        prefix = ENCODERS.get(source, pattern.strip("^").replace("\\", ""))
+        encoder = [prefix + name for name in names_of_encoder(case)]
+        if source == "spectra0":
+            # Its encoder has the names of the hub.
+            ours = [rename(form, name) for name in encoder]
+            encoder = [name.replace("frontend.encoder.network.", prefix) for name in ours if name]
+        names = names + encoder
+    return [case.prefix + name for name in names]
 
 
 def official_value(source: str, name: str, value: torch.Tensor) -> torch.Tensor:
@@ -131,10 +219,15 @@ def official_value(source: str, name: str, value: torch.Tensor) -> torch.Tensor:
             value = value[None, :, None] if "weights" in name else value[None]
         elif change is patterns.without_first_axis:
             value = value[None]
+        elif change is patterns.without_inner_axes:
+            value = value[..., None, None]
+        elif change is patterns.of_25_layers:
+            # Their parameter has room for more.
+            value = torch.cat((value, torch.ones(5)))
         elif change is patterns.difference_rows:
             value = value[1:] - value[:1]
         elif change is patterns.centred_rows:
-            value = value + torch.arange(len(value))[:, None]
+            value = value + torch.linspace(0, 1, len(value))[:, None]
     return value.contiguous().clone()
 
 
@@ -162,8 +255,30 @@ def write(state: dict, around: str, folder: Path) -> str:
     if around in ("state_dict", "model"):
         # Options beside the weights, as fairseq saves them.
         content = {around: state, "epoch": 7, "args": Namespace(lr=1e-6)}
+    if around == "lightning":
+        options = {"args": Namespace(resolution=0.16), "config": Options()}
+        content = {"state_dict": state, "epoch": 7, "hyper_parameters": options}
     torch.save(content, path)
     return str(path)
+
+
+class Options:
+    """Options of a training, of a class that only the official code has."""
+
+    __module__ = "utils.tool"
+    __qualname__ = "Attribution_Config"
+
+    def __init__(self):
+        self.gap_layer_num = 2
+
+
+@pytest.fixture(autouse=True)
+def official_code(monkeypatch):
+    """The module of the class above, which is there where a checkpoint is saved."""
+    module = ModuleType("utils.tool")
+    module.Attribution_Config = Options
+    monkeypatch.setitem(sys.modules, "utils", ModuleType("utils"))
+    monkeypatch.setitem(sys.modules, "utils.tool", module)
 
 
 @torch.no_grad()
@@ -171,68 +286,80 @@ def scores(system: nn.Module) -> torch.Tensor:
     system.eval()
     generator = torch.Generator().manual_seed(3)
     wav_BT = 0.1 * torch.randn((2, 16000), generator=generator)
-    return system.head(system.model(*system.frontend(wav_BT, torch.tensor([16000, 16000]))))
+    lengths_B = torch.tensor([16000, 16000])
+    return system.logits(Batch(["a", "b"], wav_BT, lengths_B, torch.tensor([0, 1])))
 
 
-def make(case: str, folder: Path) -> tuple[str, str, dict, nn.Module]:
+def is_optional(name: str, case: Case) -> bool:
+    return bool(case.optional) and name.startswith(case.optional)
+
+
+def make(name: str, folder: Path) -> tuple[str, str, dict, nn.Module]:
     """Source, configuration, official weights and the system that they were made from."""
-    config, shape, options, reference, _ = SYSTEMS[case]
-    source = case.split(maxsplit=1)[0]
-    form = importers()[source].forms.get(r"^m_angle\.") if "P2SGrad" in case else source
-    path = small(config, shape, options, folder / "small.yaml")
+    case = CASES[name]
+    source = name.partition(" ")[0]
+    form = case.form or source
+    path = small(case, folder / "small.yaml")
     system = load_experiment(path).system
     run_in(system)
     state = system.state_dict()
     simplify(form, state)
-    depth = (SHAPE | (shape or {}))["num_hidden_layers"]
     official = {}
-    for name in names_of_checkpoint(form, reference, depth):
-        ours = rename(form, name)
-        official[name] = official_value(form, ours, state[ours]) if ours else torch.zeros(3)
+    for official_name in names_of_checkpoint(source, form, case):
+        ours = rename(form, official_name)
+        value = torch.zeros(3)
+        if ours and not is_optional(official_name, case):
+            value = official_value(form, ours, state[ours])
+        official[official_name] = value
     return source, path, official, system
 
 
-@pytest.mark.parametrize("case", SYSTEMS)
-def test_a_checkpoint_scores_as_the_model_that_it_was_made_from(case, tmp_path):
-    if SYSTEMS[case][1] is not None:
+@pytest.mark.parametrize("name", CASES)
+def test_a_checkpoint_scores_as_the_model_that_it_was_made_from(name, tmp_path):
+    case = CASES[name]
+    if case.shape is not None:
         pytest.importorskip("transformers")
-    source, config, official, system = make(case, tmp_path)
-    weights = write(official, SYSTEMS[case][4], tmp_path)
+    source, config, official, system = make(name, tmp_path)
+    weights = write(official, case.around, tmp_path)
     exp = tmp_path / "exp"
     import_weights(weights, config, str(exp), seen=(9, 1), **{"from": source})
     imported = load_experiment(exp / "config.yaml").system
     checkpoint.load_weights(exp / "models/best_model.pt", imported)
     torch.testing.assert_close(scores(imported), scores(system), rtol=0, atol=1e-5)
     # Names that ours have none for are named as unused.
-    form = "nii_lcnn_p2sgrad" if "P2SGrad" in case else source
-    unused = [name for name in official if not rename(form, name)]
+    form = case.form or source
+    unused = []
+    for official_name in official:
+        if not rename(form, official_name) or is_optional(official_name, case):
+            unused.append(official_name)
     assert read_json(exp / "env.json")["unused_weights"] == sorted(unused)
-    # One key more, one less, one of another shape.
-    *_, name = [name for name in official if rename(form, name) and official[name].ndim]
-    ours = rename(form, name)
-    changes = {
-        "novel.weight": (official | {"novel.weight": torch.zeros(2)}, r"novel\.weight is \[2\]"),
-        "missing": ({key: official[key] for key in official if key != name}, f"{ours} is missing"),
-        "shape": (official | {name: official[name].repeat_interleave(3, -1)}, re.escape(name)),
-    }
-    for state, message in changes.values():
-        weights = write(state, SYSTEMS[case][4], tmp_path)
-        with pytest.raises(InputError, match=message):
-            import_weights(weights, config, str(tmp_path / "no"), seen=(9, 1), **{"from": source})
+    # One key more, one less, one of another shape: each is named.
+    used = [key for key in official if rename(form, key) and official[key].ndim]
+    # Without a layer of its projection, a model of WeSpeaker would be one for speakers.
+    *_, absent, last = [key for key in used if not key.startswith("projection.")]
+    official["novel.weight"] = torch.zeros(2)
+    official[last] = official[last].repeat_interleave(3, -1)
+    del official[absent]
+    weights = write(official, case.around, tmp_path)
+    with pytest.raises(InputError, match="3 names do not fit") as error:
+        import_weights(weights, config, str(tmp_path / "no"), seen=(9, 1), **{"from": source})
+    for message in ("novel.weight is [2]", f"{rename(form, absent)} is missing", last):
+        assert message in str(error.value)
     assert not (tmp_path / "no").exists()
 
 
-def test_a_model_for_speakers_is_a_starting_point(tmp_path, caplog):
-    _, config, official, system = make("wespeaker", tmp_path)
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("wespeaker")])
+def test_a_model_for_speakers_is_a_starting_point(name, tmp_path, caplog):
+    _, config, official, system = make(name, tmp_path)
     backbone = {name: official[name] for name in official if not name.startswith("projection.")}
-    weights = write(backbone | {"projection.weight": torch.zeros(50, 256)}, "plain", tmp_path)
+    weights = write(backbone | {"projection.weight": torch.zeros(50, 8)}, "plain", tmp_path)
     exp = tmp_path / "exp"
     import_weights(weights, config, str(exp), seen=(9, 1), **{"from": "wespeaker"})
     assert "the head begins anew" in caplog.text
     assert read_json(exp / "env.json")["unused_weights"] == ["projection.weight"]
     imported = checkpoint.load(exp / "models/best_model.pt")["model"]
-    for name, value in system.model.state_dict().items():
-        assert torch.equal(imported[f"model.{name}"], value)
+    for key, value in system.model.state_dict().items():
+        assert torch.equal(imported[f"model.{key}"], value)
 
 
 def test_a_whole_module_is_refused_with_the_way_to_convert_it(tmp_path):
@@ -247,7 +374,7 @@ def test_a_whole_module_is_refused_with_the_way_to_convert_it(tmp_path):
 
 
 def test_two_official_names_for_one_weight_are_refused(tmp_path):
-    _, config, official, _ = make("wespeaker", tmp_path)
+    _, config, official, _ = make("wespeaker (ResNet18)", tmp_path)
     # A checkpoint of a copy that has been renamed in part.
     weights = write(official | {"stages.0.bn1.weight": torch.ones(8)}, "plain", tmp_path)
     with pytest.raises(InputError, match="would both be model.stages.0.bn1.weight"):

@@ -1,6 +1,7 @@
 """Experiment folders of weights that were trained with the official code of a system."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
@@ -91,7 +92,10 @@ def import_weights(
         used = without_classifier(origin, state_dict)
         names = cli.checked_option(weights, official_names, origin, used)
         official = cli.checked_option(weights, rename_weights, origin, used)
+        for name in _superfluous(origin, experiment.system, official):
+            del official[name], names[name]
         unused = sorted(state_dict.keys() - set(names.values()))
+        official |= _training_weights(origin, experiment.system, official)
         if seen is None:
             seen = _default_counts(origin, experiment.system.head.has_posterior)
         if len(used) < len(state_dict):
@@ -129,6 +133,29 @@ def _default_counts(origin: str, has_posterior: bool) -> tuple[float, float]:
         # Nothing is divided out of scores that are no posteriors.
         return (1, 1)
     return cli.needed("--seen", trained_on)
+
+
+def _superfluous(origin: str, system: nn.Module, official: Mapping[str, Tensor]) -> list[str]:
+    """Names of optional weights that a system has none for."""
+    pattern = importers()[origin].optional
+    if pattern is None:
+        return []
+    names = system.state_dict().keys()
+    return [name for name in official if name not in names and re.search(pattern, name)]
+
+
+def _training_weights(
+    origin: str, system: nn.Module, official: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Initial weights of parts that only training uses and that ``official`` lacks."""
+    pattern = importers()[origin].training_only
+    weights = {}
+    for name, value in system.state_dict().items():
+        if pattern is not None and name not in official and re.search(pattern, name):
+            weights[name] = value
+    if weights:
+        logging.info("begin anew, for training alone: %s", ", ".join(weights))
+    return weights
 
 
 def _initial_head(system: nn.Module) -> dict[str, Tensor]:

@@ -33,8 +33,17 @@ FAIRSEQ = (
 )
 
 # Packages whose objects stand beside the weights: options of a training and its log. In their place
-# is put a Remark.
-BESIDE_WEIGHTS = ("argparse", "omegaconf", "fairseq", "typing", "enum", "numpy", "hyperpyyaml")
+# is put a Remark. "utils" is where BAM has the class of its options.
+BESIDE_WEIGHTS = (
+    "argparse",
+    "omegaconf",
+    "fairseq",
+    "typing",
+    "enum",
+    "numpy",
+    "hyperpyyaml",
+    "utils",
+)
 
 
 class Remark:

@@ -31,6 +31,10 @@ class Importer:
         forms: other importers, by a pattern that only the names of their weights match.
         classifier: pattern on the official names of a classifier that is left out where it has
             other than two classes, such as speakers; the head here then begins anew.
+        optional: pattern on the names here of weights that are left out where the system of the
+            configuration has none.
+        training_only: pattern on the names here of weights that no score depends on and that
+            official checkpoints lack; they begin anew.
     """
 
     names: Patterns
@@ -39,6 +43,8 @@ class Importer:
     trained_on: tuple[float, float] | None = None
     forms: Mapping[str, str] = field(default_factory=dict)
     classifier: str | None = None
+    optional: str | None = None
+    training_only: str | None = None
 
 
 def stages(blocks: tuple[int, ...], trunk: str = "") -> list[tuple[str, str]]:

@@ -1,9 +1,11 @@
-"""BAM (https://github.com/media-sec-lab/BAM)."""
+"""BAM (https://github.com/media-sec-lab/BAM), whose checkpoints are those of Lightning."""
 
 from wedefense_lite.interop.patterns import Importer, flat, stages
 
 IMPORTER = Importer(
+    encoder=r"^(model\.)?ssl_layer\.model\.",
     names=[
+        (r"^model\.", ""),
         # The downsampling of the last stage has two names.
         (r"^intra_layer\.resnet\.downsample\..*", ""),
         (r"^intra_layer\.resnet\.", ""),

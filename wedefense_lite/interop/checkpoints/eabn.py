@@ -1,4 +1,7 @@
-"""EABN (https://github.com/AmirmohammadRostami/ASV-anti-spoofing-with-EABN)."""
+"""EABN (https://github.com/AmirmohammadRostami/ASV-anti-spoofing-with-EABN).
+
+Its checkpoints lack the centres of the triplet term, and the classifier of its branch has no bias.
+"""
 
 from wedefense_lite.interop.patterns import (
     Importer,
@@ -32,4 +35,5 @@ IMPORTER = Importer(
         (r"^(head\.|model\.classifier\.)", reversed_rows),
         (r"^model\.classifier\.", without_inner_axes),
     ],
+    training_only=r"^(head\.centers|model\.classifier\.linear\.bias)$",
 )

@@ -1,9 +1,11 @@
-"""SAL (https://github.com/SentryMao/SAL)."""
+"""SAL (https://github.com/SentryMao/SAL), whose checkpoints are those of Lightning."""
 
 from wedefense_lite.interop.patterns import Importer
 
 IMPORTER = Importer(
+    encoder=r"^(net\.|model\.)?ssl_encoder\.ssl_encoder\.model\.",
     names=[
+        (r"^(net|model)\.", ""),
         (r"^weight_layer$", "weights_L"),
         (r"^seq_model\.conformer_layer\.", "blocks."),
         (r"\.ffn1\.ln_norm\.", ".first.norm."),

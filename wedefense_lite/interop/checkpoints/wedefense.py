@@ -1,6 +1,7 @@
 """MHFA on a fine-tuned encoder, and ResNet18, of WeDefense (https://github.com/zlin0/wedefense).
 
-There, the mean over the features is taken from each frame, which is put into the weights.
+There, the mean over the features is taken from each frame, which is put into the weights. The
+layer behind the pooling is there in localization too, which has no use for it.
 """
 
 from wedefense_lite.interop.checkpoints import mhfa
@@ -13,5 +14,6 @@ IMPORTER = Importer(
         (r"^head\.linear\.", reversed_rows),
         (r"^model\.(key|value)\.1\.weight$", centred_rows),
     ],
+    optional=r"^model\.embed\.",
     forms={r"^layer1\.0\.": "wespeaker", r"^layer1\.conv\.": "wespeaker_ecapa"},
 )
