@@ -42,6 +42,9 @@ defaults score_batch_size "" num_workers ""
 defaults pi_spoof 0.05 cost asvspoof5_track1 bootstrap 1000
 defaults asv_scores ""  # ASV scores below corpus_dir, SET for dev and eval
 defaults llr_options "" # more of logits_to_llr.py where it calibrates
+# What is scored: difference of the logits, of which LLRs are made, or bonafide_logit, the logit of
+# which some authors publish EERs; no LLR is made of it, and its results are in a folder of its name.
+defaults score difference
 defaults both false     # true: a condition selects trials of both classes
 
 defaults trains true # false: the system exists, tools/score.sh
@@ -71,6 +74,18 @@ case $task in
   *) refuse "--task is detection or localization" ;;
 esac
 
+scored_dir=$exp_dir # posteriors and results
+score_file=llr.txt
+case $score in
+  difference) ;;
+  bonafide_logit)
+    [ "$task" = detection ] || refuse "--score bonafide_logit is for --task detection"
+    scored_dir=$exp_dir/bonafide_logit
+    score_file=scores.txt
+    ;;
+  *) refuse "--score is difference or bonafide_logit" ;;
+esac
+
 read -ra sets <<< "$test_sets"
 scored=("${sets[@]}")                   # sets with scores
 calibrated=("${sets[@]/%/_calibrated}") # scores once more, calibrated on dev
@@ -81,7 +96,7 @@ if [ "$trains" = true ]; then
   sets=(train dev "${sets[@]}")
   scored=(dev "${scored[@]}")
 fi
-if [ -z "$dev_dir" ]; then calibrated=(); fi
+if [ -z "$dev_dir" ] || [ "$score" != difference ]; then calibrated=(); fi
 counted=$train_dir # data directory with the class counts of the training loss
 
 . "$root/conf/cmd.sh"
@@ -135,7 +150,7 @@ extract() {
 infer() {
   $cpu_cmd python "$bin/infer.py" --model_path "$model" --config "$exp_dir/config.yaml" \
     --num_classes 2 --embedding_scp_path "$exp_dir/embeddings/$1/embedding.scp" \
-    --out_path "$exp_dir/posteriors/$1"
+    --score "$score" --out_path "$scored_dir/posteriors/$1"
 }
 
 # to_llr SET [OPTIONS]
@@ -168,10 +183,10 @@ evaluate() {
       asv=
     fi
   fi
-  $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$exp_dir/posteriors/$1/llr.txt" \
+  $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$scored_dir/posteriors/$1/$score_file" \
     --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$meta" --by "$by" --both "$both" \
     --cost "$cost" --bootstrap "$bootstrap" ${asv:+--asv_scores "$asv"} \
-    --json "$exp_dir/results_$1.json" --txt "$exp_dir/results_$1.txt"
+    --json "$scored_dir/results_$1.json" --txt "$scored_dir/results_$1.txt"
 }
 
 report() {
@@ -217,7 +232,8 @@ if [ "$extracted" = embeddings ] && runs 5 "logits and posteriors"; then
   for_each infer "${scored[@]}"
 fi
 
-if runs 6 "log-likelihood ratios, of test sets also calibrated on dev"; then
+if [ "$score" = difference ] && runs 6 "log-likelihood ratios, of test sets also calibrated on dev"
+then
   for_each to_llr "${scored[@]}"
   for_each to_calibrated_llr "${calibrated[@]}"
 fi
@@ -234,6 +250,7 @@ if declare -F evaluate_more > /dev/null && runs 7 "evaluate more"; then
   evaluate_more
 fi
 
-if [ "$reports" = true ] && runs 8 "report"; then
+# A report shows LLRs.
+if [ "$reports" = true ] && [ "$score" = difference ] && runs 8 "report"; then
   report
 fi

@@ -4,10 +4,11 @@
 #     [--name itw] [--dev_dir egs/asvspoof2019_la/data/dev] [--by codec] [--both true]
 #     [--model exp/X/models/model_9.pt] [--train_dir egs/asvspoof2019_la/data/train]
 #     [--stage 1] [--stop_stage 7] [--cost NAME] [--data_type raw|shard] [--nproc N] [--gpus 0,1]
-#     [--corpus_dir DB --asv_scores FILE]
+#     [--corpus_dir DB --asv_scores FILE] [--score bonafide_logit]
 # Results are in results_NAME.json of the experiment; NAME is by default the name of --data_dir.
 # --dev_dir: data of the experiment's dev scores; adds results_NAME_calibrated.json.
 # --by: column of meta.tsv for metrics by condition. --both true: a condition selects both classes.
+# --score bonafide_logit: results of the bona fide logit, below bonafide_logit/ of the experiment.
 # --train_dir: training data with the class prior, for a model that was saved without it.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

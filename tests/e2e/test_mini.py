@@ -43,6 +43,23 @@ def test_all_stages_end_in_results_and_a_report(folder):
     assert not re.search(r"(src|href)=.https?:", report) and "data:image/svg" in report
 
 
+def test_the_bona_fide_logit_has_results_of_its_own(folder):
+    typed = typist(folder)
+    command = (
+        "bash egs/mini/run.sh --corpus_dir corpus --data_dir data --exp_dir exp --data_type raw "
+        "--bootstrap 20 --stage 5 --score bonafide_logit"
+    )
+    before = (folder / "exp/results_eval.json").read_text()
+    lines = typed(command).splitlines()
+    assert "== stage 7: evaluate" in lines
+    assert not any(line.startswith(("== stage 6", "== stage 8")) for line in lines)
+    results = json.loads((folder / "exp/bonafide_logit/results_eval.json").read_text())
+    assert 0 <= results["eer"] <= 1 and "cllr" not in results
+    assert (folder / "exp/results_eval.json").read_text() == before
+    error = typed(f"{command} --score logit", status=2)
+    assert "--score is difference or bonafide_logit" in error
+
+
 @pytest.mark.parametrize("task", ["localization", "detection"])
 def test_partialspoof_runs_whole_with_one_process_and_with_two(folder, task):
     typed, exp = typist(folder), folder / "exp_ps" / task
