@@ -37,6 +37,9 @@ setup(
         "mini": ["pyworld-prebuilt"],
         # Self-supervised encoders.
         "ssl": ["transformers>=5.23"],
+        # An encoder with its weights, of which these alone are used: pip install --no-deps
+        # distillmos leaves out what its own code needs, such as librosa.
+        "distillmos": ["distillmos"],
         # SepFormer. SpeechBrain imports torchaudio, which must go with the installed torch.
         "separation": ["speechbrain>=1.0"],
         # Text to speech with the weights inside the wheel.

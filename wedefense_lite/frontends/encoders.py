@@ -318,8 +318,8 @@ def find_weights(model: str) -> Path:
     return find_file(model, WEIGHT_FILES)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Weights of an encoder in the hub's format or fairseq's, without layers of pretraining alone.
+def read_state(path: Path) -> Mapping:
+    """Content of a file of weights.
 
     Args:
         path: ``.safetensors``, or a state dict that ``torch.save`` wrote.
@@ -341,6 +341,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path}: it holds a {type(state).__name__}, expected weights by their names"
         )
+    return state
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Weights of an encoder in the hub's format or fairseq's, without layers of pretraining alone.
+
+    Args:
+        path: as for ``read_state``.
+
+    Raises:
+        InputError: as ``read_state``.
+    """
+    state = read_state(path)
     if isinstance(state.get("model"), Mapping):
         # As fairseq saves it, beside options.
         state = hub_weights(state["model"])
