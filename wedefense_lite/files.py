@@ -504,7 +504,7 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict:
 
 
 def iter_rows(
-    path: str | Path, columns: int | None, maxsplit: int = -1
+    path: str | Path, columns: int | None, maxsplit: int = -1, comment: str | None = None
 ) -> Iterator[tuple[int, list[str]]]:
     """Rows of a file that white space separates, as ``(line number from 1, fields)``.
 
@@ -514,6 +514,7 @@ def iter_rows(
         path: the file.
         columns: the number of fields each line must have; None: as many as the first one has.
         maxsplit: as in ``str.split``, for a last field that may hold spaces.
+        comment: beginning of lines that are no rows.
 
     Raises:
         InputError: unreadable or empty file, a line with another number of fields, or a control
@@ -523,7 +524,7 @@ def iter_rows(
     is_empty = True
     for number, line in enumerate(_lines(path), 1):
         fields = split_fields(path, number, line, maxsplit)
-        if not fields:
+        if not fields or (comment and fields[0].startswith(comment)):
             continue
         # Without a number, the first line decides for all.
         columns = columns or len(fields)

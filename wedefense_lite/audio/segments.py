@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wedefense_lite.files import InputError, converted, iter_rows, number, write_lines
-from wedefense_lite.labels import LABELS, label_id
+from wedefense_lite.labels import LABELS, label_id, label_of_word
 
 
 class Segments(NamedTuple):
@@ -35,6 +35,7 @@ class Run(NamedTuple):
     value: int
 
 
+RTTM_COMMENT = ";;"  # beginning of lines that are none
 # Seconds by which printed times that should be equal may differ: files round them, to 1e-4 or 1e-3.
 TIME_SLACK = 1e-3
 # Seconds that the segments of an utterance may end before or after its audio, or its frame scores.
@@ -57,18 +58,21 @@ def parse_seconds(text: str) -> float:
 def read_rttm(path: str | Path) -> dict[str, Segments]:
     """Segments of each utterance from RTTM ``SPEAKER`` lines, the label in field 8.
 
+    Lines that begin with ``;;`` are comments. Other words for the labels are those of ``labels``.
+
     Raises:
-        InputError: another label than bonafide or spoof, times that are no times, segments that
+        InputError: a label that is no word for a class, times that are no times, segments that
             overlap or have no length.
     """
     rows: dict[str, list[tuple[float, float, int]]] = {}
-    for line, row in iter_rows(path, columns=None):
+    for line, row in iter_rows(path, columns=None, comment=RTTM_COMMENT):
         if len(row) < 8:
             raise InputError(f"{path}:{line}: {len(row)} columns, expected the label in column 8")
         key = row[1]
         start = converted(path, line, key, row[3], parse_seconds)
         duration = converted(path, line, key, row[4], parse_seconds)
-        label = converted(path, line, key, row[7], label_id)
+        word = converted(path, line, key, row[7], label_of_word)
+        label = label_id(word)
         rows.setdefault(key, []).append((start, start + duration, label))
     segments = {}
     for key, utterance_rows in rows.items():

@@ -19,7 +19,7 @@ from wedefense_lite.localization.decisions import (
     match_decisions,
     time_metrics,
 )
-from wedefense_lite.localization.frame_scores import match_frames, read_frames
+from wedefense_lite.localization.frame_scores import match_frames
 from wedefense_lite.localization.frames import FrameScores
 from wedefense_lite.localization.metrics import (
     SCORING_RULE,
@@ -29,6 +29,7 @@ from wedefense_lite.localization.metrics import (
     range_eer,
     segment_eer,
 )
+from wedefense_lite.localization.published import read_frame_scores, read_reference
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.detection import DEFAULT_TIE, Tie, UndefinedMetric
 from wedefense_lite.metrics.summary import warn_of_polarity
@@ -37,6 +38,7 @@ from wedefense_lite.scoring.scores import read_condition
 
 Pairs = list[tuple[FrameScores, Segments]]  # frame scores and reference of each utterance
 Resolutions = dict[str, float]  # seconds by their spelling on the command line
+PUBLISHED_RESOLUTIONS = ("0.02", "0.04", "0.08", "0.16", "0.32", "0.64")
 UNDEFINED = "n/a"  # a rate of a table that a set without one of the classes doesn't define
 
 
@@ -59,7 +61,7 @@ class RateOptions(NamedTuple):
 def evaluate_localization(
     frame_scores: str,
     rttm: str,
-    resolutions: str = "0.02,0.04,0.08,0.16,0.32,0.64",
+    resolutions: str | None = None,
     segments: str | None = None,
     splices: str | None = None,
     meta: str | None = None,
@@ -68,6 +70,8 @@ def evaluate_localization(
     cluster: str | None = None,
     frame_labels: FrameLabelRule = SCORING_RULE,
     tie: Tie = DEFAULT_TIE,
+    hop: float | None = None,
+    label_hop: float | None = None,
     json: str | None = None,
     txt: str | None = None,
 ) -> None:
@@ -75,10 +79,15 @@ def evaluate_localization(
 
     A rate is n/a (null in the JSON) where no segment of a resolution is bona fide, or none spoof.
 
+    Scores and references may be those of PartialSpoof, partialspoof-metrics, LlamaPartialSpoof or
+    HAD too; what a file was read as is logged, and docs/score_files.md has a list.
+
     Args:
         frame_scores: lines ``utt start duration llr``, seconds, higher is more bona fide.
-        rttm: reference segments, the label in field 8.
-        resolutions: segment lengths in seconds, separated by commas.
+        rttm: reference segments, the label in field 8. Where all are spoofed, the rest is bona
+            fide, and so are utterances without any.
+        resolutions: segment lengths in seconds, separated by commas. By default 0.02, 0.04, 0.08,
+            0.16, 0.32 and 0.64, as far as they are whole numbers of frames.
         segments: decided segments, the segments.rttm of bin/segments.py.
         splices: lines ``utt seconds``, joints of bona fide parts; false alarms there are counted.
         meta: table, or utt2attack, with the column that ``by`` names. The error rates are printed
@@ -95,6 +104,8 @@ def evaluate_localization(
             published label lists and in training.
         tie: rule for equal scores of segments, merge or official, as in bin/evaluate.py; the EER by
             duration always merges them, as its official program does.
+        hop: seconds a frame of scores without times, if the name of their file doesn't say it.
+        label_hop: the same of labels without times.
         json: file for the results, rates as fractions.
         txt: file for the printed tables.
     """
@@ -103,9 +114,13 @@ def evaluate_localization(
         raise InputError("--splices needs --segments: decisions, which false alarms are counted in")
     if cluster and not meta:
         raise InputError("--cluster names a column of --meta, which is not given")
-    seconds = cli.checked_option("--resolutions", _parse_resolutions, resolutions)
-    frames, hop = read_frames(frame_scores)
-    reference = read_rttm(rttm)
+    seconds = {}
+    if resolutions is not None:
+        seconds = cli.checked_option("--resolutions", _parse_resolutions, resolutions)
+    frames, hop = read_frame_scores(frame_scores, hop)
+    reference = read_reference(rttm, frames, label_hop)
+    if resolutions is None:
+        seconds = _whole_resolutions(hop)
     pairs = match_frames(frames, reference, hop, frame_scores, rttm)
     _check_classes(pairs, rttm)
     for resolution in seconds.values():
@@ -156,6 +171,22 @@ def _parse_resolutions(text: str) -> Resolutions:
         if not 0 < value < math.inf:
             raise ValueError(f"{spelling!r}, expected seconds above 0, such as 0.02,0.04")
         seconds[spelling] = value
+    return seconds
+
+
+def _whole_resolutions(hop: float) -> Resolutions:
+    """Published resolutions that are whole numbers of frames; one frame if none is."""
+    seconds = {}
+    for spelling in PUBLISHED_RESOLUTIONS:
+        value = number(spelling)
+        try:
+            frames_of_segment(hop, value)
+        except ValueError:
+            continue
+        seconds[spelling] = value
+    if len(seconds) < len(PUBLISHED_RESOLUTIONS):
+        seconds = seconds or {f"{hop:g}": hop}
+        logging.info("frames of %g s: segments of %s s", hop, ", ".join(seconds))
     return seconds
 
 

@@ -115,6 +115,15 @@ class _Dictionary(dict):
         super().__init__()
 
 
+class _Bytes(bytes):
+    """Stands for ``_codecs.encode``, by which protocols 0 to 2 write bytes."""
+
+    def __new__(cls, text: str, encoding: str):
+        if not isinstance(text, str) or encoding != "latin1":
+            raise ValueError("bytes of another encoding")
+        return super().__new__(cls, text.encode("latin1"))
+
+
 class _Container:
     """Stands for a container as an argument, such as the function of a ``defaultdict``."""
 
@@ -126,6 +135,7 @@ ADMITTED = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Type,
     ("collections", "defaultdict"): _Dictionary,
+    ("_codecs", "encode"): _Bytes,
     ("builtins", "dict"): _Container,
     ("builtins", "list"): _Container,
     ("builtins", "tuple"): _Container,
