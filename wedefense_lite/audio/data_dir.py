@@ -130,7 +130,7 @@ def _sort_table(table: dict[str, str]) -> dict[str, str]:
 def write_data_dirs(
     data_dir: str | Path,
     sets: dict[str, list[Trial]],
-    counts: dict[str, Counts] | None = None,
+    counts: Mapping[str, Counts | int] | None = None,
     sample_rate: int = 16000,
     num_threads: int = 8,
     more_files: Mapping[str, Mapping[str, Sequence[str] | None]] = MappingProxyType({}),
@@ -140,7 +140,7 @@ def write_data_dirs(
     Args:
         data_dir: folder of the data directories.
         sets: name of a set to its trials.
-        counts: published numbers of utterances of some or all sets.
+        counts: published numbers of utterances of some or all sets, by class or together.
         sample_rate: rate in Hz at which the files will be read.
         num_threads: threads that read headers.
         more_files: lines of further files by set and file name, written before ``utt2lab``, so that
@@ -173,16 +173,22 @@ def write_data_dirs(
         _write_data_dir(Path(data_dir, name), trials, seconds)
 
 
-def _check_labels(name: str, trials: list[Trial], published: Counts | None) -> None:
+def _check_labels(name: str, trials: list[Trial], published: Counts | int | None) -> None:
     listed = Counter(trial.label for trial in trials)
     if not trials:
         raise InputError(f"{name}: no utterance is listed, expected a line each")
     unknown = listed.keys() - set(LABELS)
     if unknown:
         raise InputError(f"{name}: labels {sorted(unknown)}, expected {LABELS}")
-    if published is not None and listed != published._asdict():
-        hint = "--expect_counts false accepts a part of the corpus"
-        raise InputError(f"{name}: {dict(listed)} listed, {published._asdict()} published; {hint}")
+    hint = "--expect_counts false accepts a part of the corpus"
+    if isinstance(published, int):
+        if len(trials) != published:
+            raise InputError(f"{name}: {len(trials)} listed, {published} published; {hint}")
+    elif published is not None:
+        # A class without utterances is not in what is listed.
+        expected = published._asdict()
+        if listed != Counter(expected):
+            raise InputError(f"{name}: {dict(listed)} listed, {expected} published; {hint}")
 
 
 def _write_data_dir(folder: Path, trials: list[Trial], seconds: dict[str, str]) -> None:

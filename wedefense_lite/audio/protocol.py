@@ -43,21 +43,24 @@ def make_trial(
     wav = folder / name
     if without_audio_extension(name) == name:
         wav = folder / f"{name}{extension}"
-    # A speaker is one cell of a table, so that white space in its name has to go.
+    # Speakers and attacks are one cell of a table, so that white space in their names has to go.
     speaker = "_".join(cells.pop("speaker", "").split()) or "unknown"
-    attack = cells.pop("attack", attack)
+    attack = "_".join(cells.pop("attack", attack).split()) or "unknown"
     if label == LABELS[BONAFIDE]:
         attack = NO_VALUE
     return Trial(key, str(wav), label, speaker, attack, cells, name)
 
 
-def read_protocol(path: Path, columns: str, folder: Path, **options: str) -> list[Trial]:
+def read_protocol(
+    path: Path, columns: str, folder: Path, prefix: str = "", **options: str
+) -> list[Trial]:
     """Trials of a protocol, which may list fewer utterances than the audio folder holds.
 
     Args:
         path: lines without a header, cells separated by white space.
         columns: names of the columns, as ``make_trial`` takes them; ``-`` is left out.
         folder: folder of the audio files.
+        prefix: begin of each name, ``set/`` where names are the same in two sets of a corpus.
         options: ``extension`` and ``attack`` of ``make_trial``.
 
     Raises:
@@ -67,5 +70,6 @@ def read_protocol(path: Path, columns: str, folder: Path, **options: str) -> lis
     trials = []
     for number, cells in read_rows(path, columns=len(names)):
         row = {name: cell for name, cell in zip(names, cells) if name != "-"}
+        row["key"] = prefix + row["key"]
         trials.append(make_trial(f"{path}:{number}", row, folder, **options))
     return trials
