@@ -1,0 +1,47 @@
+"""CFAD, as published, to data directories: clean, noisy or coded."""
+
+from pathlib import Path
+from typing import Literal
+
+from wedefense_lite import cli
+from wedefense_lite.audio.data_dir import Trial
+from wedefense_lite.audio.protocol import make_trial
+from wedefense_lite.audio.published import Subset, find_audio, write_sets
+
+
+def prepare_data(
+    corpus_dir: str,
+    version: Literal["clean", "noisy", "codec"] = "clean",
+    subset: Subset = "eval",
+    test: Literal["seen", "unseen"] = "unseen",
+    data_dir: str = "data",
+):
+    """Write data/cfad_<version>_<test>_<subset>, or data/{train,dev,eval} of all three sets.
+
+    The attack is the synthesiser; for bona fide speech the corpus that it comes from is in the
+    column source of meta.tsv. No numbers of utterances are published that could be expected.
+
+    Args:
+        corpus_dir: folder that holds <version>_version/<set>_*/{real,fake}_*/<source>/*.wav.
+        version: as recorded, with noise, or through codecs.
+        subset: set to prepare as a test set; all: the three sets of a training.
+        test: test set that is eval, by whether training has its synthesisers.
+        data_dir: folder to write the data directories into.
+    """
+    folder = Path(corpus_dir, f"{version}_version")
+
+    def read_set(name: str) -> list[Trial]:
+        begin = f"test_{test}" if name == "eval" else name
+        trials = []
+        for audio in find_audio(folder, f"{begin}_*/*_*/*/*"):
+            _, label, source, _ = audio.split("/")
+            # real_clean, fake_codec ...
+            row = {"key": audio, "label": label.split("_")[0], "attack": source, "source": source}
+            trials.append(make_trial(str(folder / audio), row, folder))
+        return trials
+
+    write_sets(f"cfad_{version}_{test}", subset, read_set, {}, data_dir, expect_counts=False)
+
+
+if __name__ == "__main__":
+    cli.run(prepare_data)
