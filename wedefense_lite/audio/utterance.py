@@ -1,9 +1,22 @@
 """The utterance: one row of every list of audio."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from wedefense_lite.audio.resampling import resampled_length
 from wedefense_lite.audio.segments import Segments
+
+
+class Corpus(NamedTuple):
+    """The corpus that an utterance of several corpora is from.
+
+    Attributes:
+        name: its name.
+        number: its place among the names of all corpora of the list, sorted; from 0.
+    """
+
+    name: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +40,7 @@ class Utterance:
         rate: sample rate of the audio file in Hz; 0 where it is unknown, and then that of the
             system that reads it.
         format: name of the format of a file that doesn't say it itself, such as ``g722``.
+        corpus: corpus that the utterance is from, where a list has several.
     """
 
     key: str
@@ -40,6 +54,7 @@ class Utterance:
     stems: tuple["Utterance", ...] = field(default=(), repr=False, compare=False)
     rate: int = 0
     format: str = ""
+    corpus: Corpus | None = field(default=None, repr=False, compare=False)
 
     def samples_at(self, sample_rate: int) -> int:
         """Length of the audio at another rate; 0 where it is unknown."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from wedefense_lite import cli, preemption
+from wedefense_lite.audio.corpora import with_corpora
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.audio.tracks import with_segments
 from wedefense_lite.audio.utterance import Utterance
@@ -70,6 +71,8 @@ def train(
     val_segments: str | None = None,
     train_stems: str | None = None,
     val_stems: str | None = None,
+    train_corpora: str | None = None,
+    val_corpora: str | None = None,
     data_type: Literal["shard", "raw"] = "shard",
     gpus: str | None = None,
     checkpoint: str | None = None,
@@ -95,6 +98,10 @@ def train(
         val_segments: RTTM of the dev set, for localization.
         train_stems: list of the stems of the training mixtures, for tasks on mixtures.
         val_stems: list of the stems of the dev mixtures, for tasks on mixtures.
+        train_corpora: utt2corpus of the training set, where it is of several corpora: for
+            balance_corpora, corpus_weights and DomainAdversarial.
+        val_corpora: utt2corpus of the dev set. The dev EER is then the mean of those of the
+            corpora.
         data_type: kind of the lists.
         gpus: devices, as ``0,1`` or ``[0,1]``; without effect where there is no GPU.
         checkpoint: model whose weights the training starts from; a ``last.pt`` in exp_dir takes
@@ -106,9 +113,11 @@ def train(
             curves. A training that ``last.pt`` continues is continued.
         requests: signals that end the training where it can be continued from.
     """
-    val_signals = val_segments or val_stems
+    val_signals = val_segments or val_stems or val_corpora
     if (val_data is None) != (val_label is None) or val_signals and not val_data:
-        raise InputError("--val_data, --val_label and --val_segments or --val_stems go together")
+        raise InputError(
+            "--val_data, --val_label and --val_segments, --val_stems or --val_corpora go together"
+        )
     data = experiment.data
     prepare(data.augment, noise_data=noise_data, reverb_data=reverb_data)
     _check_kept_models(experiment, val_data)
@@ -117,14 +126,16 @@ def train(
 
     # Lists, with what the task needs to know of each utterance.
     train_index = _read_index(
-        experiment, train_data, data_type, train_label, train_segments, train_stems
+        experiment, train_data, data_type, train_label, train_segments, train_stems, train_corpora
     )
     train_loader = TrainLoader(
         train_index, data, experiment.training.seed, process.rank, process.world
     )
     dev_loader = None
     if val_data is not None:
-        dev_index = _read_index(experiment, val_data, data_type, val_label, val_segments, val_stems)
+        dev_index = _read_index(
+            experiment, val_data, data_type, val_label, val_segments, val_stems, val_corpora
+        )
         if experiment.system.head is not None:
             check_classes(dev_index)
         dev_loader = EvalLoader(
@@ -237,8 +248,9 @@ def _read_index(
     utt2lab: str,
     rttm: str | None,
     stem_list: str | None,
+    utt2corpus: str | None,
 ) -> list[Utterance]:
-    """Index of a list, with the segments or stems that the task needs.
+    """Index of a list, with the segments or stems that the task needs, and with its corpora.
 
     Raises:
         InputError: segments or stems that the task needs are not given, or it doesn't take them.
@@ -249,6 +261,8 @@ def _read_index(
     _check_signal("segments", data_list, rttm, is_on_frames, "localization")
     _check_signal("stems", data_list, stem_list, is_on_mixtures, "a task on mixtures")
     index = read_index(data_list, data_type, read_labels(utt2lab))
+    if utt2corpus:
+        index = with_corpora(index, utt2corpus)
     if stem_list:
         stems = read_index(stem_list, data_type)
         return with_talkers(index, stems, stem_list, task.takes_stems)

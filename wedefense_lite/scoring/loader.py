@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
+from wedefense_lite.audio.corpora import corpus_of_utterance
 from wedefense_lite.audio.stream import Stream
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.systems.batch import Batch
@@ -29,6 +30,7 @@ class EvalLoader:
 
     Attributes:
         positions: rows of this rank's block; of a stream, as many as an even split would give.
+        corpora: name of the corpus of each utterance of the list, where it says.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class EvalLoader:
         first = rank * len(index) // world
         end = (rank + 1) * len(index) // world
         self.positions = range(first, end)
+        self.corpora = corpus_of_utterance(index)
         self.config = config
         self.num_workers = num_workers
         if isinstance(index, Stream):

@@ -25,6 +25,7 @@ class Batch(NamedTuple):
             talkers; None without stems.
         stems_BKT: stem of each talker of a mixture, float32 in [-1, 1]; None where no task takes
             it.
+        corpora_B: number of the corpus of each utterance, int64; None where the list doesn't say.
     """
 
     keys: list[str]
@@ -34,6 +35,7 @@ class Batch(NamedTuple):
     track_BT: Tensor | None = None
     talker_labels_BK: Tensor | None = None
     stems_BKT: Tensor | None = None
+    corpora_B: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device, its waveforms float32 in [-1, 1]."""

@@ -8,6 +8,7 @@ import torch
 from jsonargparse.typing import (
     ClosedUnitInterval,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     restricted_number_type,
 )
@@ -51,7 +52,11 @@ class DataConfig:
             augmentation, before cropping and padding.
         batch_size: utterances in a training batch, per process.
         num_workers: processes that read ahead, per process; 0 reads in the process itself.
-        balance_classes: draw each class equally often, so that the loss sees a prior of 0.5.
+        balance_classes: draw each class equally often, so that the loss sees a prior of 0.5; with
+            balance_corpora or corpus_weights, each class of a corpus.
+        balance_corpora: draw from each corpus equally often.
+        corpus_weights: draw from each corpus in proportion to its weight, as in
+            ``{asvspoof5: 2, mlaad: 1}``.
         shuffle_window: 0 shuffles completely; N permutes the shards and shuffles within windows of
             N of them, so that reads stay sequential on disks that need it.
     """
@@ -69,6 +74,8 @@ class DataConfig:
     batch_size: BatchSize = 32
     num_workers: Workers = 0
     balance_classes: bool = False
+    balance_corpora: bool = False
+    corpus_weights: dict[str, PositiveFloat] = field(default_factory=dict)
     shuffle_window: NonNegativeInt = 0
 
     def __post_init__(self):
@@ -77,9 +84,16 @@ class DataConfig:
                 f"eval_crop is {self.eval_crop}, but eval_seconds is 0:"
                 " all of an utterance is scored"
             )
+        if self.balance_corpora and self.corpus_weights:
+            raise ValueError("balance_corpora gives all one weight: not with corpus_weights")
         # The parser builds augmentations from their own options, which don't include the rate.
         for augment in self.augment:
             augment.sample_rate = self.sample_rate
+
+    @property
+    def by_corpus(self) -> bool:
+        """Whether each corpus has a share of the draws of its own."""
+        return self.balance_corpora or bool(self.corpus_weights)
 
 
 @dataclass

@@ -57,6 +57,8 @@ LATER_OPTIONS = {
 LATER_SETTINGS = {
     "data.crop": "random",
     "data.augment_whole": False,
+    "data.balance_corpora": False,
+    "data.corpus_weights": {},
     "training.schedule.warmup_steps": 0,
     "training.schedule.decay_in_warmup": False,
     "training.schedule.step_epochs": 10,

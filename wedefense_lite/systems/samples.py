@@ -253,6 +253,9 @@ def _collate(rows: list[Utterance], samples: list[Sample]) -> Batch:
             talker_labels.append(torch.tensor([_label(stem) for stem in row.stems]))
         talker_labels_BK = pad_sequence(talker_labels, batch_first=True, padding_value=NO_LABEL)
     stems_BKT = _pad_stems([sample.signals.stems for sample in samples], wav_BT.shape[1])
+    corpora_B = None
+    if rows[0].corpus is not None:
+        corpora_B = torch.tensor([row.corpus.number for row in rows])
     return Batch(
         [row.key for row in rows],
         wav_BT,
@@ -261,6 +264,7 @@ def _collate(rows: list[Utterance], samples: list[Sample]) -> Batch:
         track_BT,
         talker_labels_BK,
         stems_BKT,
+        corpora_B,
     )
 
 

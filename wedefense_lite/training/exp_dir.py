@@ -38,6 +38,7 @@ HASHED_OPTIONS = {
     "list": "list than --train_data, --train_label, --noise_data or --reverb_data",
     "segments": "--train_segments",
     "stems": "--train_stems",
+    "corpora": "--train_corpora",
 }
 
 
@@ -51,8 +52,8 @@ def data_hashes(index: Iterable[Utterance], augments: Iterable[Augment]) -> dict
     Returns:
         SHA-256 of ``list`` (ids, labels, samples, lists of augmentations), of its parts
         ``utterances`` (ids, samples), ``labels`` (ids, labels), ``noise_data`` and ``reverb_data``,
-        of ``segments`` (ids, times, classes) and of ``stems`` (ids, labels); what there is none of
-        has the hash of nothing.
+        of ``segments`` (ids, times, classes), of ``stems`` (ids, labels) and of ``corpora`` (ids,
+        names); what there is none of has the hash of nothing.
     """
     lines: dict[str, list[str]] = {name: [] for name in HASHED_OPTIONS}
     for row in index:
@@ -64,6 +65,8 @@ def data_hashes(index: Iterable[Utterance], augments: Iterable[Augment]) -> dict
                 lines["segments"].append(f"{row.key} {start:.6f} {end:.6f} {label}")
         for stem in row.stems:
             lines["stems"].append(f"{stem.key} {stem.label}")
+        if row.corpus is not None:
+            lines["corpora"].append(f"{row.key} {row.corpus.name}")
     for augment in augments:
         lines["list"].append(augment.source)
         option = getattr(augment, "option", "")

@@ -1,5 +1,6 @@
 """Batches for training."""
 
+import logging
 import math
 import os
 from collections import Counter
@@ -17,7 +18,7 @@ from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
 from wedefense_lite.systems.delivery import read_batches, worker_share
 from wedefense_lite.systems.samples import read_training_batch
-from wedefense_lite.training.order import epoch_order
+from wedefense_lite.training.order import Group, epoch_order, sampling_groups
 
 
 class TrainLoader:
@@ -36,8 +37,8 @@ class TrainLoader:
             segments, time; with stems, talkers.
 
     Raises:
-        InputError: an utterance without label, ``balance_classes`` with one class only, or a batch
-            that is larger than the memory.
+        InputError: an utterance without label, ``balance_classes`` with one class only, weights of
+            other corpora than those of the list, or a batch that is larger than the memory.
     """
 
     def __init__(
@@ -54,8 +55,12 @@ class TrainLoader:
         self.rank = rank
         self.world = world
         self.steps_per_epoch = self.steps()
-        if isinstance(index, Stream) and (config.balance_classes or config.shuffle_window):
-            raise InputError("balance_classes and shuffle_window need an index; a stream has none")
+        balances = config.balance_classes or config.by_corpus
+        if isinstance(index, Stream) and (balances or config.shuffle_window):
+            raise InputError(
+                "balance_classes, balance_corpora, corpus_weights and shuffle_window need an "
+                "index; a stream has none"
+            )
         self.class_prior = self._compute_prior()
         self._check_memory()
 
@@ -80,19 +85,25 @@ class TrainLoader:
             raise InputError(f"{unlabelled} training utterances have no label")
         if self.config.balance_classes and not all(counts.values()):
             raise InputError(f"balance_classes with {counts} utterances")
+        groups = sampling_groups(rows, self.config)
+        if rows and rows[0].corpus is not None:
+            _log_corpora(rows, groups)
         if rows and rows[0].segments:
-            return self._prior_of_time(rows, counts)
+            return self._prior_of_time(rows, _draws_of_rows(groups, len(rows)))
         if rows and rows[0].stems:
-            return self._prior_of_talkers(rows, counts)
-        if self.config.balance_classes:
-            return [0.5, 0.5]
-        return [counts[label] / len(rows) for label in LABELS]
+            return self._prior_of_talkers(rows, _draws_of_rows(groups, len(rows)))
+        shares = dict.fromkeys(LABELS, 0.0)
+        for group in groups:
+            members = Counter(rows[row].label for row in group.rows)
+            for label, count in members.items():
+                shares[label] += group.share * (count / len(group.rows))
+        return [shares[label] for label in LABELS]
 
-    def _prior_of_time(self, rows: list[Utterance], counts: dict[str, int]) -> list[float]:
+    def _prior_of_time(self, rows: list[Utterance], draws: np.ndarray) -> list[float]:
         """Shares of the classes in the time that sampling delivers."""
         spoofed_shares = []
         weights = []
-        for row in rows:
+        for row, draw_count in zip(rows, draws):
             start, end, label = row.segments
             seconds = end - start
             spoofed_seconds = np.where(label == SPOOF, seconds, 0.0)
@@ -101,21 +112,21 @@ class TrainLoader:
             length = 1.0
             if not self.config.crop_seconds:
                 length = row.samples_at(self.config.sample_rate)
-            weights.append(self._draw_rate(row, counts) * length)
+            weights.append(draw_count * length)
         share = float(np.average(spoofed_shares, weights=weights))
         if not 0 < share < 1:
             label = LABELS[SPOOF] if share else LABELS[BONAFIDE]
             raise InputError(f"the segments of the training set are all {label}")
         return [share, 1 - share]
 
-    def _prior_of_talkers(self, rows: list[Utterance], counts: dict[str, int]) -> list[float]:
+    def _prior_of_talkers(self, rows: list[Utterance], draws: np.ndarray) -> list[float]:
         """Shares of the classes among the talkers of the mixtures that sampling delivers."""
         spoofed_shares = []
         weights = []
-        for row in rows:
+        for row, draw_count in zip(rows, draws):
             is_spoof = [stem.label == LABELS[SPOOF] for stem in row.stems]
             spoofed_shares.append(np.mean(is_spoof))
-            weights.append(self._draw_rate(row, counts) * len(row.stems))
+            weights.append(draw_count * len(row.stems))
         share = float(np.average(spoofed_shares, weights=weights))
         return [share, 1 - share]
 
@@ -188,3 +199,33 @@ class TrainLoader:
                 draws.append((self.index[order[position]], seed))
             batches.append(draws)
         return batches
+
+
+def _draws_of_rows(groups: list[Group], count: int) -> np.ndarray:
+    """Mean number of draws of each utterance in an epoch.
+
+    Args:
+        groups: groups of all utterances.
+        count: number of utterances, and of draws.
+    """
+    draws = np.zeros(count)
+    for group in groups:
+        draws[group.rows] = group.share * count / len(group.rows)
+    return draws
+
+
+def _log_corpora(rows: list[Utterance], groups: list[Group]) -> None:
+    """Log of each corpus its utterances and its part of the draws."""
+    counts: dict[str, Counter] = {}
+    shares: Counter = Counter()
+    for row, draw_count in zip(rows, _draws_of_rows(groups, len(rows))):
+        counts.setdefault(row.corpus.name, Counter())[row.label] += 1
+        shares[row.corpus.name] += draw_count / len(rows)
+    for name in sorted(counts):
+        logging.info(
+            "corpus %s: %d bona fide, %d spoof, %.1f %% of the draws",
+            name,
+            counts[name][LABELS[BONAFIDE]],
+            counts[name][LABELS[SPOOF]],
+            100 * shares[name],
+        )

@@ -581,9 +581,13 @@ class Trainer:
             )
 
     def _write_history(self) -> None:
-        lines = [",".join(COLUMNS)]
+        # A dev set of several corpora has an EER of each.
+        columns = list(COLUMNS)
         for row in self.history:
-            cells = [str(row.get(name, "")) for name in COLUMNS]
+            columns += [name for name in row if name not in columns]
+        lines = [",".join(columns)]
+        for row in self.history:
+            cells = [str(row.get(name, "")) for name in columns]
             lines.append(",".join(cells))
         write_lines(self.exp_dir / "metrics.csv", lines)
 

@@ -19,6 +19,8 @@ from wedefense_lite.scoring.run import run_inference
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.tasks import Task
 
+Decisions = dict[str, tuple[np.ndarray, np.ndarray]]  # labels and scores of each utterance
+
 
 def check_classes(index: Iterable[Utterance]) -> None:
     """Refuse a dev set without one of the classes, of which there is no EER.
@@ -54,12 +56,13 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
         ``dev_loss``, the mean of the losses of the utterances, and, for a task with decisions,
         ``dev_eer``, a fraction: over utterances, or over frames. Frames have their labels by the
         rule of PartialSpoof's published label lists; the official scorer's rule differs at
-        boundaries.
+        boundaries. Of a list of several corpora, ``dev_eer_NAME`` of each corpus with both classes,
+        and ``dev_eer`` is the mean of these; it is of all together where no corpus has both.
 
     Raises:
         InputError: a score that is not finite, or an utterance that was not scored exactly once.
     """
-    decisions: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    decisions: Decisions = {}
     losses: dict[str, float] = {}
 
     def evaluate(batch: Batch) -> list:
@@ -81,18 +84,45 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
     summed_loss = sum(losses[key] for key in sorted(losses))
     metrics = {"dev_loss": summed_loss / len(losses)}
     if task.head is not None:
-        labels_N = np.concatenate([labels for labels, _ in decisions.values()])
-        score_N = np.concatenate([scores for _, scores in decisions.values()])
-        bonafide = score_N[labels_N == BONAFIDE]
-        spoof = score_N[labels_N == SPOOF]
-        if not (len(bonafide) and len(spoof)):
-            raise InputError(
-                f"validation: {len(bonafide)} bona fide and {len(spoof)} spoofed decisions, "
-                "an EER needs both"
-            )
-        trials = SortedScores(bonafide=bonafide, spoof=spoof)
-        metrics["dev_eer"] = float(trials.eer().value)
+        metrics |= _error_rates(decisions, loader.corpora)
     return metrics
+
+
+def _error_rates(decisions: Decisions, corpora: dict[str, str]) -> dict[str, float]:
+    """``dev_eer``, and those of the corpora.
+
+    Args:
+        decisions: labels and scores of each utterance.
+        corpora: name of the corpus of each utterance; empty where the list doesn't say.
+
+    Raises:
+        InputError: decisions of one class only.
+    """
+    names = set(corpora.values())
+    metrics = {}
+    for name in sorted(names):
+        part = {key: value for key, value in decisions.items() if corpora[key] == name}
+        bonafide, spoof = _scores_by_class(part)
+        if len(bonafide) and len(spoof):
+            trials = SortedScores(bonafide=bonafide, spoof=spoof)
+            metrics[f"dev_eer_{name}"] = float(trials.eer().value)
+    if metrics:
+        return {"dev_eer": sum(metrics.values()) / len(metrics), **metrics}
+    bonafide, spoof = _scores_by_class(decisions)
+    if not (len(bonafide) and len(spoof)):
+        raise InputError(
+            f"validation: {len(bonafide)} bona fide and {len(spoof)} spoofed decisions, "
+            "an EER needs both"
+        )
+    trials = SortedScores(bonafide=bonafide, spoof=spoof)
+    return {"dev_eer": float(trials.eer().value)}
+
+
+def _scores_by_class(decisions: Decisions) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the bona fide decisions, and of the spoofed ones."""
+    labels_N = np.concatenate([labels for labels, _ in decisions.values()])
+    score_N = np.concatenate([scores for _, scores in decisions.values()])
+    return score_N[labels_N == BONAFIDE], score_N[labels_N == SPOOF]
 
 
 def _gather(process: Process, decisions: dict, losses: dict, num_listed: int) -> tuple[dict, dict]:
