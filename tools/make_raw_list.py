@@ -20,7 +20,7 @@ def make_raw_list(
 
     Args:
         wav_scp: lines "utt path" or "utt command |".
-        utt2lab: lines "utt bonafide|spoof".
+        utt2lab: lines "utt bonafide|spoof"; none where nobody knows the labels.
         raw_list: the list to write.
         num_threads: threads that decode.
         sample_rate: required sample rate of all files in Hz; 0 for any.

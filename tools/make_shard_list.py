@@ -29,7 +29,7 @@ def make_shard_list(
 
     Args:
         wav_scp: lines "utt path" or "utt command |".
-        utt2lab: lines "utt bonafide|spoof".
+        utt2lab: lines "utt bonafide|spoof"; none where nobody knows the labels.
         shards_dir: folder of the shards.
         shard_list: the list to write, one shard a line.
         num_utts_per_shard: utterances of a shard; the last shard may have fewer.

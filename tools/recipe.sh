@@ -8,6 +8,7 @@
 # The run.sh defines before:
 #   prepare()        stage 1: fill $data_dir/{train,dev,eval} from $corpus_dir
 #   settle()         optional: defaults that depend on other options; called once options are known
+#   labels           none: sets whose labels nobody knows, for scoring
 #   evaluate_more()  a further evaluation in stage 7; optional but for task=talkers
 #
 # What differs by task is in tools/tasks/$task.sh. tools/score.sh is a recipe that trains nothing.
@@ -45,6 +46,7 @@ defaults llr_options "" # more of logits_to_llr.py where it calibrates
 # What is scored: difference of the logits, of which LLRs are made, or bonafide_logit, the logit of
 # which some authors publish EERs; no LLR is made of it, and its results are in a folder of its name.
 defaults score difference
+defaults threshold ""   # of error rates in stage 7: a number, or results
 defaults both false     # true: a condition selects trials of both classes
 
 defaults trains true # false: the system exists, tools/score.sh
@@ -66,6 +68,7 @@ fi
 : "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "${config:-}" .yaml)}"
 defaults test_sets eval # sets that are scored beside dev
 defaults by attack      # condition of the metrics by condition
+defaults labels utt2lab  # none: nobody knows them
 
 [[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"
 case $task in
@@ -109,15 +112,16 @@ launch=($gpu_cmd "$root/tools/launch.sh" "--nproc=$nproc" "--gpus=$gpus")
 list_of() { echo "$data_dir/$1/$data_type.list"; }
 
 make_list() {
-  local dir=$data_dir/$1
+  local dir=$data_dir/$1 utt2lab=none
+  if [ "$labels" != none ]; then utt2lab=$dir/utt2lab; fi
   if [ ! -f "$dir/wav.scp" ]; then
     [ "$data_type" = shard ] || refuse "$dir has shards only: --data_type shard"
   elif [ "$data_type" = shard ]; then
     $cpu_cmd python "$root/tools/make_shard_list.py" --num_utts_per_shard "$num_utts_per_shard" \
       --num_threads "$num_threads" --prefix shards --shuffle \
-      "$dir/wav.scp" "$dir/utt2lab" "$dir/shards" "$(list_of "$1")"
+      "$dir/wav.scp" "$utt2lab" "$dir/shards" "$(list_of "$1")"
   else
-    $cpu_cmd python "$root/tools/make_raw_list.py" "$dir/wav.scp" "$dir/utt2lab" "$(list_of "$1")"
+    $cpu_cmd python "$root/tools/make_raw_list.py" "$dir/wav.scp" "$utt2lab" "$(list_of "$1")"
   fi
 }
 
@@ -140,8 +144,11 @@ average() {
 }
 
 extract() {
+  local dir=$data_dir/$1 label=
+  # A list of shards alone may be a stream, of which labels say what is in it.
+  if [ "$labels" != none ] && [ ! -f "$dir/wav.scp" ]; then label=$dir/utt2lab; fi
   "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$model" \
-    --data_type "$data_type" --data_list "$(list_of "$1")" \
+    --data_type "$data_type" --data_list "$(list_of "$1")" ${label:+--label "$label"} \
     ${score_batch_size:+--batch_size "$score_batch_size"} \
     ${num_workers:+--num_workers "$num_workers"} \
     --output "$extracted" --embed_ark "$exp_dir/$(archive_of "$1")"
@@ -171,9 +178,19 @@ to_calibrated_llr() {
 
 # evaluate SCORES: a set, or a set with _calibrated behind it
 evaluate() {
-  local set=${1%_calibrated} asv= meta
+  local set=${1%_calibrated} asv= meta key rates=$threshold conditions=()
   meta=$data_dir/$set/meta.tsv
+  key=$data_dir/$set/cm_key_file.txt
   if [ "$by" = attack ]; then meta=$data_dir/$set/utt2attack; fi
+  if [ "$labels" = none ]; then key=none; fi
+  # Labels alone have no attacks. Any other condition was asked for, and is missed.
+  if [ -f "$meta" ] || [ "$by" != attack ]; then
+    conditions=(--meta "$meta" --by "$by" --both "$both")
+  fi
+  # The threshold of dev is one of differences of logits as they are.
+  if [[ -z $rates && -n ${dev_results:-} && $1 != *_calibrated && $score == difference ]]; then
+    rates=$dev_results
+  fi
   echo "-- $1"
   if [ -n "$asv_scores" ]; then
     asv=${corpus_dir:+$corpus_dir/}${asv_scores//SET/$set}
@@ -184,7 +201,7 @@ evaluate() {
     fi
   fi
   $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$scored_dir/posteriors/$1/$score_file" \
-    --cm_key "$data_dir/$set/cm_key_file.txt" --meta "$meta" --by "$by" --both "$both" \
+    --cm_key "$key" "${conditions[@]}" ${rates:+--threshold "$rates"} \
     --cost "$cost" --bootstrap "$bootstrap" ${asv:+--asv_scores "$asv"} \
     --json "$scored_dir/results_$1.json" --txt "$scored_dir/results_$1.txt"
 }
@@ -212,7 +229,7 @@ runs() {
 
 if runs 1 "prepare data"; then
   prepare
-  $cpu_cmd python "$root/tools/validate_data_dir.py" "${sets[@]/#/$data_dir/}"
+  $cpu_cmd python "$root/tools/validate_data_dir.py" --labels "$labels" "${sets[@]/#/$data_dir/}"
 fi
 
 if runs 2 "make lists"; then

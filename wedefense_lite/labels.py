@@ -8,6 +8,7 @@ SPOOF, BONAFIDE = 0, 1
 LABELS = ("spoof", "bonafide")
 POLARITY = "higher is bonafide"
 NO_LABEL = -1  # class index where no label is known, or where there is no audio
+NO_LABELS = "none"  # in place of a file of labels, where nobody knows them
 # Names of the classes in other corpora and their keys, in lower case; any other name is refused.
 SYNONYMS = {
     "genuine": "bonafide",

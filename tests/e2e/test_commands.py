@@ -184,11 +184,49 @@ def test_one_command_scores_another_corpus(tutorial, la_corpus):
     assert "asvspoof2021_la_eval EER %" in table
 
 
+def test_a_set_of_spoofs_alone_is_scored_at_the_threshold_of_dev(tutorial):
+    folder, typed = tutorial
+    typed("python tools/subset_data_dir.py data/eval data/spoofs --label spoof")
+    text = typed("tools/score.sh --exp_dir exp/r --data_dir data/spoofs --bootstrap 0")
+    assert "model: exp/r/models/avg_model.pt" in text
+    results = read_results(folder, "exp/r/results_spoofs.json")
+    threshold = read_results(folder, "exp/r/results_dev.json")["eer_threshold"]
+    labels = dict(line.split() for line in (folder / "data/eval/utt2lab").read_text().splitlines())
+    scores = read_rows(folder, "exp/r/posteriors/eval/llr.txt")
+    spoofs = [float(score) for key, score in scores.items() if labels[key] == "spoof"]
+    assert (results["eer"], results["n_spoof"]) == (None, len(spoofs))
+    assert results["threshold"] == threshold
+    assert results["fa"] == np.mean(np.array(spoofs) >= threshold)
+    assert set(results["by"]) == {"A01", "A02", "A03"}
+
+
+def test_a_stream_without_labels_is_scored_by_the_best_model_where_there_is_no_average(tutorial):
+    folder, typed = tutorial
+    (folder / "exp/best/models").mkdir(parents=True)
+    for file in ("config.yaml", "models/best_model.pt"):
+        (folder / "exp/best" / file).write_bytes((folder / "exp/r" / file).read_bytes())
+    (folder / "data/field").mkdir()
+    shards = (folder / "data/eval/shard.list").read_text().split()
+    urls = [f"file:{(folder / shard).resolve()}\n" for shard in shards]
+    (folder / "data/field/shard.list").write_text("".join(urls))
+    text = typed("tools/score.sh --exp_dir exp/best --data_dir data/field --labels none")
+    assert "model: exp/best/models/best_model.pt" in text
+    assert "no labels: EER n/a" in text
+    results = read_results(folder, "exp/best/results_field.json")
+    scores = read_rows(folder, "exp/best/posteriors/field/llr.txt")
+    assert scores.keys() == read_rows(folder, "exp/r/posteriors/eval/llr.txt").keys()
+    assert results["n_unlabelled"] == len(scores)
+
+
 def test_the_command_for_another_corpus_refuses_what_it_can_not_use(tutorial):
-    _, typed = tutorial
+    folder, typed = tutorial
     error = typed("tools/score.sh --exp_dir exp/no --data_dir data/eval", status=2)
     assert error.count("\n") == 1
     assert "--exp_dir is the folder of a trained system" in error
+    (folder / "exp/empty").mkdir()
+    (folder / "exp/empty/config.yaml").write_text("")
+    error = typed("tools/score.sh --exp_dir exp/empty --data_dir data/eval --name x", status=2)
+    assert "exp/empty/models has no avg_model.pt and no best_model.pt" in error
     # It trains nothing, so options of a training are not its own.
     error = typed("tools/score.sh --exp_dir exp/r --data_dir data/eval --seed 2", status=2)
     assert "unknown option --seed" in error

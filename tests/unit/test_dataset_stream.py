@@ -10,6 +10,7 @@ from corpora import failure, make_corpus
 
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.audio.reading import ALLOW_PIPES
+from wedefense_lite.audio.stream import Stream
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems.config import DataConfig
@@ -72,6 +73,21 @@ def test_ranks_and_workers_without_shards_of_their_own_still_train(corpus):
     assert sum(counts.values()) == 16
     few = read_index(streamed(corpus, per_shard=20), "shard", corpus.labels)
     assert len(list(TrainLoader(few, replace(CONFIG, num_workers=1), 3, 20, 21).epoch(1))) == 1
+
+
+def test_a_stream_without_labels_is_read_once_to_know_what_is_in_it(corpus):
+    index = read_index(streamed(corpus), "shard", lists_streams=True)
+    assert {row.key: row.label for row in index} == corpus.labels
+    delivered = [batch.keys[0] for batch in EvalLoader(index, CONFIG)]
+    assert sorted(delivered) == sorted(corpus.wavs)
+
+
+def test_an_unlabelled_stream_is_delivered_once(corpus):
+    path = streamed(corpus, per_shard=20)
+    urls = Path(path).read_text().splitlines()
+    stream = Stream(urls, dict.fromkeys(corpus.wavs))
+    delivered = [batch.keys[0] for batch in EvalLoader(stream, CONFIG)]
+    assert sorted(delivered) == sorted(corpus.wavs)
 
 
 def test_a_stream_needs_labels_and_an_index_for_balance(corpus):

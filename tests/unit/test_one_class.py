@@ -4,9 +4,12 @@ import json
 import logging
 
 import pytest
-from commands import refused, run
+import soundfile as sf
+from commands import refused, run, run_script
+from corpora import RATE, tone
 
 from wedefense_lite.audio.data_dir import check_data_dirs
+from wedefense_lite.audio.index import read_index
 from wedefense_lite.bin.cross_table import cross_table
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.files import InputError
@@ -118,3 +121,20 @@ def test_a_data_directory_without_labels_is_valid_where_that_is_said(tmp_path):
     write_set(tmp_path / "labelled", [("a", "spoof"), ("b", "spoof")])
     with pytest.raises(InputError, match="expected none, as --labels none says"):
         check_data_dirs([tmp_path / "labelled"], has_labels=False)
+
+
+@pytest.mark.parametrize("kind", ["raw", "shard"])
+def test_a_set_without_labels_is_listed(tmp_path, monkeypatch, kind):
+    for number, key in enumerate("ab"):
+        sf.write(tmp_path / f"{key}.wav", tone(number, 800), RATE)
+    write_set(tmp_path / "data", [])
+    places = {"raw": ["raw.list"], "shard": ["shards", "shard.list"]}[kind]
+    words = ["data/wav.scp", "none", *places]
+    status, said = run_script(tmp_path, f"tools/make_{kind}_list.py", *words)
+    assert status == 0, said
+    monkeypatch.chdir(tmp_path)
+    rows = read_index(places[-1], kind)
+    assert [(row.key, row.label, row.samples) for row in rows] == [
+        ("a", None, 800),
+        ("b", None, 800),
+    ]

@@ -250,7 +250,7 @@ def check_data_dir(folder: str | Path, has_labels: bool = True) -> dict[str, dic
 
     Args:
         folder: the data directory.
-        has_labels: whether there has to be an ``utt2lab``; without labels ``wav.scp`` is enough.
+        has_labels: whether there has to be an ``utt2lab``, or there must be none.
 
     Returns:
         the tables with a line an utterance, by file name.
@@ -288,12 +288,17 @@ def check_data_dir(folder: str | Path, has_labels: bool = True) -> dict[str, dic
 
 def _check_unlabelled(folder: Path, tables: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """Check a data directory without labels, see ``check_data_dir``."""
-    if "wav.scp" not in tables:
-        raise InputError(f"{folder}: no wav.scp, which a set without labels has")
     if (folder / UTT2LAB).exists():
         raise InputError(f"{folder / UTT2LAB}: expected none, as --labels none says")
-    _check_tables(folder, tables, tables["wav.scp"])
-    return tables
+    if "wav.scp" in tables:
+        _check_tables(folder, tables, tables["wav.scp"])
+        return tables
+    if not (folder / SHARD_LIST).exists():
+        raise InputError(f"{folder}: neither wav.scp nor {SHARD_LIST} is there")
+    index = read_index(str(folder / SHARD_LIST), "shard", lists_streams=True)
+    shards = {row.key: row.path for row in index}
+    _check_tables(folder, tables, shards)
+    return tables | {"wav.scp": _sort_table(shards)}
 
 
 def _check_tables(

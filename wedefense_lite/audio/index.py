@@ -1,6 +1,7 @@
 """The index of a data list: one row an utterance, so that raw files and shards are read alike."""
 
 import json
+import logging
 import re
 import string
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import Literal
 from wedefense_lite.audio.decoders import UNKNOWN_LENGTH
 from wedefense_lite.audio.reading import HIGHEST_RATE, check_pipes_allowed, measure_lengths
 from wedefense_lite.audio.shards import read_shard
-from wedefense_lite.audio.stream import Stream
+from wedefense_lite.audio.stream import Stream, list_stream
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import (
     InputError,
@@ -24,7 +25,7 @@ from wedefense_lite.files import (
     read_text,
     write_lines,
 )
-from wedefense_lite.labels import LABELS
+from wedefense_lite.labels import LABELS, NO_LABELS
 
 RAW_ROW = '{"key": ..., "wav": ..., "lab": "bonafide" or "spoof", "samples": ..., "rate": ...}'
 # Lists that are streamed: a scheme and a colon, as in pipe: and https://.
@@ -35,7 +36,10 @@ HEADER_ID = "filename"  # the first cell of score and key files, which no uttera
 
 
 def read_index(
-    data_list: str, data_type: Literal["shard", "raw"], labels: dict[str, str] | None = None
+    data_list: str,
+    data_type: Literal["shard", "raw"],
+    labels: dict[str, str] | None = None,
+    lists_streams: bool = False,
 ) -> list[Utterance] | Stream:
     """Rows of a ``shard.list`` or ``raw.list``, in list order.
 
@@ -44,6 +48,7 @@ def read_index(
             a ``Stream``, which both loaders take as well.
         data_type: format of the list.
         labels: ``utt2lab``; must hold exactly the utterances of the list, with the same labels.
+        lists_streams: read a streamed list without ``labels`` once, to know what is in it.
 
     Raises:
         InputError: a malformed list, a missing or damaged shard, an utterance that is listed twice,
@@ -55,13 +60,7 @@ def read_index(
         if not all(row.samples for row in index):
             index = measure_lengths(index)
     elif any(STREAMED.match(line) for _, line in lines):
-        if labels is None:
-            raise InputError(
-                f"{data_list}: streamed shards need utt2lab, which says what is in them"
-            )
-        for place, line in lines:
-            _check_url(place, line)
-        return Stream([line for _, line in lines], labels)
+        return _stream(data_list, lines, labels, lists_streams)
     else:
         index = []
         with ThreadPoolExecutor() as pool:
@@ -80,6 +79,30 @@ def read_index(
             f"{data_list}: {len(differing)} utterances labelled otherwise in the list: {names}"
         )
     return index
+
+
+def _stream(
+    data_list: str,
+    lines: list[tuple[str, str]],
+    labels: dict[str, str] | None,
+    lists_streams: bool,
+) -> Stream:
+    """The stream of a list, see ``read_index``."""
+    if labels is None and not lists_streams:
+        raise InputError(f"{data_list}: streamed shards need utt2lab, which says what is in them")
+    urls = []
+    for place, line in lines:
+        _check_url(place, line)
+        urls.append(line)
+    if labels is None:
+        logging.info("%s: read once to know its utterances, as there is no utt2lab", data_list)
+        rows = list_stream(urls)
+        keys = [key for key, _ in rows]
+        if not keys:
+            raise InputError(f"{data_list}: no utterances in the list")
+        check_keys(data_list, keys)
+        return Stream(urls, dict(rows))
+    return Stream(urls, labels)
 
 
 def _read_lines(data_list: str) -> list[tuple[str, str]]:
@@ -137,14 +160,16 @@ def _unique_fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-def read_corpus(wav_scp: str, utt2lab: str, sample_rate: int, num_threads: int) -> list[Utterance]:
+def read_corpus(
+    wav_scp: str, utt2lab: str | None, sample_rate: int, num_threads: int
+) -> list[Utterance]:
     """Rows of a data directory with labels and lengths, in ``wav.scp``'s order.
 
     All audio is decoded, here and only here: what a decoder gives has to be what headers state.
 
     Args:
         wav_scp: table of audio files.
-        utt2lab: table of labels.
+        utt2lab: table of labels; None or ``none`` where nobody knows them.
         sample_rate: rate in Hz that all files must have.
         num_threads: threads that decode.
 
@@ -153,9 +178,13 @@ def read_corpus(wav_scp: str, utt2lab: str, sample_rate: int, num_threads: int) 
             read or has another length than its header states; says how many and names the first.
     """
     wavs = read_table(wav_scp)
-    labels = read_labels(utt2lab)
+    labels = None
+    if utt2lab not in (None, NO_LABELS):
+        labels = read_labels(utt2lab)
     check_keys(wav_scp, wavs, labels)
-    rows = [Utterance(key, wav, label=labels[key]) for key, wav in wavs.items()]
+    rows = []
+    for key, wav in wavs.items():
+        rows.append(Utterance(key, wav, label=labels[key] if labels else None))
     return measure_lengths(rows, sample_rate, num_threads, decodes=True)
 
 

@@ -331,7 +331,7 @@ def pack(
     """Pack utterances into the shards of a ``ShardSet``.
 
     Args:
-        rows: labelled utterances in the order of packing.
+        rows: utterances in the order of packing; one without a label has no ``<utt>.lab``.
         folder: folder of the shards.
         shard_list: list of the shards, to write.
         prefix: beginning of the shards' names.

@@ -29,13 +29,13 @@ class Stream:
 
     Args:
         urls: URLs or commands of the shards.
-        labels: ``utt2lab`` of the list.
+        labels: ``utt2lab`` of the list; None where the label of an utterance is unknown.
 
     Attributes:
         rows: rows of ``utt2lab``, in its order.
     """
 
-    def __init__(self, urls: list[str], labels: dict[str, str]):
+    def __init__(self, urls: list[str], labels: dict[str, str | None]):
         self.urls = urls
         self.rows = [Utterance(key, "", label=label) for key, label in labels.items()]
         self._labels = labels
@@ -106,8 +106,9 @@ class Stream:
         missing = dict(self._labels)
         for url in urls:
             for row in _read_url(url):
+                is_expected = row.key in missing
                 label = missing.pop(row.key, None)
-                if label is None or row.label not in (None, label):
+                if not is_expected or (label and row.label not in (None, label)):
                     expected = label or "nothing, or not twice"
                     raise InputError(f"{url}: {row.key} is {row.label}, utt2lab says {expected}")
                 # The number of utterances that are still missing numbers those of all shards.
@@ -117,6 +118,15 @@ class Stream:
         if missing and reads_all:
             names = abbreviate(list(missing))
             raise InputError(f"{len(missing)} utterances are not in the shards: {names}")
+
+
+def list_stream(urls: list[str]) -> list[tuple[str, str | None]]:
+    """Id and label, None where there is none, of each utterance of a stream, which is read once."""
+    rows = []
+    for url in urls:
+        for row in _read_url(url):
+            rows.append((row.key, row.label))
+    return rows
 
 
 def _read_url(url: str) -> Iterator[Utterance]:

@@ -10,7 +10,7 @@ from jsonargparse.typing import NonNegativeInt
 
 from wedefense_lite import cli
 from wedefense_lite.files import NO_VALUE, InputError, abbreviate, number, read_json
-from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
+from wedefense_lite.labels import BONAFIDE, LABELS, NO_LABELS, SPOOF
 from wedefense_lite.metrics.bootstrap import intervals
 from wedefense_lite.metrics.classification import decision_metrics
 from wedefense_lite.metrics.costs import DEFAULT, TRACK_2, CostModel, cost_model
@@ -59,7 +59,6 @@ OFFICIAL_OPTIONS = {
 OF_LLRS = ("act_dcf", "cllr")
 # Rates that the table prints in percent.
 PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer", *RATE_OF_CLASS.values())
-NO_LABELS = "none"  # in place of a key
 
 
 def evaluate(

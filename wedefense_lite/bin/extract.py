@@ -13,7 +13,14 @@ from torch import Tensor
 
 from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
-from wedefense_lite.files import InputError, abbreviate, check_writable, folder_lock, note_input
+from wedefense_lite.files import (
+    InputError,
+    abbreviate,
+    check_writable,
+    folder_lock,
+    note_input,
+    read_labels,
+)
 from wedefense_lite.provenance import code_commit, file_hash
 from wedefense_lite.runtime import Precision, barrier, end_process, gather_objects, start_process
 from wedefense_lite.scoring.archives import read_archive, write_archive
@@ -36,6 +43,7 @@ def extract(
     model_path: str,
     data_list: str,
     embed_ark: str,
+    label: str | None = None,
     data_type: Literal["shard", "raw"] = "shard",
     output: Literal["embeddings", "logits"] = "embeddings",
     batch_size: PositiveInt | None = None,
@@ -54,6 +62,8 @@ def extract(
         model_path: checkpoint.
         data_list: list made in stage 2.
         embed_ark: archive to write; a sorted ``.scp`` and a sidecar ``.json`` stand beside it.
+        label: utt2lab, whose utterances must be those of the list. A list that is streamed is read
+            once more without it, to know its utterances.
         data_type: kind of the list.
         output: what is written; of frames, logits only, as their embeddings would fill disks.
         batch_size: utterances of equal length scored at once; it changes speed, and scores by
@@ -80,7 +90,8 @@ def extract(
         raise InputError(
             f"{config}: frames of whole utterances are scored: --output logits, eval_seconds 0"
         )
-    index = read_index(data_list, data_type)
+    labels = read_labels(label) if label else None
+    index = read_index(data_list, data_type, labels, lists_streams=True)
     loader = EvalLoader(
         index, experiment.data, process.rank, process.world, batch_size, num_workers
     )
