@@ -1,6 +1,7 @@
 """Official weights: the official outputs, and an experiment folder that the later stages accept."""
 
 import math
+import os
 from pathlib import Path
 
 import commands
@@ -23,6 +24,7 @@ from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.bin.report import report
 from wedefense_lite.files import InputError, read_json
 from wedefense_lite.interop.official import check_rawnet2
+from wedefense_lite.interop.reading import read_checkpoint
 from wedefense_lite.scoring.archives import read_archive
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
@@ -226,6 +228,8 @@ def test_weights_of_other_training_data_have_another_prior(imported, tmp_path, m
         ({"extra.weight": torch.zeros(2)}, "model.extra.weight is [2], expected none"),
         ({"fc2_gru.bias": torch.zeros(3)}, "head.linear.bias is [3], expected [2]"),
         ({"epoch": 7}, "not a state dict"),
+        ({"fc2_gru.bias": torch.ones(2, dtype=torch.int64)}, "bias is of type torch.int64"),
+        ({"fc2_gru.bias": torch.ones(2, dtype=torch.complex64)}, "bias is complex64"),
     ],
 )
 def test_weights_that_do_not_fit_are_named(imported, tmp_path, monkeypatch, capsys, change, said):
@@ -250,6 +254,24 @@ def test_a_training_is_not_overwritten(imported, tmp_path, monkeypatch, capsys):
         monkeypatch, capsys, import_weights, *imported.words, "--exp_dir", "x", "--seen", "[1,0]"
     )
     assert "seen" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--seen", "[.inf,1]"), "--seen is [inf, 1.0], expected two finite numbers"),
+        (("--bonafide_label", "real"), "--bonafide_label goes with --from transformers"),
+    ],
+)
+def test_options_without_a_sense_are_refused(imported, monkeypatch, capsys, words, said):
+    words = (*imported.words, "--exp_dir", "x", *words)
+    assert said in commands.refused(monkeypatch, capsys, import_weights, *words)
+
+
+def test_a_pipe_in_place_of_safetensors_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(InputError, match="no regular file"):
+        read_checkpoint(str(tmp_path / "pipe.safetensors"))
 
 
 RAWNET2_FORMS = {

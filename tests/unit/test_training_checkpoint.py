@@ -82,6 +82,30 @@ def test_an_error_while_writing_leaves_the_earlier_checkpoint(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["m.pt"]
 
 
+@pytest.mark.parametrize(
+    ("tensor", "kind"),
+    [
+        (torch.ones(2, 2).to_sparse(), "sparse"),
+        (torch.ones(2, 2, device="meta"), "without content"),
+        (torch.ones(2, 2, dtype=torch.complex64), "complex64"),
+        (torch.ones(2, 2).to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        (torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8), "qint8"),
+    ],
+)
+def test_tensors_that_are_no_plain_numbers_are_refused(tmp_path, tensor, kind):
+    torch.save({"model": {"weight": tensor}}, tmp_path / "m.pt")
+    with pytest.raises(InputError, match=rf"m\.pt: .*model\.weight is {kind}, expected plain"):
+        checkpoint.load(tmp_path / "m.pt")
+
+
+def test_whole_numbers_are_no_weights():
+    """PyTorch would take them, and every weight below 1 were 0."""
+    layer = nn.Linear(2, 2)
+    weights = {name: value.to(torch.int64) for name, value in layer.state_dict().items()}
+    with pytest.raises(InputError, match=r"m\.pt: weight is of type torch\.int64, expected torch"):
+        checkpoint.load_state(layer, weights, "m.pt")
+
+
 def test_a_checkpoint_runs_no_code(tmp_path):
     class Evil:
         def __reduce__(self):

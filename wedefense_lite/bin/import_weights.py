@@ -1,6 +1,7 @@
 """Experiment folders of weights that were trained with the official code of a system."""
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +69,10 @@ def import_weights(
     """
     out = Path(exp_dir)
     origin = source["from"]
+    if seen is not None and not all(map(math.isfinite, seen)):
+        raise InputError(f"--seen is {list(seen)}, expected two finite numbers")
+    if bonafide_label is not None and origin != "transformers":
+        raise InputError("--bonafide_label goes with --from transformers")
     check_writable(out / "config.yaml", out / "env.json", out / "models/best_model.pt")
     if (out / "models/last.pt").exists() or epoch_models(out / "models"):
         raise InputError(f"{exp_dir}: a training is there, expected a new folder")
@@ -172,7 +177,7 @@ def _check_shapes(
 ) -> None:
     """Refuse weights with other names or shapes than the system of the configuration has.
 
-    Weights that are not finite are refused too.
+    Weights that are not finite, or of another type, are refused too.
 
     Args:
         official: weights by the names that they have here.
@@ -181,6 +186,7 @@ def _check_shapes(
         weights: file of the weights, for messages.
         config: file of the system, for messages.
     """
+    checkpoint.check_kinds(weights, official, expected)
     differences = []
     for name in sorted(official.keys() | expected.keys()):
         shape = list(official[name].shape) if name in official else "missing"

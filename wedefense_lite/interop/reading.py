@@ -48,11 +48,16 @@ def read_checkpoint(path: str) -> dict[str, Tensor]:
 
 def _read(path: str) -> dict:
     if Path(path).suffix == ".safetensors":
+        # A pipe would be waited for.
+        if Path(path).exists() and not Path(path).is_file():
+            raise InputError(f"{path}: not a readable checkpoint: no regular file")
         try:
-            return safetensors.torch.load_file(path)
+            state = safetensors.torch.load_file(path)
         except Exception as error:  # the library has no common class of errors
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"{path}: not a readable checkpoint: {reason}") from error
+        checkpoint.check_tensors(path, state)
+        return state
     try:
         with remarks_for_options(path):
             return checkpoint.load(path)

@@ -239,6 +239,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         weights = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: not a readable safetensors file: {error}") from error
+    checkpoint.check_tensors(path, weights)
     for name, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise InputError(f"{path}: {name} has values that are not finite")

@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from wedefense_lite.files import InputError, abbreviate, atomic_path
 from wedefense_lite.labels import LABELS
 
+# Types of the numbers of a tensor. Complex ones would lose a half without a word, those of 8 bits
+# and quantized ones can't be looked at.
+FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
+INTEGERS = {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool}
 LARGEST_WEIGHT = 1e20  # no training gets there; sums of products would soon be infinite
 
 
@@ -148,7 +152,50 @@ def load(path: str | Path, mmap: bool = False) -> dict:
         raise InputError(
             f"{path}: not a checkpoint: it holds a {type(state).__name__}, expected a dict"
         )
+    check_tensors(path, state)
     return state
+
+
+def check_tensors(path: str | Path, state: Mapping) -> None:
+    """Refuse tensors that are no plain arrays of numbers.
+
+    Args:
+        path: file of the state, for messages.
+        state: state dict, or a dict that holds some.
+
+    Raises:
+        InputError: a tensor that is sparse, quantized, complex or without content.
+    """
+    for name, tensor in tensors_of(state):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        if tensor.layout != torch.strided or tensor.is_nested:
+            kind = "sparse"
+        elif tensor.is_meta:
+            kind = "without content"
+        elif tensor.dtype in FLOATS or tensor.dtype in INTEGERS:
+            continue
+        raise InputError(
+            f"{path}: not a readable checkpoint: {name} is {kind}, expected plain numbers"
+        )
+
+
+def check_kinds(
+    path: str | Path, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> None:
+    """Refuse whole numbers where a model has fractions, and the other way round.
+
+    Args:
+        path: file of the weights, for messages.
+        weights: state dict.
+        expected: state dict of the model.
+
+    Raises:
+        InputError: names the first such weight.
+    """
+    for name, value in weights.items():
+        own = expected.get(name)
+        if own is not None and own.is_floating_point() != value.is_floating_point():
+            raise InputError(f"{path}: {name} is of type {value.dtype}, expected {own.dtype}")
 
 
 def _check_content(file_path: str | Path, path: str | Path) -> None:
@@ -285,9 +332,10 @@ def load_state(module: nn.Module, weights: Mapping[str, Tensor], path: str | Pat
     """Load a state dict into a module, strictly.
 
     Raises:
-        InputError: weights of another model, or weights that are infinite, NaN or beyond all
-            bounds, by the name of their file.
+        InputError: weights of another model, of another type, or weights that are infinite, NaN or
+            beyond all bounds, by the name of their file.
     """
+    check_kinds(path, weights, module.state_dict())
     try:
         module.load_state_dict(weights, strict=True)
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
