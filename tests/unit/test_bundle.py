@@ -14,10 +14,13 @@ import safetensors.torch
 import soundfile as sf
 import tiny
 import torch
+from av_files import encoded, mp3_without_xing, wav_from_a_pipe
 from hypothesis import given
 from hypothesis import strategies as st
 
 import wedefense_lite
+from wedefense_lite.audio.reading import read
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.bin.diarize_spoof import score_talker
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.bin.export_bundle import export_bundle
@@ -228,11 +231,21 @@ NOISE = np.random.default_rng(0).standard_normal(8000) * 0.1
         (lambda folder: np.float64([]), "no samples"),
         (
             lambda folder: NOISE * 32768,
-            r"the largest \d+\.?\d*, expected one row of int16, or of floats in \[-1, 1\]",
+            r"samples: float64, the largest \d+\.?\d*, expected int16, int32, uint8, or floats within 2",
         ),
+        (lambda folder: NOISE / np.abs(NOISE).max() * 2.001, "the largest 2.001"),
         (lambda folder: np.where(NOISE > 0, np.nan, NOISE), "the largest nan"),
-        (lambda folder: np.stack([NOISE, NOISE]), r"shape \(2, 8000\)"),
-        (lambda folder: (NOISE * 1000).astype(np.int32), "int32"),
+        (lambda folder: np.where(NOISE > 0, np.inf, NOISE), "the largest inf"),
+        (lambda folder: NOISE.reshape(1, 1, -1), r"shape \(1, 1, 8000\)"),
+        (lambda folder: NOISE[:6400].reshape(80, 80), r"shape \(80, 80\)"),
+        (lambda folder: (NOISE * 1000).astype(np.uint16), "uint16"),
+        (lambda folder: NOISE > 0, "bool"),
+        (lambda folder: NOISE + 0j, "complex128"),
+        (lambda folder: np.int64(NOISE * 2**40), "int64, the largest"),
+        (lambda folder: ["a.wav", "b.wav"], "a list of texts"),
+        (lambda folder: [[0.1, 0.2], [0.1]], "rows of different lengths"),
+        (lambda folder: (NOISE, 0), "sample rate 0"),
+        (lambda folder: (NOISE, 10**9), "sample rate 1000000000 Hz, expected 1000 to 768000 Hz"),
     ],
 )
 def test_audio_that_can_not_be_judged_is_refused(detector, tmp_path, make, said):
@@ -240,6 +253,95 @@ def test_audio_that_can_not_be_judged_is_refused(detector, tmp_path, make, said)
         with pytest.raises(InputError, match=said) as error:
             method(make(tmp_path))
         assert "\n" not in str(error.value)
+
+
+def forms(int16: np.ndarray) -> dict:
+    """The same samples in all forms in which people have them."""
+    exact = int16 / 2.0**15
+    tensor = torch.from_numpy(exact)
+    return {
+        "(T,) float64": exact,
+        "(T,) float32": np.float32(exact),
+        "(1, T)": exact[None],
+        "(T, 1)": exact[:, None],
+        "(T, 2)": np.stack([exact, exact], 1),
+        "(2, T)": np.stack([exact, exact]),
+        "int32": int16.astype(np.int32) << 16,
+        "int32 of 16 bits": int16.astype(np.int32),
+        "int64 of 16 bits": int16.tolist(),
+        "tensor int16": torch.from_numpy(int16),
+        "tensor (1, T) float64": tensor[None],
+        "tensor with a gradient": tensor.clone().requires_grad_(),
+        "soundfile.read": (exact, tiny.RATE),
+        "torchaudio.load": (tensor[None].float(), tiny.RATE),
+        "big-endian": int16.astype(">i2"),
+    }
+
+
+@pytest.mark.parametrize("name", forms(np.zeros(100, np.int16)))
+def test_samples_of_any_dtype_and_shape_are_the_file_that_holds_them(made, detector, name):
+    path = made.rows["eval"][1].path
+    int16 = sf.read(path, dtype="int16")[0]
+    assert detector.score(forms(int16)[name]) == detector.score(path)
+
+
+def test_samples_of_few_bits_are_near(made, detector):
+    path = made.rows["eval"][1].path
+    wav = sf.read(path)[0]
+    llr = detector.score(path)
+    for samples in (
+        torch.from_numpy(wav).half(),
+        torch.from_numpy(wav).bfloat16(),
+        np.uint8(np.rint(wav * 128) + 128),
+        np.int8(np.rint(wav * 128).clip(-128, 127)),
+    ):
+        assert detector.score(samples) == pytest.approx(llr, abs=0.2)
+
+
+def vowel(rate: int, seconds: float = 0.5) -> np.ndarray:
+    """Voiced sound and noise up to 7.9 kHz, the same at every rate; its highest peak is 0.5."""
+    time = np.arange(round(seconds * rate)) / rate
+    wav = sum(np.sin(2 * np.pi * 120 * n * time + n * n) / n for n in range(1, 30))
+    random = np.random.default_rng(0)
+    for hertz, phase in zip(random.uniform(50, 7900, 800), random.uniform(0, 6.28, 800)):
+        wav = wav + 0.01 * np.sin(2 * np.pi * hertz * time + phase)
+    return 0.5 * wav / np.abs(wav).max()
+
+
+def test_what_people_have_gets_the_llr_of_the_16_khz_mono_file(detector, tmp_path, caplog):
+    """48 kHz stereo m4a, 44.1 kHz MP3 without a length, a pipe's WAV, integers, tensors."""
+    llr = detector.score(audio(tmp_path, vowel(tiny.RATE)))
+    stereo = np.stack([1.5 * vowel(48000), 0.5 * vowel(48000)], 1)
+    (tmp_path / "a.m4a").write_bytes(encoded(stereo, 48000, "ipod", "aac", 256000))
+    (tmp_path / "a.mp3").write_bytes(mp3_without_xing(vowel(44100), 44100))
+    piped = wav_from_a_pipe((tmp_path / "a.wav").read_bytes(), 0xFFFFFFFF)
+    (tmp_path / "piped.wav").write_bytes(piped)
+    sf.write(tmp_path / "48.wav", stereo, 48000, subtype="FLOAT")
+    with caplog.at_level("INFO"):
+        # What resampling alone explains, and what the codecs add to it.
+        # What resampling alone explains, and what the codec adds to it.
+        assert detector.score(tmp_path / "48.wav") == pytest.approx(llr, abs=0.02)
+        assert detector.score(tmp_path / "a.m4a") == pytest.approx(llr, abs=0.05)
+    mp3 = read(Utterance("a", str(tmp_path / "a.mp3")), tiny.RATE)
+    assert detector.score(tmp_path / "a.mp3") == detector.score(mp3)
+    # 22,050 samples and the delay of the encoder, in whole frames.
+    assert len(mp3) == -(-21 * 1152 * 16000 // 44100)
+    delay = round(1105 * tiny.RATE / 44100)  # which no header states without Xing
+    assert detector.score(mp3[delay:]) == pytest.approx(llr, abs=0.1)
+    assert "a.m4a: mov/aac 48000 Hz 2 channels: resampled to 16000 Hz, mixed down" in caplog.text
+    assert detector.score(tmp_path / "piped.wav") == llr
+    assert detector.score((torch.from_numpy(stereo.T), 48000)) == detector.score(
+        tmp_path / "48.wav"
+    )
+    right = detector.score(tmp_path / "48.wav", channel=2)
+    assert right == detector.score((0.5 * vowel(48000), 48000))
+    assert right != detector.score(tmp_path / "48.wav", channel=1)
+    with pytest.raises(InputError, match="2 channels, expected channel 3 among them"):
+        detector.score(tmp_path / "48.wav", channel=3)
+    over = vowel(tiny.RATE) * 2 * 1.0003
+    assert np.abs(over).max() == pytest.approx(1.0003)
+    sf.write(tmp_path / "over.wav", over, tiny.RATE, subtype="FLOAT")
+    assert detector.score(torch.from_numpy(over)[None]) == detector.score(tmp_path / "over.wav")
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "model.safetensors"])

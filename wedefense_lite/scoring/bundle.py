@@ -4,20 +4,21 @@ Letters: T samples, N trials, E embedding size.
 """
 
 import hashlib
-import io
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import safetensors.torch
-import soundfile as sf
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from wedefense_lite.audio.arrays import samples_utterance
+from wedefense_lite.audio.reading import is_command, open_audio
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE
@@ -27,6 +28,7 @@ from wedefense_lite.scoring.llr import llr_from_logits
 from wedefense_lite.scoring.sidecar import Sidecar, check_hashes, read_record
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
+from wedefense_lite.systems.config import DataConfig
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.systems.samples import read_scoring_batch
 
@@ -38,7 +40,7 @@ FACTS = "bundle.json"
 LATER_FIELDS = ("frame_seconds", "allow_negative_scale")
 # Root mean square about the mean, against full scale: -80 dB, above dither and below speech.
 SILENCE = 1e-4
-Audio = str | PathLike | ArrayLike
+Audio = str | PathLike | ArrayLike | Tensor | tuple[ArrayLike | Tensor, int]
 
 
 class BundleError(InputError):
@@ -109,9 +111,12 @@ class BundleFacts(Sidecar):
 class Detector:
     """Spoof detector of a bundle; ``wedefense_lite.load`` makes one.
 
-    Audio is a path, or T samples: floats in [-1, 1], or int16. It is mono, at ``data.sample_rate``
-    Hz, and at least as long as the system needs. It is scored as in stage 4: whole, or the
-    ``eval_seconds`` of the configuration.
+    Audio is the path of a file of any kind, rate and channels, or samples at ``data.sample_rate``
+    Hz, or ``(samples, rate)`` as ``soundfile.read`` and ``torchaudio.load`` give them: arrays or
+    tensors of any shape and dtype that ``audio.arrays`` takes, floats with peaks of up to 2. It is
+    resampled to the rate of the system, and channels are mixed down, or the one that ``channel``
+    names, from 1 on, is taken. It is at least as long as the system needs, and scored as in stage
+    4: whole, or the ``eval_seconds`` of the configuration.
 
     Args:
         folder: folder that ``bin/export_bundle.py`` wrote.
@@ -161,34 +166,43 @@ class Detector:
             )
         return encoder
 
-    def score(self, audio: Audio) -> float:
+    def score(self, audio: Audio, channel: int | None = None) -> float:
         """LLR in nats of stage 6, calibrated if the bundle is; higher is more bona fide."""
-        return float(self.facts.llr(self.logits(audio)[None])[0])
+        return float(self.facts.llr(self.logits(audio, channel)[None])[0])
 
-    def classify(self, audio: Audio, threshold: float | None = None) -> str:
+    def classify(
+        self, audio: Audio, threshold: float | None = None, channel: int | None = None
+    ) -> str:
         """``bonafide`` or ``spoof``.
 
         Args:
             audio: path or samples.
             threshold: evidence at or above it is bona fide; None: ``facts.threshold``.
+            channel: channel of audio with several, from 1 on; 0 mixes all down; None:
+                ``data.channel``.
         """
         if threshold is None:
             threshold = self.facts.threshold
-        evidence = self.facts.evidence(self.logits(audio)[None])[0]
+        evidence = self.facts.evidence(self.logits(audio, channel)[None])[0]
         return "bonafide" if evidence >= threshold else "spoof"
 
-    def embed(self, audio: Audio) -> np.ndarray:
+    def embed(self, audio: Audio, channel: int | None = None) -> np.ndarray:
         """Embedding ``(E,)``, float32."""
-        return self._compute(audio, self.task.embed)
+        return self._compute(audio, self.task.embed, channel)
 
-    def logits(self, audio: Audio) -> np.ndarray:
+    def logits(self, audio: Audio, channel: int | None = None) -> np.ndarray:
         """Logits ``[spoof, bonafide]``, float32."""
-        return self._compute(audio, self.task.logits)
+        return self._compute(audio, self.task.logits, channel)
 
     @torch.no_grad()
-    def _compute(self, audio: Audio, function: Callable[[Batch], Tensor]) -> np.ndarray:
-        utterance = _as_utterance(audio, self.data.sample_rate)
-        batch = read_scoring_batch([utterance], self.data).to(self.device)
+    def _compute(
+        self, audio: Audio, function: Callable[[Batch], Tensor], channel: int | None
+    ) -> np.ndarray:
+        data = self.data if channel is None else replace(self.data, channel=channel)
+        utterance = _as_utterance(audio, data.sample_rate)
+        # The length is known then, and read once more as what was listed.
+        utterance = _described(utterance, data)
+        batch = read_scoring_batch([utterance], data).to(self.device)
         level = float(batch.wav_BT.std(correction=0))
         if level < SILENCE:
             raise InputError(
@@ -208,22 +222,18 @@ class Detector:
 def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:
     """Utterance of a file, or of samples, for which a WAV in memory holds them exactly."""
     if isinstance(audio, str | PathLike):
-        if str(audio).endswith("|"):
+        if is_command(str(audio)):
             raise InputError(f"{audio}: a command, expected an audio file")
         return Utterance(Path(audio).name, str(audio))
-    wav = np.asarray(audio)
-    is_float = wav.dtype.kind == "f"
-    largest = np.abs(wav.astype(np.float64)).max(initial=0)
-    is_in_range = wav.dtype == np.int16 or (is_float and largest <= 1)
-    if wav.ndim != 1 or not is_in_range:
-        raise InputError(
-            f"samples are {wav.dtype} of shape {wav.shape}, the largest {largest:g}, "
-            "expected one row of int16, or of floats in [-1, 1]"
-        )
-    buffer = io.BytesIO()
-    subtype = "FLOAT" if is_float else "PCM_16"
-    sf.write(buffer, wav, sample_rate, format="WAV", subtype=subtype)
-    return Utterance("samples", "samples", data=buffer.getvalue())
+    return samples_utterance(audio, sample_rate)
+
+
+def _described(utterance: Utterance, data: DataConfig) -> Utterance:
+    """The utterance with its length; the log says what is converted of it."""
+    with open_audio(utterance, data.sample_rate, data.channel) as file:
+        if file.conversion:
+            logging.info("%s: %s: %s", utterance.path, file.kind, file.conversion)
+        return replace(utterance, samples=file.decoder.samples, rate=file.decoder.rate)
 
 
 def _device(name: str) -> torch.device:
