@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from wedefense_lite.frontends import SpecAugment
+from wedefense_lite.frontends import SpecAugment, encoders
 from wedefense_lite.frontends.ssl import SSL
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.localization.tasks import Localization
@@ -167,6 +167,55 @@ def test_the_loss_of_every_configuration_falls(config):
 # and two projections. Of WavLM only rounded sizes are published, with pretraining's output layer.
 XLSR = 315_437_696
 ONLY_PRETRAINED = 1024 + 640 * 384 + (512 + 1) * 640 + (768 + 1) * 768 + (1024 + 1) * 768
+
+
+# What differs between their config.json, parameters that their papers state in millions (of the
+# whole of pretraining), and those of the encoder.
+LARGE_CONFIG = {
+    "num_attention_heads": 16,
+    "conv_bias": True,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+}
+PUBLISHED_ENCODERS = {
+    "facebook/wav2vec2-xls-r-300m": (1024, 4096, 24, 768, 317, 315_437_696),
+    "facebook/wav2vec2-xls-r-1b": (1280, 5120, 48, 1024, 965, 962_496_128),
+    "facebook/wav2vec2-xls-r-2b": (1920, 7680, 48, 1024, 2162, 2_159_257_728),
+    "facebook/mms-300m": (1024, 4096, 24, 768, 317, 315_437_696),
+    "facebook/mms-1b": (1280, 5120, 48, 1024, 965, 962_496_128),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_ENCODERS)
+def test_xlsr_and_mms_are_built_in_their_published_sizes(name):
+    width, inner, depth, codes, millions, encoder = PUBLISHED_ENCODERS[name]
+    sizes = {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": depth}
+    config = {"model_type": "wav2vec2"} | LARGE_CONFIG | sizes
+    assert encoders.parse_architecture(config, name) == encoders.BASE | encoders.PUBLISHED[name]
+    library = encoders.import_transformers()
+    with torch.device("meta"):
+        frontend = SSL(name, layers="last")
+        pretrained = library.AutoModelForPreTraining.from_config(
+            library.AutoConfig.for_model(**config, codevector_dim=codes, proj_codevector_dim=codes)
+        )
+    assert sum(value.numel() for value in pretrained.parameters()) // 10**6 in (
+        millions,
+        millions - 1,
+    )
+    assert sum(value.numel() for value in frontend.network.parameters()) == encoder
+    assert frontend.normalize and frontend.mask and frontend.stable
+
+
+def test_mhubert_147_is_of_the_size_of_a_base_model():
+    """95 M by its paper, less the vector that stands for masked frames; without normalisation and masks, as the group norm says."""
+    config = {"model_type": "hubert", "do_stable_layer_norm": False, "feat_extract_norm": "group"}
+    name = "utter-project/mHuBERT-147"
+    assert encoders.parse_architecture(config, name) == encoders.BASE | encoders.PUBLISHED[name]
+    with torch.device("meta"):
+        frontend = SSL(name, layers="all")
+    assert sum(value.numel() for value in frontend.network.parameters()) == 94_371_712 - 768
+    assert (frontend.num_layers, frontend.dim) == (13, 13 * 768)
+    assert not (frontend.normalize or frontend.mask)
 
 
 @pytest.mark.parametrize(

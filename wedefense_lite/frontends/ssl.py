@@ -23,9 +23,10 @@ class SSL(Frontend):
 
     wav2vec 2.0 (https://arxiv.org/abs/2006.11477), XLS-R (https://arxiv.org/abs/2111.09296), HuBERT
     (https://arxiv.org/abs/2106.07447) and WavLM (https://arxiv.org/abs/2110.13900), as
-    ``transformers`` computes them. ``load_pretrained`` loads the published weights; training
-    calls it when it starts. Checkpoints hold all weights, frozen ones too, so later stages need no
-    other file.
+    ``transformers`` computes them; MMS (https://arxiv.org/abs/2305.13516) has XLS-R's networks, and
+    mHuBERT-147 (https://arxiv.org/abs/2406.06371) HuBERT's. ``load_pretrained`` loads the published
+    weights; training calls it when it starts. Checkpoints hold all weights, frozen ones too, so
+    later stages need no other file.
 
     XLS-R and WavLM-large were pretrained with padding masks and normalised waveforms; both are
     applied, so a padded batch gives the same frames as single utterances. The base models have a
