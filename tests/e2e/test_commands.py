@@ -5,6 +5,7 @@ import socket
 
 import numpy as np
 import pytest
+import soundfile as sf
 from conftest import TINY, arrays_of, typist
 
 from wedefense_lite.metrics.detection import SortedScores
@@ -216,6 +217,32 @@ def test_a_stream_without_labels_is_scored_by_the_best_model_where_there_is_no_a
     scores = read_rows(folder, "exp/best/posteriors/field/llr.txt")
     assert scores.keys() == read_rows(folder, "exp/r/posteriors/eval/llr.txt").keys()
     assert results["n_unlabelled"] == len(scores)
+
+
+# Corpora of spoofed speech alone: names of their files as published.
+SPOOFS = {
+    "mlaad": "fake/{}/bark/x.wav",
+    "wavefake": "generated_audio/ljspeech_{}/LJ001-0001_gen.wav",
+    "codecfake_wu": "encodec_24khz+p272_{}.wav",
+}
+
+
+@pytest.mark.parametrize("corpus", SPOOFS)
+def test_one_command_scores_spoofed_speech_alone(tutorial, corpus):
+    folder, typed = tutorial
+    generator = np.random.default_rng(0)
+    for number in range(3):
+        path = folder / corpus / SPOOFS[corpus].format(f"m{number}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sf.write(path, 0.1 * generator.standard_normal(16000), 16000)
+    script = f"egs/{corpus}/local/prepare_data.py"
+    typed(f"python {script} --corpus_dir {corpus} --data_dir prepared")
+    typed(f"tools/score.sh --exp_dir exp/r --data_dir prepared/{corpus} --bootstrap 0")
+    results = read_results(folder, f"exp/r/results_{corpus}.json")
+    assert (results["n_bonafide"], results["n_spoof"], results["eer"]) == (0, 3, None)
+    assert 0 <= results["fa"] <= 1
+    table = typed(f"python {BIN}/cross_table.py --exp_dirs exp/r --sets eval,{corpus}")
+    assert f"{corpus} EER %" in table and table.splitlines()[-1].split()[-2:] == ["n/a", "n/a"]
 
 
 def test_the_command_for_another_corpus_refuses_what_it_can_not_use(tutorial):

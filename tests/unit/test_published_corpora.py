@@ -5,6 +5,7 @@ and names of audio files as they are published, and the files of data directorie
 """
 
 import runpy
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,28 @@ def test_other_numbers_than_published_are_refused(tmp_path, published):
     for right in (2, Counts(0, 2)):
         write_data_dirs(tmp_path, {"set": trials}, {"set": right})
     assert Path(tmp_path, "set/utt2lab").read_text() == "a spoof\nb spoof\n"
+
+
+def train_corpus(*words):
+    command = ["bash", ROOT / "tools/train_corpus.sh", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_corpus_with_a_split_is_trained_on_by_one_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path, CASES["decro all_english"])
+    words = ["--corpus", "decro", "--corpus_dir", "DB", "--data_dir", "data", "--exp_dir", "exp"]
+    more = ["--prepare_options", "--language en --expect_counts false", "--stop_stage", "1"]
+    process = train_corpus(*words, *more)
+    assert process.returncode == 0, process.stderr
+    assert "== stage 1: prepare data" in process.stdout
+    for name, tables in CASES["decro all_english"]["expected"].items():
+        assert (tmp_path / name / "utt2lab").read_text() == tables["utt2lab"]
+
+
+@pytest.mark.parametrize("corpus", ["mlaad", "../egs/decro/../mlaad", "no_such", ""])
+def test_a_corpus_without_a_split_is_not_trained_on(tmp_path, corpus):
+    process = train_corpus("--corpus", corpus, "--corpus_dir", tmp_path)
+    assert process.returncode == 2
+    (line,) = process.stderr.splitlines()
+    assert "--corpus is a folder of egs whose preparation has --subset all" in line
