@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 from wedefense_lite import cli
-from wedefense_lite.audio.data_dir import Trial
+from wedefense_lite.audio.data_dir import Counts, Trial
 from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import Subset, find_audio, write_sets
+
+# Published numbers of utterances of the clean test sets, bona fide and spoofed.
+COUNTS = {"seen": Counts(14000, 28000), "unseen": Counts(7000, 14000)}
 
 
 def prepare_data(
@@ -15,11 +18,12 @@ def prepare_data(
     subset: Subset = "eval",
     test: Literal["seen", "unseen"] = "unseen",
     data_dir: str = "data",
+    expect_counts: bool = True,
 ):
     """Write data/cfad_<version>_<test>_<subset>, or data/{train,dev,eval} of all three sets.
 
     The attack is the synthesiser; for bona fide speech the corpus that it comes from is in the
-    column source of meta.tsv. No numbers of utterances are published that could be expected.
+    column source of meta.tsv.
 
     Args:
         corpus_dir: folder that holds <version>_version/<set>_*/{real,fake}_*/<source>/*.wav.
@@ -27,6 +31,8 @@ def prepare_data(
         subset: set to prepare as a test set; all: the three sets of a training.
         test: test set that is eval, by whether training has its synthesisers.
         data_dir: folder to write the data directories into.
+        expect_counts: refuse a clean test set that doesn't have the published numbers of
+            utterances; other sets are not checked.
     """
     folder = Path(corpus_dir, f"{version}_version")
 
@@ -40,7 +46,8 @@ def prepare_data(
             trials.append(make_trial(str(folder / audio), row, folder))
         return trials
 
-    write_sets(f"cfad_{version}_{test}", subset, read_set, {}, data_dir, expect_counts=False)
+    counts = {"eval": COUNTS[test]} if version == "clean" else {}
+    write_sets(f"cfad_{version}_{test}", subset, read_set, counts, data_dir, expect_counts)
 
 
 if __name__ == "__main__":
