@@ -160,3 +160,10 @@ def test_a_corpus_without_a_split_is_not_trained_on(tmp_path, corpus):
     assert process.returncode == 2
     (line,) = process.stderr.splitlines()
     assert "--corpus is a folder of egs whose preparation has --subset all" in line
+
+
+def test_a_folder_in_another_one_is_refused(tmp_path):
+    write_corpus(tmp_path, {"audio": ["DB/real/fake/1.wav"]})
+    words = "--corpus_dir DB --name mine --bonafide real --spoof real/fake".split()
+    status, said = run_script(tmp_path, "egs/folders/local/prepare_data.py", *words)
+    assert status == 2 and "more than once: real%2Ffake%2F1" in said

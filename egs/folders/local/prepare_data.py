@@ -1,0 +1,35 @@
+"""A corpus whose folders are its labels, to a data directory."""
+
+from pathlib import Path
+
+from wedefense_lite import cli
+from wedefense_lite.audio.data_dir import write_data_dirs
+from wedefense_lite.audio.protocol import make_trial
+from wedefense_lite.audio.published import find_audio
+
+
+def prepare_data(
+    corpus_dir: str, name: str, bonafide: str = "", spoof: str = "", data_dir: str = "data"
+):
+    """Write data/<name>; the attack is the folder, speakers are unknown.
+
+    Args:
+        corpus_dir: folder of the corpus.
+        name: of the data directory.
+        bonafide: folders of bona fide speech below corpus_dir, separated by commas. Audio anywhere
+            below them is taken.
+        spoof: folders of spoofed speech, likewise.
+        data_dir: folder to write the data directory into.
+    """
+    folder = Path(corpus_dir)
+    trials = []
+    for label, sources in (("bonafide", bonafide), ("spoof", spoof)):
+        for source in filter(None, sources.split(",")):
+            for audio in find_audio(folder, f"{source}/**/*"):
+                row = {"key": audio, "label": label, "attack": source.replace("/", "_")}
+                trials.append(make_trial(str(folder), row, folder))
+    write_data_dirs(data_dir, {name: trials})
+
+
+if __name__ == "__main__":
+    cli.run(prepare_data)
