@@ -126,12 +126,19 @@ make_list() {
 }
 
 train() {
-  local words
+  local words corpora_options=()
   read -ra words <<< "$train_options"
+  if [ -f "$train_dir/utt2corpus" ]; then
+    corpora_options=(
+      --train_corpora "$train_dir/utt2corpus"
+      --val_corpora "$dev_dir/utt2corpus"
+    )
+  fi
   "${launch[@]}" "$bin/train.py" --config "$config" "${words[@]}" \
     --exp_dir "$exp_dir" --data_type "$data_type" \
     --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
     --val_data "$(list_of dev)" --val_label "$data_dir/dev/utt2lab" "${task_train_options[@]}" \
+    "${corpora_options[@]}" \
     ${seed:+--seed "$seed"} ${num_avg:+--num_avg "$num_avg"} \
     ${checkpoint:+--checkpoint "$checkpoint"} ${num_workers:+--num_workers "$num_workers"} \
     ${noise_data:+--noise_data "$noise_data"} ${reverb_data:+--reverb_data "$reverb_data"}

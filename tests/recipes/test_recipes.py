@@ -7,8 +7,8 @@ import pytest
 from conftest import ROOT, typist
 
 RECIPES = sorted(path.parent for path in ROOT.glob("egs/*/README.md"))
-# These two make their corpus.
-WITHOUT_PREPARATION = ("mini", "mixed_speaker")
+# These make their corpus, or combine others.
+WITHOUT_PREPARATION = ("mini", "mixed_speaker", "multi_corpus")
 SCRIPTS = [
     recipe / "local/prepare_data.py" for recipe in RECIPES if recipe.name not in WITHOUT_PREPARATION
 ]

@@ -82,7 +82,7 @@ def test_classes_of_a_corpus_share_its_draws_and_the_prior_says_so():
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("size", [1, 2, 8])
 def test_no_rank_sees_one_group_alone_and_a_resumed_epoch_goes_on(world, size):
-    index = make_index()
+    index = [row for row in make_index() if row.corpus.name != "c"]
     config = DataConfig(batch_size=size, balance_corpora=True, balance_classes=True)
     together = Counter()
     for rank in range(world):
@@ -92,7 +92,7 @@ def test_no_rank_sees_one_group_alone_and_a_resumed_epoch_goes_on(world, size):
         own = Counter()
         for batch in plan:
             own.update((row.corpus.name, row.label) for row, _ in batch)
-        assert len(own) == 5
+        assert len(own) == 4
         together += own
     steps = TrainLoader(index, config, 3, 0, world).steps_per_epoch
     assert together == Counter(

@@ -9,8 +9,6 @@ from wedefense_lite.audio.stream import Stream
 from wedefense_lite.audio.utterance import Corpus, Utterance
 from wedefense_lite.files import InputError, read_table
 
-CORPUS_FILE = "utt2corpus"
-
 
 def with_corpora(index: list[Utterance] | Stream, utt2corpus: str | Path) -> list[Utterance]:
     """The rows with their corpora, which are numbered in the order of their names.

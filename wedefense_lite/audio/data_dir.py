@@ -3,8 +3,9 @@
 All files are sorted as ``LC_ALL=C`` sorts. ``wav.scp utt2lab utt2dur utt2spk utt2attack`` have a
 line an utterance; ``lab2utt spk2utt lab2num_utts cm_key_file.txt`` follow from these. Further
 columns of a corpus are in ``meta.tsv``, a table with a header; ``f`` or ``m`` of a speaker is in
-``spk2gender``; names of which ids were made (``ids.make_id``) are in ``utt2orig``. Where audio is
-in shards only, there is a ``shard.list`` instead of ``wav.scp``.
+``spk2gender``; names of which ids were made (``ids.make_id``) are in ``utt2orig``; a set of several
+corpora has ``utt2corpus``. Where audio is in shards only, there is a ``shard.list`` instead of
+``wav.scp``.
 """
 
 import logging
@@ -36,6 +37,7 @@ UTT2LAB = "utt2lab"
 KEY_FILE = "cm_key_file.txt"
 META_FILE = "meta.tsv"
 NAME_FILE = "utt2orig"
+CORPUS_FILE = "utt2corpus"  # of a set of several corpora
 SHARD_LIST = "shard.list"
 DURATION = re.compile(r"(?=.*[1-9])\d*\.?\d+")  # a decimal number above 0
 
@@ -227,7 +229,7 @@ def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
     files |= _derive_files(labels, files.get("utt2spk", {}))
     key_lines = ["\t".join(cells) for cells in files.pop(KEY_FILE).items()]
     write_lines(folder / KEY_FILE, key_lines)
-    for file in ("utt2spk", "spk2utt", "utt2attack", NAME_FILE):
+    for file in ("utt2spk", "spk2utt", "utt2attack", NAME_FILE, CORPUS_FILE):
         if not files.get(file):
             (folder / file).unlink(missing_ok=True)
     for file, table in files.items():
@@ -238,9 +240,9 @@ def write_tables(folder: Path, tables: dict[str, dict[str, str]]) -> None:
 
 def remove_tables(folder: Path) -> None:
     """Remove the tables of an earlier data directory, where the new audio has no labels."""
-    for name in (UTT2LAB, "utt2dur", "utt2spk", "utt2attack", NAME_FILE, "lab2utt", "spk2utt"):
+    for name in (UTT2LAB, "utt2dur", "utt2spk", "utt2attack", NAME_FILE, CORPUS_FILE):
         (folder / name).unlink(missing_ok=True)
-    for name in ("lab2num_utts", KEY_FILE):
+    for name in ("lab2utt", "spk2utt", "lab2num_utts", KEY_FILE):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -260,7 +262,7 @@ def check_data_dir(folder: str | Path, has_labels: bool = True) -> dict[str, dic
     """
     folder = Path(folder)
     tables = {}
-    for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack", NAME_FILE):
+    for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack", NAME_FILE, CORPUS_FILE):
         if (folder / name).exists():
             tables[name] = read_table(folder / name)
     if not has_labels:

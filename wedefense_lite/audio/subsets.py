@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from wedefense_lite.audio.data_dir import (
+    CORPUS_FILE,
     META_FILE,
     NAME_FILE,
     SHARD_LIST,
@@ -270,6 +271,45 @@ def _pick(data: DataDir, utterances: list[str], count: int, order: Order, seed: 
     return [utterances[position] for position in chosen.tolist()]
 
 
+def of_corpus(data: DataDir, name: str) -> DataDir:
+    """A data directory as a part of a set of several corpora.
+
+    Ids, speakers and attacks begin with the name of the corpus, since two corpora may have the
+    same; ``utt2orig`` keeps the ids as they were, ``utt2corpus`` and the column ``corpus`` of
+    ``meta.tsv`` have the name.
+
+    Args:
+        data: the data directory.
+        name: name of its corpus.
+    """
+    keys = {key: f"{name}-{key}" for key in data.utterances}
+    tables = {}
+    for file, table in data.tables.items():
+        tables[file] = {keys[key]: value for key, value in table.items()}
+    names = data.tables.get(NAME_FILE, {key: key for key in keys})
+    tables[NAME_FILE] = {keys[key]: original for key, original in names.items()}
+    tables[CORPUS_FILE] = dict.fromkeys(keys.values(), name)
+    for file in ("utt2spk", "utt2attack"):
+        for key, value in tables.get(file, {}).items():
+            if value != NO_VALUE:
+                tables[file][key] = f"{name}-{value}"
+    meta = {"corpus": tables[CORPUS_FILE]}
+    for column, values in data.meta.items():
+        meta[column] = {keys[key]: value for key, value in values.items()}
+    genders = {f"{name}-{speaker}": gender for speaker, gender in data.genders.items()}
+    lines: dict[str, dict[str, list[str]]] = {}
+    for file, lines_by_utterance in data.lines.items():
+        lines[file] = {}
+        for key, old_lines in lines_by_utterance.items():
+            new_lines = []
+            for line in old_lines:
+                cells = line.split()
+                cells[LINE_FILES[file]] = keys[key]
+                new_lines.append(" ".join(cells))
+            lines[file][keys[key]] = new_lines
+    return DataDir(data.folder, tables, meta, genders, lines)
+
+
 def combine(parts: Sequence[DataDir]) -> DataDir:
     """Several data directories as one; ``meta.tsv`` says in its column ``set`` where each is from.
 
@@ -294,7 +334,8 @@ def combine(parts: Sequence[DataDir]) -> DataDir:
         combined.tables[name] = {}
         for part in parts:
             combined.tables[name] |= _filled(part, name)
-    _drop_unless_all("utt2dur", [part.tables for part in parts], combined.tables)
+    for name in ("utt2dur", CORPUS_FILE):
+        _drop_unless_all(name, [part.tables for part in parts], combined.tables)
     columns = _names(part.meta for part in parts)
     for column in dict.fromkeys([*columns, SET_COLUMN]):
         combined.meta[column] = {}
