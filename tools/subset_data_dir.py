@@ -7,7 +7,6 @@ from jsonargparse.typing import PositiveInt
 from wedefense_lite import cli
 from wedefense_lite.audio.subsets import (
     Order,
-    first_fields,
     listed,
     read_data_dir,
     select,
@@ -15,7 +14,7 @@ from wedefense_lite.audio.subsets import (
     with_values,
     write_data_dir,
 )
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, first_fields
 
 
 def subset_data_dir(

@@ -611,6 +611,12 @@ def read_rows(
     return list(iter_rows(path, columns, maxsplit))
 
 
+def first_fields(path: str | Path) -> list[str]:
+    """First field of each line of a text that isn't blank."""
+    note_input(path)
+    return [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
+
+
 def read_table(path: str | Path) -> dict[str, str]:
     """Two-column table ``key value`` in file order; a value may hold spaces.
 

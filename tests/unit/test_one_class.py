@@ -13,6 +13,7 @@ from wedefense_lite.audio.index import read_index
 from wedefense_lite.bin.cross_table import cross_table
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.files import InputError
+from wedefense_lite.metrics.summary import likely_cause
 
 SCORES = {"u1": -4.0, "u2": -1.0, "u3": 2.0, "u4": 5.0}
 
@@ -97,6 +98,46 @@ def test_a_set_of_one_class_is_a_cell_of_a_table_of_systems(monkeypatch, capsys,
     capsys.readouterr()
     run(monkeypatch, cross_table, "--exp_dirs", scored)
     assert capsys.readouterr().out.splitlines()[-1].split()[1:] == ["0.00", "0.0000", "n/a", "n/a"]
+
+
+@pytest.mark.parametrize(
+    ("eer", "cllr", "cause"),
+    [
+        (0.95, None, "polarity may be flipped"),
+        (0.61, 0.9, "polarity may be flipped"),
+        (0.55, 1.4, "a set that the system was not made for"),
+        (0.45, 1.4, "a set that the system was not made for"),
+        (0.51, None, "a set that the system was not made for"),
+        (0.45, 0.99, None),
+        (0.39, 3.0, None),
+    ],
+)
+def test_a_warning_names_the_likely_cause(eer, cllr, cause):
+    text = likely_cause(eer, cllr)
+    assert (text is None) if cause is None else (cause in text)
+
+
+def test_a_foreign_set_is_not_taken_for_a_flipped_polarity(monkeypatch, caplog, scored):
+    # Each bona fide score has a spoof about it: an EER of 50 %, and LLRs that mislead.
+    scores = {"u1": -9.0, "u2": -8.0, "u3": 8.0, "u4": 9.0}
+    rows = "".join(f"{name}\t{score}\n" for name, score in scores.items())
+    (scored / "llr.txt").write_text(f"filename\tcm-score\n{rows}")
+    rows = "u1\tspoof\nu2\tbonafide\nu3\tbonafide\nu4\tspoof\n"
+    (scored / "both.txt").write_text(f"filename\tcm-label\n{rows}")
+    results = results_of(monkeypatch, scored, "both")
+    assert results["eer"] == 0.5
+    assert "pooled: EER near 50 %, the scores tell nothing here: a set that" in caplog.text
+    assert "polarity" not in caplog.text
+
+
+def test_a_subset_is_evaluated_alone(monkeypatch, capsys, scored):
+    (scored / "list").write_text("u4\nu1 more\n")
+    results = results_of(monkeypatch, scored, "both", "--subset", scored / "list")
+    assert (results["n_bonafide"], results["n_spoof"], results["eer"]) == (1, 1, 0.0)
+    (scored / "list").write_text("u4\nu9\n")
+    words = ("--cm", scored / "llr.txt", "--cm_key", scored / "both.txt")
+    message = refused(monkeypatch, capsys, evaluate, *words, "--subset", scored / "list")
+    assert "list: 1 utterances are no trials of the key: u9" in message
 
 
 def write_set(folder, labels):

@@ -29,8 +29,8 @@ from wedefense_lite.files import (
     InputError,
     abbreviate,
     check_writable,
+    first_fields,
     iter_rows,
-    note_input,
     read_table,
     read_text,
     refuse_input,
@@ -202,12 +202,6 @@ def listed(data: DataDir, path: str | Path) -> list[str]:
             f"{path}: {len(missing)} utterances are not in {data.folder}: {abbreviate(missing)}"
         )
     return names
-
-
-def first_fields(path: str | Path) -> list[str]:
-    """First field of each line of a text that isn't blank."""
-    note_input(path)
-    return [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
 
 
 def with_values(data: DataDir, column: str, values: Collection[str]) -> list[str]:

@@ -9,7 +9,14 @@ import numpy as np
 from jsonargparse.typing import NonNegativeInt
 
 from wedefense_lite import cli
-from wedefense_lite.files import NO_VALUE, InputError, abbreviate, number, read_json
+from wedefense_lite.files import (
+    NO_VALUE,
+    InputError,
+    abbreviate,
+    first_fields,
+    number,
+    read_json,
+)
 from wedefense_lite.labels import BONAFIDE, LABELS, NO_LABELS, SPOOF
 from wedefense_lite.metrics.bootstrap import intervals
 from wedefense_lite.metrics.classification import decision_metrics
@@ -75,6 +82,7 @@ def evaluate(
     both: bool = False,
     bootstrap: NonNegativeInt = 0,
     cluster: str | None = None,
+    subset: str | None = None,
     cost: str | None = None,
     tie: Tie = DEFAULT_TIE,
     phase: Phase = DEFAULT_PHASE,
@@ -120,6 +128,7 @@ def evaluate(
         bootstrap: number of bootstrap samples for 95 % intervals. A sample without a class is
             drawn again.
         cluster: a column of ``meta`` whose values are resampled instead of single trials.
+        subset: file whose lines begin with an utterance: only these are evaluated.
         cost: a cost model by name, with changes if any:
             ``asvspoof5_track1:p_spoof=0.5,c_fa_spoof=1``. By default that of the track;
             ``a_dcf`` is that of the a-DCF package.
@@ -149,6 +158,7 @@ def evaluate(
         if m == "t2_tandem":
             score_columns += ["cm-score", "asv-score"]
         names, classes, columns = read_verification(cli.needed("--sasv", sasv), key, score_columns)
+    names, classes, columns = _select(subset, names, classes, columns)
     columns |= _read_conditions(names, meta or key, by, cluster)
     trials = split(classes, columns)
     if len(trials) == 1:
@@ -230,6 +240,30 @@ def _read_detection(cm: str, cm_key: str, phase: str) -> tuple[list[str], np.nda
         names.append(name)
         scores.append(score)
     return names, np.full(len(names), UNLABELLED), np.array(scores)
+
+
+def _select(
+    subset: str | None, names: list[str], classes: np.ndarray, columns: dict[str, np.ndarray]
+) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
+    """Utterances, classes and scores of the trials that ``--subset`` lists; all without it.
+
+    Raises:
+        InputError: a listed utterance is no trial.
+    """
+    if subset is None:
+        return names, classes, columns
+    utterances = set(first_fields(subset))
+    missing = sorted(utterances.difference(names))
+    if missing:
+        raise InputError(
+            f"{subset}: {len(missing)} utterances are no trials of the key: {abbreviate(missing)}"
+        )
+    kept = [position for position, name in enumerate(names) if name in utterances]
+    if not kept:
+        raise InputError(f"{subset}: empty, expected a line an utterance")
+    logging.info("%s: %d of %d trials are evaluated", subset, len(kept), len(names))
+    selected = {name: cells[kept] for name, cells in columns.items()}
+    return [names[position] for position in kept], classes[kept], selected
 
 
 def _evaluate_one_class(

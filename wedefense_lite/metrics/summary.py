@@ -18,6 +18,9 @@ from wedefense_lite.metrics.tandem import (
 )
 
 # Names of error rates that are above 50 % where scores are high for spoofs.
+# Equal error rates between these are those of scores that tell nothing.
+CHANCE = (0.4, 0.6)
+USELESS_CLLR = 1.0  # bits, of scores that tell nothing; worse ones are misleading LLRs
 POLARITY_METRICS = ("eer", "sasv_eer", "range_eer", "any_spoof_eer", "source_eer")
 
 # A set of trials whose labels nobody knows, as if it were a class.
@@ -57,8 +60,25 @@ class MetricOptions:
         return replace(self, asv=self.asv_by.get(value))
 
 
+def likely_cause(eer: float, cllr: float | None = None) -> str | None:
+    """Likely cause of an equal error rate about or above 50 %, for a warning; None where it is low.
+
+    Args:
+        eer: fraction.
+        cllr: of the same scores in bits, if known. Scores of a set that a system was not made for
+            are off as LLRs, too, so that one above 1 makes an EER below 50 % suspicious.
+    """
+    lowest, highest = CHANCE
+    if eer > highest:
+        return "the polarity may be flipped (higher is bona fide)"
+    is_misleading = cllr is not None and cllr > USELESS_CLLR
+    if eer > 0.5 or (eer >= lowest and is_misleading):
+        return "the scores tell nothing here: a set that the system was not made for"
+    return None
+
+
 def warn_of_polarity(name: str, metrics: Mapping) -> None:
-    """Warn where an equal error rate is above 50 %, as that of spoof-is-high scores is.
+    """Warn where an equal error rate is about 50 % or above it, with the likely cause.
 
     Args:
         name: of the system, the file or the condition.
@@ -66,11 +86,11 @@ def warn_of_polarity(name: str, metrics: Mapping) -> None:
     """
     for metric in POLARITY_METRICS:
         value = metrics.get(metric)
-        if value is not None and value > 0.5:
+        cause = None if value is None else likely_cause(value, metrics.get("cllr"))
+        if cause:
             title = metric.removesuffix("eer").replace("_", " ") + "EER"
-            logging.warning(
-                "%s: %s above 50 %%, the polarity may be flipped (higher is bona fide)", name, title
-            )
+            place = "above" if value > 0.5 else "near"
+            logging.warning("%s: %s %s 50 %%, %s", name, title, place, cause)
             return
 
 

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from wedefense_lite.files import printable
+from wedefense_lite.metrics.summary import likely_cause
 from wedefense_lite.report.pictures import set_colours
 from wedefense_lite.report.run import Run, ScoredSet
 
@@ -38,11 +39,10 @@ def warnings(run: Run) -> list[str]:
     for scored in run.sets:
         actual = scored.results["act_dcf"]
         minimum = scored.results["min_dcf"]
-        if scored.results["eer"] > 0.5:
-            sentences.append(
-                f"{scored.name}: EER above 50 %. The polarity of the scores may be flipped: "
-                "a higher score must mean more bona fide."
-            )
+        eer = scored.results["eer"]
+        cause = likely_cause(eer, scored.results["cllr"])
+        if cause:
+            sentences.append(f"{scored.name}: EER {100 * eer:.1f} %, {cause}.")
         elif actual > 1.5 * minimum + 0.05:
             # A system that decides without listening has a normalised DCF of 1.
             ending = ", and no detector costs 1." if actual >= 1 else "."
