@@ -1,4 +1,7 @@
-"""Check data directories: the files of each agree, and no utterance is in two of them."""
+"""Check data directories: the files of each agree, and no utterance is in two of them.
+
+Recordings that are in two of them under two ids are reported, which reads all audio.
+"""
 
 import argparse
 
@@ -16,6 +19,16 @@ if __name__ == "__main__":
         default=UTT2LAB,
         help="none: sets whose labels nobody knows",
     )
+    parser.add_argument(
+        "--audio",
+        choices=("true", "false"),
+        default="true",
+        help="false: don't look for recordings that are in two sets",
+    )
     arguments = parser.parse_args()
     with cli.one_line_errors(parser.prog):
-        check_data_dirs(arguments.data_dirs, has_labels=arguments.labels != NO_LABELS)
+        check_data_dirs(
+            arguments.data_dirs,
+            has_labels=arguments.labels != NO_LABELS,
+            compares_audio=arguments.audio == "true",
+        )

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from wedefense_lite.audio.duplicates import find_duplicates
 from wedefense_lite.audio.index import check_keys, read_index
 from wedefense_lite.audio.reading import is_command, measure_lengths
 from wedefense_lite.audio.utterance import Utterance
@@ -330,12 +331,17 @@ def _check_derived_files(folder: Path, labels: dict[str, str], speakers: dict[st
             )
 
 
-def check_data_dirs(folders: Sequence[str | Path], has_labels: bool = True) -> None:
-    """Check data directories, each and against each other. Speakers in two sets are reported only.
+def check_data_dirs(
+    folders: Sequence[str | Path], has_labels: bool = True, compares_audio: bool = False
+) -> None:
+    """Check data directories, each and against each other.
+
+    Speakers in two sets and recordings in two sets under two ids are reported only.
 
     Args:
         folders: data directories.
         has_labels: as in ``check_data_dir``.
+        compares_audio: look for the same recording in two sets, which reads all audio.
 
     Raises:
         InputError: as ``check_data_dir``, a folder twice, or an utterance that is in two sets.
@@ -364,3 +370,29 @@ def check_data_dirs(folders: Sequence[str | Path], has_labels: bool = True) -> N
         if shared:
             names = abbreviate(shared)
             logging.warning("%s and %s: %d speakers in both: %s", first, second, len(shared), names)
+    if compares_audio and len(sets) > 1:
+        _report_duplicates(sets)
+
+
+def _report_duplicates(sets: Mapping[str, dict[str, dict[str, str]]]) -> None:
+    """Warn of recordings that are in two sets, by the tables of each."""
+    rows: dict[str, list[Utterance]] = {}
+    for name, tables in sets.items():
+        if Path(name, "wav.scp").exists():
+            rows[name] = [Utterance(key, wav) for key, wav in tables["wav.scp"].items()]
+            continue
+        index = read_index(str(Path(name, SHARD_LIST)), "shard", tables.get(UTT2LAB), True)
+        if isinstance(index, list):
+            rows[name] = index
+        else:
+            logging.info("%s: its stream is not compared with other sets", name)
+    duplicates = find_duplicates(rows)
+    for (first, second), pairs in duplicates.pairs.items():
+        names = abbreviate([f"{key} is {other}" for key, other in pairs])
+        logging.warning("%s and %s: %d recordings in both: %s", first, second, len(pairs), names)
+    if duplicates.unread:
+        logging.info(
+            "%d utterances can't be read and are not compared: %s",
+            len(duplicates.unread),
+            abbreviate(duplicates.unread),
+        )
