@@ -1,6 +1,6 @@
 """A list of the audio files of a wav.scp, for reading without shards."""
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from wedefense_lite import cli
 from wedefense_lite.audio import reading
@@ -13,17 +13,18 @@ def make_raw_list(
     utt2lab: str,
     raw_list: str,
     num_threads: PositiveInt = 8,
-    sample_rate: int = 16000,
+    sample_rate: NonNegativeInt = 16000,
     allow_pipes: bool = False,
 ):
-    """List the audio files of a wav.scp as JSON lines with key, wav, lab and samples.
+    """List the audio files of a wav.scp as JSON lines with key, wav, lab, samples and rate.
 
     Args:
         wav_scp: lines "utt path" or "utt command |".
         utt2lab: lines "utt bonafide|spoof"; none where nobody knows the labels.
         raw_list: the list to write.
         num_threads: threads that decode.
-        sample_rate: required sample rate of all files in Hz; 0 for any.
+        sample_rate: rate of the system in Hz; the log says how many files will be converted to it
+            when they are read; 0 for each its own.
         allow_pipes: run the commands "utt command |" of the wav.scp.
     """
     if allow_pipes:

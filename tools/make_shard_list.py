@@ -1,15 +1,17 @@
 """Tar shards of the audio of a wav.scp, and their list."""
 
+import logging
 import random
 from pathlib import Path
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from wedefense_lite import cli
 from wedefense_lite.audio import reading
+from wedefense_lite.audio.conversion import Converter
 from wedefense_lite.audio.index import read_corpus
 from wedefense_lite.audio.shards import check_shard_folder, pack
-from wedefense_lite.files import check_writable
+from wedefense_lite.files import InputError, abbreviate, check_writable
 
 
 def make_shard_list(
@@ -22,8 +24,10 @@ def make_shard_list(
     prefix: str = "shards",
     shuffle: bool = False,
     seed: int = 42,
-    sample_rate: int = 16000,
+    sample_rate: NonNegativeInt = 16000,
     allow_pipes: bool = False,
+    convert: bool = False,
+    channel: NonNegativeInt = 0,
 ):
     """Pack the audio of a wav.scp into tar shards, and list the shards.
 
@@ -37,9 +41,18 @@ def make_shard_list(
         prefix: beginning of the shards' names.
         shuffle: pack the utterances in random order.
         seed: seed of the random order.
-        sample_rate: required sample rate of all files in Hz; 0 for any.
+        sample_rate: rate of the system in Hz, to which files of another one are converted, here or
+            when they are read; 0 for each its own.
         allow_pipes: run the commands "utt command |" of the wav.scp.
+        convert: pack mono FLAC of 16 bits at sample_rate in the place of other files, so that no
+            training has to convert them.
+        channel: number of the channel that convert takes, from 1 on; 0 mixes all of them down.
     """
+    if channel and not convert:
+        raise InputError(
+            "--channel goes with --convert true; files that stay as they are, are read by "
+            "data.channel of the system"
+        )
     if allow_pipes:
         reading.allow_pipes()
     # Before the audio is decoded, which takes longest.
@@ -50,7 +63,14 @@ def make_shard_list(
     # speaker.
     if shuffle:
         random.Random(seed).shuffle(rows)
-    pack(rows, Path(shards_dir), Path(shard_list), prefix, num_utts_per_shard, num_threads)
+    converter = Converter(sample_rate, channel) if convert else None
+    folder = Path(shards_dir)
+    pack(rows, folder, Path(shard_list), prefix, num_utts_per_shard, num_threads, converter)
+    if converter is not None:
+        logging.info("%d of %d files were converted to FLAC", len(converter.converted), len(rows))
+        if converter.clipped:
+            names = abbreviate(sorted(converter.clipped))
+            logging.warning("%d of them were clipped: %s", len(converter.clipped), names)
 
 
 if __name__ == "__main__":

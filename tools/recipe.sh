@@ -39,6 +39,7 @@ defaults nproc "" gpus ""     # processes and devices; by default of the machine
 defaults task detection data_type shard # detection, localization or talkers; shard or raw
 defaults corpus_dir "" data_dir "" exp_dir ""
 defaults num_utts_per_shard 1000 num_threads 8
+defaults convert false  # true: shards hold 16 kHz mono FLAC whatever the files are
 defaults score_batch_size "" num_workers ""
 defaults pi_spoof 0.05 cost asvspoof5_track1 bootstrap 1000
 defaults asv_scores ""  # ASV scores below corpus_dir, SET for dev and eval
@@ -118,9 +119,10 @@ make_list() {
     [ "$data_type" = shard ] || refuse "$dir has shards only: --data_type shard"
   elif [ "$data_type" = shard ]; then
     $cpu_cmd python "$root/tools/make_shard_list.py" --num_utts_per_shard "$num_utts_per_shard" \
-      --num_threads "$num_threads" --prefix shards --shuffle \
+      --num_threads "$num_threads" --prefix shards --shuffle --convert "$convert" \
       "$dir/wav.scp" "$utt2lab" "$dir/shards" "$(list_of "$1")"
   else
+    [ "$convert" = false ] || refuse "--convert true goes with --data_type shard"
     $cpu_cmd python "$root/tools/make_raw_list.py" "$dir/wav.scp" "$utt2lab" "$(list_of "$1")"
   fi
 }

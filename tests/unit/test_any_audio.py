@@ -11,6 +11,7 @@ import pytest
 import soundfile as sf
 from av_files import encoded, mp3_that_states, mp3_without_xing, wav_from_a_pipe
 from corpora import RATE, audio_bytes, flac_that_states, tone
+from make_shard_list import make_shard_list
 
 from wedefense_lite.audio.containers import check_length, count_mpeg_frames
 from wedefense_lite.audio.decoders import SoundFileDecoder
@@ -20,6 +21,8 @@ from wedefense_lite.audio.resampling import resample, source_span
 from wedefense_lite.audio.shards import pack, read_shard
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
+from wedefense_lite.systems.config import DataConfig
+from wedefense_lite.systems.samples import read_scoring_sample, read_training_sample
 
 WAV = tone(0, 8000)
 
@@ -453,3 +456,97 @@ def test_a_length_at_another_rate_is_that_of_the_samples():
 def test_whole_files_are_left_as_they_are():
     for kind in ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "RF64"):
         assert not check_length(io.BytesIO(audio_bytes(WAV, kind))).is_open
+
+
+# The whole of stage 2, and of training and scoring from what it writes
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A data directory of files as people have them; the last two utterances are loud."""
+    files = {
+        "a.m4a": encoded(speechlike(1, 48000, 2), 48000, "ipod", "aac", 128000),
+        "b.mp3": mp3_without_length(),
+        "c.wav": wav_from_a_pipe(audio_bytes(WAV, "WAV"), 0xFFFFFFFF),
+        "d.flac": audio_bytes(WAV),
+        "e.flac": audio_bytes(np.stack([tone(1, 8000), tone(2, 8000)], 1), rate=8000),
+        "f.wav": audio_bytes(np.where(tone(3, 44100) > 0, 32767, -32768).astype(np.int16), "WAV", 44100),
+    }  # fmt: skip
+    keys = [name[0] for name in files]
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    scp = [f"{name[0]} {tmp_path / name}" for name in files]
+    labels = [f"{key} {'spoof' if key < 'c' else 'bonafide'}" for key in keys]
+    (tmp_path / "wav.scp").write_text("\n".join(scp) + "\n")
+    (tmp_path / "utt2lab").write_text("\n".join(labels) + "\n")
+    return tmp_path
+
+
+def listed(folder, **options) -> list[Utterance]:
+    make_shard_list(
+        str(folder / "wav.scp"),
+        str(folder / "utt2lab"),
+        str(folder / "shards"),
+        str(folder / "shard.list"),
+        num_threads=2,
+        **options,
+    )
+    return read_index(str(folder / "shard.list"), "shard")
+
+
+def test_shards_hold_the_files_or_what_becomes_of_them(mixed, caplog):
+    as_they_are = listed(mixed)
+    wavs = {row.key: read(row, RATE, floats=True) for row in as_they_are}
+    with caplog.at_level(logging.INFO):
+        converted = listed(mixed, convert=True)
+    assert "5 of 6 files were converted to FLAC" in caplog.text
+    assert "1 of them were clipped: f" in caplog.text
+    for row, flac in zip(as_they_are, converted, strict=True):
+        assert (flac.key, flac.label, flac.rate) == (row.key, row.label, RATE)
+        assert flac.samples == row.samples_at(RATE)
+        wav = read(flac, RATE)
+        assert wav.dtype == np.int16 and len(wav) == flac.samples
+        expected = wavs[row.key].clip(-1, 1 - 2**-15)
+        assert np.abs(as_float(wav) - expected).max() <= 2**-16
+    [row] = [row for row in converted if row.key == "d"]
+    with open(row.path, "rb") as shard:
+        shard.seek(row.offset)
+        assert shard.read(row.size) == (mixed / "d.flac").read_bytes()
+
+
+def test_a_channel_is_converted_where_one_is_chosen(mixed):
+    (mixed / "wav.scp").write_text(f"e {mixed}/e.flac\n")
+    (mixed / "utt2lab").write_text("e spoof\n")
+    [row] = listed(mixed, convert=True, channel=2)
+    expected = resample(as_float(tone(2, 8000)), 8000, RATE)
+    assert np.abs(read(row, RATE, floats=True) - expected).max() <= 2**-16
+    with pytest.raises(InputError, match="--channel goes with --convert true"):
+        listed(mixed, channel=2)
+
+
+def test_stage_2_refuses_by_name_what_can_not_be_used(mixed):
+    m4a = (mixed / "a.m4a").read_bytes()
+    flac = (mixed / "d.flac").read_bytes()
+    (mixed / "a.m4a").write_bytes(m4a[: len(m4a) // 2])
+    (mixed / "c.wav").write_bytes(b"")
+    (mixed / "d.flac").write_bytes(flac[:-3000])
+    with pytest.raises(InputError, match="3 of 6 utterances can't be used: a: .* c: .* d: "):
+        listed(mixed)
+
+
+def test_crops_and_scores_are_those_of_converted_audio(mixed):
+    as_they_are = listed(mixed)
+    config = DataConfig(crop_seconds=0.2, eval_seconds=0.3)
+    crops = [read_training_sample(row, config, (1, 2)) for row in as_they_are]
+    scored = [read_scoring_sample(row, config) for row in as_they_are]
+    converted = listed(mixed, convert=True)
+    for row, crop, sample in zip(converted, crops, scored, strict=True):
+        # The same place, to the 16 bits of FLAC: chance is drawn from equal numbers of samples.
+        for other, own in (
+            (read_training_sample(row, config, (1, 2)), crop),
+            (read_scoring_sample(row, config), sample),
+        ):
+            wav = as_float(other.signals.wav_T)
+            expected = as_float(own.signals.wav_T).clip(-1, 1 - 2**-15)
+            assert len(wav) == len(expected) == other.length
+            assert (wav - expected).abs().max() <= 2**-16

@@ -165,12 +165,13 @@ def read_corpus(
 ) -> list[Utterance]:
     """Rows of a data directory with labels and lengths, in ``wav.scp``'s order.
 
-    All audio is decoded, here and only here: what a decoder gives has to be what headers state.
+    All audio is decoded, here and only here: what a decoder gives has to be what headers state, or
+    is counted where those can lie.
 
     Args:
         wav_scp: table of audio files.
         utt2lab: table of labels; None or ``none`` where nobody knows them.
-        sample_rate: rate in Hz that all files must have.
+        sample_rate: rate in Hz at which the files will be read; 0 for each its own.
         num_threads: threads that decode.
 
     Raises:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -327,6 +328,7 @@ def pack(
     prefix="shards",
     num_utts_per_shard=1000,
     num_threads=8,
+    convert: Callable[[Utterance], Utterance] | None = None,
 ) -> None:
     """Pack utterances into the shards of a ``ShardSet``.
 
@@ -337,12 +339,13 @@ def pack(
         prefix: beginning of the shards' names.
         num_utts_per_shard: utterances in a shard; the last one may hold fewer.
         num_threads: threads, each of which writes one shard at a time.
+        convert: gives the utterance that is packed instead of a row.
     """
     starts = range(0, len(rows), num_utts_per_shard)
     contents = [rows[start : start + num_utts_per_shard] for start in starts]
     shards = ShardSet(folder, shard_list, len(contents), prefix)
     with shards, ThreadPoolExecutor(num_threads) as pool:
-        written = pool.map(_write_shard, shards.paths, contents)
+        written = pool.map(partial(_write_shard, convert), shards.paths, contents)
         for _ in progress(written, len(contents), "packing", unit="shard"):
             pass  # the loop raises the first error of a thread
 
@@ -522,10 +525,12 @@ class ShardSet:
             self._lock = None
 
 
-def _write_shard(path: Path, rows: list[Utterance]) -> None:
+def _write_shard(
+    convert: Callable[[Utterance], Utterance] | None, path: Path, rows: list[Utterance]
+) -> None:
     with shard_writer(path) as add:
         for row in rows:
-            add(row)
+            add(convert(row) if convert else row)
 
 
 @contextmanager

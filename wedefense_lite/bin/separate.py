@@ -89,7 +89,8 @@ def separate(
             hub.
         chunk_seconds: length of the chunks in which longer mixtures are separated.
         overlap_seconds: overlap of a chunk with the next one.
-        sample_rate: sample rate of the mixtures and of the streams, in Hz.
+        sample_rate: sample rate of the streams in Hz, to which mixtures of another one are
+            resampled.
         mixtures_per_shard: mixtures whose streams make a shard; processes take shards in turn.
         stems: false for mixtures without known stems: their streams have no labels and no SI-SDR.
         gpus: devices, as 0,1 or [0,1].
