@@ -7,6 +7,7 @@ from commands import refused, run
 
 from wedefense_lite.bin.cross_table import cross_table
 from wedefense_lite.metrics.costs import DEFAULT
+from wedefense_lite.metrics.detection import SortedScores
 
 
 def write_results(folder, name, eer, min_dcf, **changes):
@@ -165,3 +166,68 @@ def test_systems_of_other_mixtures_are_refused(monkeypatch, capsys, tmp_path, ta
     assert "no mixtures/*/results.json of mixtures" in refused(
         monkeypatch, capsys, cross_table, "--exp_dirs", systems[0], "--mixtures"
     )
+
+
+def write_scores(folder, name, bonafide, spoof):
+    """LLRs and key of a set, and its results if it has both classes."""
+    (folder / "posteriors" / name).mkdir(parents=True)
+    (folder / "data" / name).mkdir(parents=True)
+    scores = ["filename\tcm-score"]
+    key = ["filename\tcm-label"]
+    for label, values in (("bonafide", bonafide), ("spoof", spoof)):
+        for position, value in enumerate(values):
+            scores.append(f"{name}_{label}_{position}\t{value}")
+            key.append(f"{name}_{label}_{position}\t{label}")
+    (folder / "posteriors" / name / "llr.txt").write_text("\n".join(scores) + "\n")
+    (folder / "data" / name / "cm_key_file.txt").write_text("\n".join(key) + "\n")
+    if bonafide and spoof:
+        eer = SortedScores(bonafide, spoof).eer().value
+        write_results(folder, name, eer, 1.0, n_bonafide=len(bonafide), n_spoof=len(spoof))
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """An experiment that separates each of two sets, at thresholds of their own."""
+    (tmp_path / "a").mkdir()
+    write_scores(tmp_path / "a", "low", [1.0, 2.0, 3.0, 4.0], [-1.0, 0.0])
+    write_scores(tmp_path / "a", "high", [11.0, 12.0], [5.0, 6.0, 7.0, 8.0])
+    write_scores(tmp_path / "a", "fakes", [], [-0.5, 2.5, 9.0, 10.0])
+    return [tmp_path / "a"]
+
+
+def test_the_pool_has_one_threshold(monkeypatch, capsys, tmp_path, scored):
+    words = ("--sets", "low,high", "--pooled", "--json", tmp_path / "t.json")
+    print_table(monkeypatch, scored, *words)
+    # Six bona fide and six spoofed trials in one order: -1 0 [1 2 3 4] 5 6 7 8 [11 12]. Rejecting
+    # the first six misses four of six and accepts four of six.
+    numbers = json.loads((tmp_path / "t.json").read_text())["over_sets"]["a"]
+    assert numbers["average_eer"] == 0
+    assert numbers["pooled_eer"] == pytest.approx(4 / 6, abs=1e-15)
+    assert 4 < numbers["threshold"] <= 5
+    assert numbers["accuracy"] == pytest.approx(4 / 12, abs=1e-15)
+    assert numbers["f1"] == pytest.approx(2 * 2 / (2 * 2 + 4 + 4), abs=1e-15)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].split() == "average EER % pooled EER % threshold accuracy % F1".split()
+    assert lines[-1].split() == ["a", "0.00", "66.67", "4.0000", "33.33", "0.3333"]
+
+
+def test_spoofs_that_pass_the_threshold_of_another_set(monkeypatch, capsys, tmp_path, scored):
+    words = ("--sets", "high,fakes", "--threshold_set", "low", "--json", tmp_path / "t.json")
+    print_table(monkeypatch, scored, *words, "--markdown", tmp_path / "t.md")
+    numbers = json.loads((tmp_path / "t.json").read_text())["over_sets"]["a"]
+    # The threshold of "low" lies above 0, at most at 1.
+    assert numbers == {"srr_complement high": 1.0, "srr_complement fakes": 0.75}
+    assert "fakes 1-SRR %" in (tmp_path / "t.md").read_text().splitlines()[0]
+
+
+def test_what_the_pool_needs_is_said(monkeypatch, capsys, caplog, tmp_path, scored):
+    words = ("--exp_dirs", scored[0])
+    message = refused(monkeypatch, capsys, cross_table, *words, "--data_dir", tmp_path)
+    assert "--data_dir goes with --pooled or --threshold_set" in message
+    message = refused(monkeypatch, capsys, cross_table, *words, "--threshold_set", "dev")
+    assert "posteriors/dev/llr.txt: No such file, and --threshold_set is dev" in message
+    message = refused(monkeypatch, capsys, cross_table, *words, "--mixtures", "--pooled")
+    assert "--mixtures is given" in message
+    (scored[0] / "posteriors/high/llr.txt").unlink()
+    print_table(monkeypatch, scored, "--pooled")
+    assert "high is not in the pool" in caplog.text

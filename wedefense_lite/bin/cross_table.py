@@ -1,14 +1,17 @@
 """Systems by corpora: the main numbers of several experiments in one table."""
 
+import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, note_input, read_json, write_lines
+from wedefense_lite.metrics.arenas import SetScores, pooled_metrics, spoof_acceptance
 from wedefense_lite.metrics.costs import CostModel
-from wedefense_lite.metrics.detection import DEFAULT_TIE
+from wedefense_lite.metrics.detection import DEFAULT_TIE, SortedScores
 from wedefense_lite.metrics.summary import warn_of_polarity
 from wedefense_lite.report.tables import check_outputs, publish, table
+from wedefense_lite.scoring.scores import read_trials
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,15 @@ MIXTURE_COLUMNS = (
     Column("assignment", "sources by", None),
     Column("sisdr_improvement", "SI-SDRi dB", 2),
 )
+# Numbers over several sets: title, decimals, whether a fraction is printed in percent.
+OVER_SETS = {
+    "average_eer": ("average EER %", 2, True),
+    "pooled_eer": ("pooled EER %", 2, True),
+    "threshold": ("threshold", 4, False),
+    "accuracy": ("accuracy %", 2, True),
+    "f1": ("F1", 4, False),
+    "srr_complement": ("1-SRR %", 2, True),
+}
 # Entries by which results of stage 7 are told from other JSON files of the same name.
 DETECTION_KEYS = {"eer", "min_dcf", "cost", "tie"}
 MIXTURE_KEYS = {"macro_f1", "n_mixtures", "assignment"}
@@ -57,6 +69,9 @@ def cross_table(
     exp_dirs: str,
     sets: str = "",
     mixtures: bool = False,
+    pooled: bool = False,
+    data_dir: str | None = None,
+    threshold_set: str | None = None,
     json: str | None = None,
     markdown: str | None = None,
 ) -> None:
@@ -72,10 +87,20 @@ def cross_table(
         mixtures: results of bin/evaluate_mixtures.py instead. Oracle, separated and direct systems
             stand beside each other by macro F1, macro F1 of chance, EERs and SI-SDR improvement,
             empty where a number is unknown.
+        pooled: a second table from the LLRs themselves: the mean EER of the sets, the EER of all
+            trials in one pool, and at its one threshold accuracy and F1 of bona fide.
+        data_dir: folder of the sets with their cm_key_file.txt, for ``pooled`` and
+            ``threshold_set``; by default the folder data of each experiment.
+        threshold_set: a set whose EER threshold decides on the others: the table has the share of
+            spoofs that it accepts (1 - SRR), on sets of spoofs alone too.
         json: file for the numbers in full precision, the EER as a fraction.
         markdown: file for the table in Markdown.
     """
     check_outputs(json, markdown)
+    if mixtures and (pooled or threshold_set):
+        raise InputError("--pooled and --threshold_set are of detection, and --mixtures is given")
+    if data_dir and not (pooled or threshold_set):
+        raise InputError("--data_dir goes with --pooled or --threshold_set, which are not given")
     folders = [Path(folder) for folder in exp_dirs.split(",")]
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
@@ -102,9 +127,94 @@ def cross_table(
     if tie not in (None, DEFAULT_TIE):
         content = {"tie": tie} | content
         cost_lines.append(f"ties: {tie}")
-    publish([*cost_lines, *table([["", *titles], *rows])], content, json)
+    lines = [*cost_lines, *table([["", *titles], *rows])]
+    if pooled or threshold_set:
+        merge_ties = tie in (None, DEFAULT_TIE)
+        numbers = {}
+        for name, folder in zip(names, folders):
+            scores = _read_set_scores(folder, set_names, threshold_set, data_dir)
+            numbers[name] = _over_sets(scores, set_names, threshold_set, merge_ties, pooled)
+        content["over_sets"] = numbers
+        over_titles, over_rows = _rows_over_sets(numbers)
+        lines += ["", *table([["", *over_titles], *over_rows])]
+        titles = [*titles, *over_titles]
+        rows = [[*row, *over_row[1:]] for row, over_row in zip(rows, over_rows)]
+    publish(lines, content, json)
     if markdown:
         _write_markdown(markdown, titles, rows, cost_lines)
+
+
+def _read_set_scores(
+    folder: Path, set_names: list[str], threshold_set: str | None, data_dir: str | None
+) -> dict[str, SetScores]:
+    """LLRs of an experiment by set, of the sets that it scored; of one class or both.
+
+    Raises:
+        InputError: no LLRs or no key of a set that is needed.
+    """
+    needed = [*set_names]
+    if threshold_set and threshold_set not in needed:
+        needed.append(threshold_set)
+    scores = {}
+    for set_name in needed:
+        llr = folder / "posteriors" / set_name / "llr.txt"
+        if not llr.exists():
+            if set_name == threshold_set:
+                raise InputError(f"{llr}: No such file, and --threshold_set is {threshold_set}")
+            logging.warning("%s: No such file: %s is not in the pool", llr, set_name)
+            continue
+        key = (Path(data_dir) if data_dir else folder / "data") / set_name / "cm_key_file.txt"
+        _, classes, values = read_trials(llr, key, needs_both=False)
+        is_bonafide = classes == "bonafide"
+        scores[set_name] = SetScores(values[is_bonafide], values[~is_bonafide])
+    return scores
+
+
+def _over_sets(
+    scores: dict[str, SetScores],
+    set_names: list[str],
+    threshold_set: str | None,
+    merge_ties: bool,
+    pooled: bool,
+) -> dict[str, float]:
+    """Numbers of an experiment over its sets, fractions.
+
+    Args:
+        scores: by set.
+        set_names: sets of the table.
+        threshold_set: set whose EER threshold decides on the others; None for no such numbers.
+        merge_ties: rule for ties in EERs.
+        pooled: whether numbers of the pool are asked for.
+    """
+    numbers = {}
+    sets = {name: scores[name] for name in set_names if name in scores}
+    if pooled:
+        if not sets:
+            raise InputError("--pooled: no LLRs of a set, expected posteriors/<set>/llr.txt")
+        numbers |= cli.checked(pooled_metrics, sets, merge_ties)
+    if threshold_set:
+        threshold = cli.checked(SortedScores, *scores[threshold_set]).eer(merge_ties).threshold
+        for name, (_, spoof) in sets.items():
+            if name != threshold_set and spoof.size:
+                numbers[f"srr_complement {name}"] = spoof_acceptance(spoof, threshold)
+    return numbers
+
+
+def _rows_over_sets(numbers: dict[str, dict[str, float]]) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows of the table of numbers over sets; empty where a number is unknown."""
+    keys = list(dict.fromkeys(key for values in numbers.values() for key in values))
+    columns = []
+    for key in keys:
+        metric, _, set_name = key.partition(" ")
+        title, decimals, is_percent = OVER_SETS[metric]
+        columns.append(Column(key, f"{set_name} {title}".strip(), decimals, is_percent))
+    rows = []
+    for name, values in numbers.items():
+        cells = [
+            column.format(values[column.key]) if column.key in values else "" for column in columns
+        ]
+        rows.append([name, *cells])
+    return [column.title for column in columns], rows
 
 
 def _read_detection(folder: Path) -> dict[str, dict]:
