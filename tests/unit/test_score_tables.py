@@ -87,6 +87,17 @@ KEY_FILES = {
         "E_2 LA_E_2 M C05 spoof spoof A07 used\nE_3 LA_E_3 M C05 spoof spoof A19 dummy\n",
         ("tar_spk_anon", "gender", "codec", "asv-label", "attack_anon", "track_2_tag"),
     ),
+    "CtrSVDD": (
+        "kiritan S_1 LA_E_1 - - bonafide\nkiritan S_1 LA_E_2 - A07 deepfake\n"
+        "kiritan S_1 LA_E_3 - A19 deepfake\n",
+        ("source", "speaker", "attack"),
+    ),
+    "LlamaPartialSpoof": (
+        "LA_E_1 1.5 bonafide 0.00-1.50-bonafide\nLA_E_2 2 spoof 0.00-1.20-bonafide 1.2-2-spoof\n"
+        "LA_E_3 1 spoof 0.00-1-spoof\n",
+        ("duration",),
+    ),
+    "HAD": ("LA_E_1 0.00-1.50-T 1\nLA_E_2 0.00-1.20-T/1.20-2-F 0\nLA_E_3 0-1-F 0\n", ()),
     "2019 scores": (
         "LA_E_1 - bonafide 1.5\nLA_E_2 A07 spoof -0.25\nLA_E_3 A19 spoof -3e-7\n",
         ("attack",),

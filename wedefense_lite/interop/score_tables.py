@@ -19,11 +19,15 @@ formats apart. What a file was taken for is part of the result, so that commands
 | ``trial_metadata.txt`` of ASVspoof 2021 LA, DF | ``speaker utt codec ... label trim phase ...`` |
 | ``trial_metadata.txt`` of ASVspoof 2021 PA | ``speaker utt room ... label trim phase`` |
 | protocol of ASVspoof 5 | ``speaker utt gender codec q seed tag attack label -`` |
+| protocol of CtrSVDD | ``source speaker utt - attack label`` |
+| labels of LlamaPartialSpoof | ``utt duration label start-end-label ...`` |
+| labels of HAD | ``utt start-end-T/... 0``, 1 without a spoofed part |
 | table of the arenas, In-the-Wild | a header that names file and label, commas or tabs |
 | ``.npy``, ``.npz``, ``.pkl`` | utterance to score, or a column of each, see ``interop.pickled`` |
 | ``meta.csv`` of MLAAD | header ``path|...|model_name|architecture|...``; all of it is spoofed |
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -47,6 +51,10 @@ NII_OUTPUT = "Output"  # first cell of the lines of NII's log that have scores
 DEFAULT_PHASE = "eval"  # of ASVspoof 2021
 ALL_PHASES = "all"
 AUDIO_EXTENSIONS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a")
+TIMED_LABEL = re.compile(r"(\d+\.?\d*)-(\d+\.?\d*)-(\w+)")  # of a part: start, end, label
+HAD = "labels of HAD"
+HAD_LABELS = {"0": "spoof", "1": "bonafide"}
+LLAMA = ("utt", "duration", "label")  # of a line, before its timed parts
 NO_CONDITIONS = ("utt", "label", "score", "-")  # columns that are no condition of a trial
 
 
@@ -126,6 +134,16 @@ def _is_nii_log(cells: Sequence[str]) -> bool:
     return len(cells) == 4 and cells[0] == NII_OUTPUT and _is_number(cells[3])
 
 
+def _is_had(cells: Sequence[str]) -> bool:
+    """Whether a line has timed parts, and 0 where one of them is spoofed."""
+    return len(cells) == 3 and all(map(TIMED_LABEL.fullmatch, cells[1].split("/")))
+
+
+def _is_llama(cells: Sequence[str]) -> bool:
+    """Whether a line has the label of an utterance, and those of its parts behind it."""
+    return len(cells) > 3 and bool(TIMED_LABEL.fullmatch(cells[3])) and _is_class(cells[2])
+
+
 CM_2019 = ("utt", "attack", "label", "score")
 CM_5 = ("speaker", "utt", "score", "label")
 PROTOCOL_2019 = ("speaker", "utt", "environment", "attack", "label")
@@ -189,6 +207,12 @@ KEY_LAYOUTS = [
         ),
         _has(10, label=8),
     ),
+    Layout(
+        "a protocol of CtrSVDD",
+        ("source", "speaker", "utt", "-", "attack", "label"),
+        _has(6, label=5),
+    ),
+    Layout(HAD, ("utt", "-", "label"), _is_had),
     *LABELLED_LAYOUTS,
 ]
 
@@ -333,8 +357,11 @@ def _key_table(path: str | Path, table: "_Rows", trials: Sequence[str]) -> KeyTa
     names = [name for name in table.columns if name not in NO_CONDITIONS]
     conditions: dict[str, dict[str, str]] = {name: {} for name in names}
     for trial, (line, row) in zip(trials, table.rows):
+        word = row["label"]
+        if table.format == HAD:
+            word = HAD_LABELS.get(word, word)
         try:
-            labels[trial] = label_of_word(row["label"])
+            labels[trial] = label_of_word(word)
         except ValueError as error:
             raise InputError(f"{path}:{line}: {trial} has {error}") from None
         for name in names:
@@ -403,6 +430,9 @@ def _read(
     lines = cells_of(path)
     if value == "score":
         lines = _output_lines(lines) or lines
+    if value == "label" and _is_llama(lines[0][1]):
+        rows = [(line, dict(zip(LLAMA, cells))) for line, cells in lines]
+        return _Rows("labels of LlamaPartialSpoof", LLAMA, rows)
     first, cells = lines[0]
     columns = _columns_of_header(f"{path}:{first}", cells, value, value_columns)
     added = {}

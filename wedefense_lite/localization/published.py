@@ -38,6 +38,7 @@ from wedefense_lite.audio.segments import (
 from wedefense_lite.files import InputError, converted, iter_rows, note_input, number
 from wedefense_lite.interop.cells import cells_of
 from wedefense_lite.interop.pickled import is_pickled, read_arrays, read_frame_labels
+from wedefense_lite.interop.score_tables import TIMED_LABEL
 from wedefense_lite.labels import BONAFIDE, SPOOF, label_id, label_of_word
 from wedefense_lite.localization.frame_scores import read_frames
 from wedefense_lite.localization.frames import FrameScores
@@ -46,7 +47,6 @@ from wedefense_lite.localization.frames import FrameScores
 SECONDS_IN_NAME = re.compile(r"(?:seglab_|unit_?|_)(0\.\d+)")
 UNITS_IN_NAME = re.compile(r"_score_ali_(\d+)(?:_|\.|$)")
 UNIT = 0.01
-TIMED_LABEL = re.compile(r"(\d+\.?\d*)-(\d+\.?\d*)-(\w+)")
 HAD_CLASSES = {"T": BONAFIDE, "F": SPOOF}
 
 
