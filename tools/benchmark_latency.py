@@ -55,7 +55,7 @@ def benchmark_latency(
         raise InputError(
             f"--windows {windows} --repeats {repeats}: expected seconds above 0, and 1 or more"
         )
-    spoof_detector = wedefense_lite.load(detector, device) if detector else None
+    spoof_detector = wedefense_lite.load(detector, device, trim=False) if detector else None
     separator = None
     if separator_config:
         model_path = cli.needed("--separator_model", separator_model)

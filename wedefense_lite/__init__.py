@@ -3,14 +3,15 @@
 __version__ = "0.1.0"
 
 
-def load(folder, device="cpu"):
+def load(folder, device="cpu", trim=True):
     """The ``wedefense_lite.scoring.bundle.Detector`` of a folder that ``bin/export_bundle.py``
     wrote.
 
     Args:
         folder: its path.
         device: where to compute.
+        trim: whether the speech of a recording is scored, and not all of it.
     """
     from wedefense_lite.scoring.bundle import Detector  # so that importing the package stays light
 
-    return Detector(folder, device)
+    return Detector(folder, device, trim)

@@ -7,5 +7,5 @@ from wedefense_lite import cli
 
 if __name__ == "__main__":
     with cli.one_line_errors("score_bundle.py"):
-        detector = wedefense_lite.load(sys.argv[1])
+        detector = wedefense_lite.load(sys.argv[1], trim=False)
         print(repr(detector.score(sys.argv[2])), detector.classify(sys.argv[2]))

@@ -119,13 +119,14 @@ def bundle(made):
 
 @pytest.fixture(scope="module")
 def detector(bundle):
-    return wedefense_lite.load(bundle)
+    """Detector of all of a recording, as stage 4 scores it; tones are no speech."""
+    return wedefense_lite.load(bundle, trim=False)
 
 
 def test_scores_and_embeddings_are_those_of_stages_4_to_6(made, detector):
     embeddings = read_archive(made.exp / "embeddings/eval/embedding.scp")
     llrs = read_scores(made.exp / "posteriors/eval_calibrated/llr.txt")
-    plain = wedefense_lite.load(made.export("plain"))
+    plain = wedefense_lite.load(made.export("plain"), trim=False)
     for row in made.rows["eval"]:
         assert row.samples > EVAL_SECONDS * tiny.RATE
         np.testing.assert_allclose(detector.embed(row.path), embeddings[row.key], rtol=0, atol=1e-6)
@@ -180,7 +181,7 @@ def test_thresholds_are_those_of_dev(made, bundle, detector):
 
 
 def test_a_threshold_can_be_on_the_logit_of_bona_fide(made):
-    detector = wedefense_lite.load(made.export("logit", decide_on="bonafide_logit"))
+    detector = wedefense_lite.load(made.export("logit", decide_on="bonafide_logit"), trim=False)
     for row in made.rows["dev"]:
         logit = detector.logits(row.path)[1]
         assert detector.classify(row.path, threshold=logit - 0.001) == "bonafide"
@@ -492,7 +493,7 @@ def test_scores_that_are_not_finite_are_errors(made, bundle, tmp_path):
         if name.endswith("weight"):
             state[name] = torch.full_like(value, 1e19)
     copy = with_weights(bundle, tmp_path / "copy", safetensors.torch.save(state))
-    detector = wedefense_lite.load(copy)
+    detector = wedefense_lite.load(copy, trim=False)
     path = made.rows["eval"][0].path
     for method in (detector.score, detector.classify, detector.embed):
         with pytest.raises(BundleError, match="expected finite numbers: its weights are damaged"):

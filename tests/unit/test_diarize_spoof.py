@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wedefense_lite
+from wedefense_lite.audio.activity import activity
 from wedefense_lite.bin import diarize_spoof
 from wedefense_lite.files import InputError
-from wedefense_lite.mixtures.activity import activity
 from wedefense_lite.mixtures.separation import trained_separator
 from wedefense_lite.scoring.bundle import BundleFacts
 from wedefense_lite.separators.base import Separator
@@ -76,7 +76,7 @@ def tones(
 @pytest.fixture
 def words(monkeypatch, tmp_path):
     """Options; stand-ins take the place of the bundle and of the trained separator."""
-    monkeypatch.setattr(wedefense_lite, "load", lambda folder, device: Judge())
+    monkeypatch.setattr(wedefense_lite, "load", lambda folder, device, trim: Judge())
     for module in (diarize_spoof, benchmark_latency):
         monkeypatch.setattr(module, "trained_separator", lambda config, model_path: ByBand())
     return ["--detector", "d", "--separator_config", "c", "--separator_model", "m"]
@@ -135,8 +135,10 @@ def test_a_separator_of_a_lower_rate_is_said_in_the_report(monkeypatch, capsys, 
 
 
 def test_any_rate_and_one_of_two_channels_or_both(monkeypatch, caplog, tmp_path, words):
-    first = tones(2, (300, 0.5, 1.5), rate=44100)
-    second = tones(2, (3000, 0.2, 0.8), rate=44100)
+    # As loud as syllables, which no tone is.
+    syllables = 1 - 0.8 * np.cos(2 * np.pi * 5 * np.arange(2 * 44100) / 44100)
+    first = syllables * tones(2, (300, 0.5, 1.5), rate=44100, loud=0.1)
+    second = syllables * tones(2, (3000, 0.2, 0.8), rate=44100, loud=0.1)
     wav = np.stack([first, second], 1)
     with caplog.at_level("INFO"):
         found = diarized(monkeypatch, tmp_path, [*words, "--channel", 1], wav, rate=44100)
@@ -151,6 +153,15 @@ def test_any_rate_and_one_of_two_channels_or_both(monkeypatch, caplog, tmp_path,
     assert near(low["segments"], [(0.5, 1.5)])
     assert near(high["segments"], [(0.2, 0.8)])
     assert "resampled to 16000 Hz, mixed down" in caplog.text
+
+
+@pytest.mark.parametrize("steady", ["a tone", "noise"])
+def test_what_has_one_level_throughout_is_no_speech(monkeypatch, capsys, tmp_path, words, steady):
+    wav = tones(2, (300, 0.5, 1.5))
+    if steady == "noise":
+        wav = 0.1 * np.random.default_rng(0).standard_normal(2 * RATE)
+    diarized(monkeypatch, tmp_path, words, wav)
+    assert "no speech in 2.00 s" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("level", [0, 1e-4])

@@ -164,7 +164,7 @@ def test_a_bundle_may_leave_the_encoder_to_its_name(tmp_path, monkeypatch):
     }
     assert "come by the name" in (bundle / "README.md").read_text()
     for row in rows:
-        assert wedefense_lite.load(bundle).score(row.path) == pytest.approx(
+        assert wedefense_lite.load(bundle, trim=False).score(row.path) == pytest.approx(
             llrs[row.key][0], abs=1e-5
         )
     encoder = safetensors.torch.load_file(folder / "model.safetensors")
@@ -192,7 +192,10 @@ def test_a_bundle_with_its_encoder_needs_no_other_file(tmp_path, monkeypatch):
     export_bundle(str(exp), str(bundle), labels, "mit", "ours", model_path=model)
     shutil.rmtree(tmp_path / "hub")
     shutil.rmtree(exp / "models")
-    detector, llrs = wedefense_lite.load(bundle), read_scores(exp / "posteriors/dev/llr.txt")
+    detector, llrs = (
+        wedefense_lite.load(bundle, trim=False),
+        read_scores(exp / "posteriors/dev/llr.txt"),
+    )
     embeddings = read_archive(exp / "e/embedding.scp")
     for row in rows:
         np.testing.assert_allclose(detector.embed(row.path), embeddings[row.key], rtol=0, atol=1e-6)

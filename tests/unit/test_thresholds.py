@@ -18,6 +18,7 @@ from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.metrics.tandem import measure_asv_rates, min_adcf
 from wedefense_lite.mixtures.metrics import best_threshold, mixture_metrics
 from wedefense_lite.scoring.bundle import BundleFacts, Detector
+from wedefense_lite.scoring.recordings import Span
 
 # Few distinct values make ties common, between classes and within them.
 tied_scores = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=15)
@@ -38,10 +39,11 @@ class OneScore(Detector):
             decide_on="bonafide_logit", threshold=threshold, thresholds={"EER": threshold}
         )
         self.data = SimpleNamespace(sample_rate=16000)
+        self.task = SimpleNamespace(logits=None)
         self.score_of_audio = score
 
-    def logits(self, audio) -> np.ndarray:
-        return np.array([0.0, self.score_of_audio])
+    def _compute(self, audio, *_) -> tuple[np.ndarray, list[Span]]:
+        return np.array([[0.0, self.score_of_audio]]), [Span(0, 16000)]
 
 
 def decide_by_bundle(score: float, threshold: float) -> bool:

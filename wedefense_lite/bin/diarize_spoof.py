@@ -12,11 +12,11 @@ from jsonargparse.typing import NonNegativeInt
 import wedefense_lite
 from wedefense_lite import cli
 from wedefense_lite.audio import reading
+from wedefense_lite.audio.activity import speech
 from wedefense_lite.audio.segments import write_rttm
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import NO_VALUE, InputError, write_text
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
-from wedefense_lite.mixtures.activity import activity
 from wedefense_lite.mixtures.separation import lost_band, separate, trained_separator
 from wedefense_lite.report.tables import publish, table
 from wedefense_lite.scoring.bundle import BundleError, Detector
@@ -51,7 +51,8 @@ def diarize_spoof(
     Raises:
         InputError: an option that is needed, or a recording that can't be read.
     """
-    spoof_detector = wedefense_lite.load(cli.needed("--detector", detector), device)
+    # It is given the speech of a talker, which is found here.
+    spoof_detector = wedefense_lite.load(cli.needed("--detector", detector), device, trim=False)
     config = cli.needed("--separator_config", separator_config)
     model_path = cli.needed("--separator_model", separator_model)
     separator = trained_separator(config, model_path).to(device)
@@ -64,9 +65,9 @@ def diarize_spoof(
     out = Path(out_dir, name)
     by_talker = {}
     # A separator turns silence into something that may be louder: without speech it isn't asked.
-    if any(activity(wav_T[None], sample_rate)):
+    if any(speech(wav_T[None], sample_rate)):
         streams_KT = separate(separator, wav_T, sample_rate, chunk_seconds, overlap_seconds)
-        segments_K = activity(streams_KT, sample_rate)
+        segments_K = speech(streams_KT, sample_rate)
         for number, (stream_T, segments) in enumerate(zip(streams_KT, segments_K), 1):
             scored = score_talker(spoof_detector, stream_T, segments, sample_rate)
             by_talker[f"talker_{number}"] = scored

@@ -43,13 +43,13 @@ def extract(
     model_path: str,
     data_list: str,
     embed_ark: str,
-    label: str | None = None,
     data_type: Literal["shard", "raw"] = "shard",
     output: Literal["embeddings", "logits"] = "embeddings",
     batch_size: PositiveInt | None = None,
     num_workers: int = 0,
     precision: Precision = "fp32",
     gpus: str | None = None,
+    label: str | None = None,
 ) -> None:
     """Write one embedding for every utterance of a list, or its logits, a row for each of its
     frames.
@@ -62,8 +62,6 @@ def extract(
         model_path: checkpoint.
         data_list: list made in stage 2.
         embed_ark: archive to write; a sorted ``.scp`` and a sidecar ``.json`` stand beside it.
-        label: utt2lab, whose utterances must be those of the list. A list that is streamed is read
-            once more without it, to know its utterances.
         data_type: kind of the list.
         output: what is written; of frames, logits only, as their embeddings would fill disks.
         batch_size: utterances of equal length scored at once; it changes speed, and scores by
@@ -72,6 +70,8 @@ def extract(
         num_workers: reading processes.
         precision: of the model's forward pass.
         gpus: devices, as ``0,1`` or ``[0,1]``.
+        label: utt2lab, whose utterances must be those of the list. A list that is streamed is read
+            once more without it, to know its utterances.
     """
     process = start_process(gpus)
     experiment = load_experiment(config)

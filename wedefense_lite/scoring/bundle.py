@@ -5,11 +5,11 @@ Letters: T samples, N trials, E embedding size.
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -17,14 +17,16 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from wedefense_lite.audio import reading
 from wedefense_lite.audio.arrays import samples_utterance
-from wedefense_lite.audio.reading import is_command, open_audio
+from wedefense_lite.audio.reading import as_float, is_command, open_audio
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE
 from wedefense_lite.runtime import precision_context
 from wedefense_lite.scoring.calibration import Affine
 from wedefense_lite.scoring.llr import llr_from_logits
+from wedefense_lite.scoring.recordings import Span, Windows, merger, speech_span, windows_of
 from wedefense_lite.scoring.sidecar import Sidecar, check_hashes, read_record
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
@@ -108,6 +110,36 @@ class BundleFacts(Sidecar):
         return np.float64(logits)[:, BONAFIDE]
 
 
+class Window(NamedTuple):
+    """A part of a recording that was scored by itself.
+
+    Attributes:
+        start: its begin in seconds.
+        end: its end in seconds.
+        llr: its LLR in nats.
+    """
+
+    start: float
+    end: float
+    llr: float
+
+
+class Answer(NamedTuple):
+    """What a detector says of a recording.
+
+    Attributes:
+        llr: LLR in nats, higher is more bona fide; None where it can't be scored.
+        evidence: what thresholds are compared with; None as well.
+        note: why it can't be scored, such as ``0.20 s of speech, 0.5 s needed``; empty otherwise.
+        windows: the windows that ``llr`` is merged from.
+    """
+
+    llr: float | None
+    evidence: float | None
+    note: str
+    windows: list[Window]
+
+
 class Detector:
     """Spoof detector of a bundle; ``wedefense_lite.load`` makes one.
 
@@ -115,12 +147,23 @@ class Detector:
     Hz, or ``(samples, rate)`` as ``soundfile.read`` and ``torchaudio.load`` give them: arrays or
     tensors of any shape and dtype that ``audio.arrays`` takes, floats with peaks of up to 2. It is
     resampled to the rate of the system, and channels are mixed down, or the one that ``channel``
-    names, from 1 on, is taken. It is at least as long as the system needs, and scored as in stage
-    4: whole, or the ``eval_seconds`` of the configuration.
+    names, from 1 on, is taken. Its speech is scored: what comes before the first and behind the
+    last segment of it is trimmed, and there has to be half a second of it. It is scored whole, or
+    in windows of the ``eval_seconds`` of the configuration.
+
+    Options of ``score``, ``answer`` and ``classify``:
+
+    - ``channel``: channel of audio with several, from 1 on; 0 mixes all down; None is
+      ``data.channel``.
+    - ``trim``: False scores all of the recording, as stage 4 does.
+    - ``windows``: ``first``, as stage 4 does, or ``all`` to the end of the speech.
+    - ``merge``: score of several windows: ``mean`` of their LLRs, ``min``, or ``lowest3``, the mean
+      of the three lowest.
 
     Args:
         folder: folder that ``bin/export_bundle.py`` wrote.
         device: device of the computation.
+        trim: default of the option.
 
     Attributes:
         facts: content of ``bundle.json``.
@@ -133,7 +176,8 @@ class Detector:
             it a score like any other, and some a high one.
     """
 
-    def __init__(self, folder: str | PathLike, device: str = "cpu"):
+    def __init__(self, folder: str | PathLike, device: str = "cpu", trim: bool = True):
+        self.trim = trim
         folder = Path(folder)
         self.folder = folder
         self.facts = read_facts(folder / FACTS)
@@ -166,42 +210,141 @@ class Detector:
             )
         return encoder
 
-    def score(self, audio: Audio, channel: int | None = None) -> float:
-        """LLR in nats of stage 6, calibrated if the bundle is; higher is more bona fide."""
-        return float(self.facts.llr(self.logits(audio, channel)[None])[0])
+    def score(self, audio: Audio, channel: int | None = None, **options) -> float:
+        """LLR in nats of stage 6, calibrated if the bundle is; higher is more bona fide.
+
+        Args:
+            audio: path or samples.
+            channel: as the class says.
+            options: ``trim``, ``windows`` and ``merge`` of the class.
+
+        Raises:
+            InputError: there is too little speech.
+        """
+        answer = self._answer(audio, channel, **options)
+        return answer.llr
+
+    def answer(self, audio: Audio, channel: int | None = None, **options) -> Answer:
+        """Score of a recording with those of its windows, or why there is none.
+
+        Args:
+            audio: path or samples.
+            channel: as the class says.
+            options: ``trim``, ``windows`` and ``merge`` of the class.
+
+        Raises:
+            BundleError: the bundle can score nothing.
+        """
+        try:
+            return self._answer(audio, channel, **options)
+        except BundleError:
+            raise
+        except InputError as error:
+            return Answer(None, None, str(error), [])
+
+    def answers(self, recordings: Iterable[Audio], **options) -> list[Answer]:
+        """An answer for each of several recordings; one that can't be scored ends nothing."""
+        return [self.answer(audio, **options) for audio in recordings]
 
     def classify(
-        self, audio: Audio, threshold: float | None = None, channel: int | None = None
+        self,
+        audio: Audio,
+        threshold: float | None = None,
+        channel: int | None = None,
+        **options,
     ) -> str:
         """``bonafide`` or ``spoof``.
 
         Args:
             audio: path or samples.
             threshold: evidence at or above it is bona fide; None: ``facts.threshold``.
-            channel: channel of audio with several, from 1 on; 0 mixes all down; None:
-                ``data.channel``.
+            channel: as the class says.
+            options: ``trim``, ``windows`` and ``merge`` of the class.
         """
         if threshold is None:
             threshold = self.facts.threshold
-        evidence = self.facts.evidence(self.logits(audio, channel)[None])[0]
-        return "bonafide" if evidence >= threshold else "spoof"
+        answer = self._answer(audio, channel, **options)
+        return "bonafide" if answer.evidence >= threshold else "spoof"
 
-    def embed(self, audio: Audio, channel: int | None = None) -> np.ndarray:
-        """Embedding ``(E,)``, float32."""
-        return self._compute(audio, self.task.embed, channel)
+    def embed(
+        self, audio: Audio, channel: int | None = None, trim: bool | None = None
+    ) -> np.ndarray:
+        """Embedding ``(E,)``, float32, of the first window."""
+        rows, _ = self._compute(audio, self.task.embed, channel, trim, "first")
+        return rows[0]
 
-    def logits(self, audio: Audio, channel: int | None = None) -> np.ndarray:
-        """Logits ``[spoof, bonafide]``, float32."""
-        return self._compute(audio, self.task.logits, channel)
+    def logits(
+        self, audio: Audio, channel: int | None = None, trim: bool | None = None
+    ) -> np.ndarray:
+        """Logits ``[spoof, bonafide]``, float32, of the first window."""
+        rows, _ = self._compute(audio, self.task.logits, channel, trim, "first")
+        return rows[0]
+
+    def _answer(
+        self,
+        audio: Audio,
+        channel: int | None = None,
+        trim: bool | None = None,
+        windows: Windows = "first",
+        merge: str = "mean",
+    ) -> Answer:
+        """Score of a recording.
+
+        Raises:
+            InputError: it can't be scored.
+        """
+        merged = merger(merge)
+        logits_WC, spans = self._compute(audio, self.task.logits, channel, trim, windows)
+        llr_W = self.facts.llr(logits_WC)
+        scored = []
+        for span, llr in zip(spans, llr_W):
+            start = span.first / self.data.sample_rate
+            scored.append(Window(start, span.end / self.data.sample_rate, float(llr)))
+        evidence = float(merged(self.facts.evidence(logits_WC)))
+        return Answer(float(merged(llr_W)), evidence, "", scored)
 
     @torch.no_grad()
     def _compute(
-        self, audio: Audio, function: Callable[[Batch], Tensor], channel: int | None
-    ) -> np.ndarray:
+        self,
+        audio: Audio,
+        function: Callable[[Batch], Tensor],
+        channel: int | None,
+        trim: bool | None,
+        windows: Windows,
+    ) -> tuple[np.ndarray, list[Span]]:
+        """Outputs ``(W, ...)`` of a function for each window of a recording, and the windows."""
+        if windows not in ("first", "all"):
+            raise InputError(f"windows {windows!r}, expected first or all")
         data = self.data if channel is None else replace(self.data, channel=channel)
         utterance = _as_utterance(audio, data.sample_rate)
         # The length is known then, and read once more as what was listed.
         utterance = _described(utterance, data)
+        size = round(data.eval_seconds * data.sample_rate)
+        trims = self.trim if trim is None else trim
+        if trims or windows == "all":
+            wav_T = _read_whole(utterance, data)
+            span = Span(0, len(wav_T))
+            if trims:
+                try:
+                    span = speech_span(wav_T, data.sample_rate)
+                except InputError as error:
+                    raise InputError(f"{utterance.path}: {error}") from None
+            spans = windows_of(span, size, windows)
+            parts = []
+            for span in spans:
+                part_T = np.float32(wav_T[span.first : span.end])
+                parts.append(samples_utterance((part_T, data.sample_rate), 0, utterance.path))
+            data = replace(data, channel=0)
+        else:
+            parts = [utterance]
+            spans = [Span(0, utterance.samples)]
+        rows = [self._row(part, data, function) for part in parts]
+        return np.stack(rows), spans
+
+    def _row(
+        self, utterance: Utterance, data: DataConfig, function: Callable[[Batch], Tensor]
+    ) -> np.ndarray:
+        """Output of a function for a window."""
         batch = read_scoring_batch([utterance], data).to(self.device)
         level = float(batch.wav_BT.std(correction=0))
         if level < SILENCE:
@@ -217,6 +360,12 @@ class Detector:
                 "expected finite numbers: its weights are damaged"
             )
         return row
+
+
+def _read_whole(utterance: Utterance, data: DataConfig) -> np.ndarray:
+    """All samples of a recording at the rate of the system, float."""
+    with open_audio(utterance, data.sample_rate, data.channel) as file:
+        return as_float(reading.decode(file, 0, 0))
 
 
 def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:

@@ -1,0 +1,133 @@
+"""A recording that somebody has: its speech is scored, and too little of it is told."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import soundfile as sf
+import tiny
+import torch
+
+from wedefense_lite.audio.activity import is_steady
+from wedefense_lite.files import InputError, write_json
+from wedefense_lite.provenance import file_hash
+from wedefense_lite.scoring import bundle as bundles
+from wedefense_lite.scoring.bundle import BundleFacts, Detector
+from wedefense_lite.scoring.recordings import Span, merger, speech_span, windows_of
+
+RATE = tiny.RATE
+
+
+def talking(seconds: float, seed: int = 0) -> np.ndarray:
+    """A voice of syllables, four in a second, with soft noise behind them."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * RATE)) / RATE
+    voice = sum(np.sin(2 * np.pi * 130 * n * time + n) / n for n in range(1, 25))
+    syllables = np.maximum(0, np.sin(2 * np.pi * 4 * time)) ** 2
+    return 0.1 * voice * syllables + 1e-4 * rng.standard_normal(len(time))
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """Detector of windows of a second."""
+    folder = tmp_path_factory.mktemp("bundle")
+    config = folder / bundles.CONFIG
+    tiny.write_config(folder, data={"eval_seconds": 1.0}).rename(config)
+    torch.manual_seed(0)
+    system = tiny.load_experiment(config).system
+    weights = folder / bundles.WEIGHTS
+    weights.write_bytes(bundles.packed(system.state_dict()))
+    hashes = {path.name: file_hash(path) for path in (config, weights)}
+    write_json(folder / bundles.FACTS, asdict(BundleFacts(class_prior=(0.5, 0.5), hashes=hashes)))
+    return Detector(folder)
+
+
+def test_silence_around_speech_changes_nothing(detector):
+    speech = talking(0.9)
+    llr = detector.score(speech)
+    before = np.concatenate([np.zeros(70000), speech, np.zeros(20000)])
+    # The margins hold silence where the recording begins with speech.
+    assert detector.score(before) == pytest.approx(llr, abs=2)
+    # Frames of 20 ms lie otherwise.
+    longer = np.concatenate([np.zeros(140000), before])
+    assert detector.score(longer) == pytest.approx(detector.score(before), abs=0.05)
+    with pytest.raises(InputError, match="silence"):
+        detector.score(before, trim=False)
+
+
+@pytest.mark.parametrize(
+    ("wav", "note"),
+    [
+        (np.zeros(16), "no speech in 0.00 s"),
+        (0.1 * np.random.default_rng(0).standard_normal(16), "no speech in 0.00 s"),
+        (0.1 * np.random.default_rng(0).standard_normal(60 * RATE), "no speech in 60.00 s"),
+        (0.3 * np.sin(np.arange(3 * RATE) * 2 * np.pi * 440 / RATE), "no speech in 3.00 s"),
+        (np.concatenate([talking(0.25), np.zeros(RATE)]), "0.12 s of speech, 0.5 s needed"),
+    ],
+    ids=["silence", "16 samples", "noise", "a tone", "a word"],
+)
+def test_too_little_speech_is_an_answer(detector, wav, note):
+    answer = detector.answer(wav)
+    assert (answer.llr, answer.evidence, answer.windows) == (None, None, [])
+    assert answer.note == f"samples: {note}"
+    with pytest.raises(InputError, match=note):
+        detector.score(wav)
+
+
+def test_one_of_many_that_can_not_be_scored_ends_nothing(detector, tmp_path):
+    sf.write(tmp_path / "a.wav", talking(1.5), RATE)
+    (tmp_path / "b.wav").write_text("text")
+    recordings = [tmp_path / "a.wav", tmp_path / "b.wav", np.zeros(100), tmp_path / "a.wav"]
+    answers = detector.answers(recordings)
+    assert [answer.llr is not None for answer in answers] == [True, False, False, True]
+    assert answers[0] == answers[3] and answers[0].llr == detector.score(tmp_path / "a.wav")
+    assert "b.wav" in answers[1].note
+
+
+def test_windows_cover_the_speech_and_are_merged_as_stated(detector):
+    wav = talking(2.4)
+    whole = Span(0, len(wav))
+    assert windows_of(whole, RATE, "all") == [
+        Span(0, RATE),
+        Span(RATE, 2 * RATE),
+        Span(len(wav) - RATE, len(wav)),
+    ]
+    assert windows_of(whole, RATE, "first") == [Span(0, RATE)]
+    assert windows_of(whole, 0, "all") == windows_of(whole, len(wav), "all") == [whole]
+    assert windows_of(Span(0, 2 * RATE), RATE, "all") == [Span(0, RATE), Span(RATE, 2 * RATE)]
+    answer = detector.answer(wav, windows="all", trim=False)
+    alone = [
+        detector.score(np.float32(wav)[span.first : span.end], trim=False)
+        for span in windows_of(whole, RATE, "all")
+    ]
+    assert [window.llr for window in answer.windows] == alone and len(alone) == 3
+    assert [window.start for window in answer.windows] == [0, 1, 1.4]
+    assert answer.llr == pytest.approx(np.mean(alone))
+    assert detector.score(wav, windows="all", trim=False, merge="min") == min(alone)
+    lowest = detector.score(wav, windows="all", trim=False, merge="lowest2")
+    assert lowest == pytest.approx(sum(sorted(alone)[:2]) / 2)
+    assert detector.answer(wav, trim=False).windows[0].llr == alone[0]
+
+
+def test_options_that_mean_nothing_are_refused(detector):
+    with pytest.raises(InputError, match="merge 'median', expected mean, min, or lowest3"):
+        detector.score(talking(1), merge="median")
+    with pytest.raises(InputError, match="windows 'last', expected first or all"):
+        detector.score(talking(1), windows="last")
+    assert merger("lowest9")(np.array([1.0, 3.0])) == 2.0
+
+
+def test_speech_has_margins_of_a_tenth_of_a_second():
+    wav = np.concatenate([np.zeros(RATE), talking(1.0), np.zeros(RATE)])
+    span = speech_span(wav, RATE)
+    # Frames of 20 ms; the first syllable begins with silence, the last one ends with it.
+    assert 0.9 * RATE <= span.first <= 0.97 * RATE and 1.9 * RATE <= span.end <= 2.1 * RATE
+
+
+def test_steady_sounds_are_told_from_speech_in_noise():
+    noise = np.random.default_rng(0).standard_normal(RATE)
+    assert is_steady(0.1 * noise, RATE)
+    speech = talking(1.0)
+    assert not is_steady(speech, RATE)
+    assert not is_steady(speech + speech.std() * noise, RATE)
+    assert not is_steady(talking(1.0)[::2], RATE // 2)
