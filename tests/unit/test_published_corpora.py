@@ -167,3 +167,17 @@ def test_a_folder_in_another_one_is_refused(tmp_path):
     words = "--corpus_dir DB --name mine --bonafide real --spoof real/fake".split()
     status, said = run_script(tmp_path, "egs/folders/local/prepare_data.py", *words)
     assert status == 2 and "more than once: real%2Ffake%2F1" in said
+
+
+def numbers_of(count):
+    return f"{count:,}" if isinstance(count, int) else f"{count.bonafide:,} / {count.spoof:,}"
+
+
+@pytest.mark.parametrize("recipe", sorted({case["recipe"] for case in CASES.values()}))
+def test_the_table_of_corpora_has_each_with_its_counts(recipe):
+    lines = (ROOT / "egs/README.md").read_text().splitlines()
+    rows = " ".join(line for line in lines if line.startswith(f"| [{recipe}]({recipe})"))
+    assert rows.count(" | ") >= 6
+    counts = runpy.run_path(str(ROOT / f"egs/{recipe}/local/prepare_data.py")).get("COUNTS", {})
+    for name, count in _leaves(counts):
+        assert numbers_of(count) in rows, name
