@@ -13,11 +13,7 @@ COLUMNS = "speaker key - attack label"
 # the English training set, not in their sum.
 COUNTS = {
     "en": {"train": 22541, "dev": Counts(3049, 10503), "eval": Counts(4306, 14884)},
-    "ch": {
-        "train": Counts(9000, 17850),
-        "dev": Counts(6109, 12015),
-        "eval": Counts(6109, 12015),
-    },
+    "ch": {"train": Counts(9000, 17850), "dev": Counts(6109, 12015), "eval": Counts(6109, 12015)},
 }
 
 
@@ -39,10 +35,9 @@ def prepare_data(
     """
 
     def read_set(name: str) -> list[Trial]:
-        folder = f"{language}_{name}"
-        path = Path(corpus_dir, f"{folder}.txt")
+        path = Path(corpus_dir, f"{language}_{name}.txt")
         # The two languages, and sets of them, have files of the same names.
-        return read_protocol(path, COLUMNS, Path(corpus_dir), f"{folder}/", extension=".wav")
+        return read_protocol(path, COLUMNS, path.parent, f"{path.stem}/", extension=".wav")
 
     write_sets(f"decro_{language}", subset, read_set, COUNTS[language], data_dir, expect_counts)
 

@@ -9,15 +9,9 @@ from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import Subset, find_audio, write_sets
 
 FOLDERS = {"train": "training", "dev": "validation", "eval": "testing"}
-# Published numbers of utterances, bona fide and spoofed, by version.
+# Published numbers of utterances, bona fide and spoofed, where they are known.
 COUNTS = {
-    "original": {},
-    "norm": {
-        "train": Counts(26941, 26927),
-        "dev": Counts(5400, 5398),
-        "eval": Counts(2264, 2370),
-    },
-    "2sec": {},
+    "norm": {"train": Counts(26941, 26927), "dev": Counts(5400, 5398), "eval": Counts(2264, 2370)},
     "rerec": {"dev": Counts(1101, 1143)},
 }
 
@@ -47,7 +41,7 @@ def prepare_data(
             trials.append(make_trial(str(folder), row, folder))
         return trials
 
-    counts = COUNTS[version]
+    counts = COUNTS.get(version, {})
     write_sets(f"fakeorreal_{version}", subset, read_set, counts, data_dir, expect_counts)
 
 
