@@ -32,7 +32,7 @@ def write_corpus(folder, case, more_audio=()):
         (folder / name).write_text(text)
     for number, name in enumerate([*case["audio"], *more_audio]):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        sf.write(folder / name, tone(number, 800 + number), RATE)
+        sf.write(folder / name, tone(number, 800 + number), case.get("rate", RATE))
 
 
 def prepare(folder, case, *more):
