@@ -64,6 +64,7 @@ fi
 if declare -F settle > /dev/null; then settle; fi
 
 if [ "$trains" = true ]; then
+  if [ "$task" = localization ]; then : "${config:=$root/conf/localization_small.yaml}"; fi
   : "${config:=$root/conf/resnet18.yaml}"
 fi
 : "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "${config:-}" .yaml)}"

@@ -155,7 +155,7 @@ def write_data_dirs(
             written.
     """
     for name, trials in sets.items():
-        _check_labels(name, trials, counts.get(name) if counts else None)
+        check_labels(name, trials, counts.get(name) if counts else None)
     all_trials = [trial for trials in sets.values() for trial in trials]
     check_keys(data_dir, [trial.key for trial in all_trials])
     wavs = {trial.key: trial.wav for trial in all_trials}
@@ -176,7 +176,17 @@ def write_data_dirs(
         _write_data_dir(Path(data_dir, name), trials, seconds)
 
 
-def _check_labels(name: str, trials: list[Trial], published: Counts | int | None) -> None:
+def check_labels(name: str, trials: list[Trial], published: Counts | int | None) -> None:
+    """Refuse an empty set, unknown labels, and other numbers than the published ones.
+
+    Args:
+        name: of the set, for errors.
+        trials: its trials.
+        published: numbers of utterances; None where they are not compared.
+
+    Raises:
+        InputError: says what is listed.
+    """
     listed = Counter(trial.label for trial in trials)
     if not trials:
         raise InputError(f"{name}: no utterance is listed, expected a line each")

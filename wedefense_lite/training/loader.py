@@ -130,10 +130,6 @@ class TrainLoader:
         share = float(np.average(spoofed_shares, weights=weights))
         return [share, 1 - share]
 
-    def _draw_rate(self, row: Utterance, counts: dict[str, int]) -> float:
-        """How often sampling draws an utterance, up to a factor that all utterances share."""
-        return 1 / counts[row.label] if self.config.balance_classes else 1.0
-
     @property
     def is_stream(self) -> bool:
         """Whether the list is read in the order of its files, without an index."""
