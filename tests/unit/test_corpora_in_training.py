@@ -1,18 +1,26 @@
 """Training on several corpora: shares of the draws, exact order, priors, and results by corpus."""
 
 import logging
+import math
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny
+import torch
+import torch.nn.functional as F
 
 from wedefense_lite.audio.corpora import with_corpora
 from wedefense_lite.audio.utterance import Corpus, Utterance
+from wedefense_lite.bin import train
 from wedefense_lite.files import InputError, write_table
+from wedefense_lite.frontends import Fbank
+from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.labels import LABELS
+from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
+from wedefense_lite.systems.tasks import DomainAdversarial
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.order import epoch_order
 
@@ -168,3 +176,68 @@ def test_a_resumed_training_of_two_corpora_has_the_same_bits_and_results_by_corp
     assert row["dev_eer"] == (row["dev_eer_a"] + row["dev_eer_b"]) / 2
     header = (tmp_path / "straight/metrics.csv").read_text().splitlines()[0]
     assert header.endswith("dev_loss,dev_eer,dev_eer_a,dev_eer_b")
+
+
+def adversarial(**options):
+    torch.manual_seed(0)
+    return DomainAdversarial(Fbank(8), tiny.MeanFrame, CrossEntropy, **options)
+
+
+def batch_of_corpora(corpora):
+    wav_BT = torch.randn(4, tiny.SAMPLES, generator=torch.Generator().manual_seed(1))
+    lengths_B = torch.full((4,), tiny.SAMPLES)
+    labels_B = torch.tensor([0, 1, 0, 1])
+    return Batch(["u1", "u2", "u3", "u4"], wav_BT, lengths_B, labels_B, corpora_B=corpora)
+
+
+def test_the_gradient_of_the_corpus_is_turned_round_before_the_model():
+    task = adversarial(weight=0.5, ramp_steps=4)
+    task.steps.fill_(2)
+    corpora_B = torch.tensor([0, 1, 1, 1])
+    batch = batch_of_corpora(corpora_B)
+    factor = 0.5 * (2 / (1 + math.exp(-5)) - 1)
+    assert task.factor.item() == pytest.approx(factor, rel=1e-6)
+    # Gradients of the two losses, each alone.
+    embedding_BE = task.embed(batch)
+    label_loss, logits_BC = task.head.loss(embedding_BE, batch.labels_B)
+    (label_gradient,) = torch.autograd.grad(label_loss, task.model.scale, retain_graph=True)
+    corpus_loss = F.cross_entropy(task.corpus_classifier(embedding_BE), corpora_B)
+    first = task.corpus_classifier[0].weight
+    gradients = torch.autograd.grad(corpus_loss, [task.model.scale, first])
+    loss, logits, _ = task(batch)
+    assert torch.equal(logits, logits_BC)
+    torch.testing.assert_close(loss, label_loss + corpus_loss)
+    loss.backward()
+    torch.testing.assert_close(task.model.scale.grad, label_gradient - factor * gradients[0])
+    # The classifier itself learns as ever.
+    torch.testing.assert_close(first.grad, gradients[1])
+    assert task.steps.item() == 3
+
+
+def test_scores_and_lists_without_corpora_are_those_of_detection():
+    task = adversarial().eval()
+    batch = batch_of_corpora(None)
+    loss, logits_BC, _ = task(batch)
+    plain_loss, plain_logits = task.head.loss(task.embed(batch), batch.labels_B)
+    assert torch.equal(loss, plain_loss) and torch.equal(logits_BC, plain_logits)
+    assert torch.equal(task.logits(batch_of_corpora(torch.tensor([0, 1, 0, 1]))), logits_BC)
+    assert task.steps.item() == 0
+
+
+def test_the_factor_grows_from_0_to_the_weight():
+    task = adversarial(weight=2.0, ramp_steps=10)
+    factors = []
+    for step in (0, 5, 10, 99):
+        task.steps.fill_(step)
+        factors.append(task.factor.item())
+    expected = [0.0, 2 * math.tanh(2.5), 2 * math.tanh(5), 2 * math.tanh(5)]
+    assert factors == pytest.approx(expected, rel=1e-6)
+
+
+def test_corpora_of_another_number_than_the_system_tells_apart_are_refused():
+    task = adversarial(num_corpora=2)
+    with pytest.raises(InputError, match="tells 2 corpora apart, the training list has 3"):
+        train._check_corpora(task, make_index(), "utt2corpus")
+    with pytest.raises(InputError, match="the training list has 0 .--train_corpora."):
+        train._check_corpora(task, make_index(), None)
+    train._check_corpora(adversarial(num_corpora=3), make_index(), "utt2corpus")

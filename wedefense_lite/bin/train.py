@@ -128,6 +128,7 @@ def train(
     train_index = _read_index(
         experiment, train_data, data_type, train_label, train_segments, train_stems, train_corpora
     )
+    _check_corpora(experiment.system, train_index, train_corpora)
     train_loader = TrainLoader(
         train_index, data, experiment.training.seed, process.rank, process.world
     )
@@ -269,6 +270,20 @@ def _read_index(
     if rttm:
         return with_segments(index, rttm, experiment.data.sample_rate)
     return index
+
+
+def _check_corpora(task: Task, index: list[Utterance], utt2corpus: str | None) -> None:
+    """Refuse a training list of other corpora than the task tells apart."""
+    if not task.num_corpora:
+        return
+    count = 0
+    if utt2corpus:
+        count = len({row.corpus.number for row in index})
+    if count != task.num_corpora:
+        raise InputError(
+            f"the system tells {task.num_corpora} corpora apart, the training list has {count} "
+            "(--train_corpora): --system.init_args.num_corpora is their number"
+        )
 
 
 def _check_signal(

@@ -7,6 +7,9 @@ each, E embedding size, C classes [spoof, bonafide], N decisions with a label.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
+import torch
+import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from wedefense_lite.files import InputError, abbreviate
@@ -26,12 +29,15 @@ class Task(nn.Module, ABC):
         num_talkers: talkers of a mixture, for a task that separates them or decides for each; else
             0.
         takes_stems: true where the loss needs the reference stems of mixtures.
+        num_corpora: corpora of the training list that the loss tells apart; 0 for a task that
+            doesn't.
     """
 
     head: Head | None
     frame_samples: int | None = None
     num_talkers: int = 0
     takes_stems: bool = False
+    num_corpora: int = 0
 
     @abstractmethod
     def embed(self, batch: Batch) -> Tensor:
@@ -186,3 +192,88 @@ class Detection(Classification):
 
     def evaluate_each(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         return self._evaluate_rows(batch)
+
+
+class DomainAdversarial(Detection):
+    """Detection whose embeddings are trained not to tell the corpora of the training set apart.
+
+    A classifier of the corpus is trained on the embedding, and its gradient is turned round before
+    it reaches the model. The factor of the turned gradient grows from 0 to ``weight`` as
+    ``2 / (1 + exp(-10 p)) - 1``, where p goes from 0 to 1 in ``ramp_steps`` batches. Decisions and
+    scores are those of Detection.
+
+    Source: Ganin et al., "Domain-adversarial training of neural networks", JMLR 2016, section 4 and
+    the schedule of section 5.2.2. There the classifier is trained with the same loss in both
+    domains and the label loss with one; here all corpora have labels. The hidden layer of the
+    classifier is this project's.
+
+    Args:
+        frontend: front end, from waveforms to frames.
+        model: model, built for the frame dimension of the front end.
+        head: head, built for the embedding size of the model.
+        num_corpora: corpora of the training list.
+        weight: final factor of the turned gradient.
+        ramp_steps: batches in which the factor grows.
+        hidden_dim: hidden units of the classifier of the corpus.
+        spec_augment: masks on the frames in training.
+
+    Attributes:
+        steps: training batches so far. It is a buffer, so that a resumed training keeps its factor.
+    """
+
+    def __init__(
+        self,
+        frontend: Frontend,
+        model: Callable[[int], Embedder],
+        head: Callable[[int], Head],
+        num_corpora: PositiveInt = 2,
+        weight: NonNegativeFloat = 1.0,
+        ramp_steps: PositiveInt = 10000,
+        hidden_dim: PositiveInt = 128,
+        spec_augment: SpecAugment | None = None,
+    ):
+        super().__init__(frontend, model, head, spec_augment)
+        self.num_corpora = num_corpora
+        self.weight = weight
+        self.ramp_steps = ramp_steps
+        self.corpus_classifier = nn.Sequential(
+            nn.Linear(self.model.embed_dim, hidden_dim),
+            nn.ReLU(),
+            nn.Linear(hidden_dim, num_corpora),
+        )
+        self.register_buffer("steps", torch.tensor(0))
+
+    @property
+    def factor(self) -> Tensor:
+        """Factor of the turned gradient at the present step."""
+        progress = (self.steps / self.ramp_steps).clamp(max=1)
+        return self.weight * (2 / (1 + (-10 * progress).exp()) - 1)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        embedding_BE, model_loss = self.model.embed_with_loss(*self._frames(batch), batch.labels_B)
+        head_loss, logits_BC = self.head.loss(embedding_BE, batch.labels_B)
+        loss = head_loss + model_loss
+        # Batches without corpora are of a dev list; train.py refuses a training list without.
+        if batch.corpora_B is not None:
+            turned_BE = TurnedGradient.apply(embedding_BE.float(), self.factor)
+            corpus_logits = self.corpus_classifier(turned_BE)
+            loss = loss + F.cross_entropy(corpus_logits.float(), batch.corpora_B)
+            if self.training:
+                self.steps += 1
+        return loss, logits_BC, batch.labels_B
+
+
+class TurnedGradient(torch.autograd.Function):
+    """Identity whose gradient is multiplied by minus a factor."""
+
+    @staticmethod
+    def forward(context, embedding_BE: Tensor, factor: Tensor) -> Tensor:
+        """The embeddings as they are."""
+        context.save_for_backward(factor)
+        return embedding_BE.view_as(embedding_BE)
+
+    @staticmethod
+    def backward(context, gradient_BE: Tensor) -> tuple[Tensor, None]:
+        """The gradient, turned round."""
+        (factor,) = context.saved_tensors
+        return -factor * gradient_BE, None
