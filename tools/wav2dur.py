@@ -5,7 +5,8 @@ from jsonargparse.typing import PositiveInt
 from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.data_dir import durations
-from wedefense_lite.files import check_writable, read_table, write_table
+from wedefense_lite.audio.index import read_wavs
+from wedefense_lite.files import check_writable, write_table
 
 
 def wav2dur(
@@ -30,7 +31,7 @@ def wav2dur(
     if allow_pipes:
         reading.allow_pipes()
     check_writable(utt2dur)
-    write_table(utt2dur, durations(read_table(wav_scp), sample_rate, num_threads))
+    write_table(utt2dur, durations(read_wavs(wav_scp), sample_rate, num_threads))
 
 
 if __name__ == "__main__":

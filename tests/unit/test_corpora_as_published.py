@@ -7,6 +7,9 @@ import soundfile as sf
 from commands import ROOT, run_script
 from corpora import RATE, tone
 
+from wedefense_lite.audio.index import read_wavs
+from wedefense_lite.files import read_table
+
 # Recipe, its options, the protocol, its lines, the audio of each, and the data directory.
 CASES = {
     "asvspoof2019_la": (
@@ -168,7 +171,8 @@ def test_lines_as_published_become_a_data_directory(tmp_path, case):
         EXPECTED[case][3] and EXPECTED[case][3].replace(", ", "\n").replace(" ", "\t") + "\n"
     )
     wavs = dict(line.split() for line in (folder / "wav.scp").read_text().splitlines())
-    assert wavs == {key: CASES[case][3].format(key) for key in utterances(case)}
+    audio = {key: CASES[case][3].format(key) for key in utterances(case)}
+    assert wavs == {key: str(tmp_path / path) for key, path in audio.items()}
     assert run_script(tmp_path, "tools/validate_data_dir.py", folder) == (0, "")
 
 
@@ -295,3 +299,24 @@ def test_published_counts_are_those_of_the_publishers():
         "asvspoof2021_df_eval": 533928,
         "in_the_wild": 31779,
     }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_relative_paths_are_right_where_the_tree_is_moved(tmp_path, monkeypatch, case):
+    write_corpus(tmp_path / "here", case)
+    status, said = prepare(tmp_path / "here", case, "--relative", "true")
+    assert status == 0, said
+    (tmp_path / "here").rename(tmp_path / "there")
+    # Stages read a set that is scored through a link, from any folder.
+    name = CASES[case][-1]
+    (tmp_path / "link").symlink_to(tmp_path / "there/data" / name)
+    monkeypatch.chdir("/")
+    audio = {key: tmp_path / "there" / CASES[case][3].format(key) for key in utterances(case)}
+    assert read_wavs(tmp_path / "link/wav.scp") == {key: str(path) for key, path in audio.items()}
+    assert read_table(tmp_path / "link/wav.scp").keys() == audio.keys()
+    assert not any(wav.startswith("/") for wav in read_table(tmp_path / "link/wav.scp").values())
+
+
+def test_a_relative_path_without_a_file_there_is_one_from_the_current_folder(tmp_path):
+    (tmp_path / "wav.scp").write_text("a gone/a.wav\nb cat x |\n")
+    assert read_wavs(tmp_path / "wav.scp") == {"a": "gone/a.wav", "b": "cat x |"}

@@ -59,7 +59,7 @@ def test_preparation_makes_ids_and_keeps_the_names(tmp_path):
     keys = ["fake%2Fen%2Fa%20model%2F1", "original%2Fen%2Ev2%2F1"]
     rows = [f"{key} {name}\n" for key, name in zip(keys, names)]
     assert (folder / "utt2orig").read_text() == "".join(rows)
-    wavs = [f"{key} DB/{name}\n" for key, name in zip(keys, names)]
+    wavs = [f"{key} {tmp_path}/DB/{name}\n" for key, name in zip(keys, names)]
     assert (folder / "wav.scp").read_text() == "".join(wavs)
     assert run_script(tmp_path, "tools/validate_data_dir.py", folder) == (0, "")
     (folder / "utt2orig").write_text(rows[0])

@@ -52,7 +52,7 @@ def contents(folder):
 
 
 def test_preparation_writes_what_the_protocol_lists(prepared):
-    flac = "DB/LA/ASVspoof2019_LA_dev/flac"
+    flac = prepared / "DB/LA/ASVspoof2019_LA_dev/flac"
     labels = ["bonafide", "spoof", "spoof", "bonafide", "spoof", "spoof"]
     attacks = ["-", "A01", "A02", "-", "A04", "A05"]
     utterances = range(PER_SET)

@@ -9,6 +9,7 @@ corpora has ``utt2corpus``. Where audio is in shards only, there is a ``shard.li
 """
 
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from wedefense_lite.audio.duplicates import find_duplicates
-from wedefense_lite.audio.index import check_keys, read_index
+from wedefense_lite.audio.index import check_keys, read_index, read_wavs
 from wedefense_lite.audio.reading import is_command, measure_lengths
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import (
@@ -137,6 +138,7 @@ def write_data_dirs(
     sample_rate: int = 16000,
     num_threads: int = 8,
     more_files: Mapping[str, Mapping[str, Sequence[str] | None]] = MappingProxyType({}),
+    relative: bool = False,
 ) -> None:
     """Write ``data_dir/<set>/`` for all sets of a corpus, after everything about it is checked.
 
@@ -148,6 +150,8 @@ def write_data_dirs(
         num_threads: threads that read headers.
         more_files: lines of further files by set and file name, written before ``utt2lab``, so that
             no set has those of an earlier run; None where an earlier file is to be removed.
+        relative: write paths from the data directory to the audio, which stay right where both are
+            moved together; otherwise absolute ones, which are right from everywhere.
 
     Raises:
         InputError: no utterance, other counts, an utterance that is listed twice, an unknown label,
@@ -173,7 +177,7 @@ def write_data_dirs(
                 path.unlink(missing_ok=True)
             else:
                 write_lines(path, lines)
-        _write_data_dir(Path(data_dir, name), trials, seconds)
+        _write_data_dir(Path(data_dir, name), trials, seconds, relative)
 
 
 def check_labels(name: str, trials: list[Trial], published: Counts | int | None) -> None:
@@ -204,11 +208,18 @@ def check_labels(name: str, trials: list[Trial], published: Counts | int | None)
             raise InputError(f"{name}: {dict(listed)} listed, {expected} published; {hint}")
 
 
-def _write_data_dir(folder: Path, trials: list[Trial], seconds: dict[str, str]) -> None:
+def _write_data_dir(
+    folder: Path, trials: list[Trial], seconds: dict[str, str], relative: bool
+) -> None:
     rows = sorted(trials, key=lambda trial: trial.key.encode())
     tables = {}
     for file, column in COLUMNS.items():
         tables[file] = {row.key: getattr(row, column) for row in rows}
+    tables["wav.scp"] = {row.key: os.path.abspath(row.wav) for row in rows}
+    if relative:
+        start = os.path.realpath(folder)
+        for key, wav in tables["wav.scp"].items():
+            tables["wav.scp"][key] = os.path.relpath(wav, start)
     tables["utt2dur"] = {row.key: seconds[row.key] for row in rows}
     if rows and rows[0].meta:
         lines = ["\t".join(["filename", *rows[0].meta])]
@@ -276,6 +287,8 @@ def check_data_dir(folder: str | Path, has_labels: bool = True) -> dict[str, dic
     for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack", NAME_FILE, CORPUS_FILE):
         if (folder / name).exists():
             tables[name] = read_table(folder / name)
+    if "wav.scp" in tables:
+        tables["wav.scp"] = read_wavs(folder / "wav.scp")
     if not has_labels:
         return _check_unlabelled(folder, tables)
     labels = read_labels(folder / "utt2lab")

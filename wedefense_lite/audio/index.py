@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import string
 from collections import Counter
@@ -12,7 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 from wedefense_lite.audio.decoders import UNKNOWN_LENGTH
-from wedefense_lite.audio.reading import HIGHEST_RATE, check_pipes_allowed, measure_lengths
+from wedefense_lite.audio.reading import (
+    HIGHEST_RATE,
+    check_pipes_allowed,
+    is_command,
+    measure_lengths,
+)
 from wedefense_lite.audio.shards import read_shard
 from wedefense_lite.audio.stream import Stream, list_stream
 from wedefense_lite.audio.utterance import Utterance
@@ -160,6 +166,27 @@ def _unique_fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
+def read_wavs(wav_scp: str | Path) -> dict[str, str]:
+    """A ``wav.scp``: utterance to audio file or command.
+
+    A relative path is one from the folder of the table where a file is there, as in a data
+    directory that was prepared with ``--relative true``, and else one from the current folder.
+
+    Raises:
+        InputError: as ``read_table``.
+    """
+    # Not the name of a link to the folder: ".." leads out of the folder that is meant.
+    folder = os.path.dirname(os.path.realpath(wav_scp))
+    wavs = {}
+    for key, wav in read_table(wav_scp).items():
+        if not (os.path.isabs(wav) or is_command(wav)):
+            path = os.path.normpath(os.path.join(folder, wav))
+            if os.path.exists(path):
+                wav = path
+        wavs[key] = wav
+    return wavs
+
+
 def read_corpus(
     wav_scp: str, utt2lab: str | None, sample_rate: int, num_threads: int
 ) -> list[Utterance]:
@@ -178,7 +205,7 @@ def read_corpus(
         InputError: ids that differ between the two files or can't be packed, or audio that can't be
             read or has another length than its header states; says how many and names the first.
     """
-    wavs = read_table(wav_scp)
+    wavs = read_wavs(wav_scp)
     labels = None
     if utt2lab not in (None, NO_LABELS):
         labels = read_labels(utt2lab)

@@ -5,9 +5,10 @@ import scipy  # imports its parts where they are used, some of which take a seco
 from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
 
 from wedefense_lite.audio import reading
+from wedefense_lite.audio.index import read_wavs
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.augment.base import Prepared, Range, add_noise, power, set_power
-from wedefense_lite.files import InputError, read_table
+from wedefense_lite.files import InputError
 from wedefense_lite.provenance import file_hash
 
 Snr = Range | None
@@ -37,7 +38,7 @@ class FromFiles(Prepared):
         name = type(self).__name__
         if wav_scp is None:
             raise InputError(f"{name} in the configuration needs --{self.option}, a wav.scp")
-        rows = [Utterance(key, path) for key, path in read_table(wav_scp).items()]
+        rows = [Utterance(key, path) for key, path in read_wavs(wav_scp).items()]
         self.source = file_hash(wav_scp)
         for group in self.files:
             self.files[group] = [row for row in rows if row.key.startswith(group)]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from wedefense_lite import cli
 from wedefense_lite.audio import reading
+from wedefense_lite.audio.index import read_wavs
 from wedefense_lite.audio.segments import Segments, read_rttm
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import check_writable, file_name, read_table, write_text
+from wedefense_lite.files import check_writable, file_name, write_text
 from wedefense_lite.labels import BONAFIDE, SPOOF
 from wedefense_lite.localization.decisions import match_decisions
 from wedefense_lite.localization.frame_scores import match_frames, read_frames
@@ -57,7 +58,7 @@ def draw_localization(
     reference = read_rttm(rttm)
     pairs = match_frames(frames, reference, hop, frame_scores, rttm)
     decisions = match_decisions(read_rttm(segments), reference, hop, segments, rttm)
-    wavs = align(read_table(wav_scp), wav_scp, reference, rttm)
+    wavs = align(read_wavs(wav_scp), wav_scp, reference, rttm)
     candidates = []
     for name, wav, (scores, truth), (decided, _) in zip(reference, wavs, pairs, decisions):
         is_partly_spoofed = len(set(truth.label)) == 2

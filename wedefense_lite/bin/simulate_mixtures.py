@@ -11,9 +11,10 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import SHARD_LIST
+from wedefense_lite.audio.index import read_wavs
 from wedefense_lite.audio.reading import measure_lengths
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import InputError, check_writable, read_table
+from wedefense_lite.files import InputError, check_writable
 from wedefense_lite.mixtures.plan import read_plan, write_plan
 from wedefense_lite.mixtures.planner import PRESETS, Planner, Recipe, Source, read_sources
 from wedefense_lite.mixtures.rendering import Files, render
@@ -137,7 +138,7 @@ def _check_options(
 def _read_wav_list(path: str | None) -> list[Utterance]:
     if not path:
         return []
-    return [Utterance(key, wav) for key, wav in read_table(path).items()]
+    return [Utterance(key, wav) for key, wav in read_wavs(path).items()]
 
 
 def _mixture_name(

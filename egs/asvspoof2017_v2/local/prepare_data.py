@@ -19,6 +19,7 @@ def prepare_data(
     data_dir: str = "data",
     expect_counts: bool = True,
     num_threads: PositiveInt = 8,
+    relative: bool = False,
 ):
     """Write data/{train,dev,eval} from the protocols of ASVspoof 2017 V2.
 
@@ -29,13 +30,20 @@ def prepare_data(
         data_dir: folder to write train/, dev/ and eval/ into.
         expect_counts: refuse protocols that don't have the published numbers of utterances.
         num_threads: threads that read the headers of the audio files.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     sets = {}
     for name, ending in PROTOCOLS.items():
         protocol = Path(corpus_dir, f"protocol_V2/ASVspoof2017_V2_{ending}.txt")
         folder = Path(corpus_dir, f"ASVspoof2017_V2_{name}")
         sets[name] = read_protocol(protocol, COLUMNS, folder, extension=".wav", attack="replay")
-    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None, num_threads=num_threads)
+    write_data_dirs(
+        data_dir,
+        sets,
+        COUNTS if expect_counts else None,
+        num_threads=num_threads,
+        relative=relative,
+    )
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ def prepare_data(
     access: Literal["LA", "PA"] = "LA",
     expect_counts: bool = True,
     num_threads: PositiveInt = 8,
+    relative: bool = False,
 ):
     """Write data/{train,dev,eval} from the protocols of ASVspoof 2019.
 
@@ -36,6 +37,7 @@ def prepare_data(
         access: logical (synthesis and conversion) or physical access (replay).
         expect_counts: refuse protocols that don't have the published numbers of utterances.
         num_threads: threads that read the headers of the audio files.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     stem = f"{access}/ASVspoof2019_{access}"
     sets = {}
@@ -44,7 +46,7 @@ def prepare_data(
         folder = Path(corpus_dir, f"{stem}_{name}/flac")
         sets[name] = read_protocol(protocol, COLUMNS[access], folder)
     counts = COUNTS[access] if expect_counts else None
-    write_data_dirs(data_dir, sets, counts, num_threads=num_threads)
+    write_data_dirs(data_dir, sets, counts, num_threads=num_threads, relative=relative)
 
 
 if __name__ == "__main__":

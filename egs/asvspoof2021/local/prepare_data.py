@@ -27,6 +27,7 @@ def prepare_data(
     phase: Phase,
     data_dir: str = "data",
     expect_counts: bool = True,
+    relative: bool = False,
 ):
     """Write data/asvspoof2021_<task>_<phase>, with the codec and further columns in meta.tsv.
 
@@ -38,6 +39,7 @@ def prepare_data(
         data_dir: folder to write the data directory into.
         expect_counts: refuse keys that don't have the published numbers of utterances of phase
             eval; the other phases are not checked.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     keys = Path(corpus_dir, f"keys/{task}/CM/trial_metadata.txt")
     trials = read_protocol(keys, COLUMNS[task], Path(corpus_dir, f"ASVspoof2021_{task}_eval/flac"))
@@ -45,7 +47,7 @@ def prepare_data(
     if not trials:
         raise InputError(f"{keys}: no trial of phase {phase}")
     sets = {f"asvspoof2021_{task.lower()}_{phase}": trials}
-    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None)
+    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None, relative=relative)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def prepare_data(
     subset: Literal["train", "dev", "eval", "all"] = "eval",
     data_dir: str = "data",
     expect_counts: bool = True,
+    relative: bool = False,
 ):
     """Write data/asvspoof5_<subset>, or data/{train,dev,eval} of all three sets.
 
@@ -34,6 +35,7 @@ def prepare_data(
         subset: set to prepare as a test set; all: the three sets of a training.
         data_dir: folder to write the data directories into.
         expect_counts: refuse a protocol that doesn't have the published numbers of utterances.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     protocols = Path(corpus_dir, "ASVspoof5_protocols")
     if not protocols.is_dir():
@@ -45,7 +47,7 @@ def prepare_data(
         protocol = protocols / f"ASVspoof5.{PROTOCOLS[name]}.tsv"
         sets[prefix + name] = read_protocol(protocol, COLUMNS, Path(corpus_dir, FOLDERS[name]))
         counts[prefix + name] = COUNTS[name]
-    write_data_dirs(data_dir, sets, counts if expect_counts else None)
+    write_data_dirs(data_dir, sets, counts if expect_counts else None, relative=relative)
 
 
 if __name__ == "__main__":

@@ -19,16 +19,22 @@ def read_meta(path: Path) -> list[Trial]:
     return [make_trial(line, row, path.parent) for line, row in rows]
 
 
-def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True):
+def prepare_data(
+    corpus_dir: str,
+    data_dir: str = "data",
+    expect_counts: bool = True,
+    relative: bool = False,
+):
     """Write data/in_the_wild.
 
     Args:
         corpus_dir: folder that holds meta.csv and the audio files (release_in_the_wild).
         data_dir: folder to write the data directory into.
         expect_counts: refuse a meta.csv that doesn't have the published numbers of utterances.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     sets = {"in_the_wild": read_meta(Path(corpus_dir, "meta.csv"))}
-    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None)
+    write_data_dirs(data_dir, sets, COUNTS if expect_counts else None, relative=relative)
 
 
 if __name__ == "__main__":

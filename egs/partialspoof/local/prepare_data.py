@@ -220,6 +220,7 @@ def prepare_data(
     data_dir: str = "data",
     expect_counts: bool = True,
     num_threads: PositiveInt = 8,
+    relative: bool = False,
 ) -> None:
     """Write data/{train,dev,eval}, each with segments.rttm from the labels of 10 ms.
 
@@ -233,6 +234,7 @@ def prepare_data(
         data_dir: folder to write train/, dev/ and eval/ into.
         expect_counts: refuse protocols that don't have the published numbers of utterances.
         num_threads: threads that read the headers of the audio files.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     corpus = Path(corpus_dir)
     sets = {name: read_set(corpus, name, num_threads) for name in COUNTS}
@@ -245,8 +247,14 @@ def prepare_data(
             "label_differences.txt": labelled.differences,
             SPLICES: read_text(splices).splitlines() if splices.exists() else None,
         }
-    counts = COUNTS if expect_counts else None
-    write_data_dirs(data_dir, trials, counts, num_threads=num_threads, more_files=more_files)
+    write_data_dirs(
+        data_dir,
+        trials,
+        COUNTS if expect_counts else None,
+        num_threads=num_threads,
+        more_files=more_files,
+        relative=relative,
+    )
     for name, labelled in sets.items():
         logging.info(
             "%s: %d differences between publications: %s",
