@@ -117,6 +117,7 @@ make_list() {
   local dir=$data_dir/$1 utt2lab=none
   if [ "$labels" != none ]; then utt2lab=$dir/utt2lab; fi
   if [ ! -f "$dir/wav.scp" ]; then
+    [ -f "$dir/shard.list" ] || refuse "$dir has neither wav.scp nor shard.list: stage 1 writes it"
     [ "$data_type" = shard ] || refuse "$dir has shards only: --data_type shard"
   elif [ "$data_type" = shard ]; then
     $cpu_cmd python "$root/tools/make_shard_list.py" --num_utts_per_shard "$num_utts_per_shard" \

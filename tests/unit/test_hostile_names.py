@@ -157,6 +157,14 @@ def test_an_option_that_the_environment_has_too_says_why_it_is_refused(folder):
     assert "the environment has a variable own_option; unset own_option" in process.stderr
 
 
+def test_lists_of_a_set_that_is_not_there_are_refused(folder):
+    (folder / "run.sh").write_text(RECIPE.format(root=ROOT).replace("exit 0", "data_dir=data"))
+    command = ["bash", "run.sh", "--stage", "2", "--stop_stage", "2"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 2, process
+    assert "data/train has neither wav.scp nor shard.list" in process.stderr
+
+
 VALUES = ["$(touch ran_here)", "`touch ran_here`", "x; touch ran_here", "*", "a b", "--stage", ""]
 
 
