@@ -358,7 +358,7 @@ LABELS_OF = {
 }
 
 
-def write_mixtures(folder: Path, rate: int = RATE, level: int = 8000) -> Path:
+def write_mixtures(folder: Path, level: int = 8000) -> Path:
     """Two talkers of equal level, one in each half of a mixture; mixb is silent."""
     rows, stems, tables = [], [], {name: {} for name in ("utt2lab", "utt2spk", "utt2attack")}
     for number, (mixture, labels) in enumerate(LABELS_OF.items()):
@@ -367,10 +367,10 @@ def write_mixtures(folder: Path, rate: int = RATE, level: int = 8000) -> Path:
             np.pad(half, pad).astype(np.int16) for pad in ((0, SAMPLES // 2), (SAMPLES // 2, 0))
         ]
         rows.append(
-            encode_flac(mixture, sum(wavs), rate, min(labels, key=["spoof", "bonafide"].index))
+            encode_flac(mixture, sum(wavs), RATE, min(labels, key=["spoof", "bonafide"].index))
         )
         for k, (label, wav) in enumerate(zip(labels, wavs), 1):
-            stems.append(encode_flac(stem := f"{mixture}-{k}", wav, rate, label))
+            stems.append(encode_flac(stem := f"{mixture}-{k}", wav, RATE, label))
             attack = f"A0{k}" if label == "spoof" else "-"
             for table, value in zip(tables.values(), (label, f"s{2 * number + k}", attack)):
                 table[stem] = value

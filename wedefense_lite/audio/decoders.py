@@ -26,6 +26,8 @@ INT16_FULL_SCALE = 32768  # the int16 that stands for 1.0
 UNKNOWN_LENGTH = 2**48
 # libsndfile shortens a truncated PCM file in silence, but writes it into its log.
 CUT_SHORT = re.compile(r"^ *(data|SSND|Data Size) *:.*should be", re.MULTILINE)
+# Encodings of which a header may state another length than a list, or than the file has.
+UNCERTAIN_ENCODINGS = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
 UNRECOGNISED = 1  # code of libsndfile's error for a file of no kind that it knows
 BLOCK = 2**18  # samples that are decoded at once, where they are only counted
 # Formats that FFmpeg opens where libsndfile doesn't know a file. No play lists among them, which
@@ -147,7 +149,13 @@ class SoundFileDecoder:
         self.samples = self.file.frames
         self.rate = self.file.samplerate
         self.channels = self.file.channels
-        self.container = self.file.format
+        # Asked once: soundfile asks the library each time.
+        self.encoding = self.file.subtype
+
+    @property
+    def container(self) -> str:
+        """Name of the kind of file."""
+        return self.file.format
 
     def close(self) -> None:
         self._opened.close()
@@ -168,7 +176,7 @@ class SoundFileDecoder:
 
     def _read_on(self, count: int) -> np.ndarray:
         """The next samples, as ``read`` gives them."""
-        dtype = "int16" if self.file.subtype == "PCM_16" else "float32"
+        dtype = "int16" if self.encoding == "PCM_16" else "float32"
         try:
             wav = self.file.read(count, dtype=dtype)
         except MemoryError as error:
@@ -366,10 +374,9 @@ def _decoder_of(source: str | bytes, samples: int, is_open: bool) -> Decoder:
     try:
         if not is_open and CUT_SHORT.search(decoder.file.extra_info):
             raise InputError("truncated: shorter than its header states")
-        if decoder.container == "MP3" and decoder.samples != samples:
-            return _mp3_decoder(decoder, source, samples)
-        if decoder.container == "OGG" and decoder.samples != samples:
-            return _ogg_decoder(decoder, source, samples)
+        if decoder.encoding in UNCERTAIN_ENCODINGS and decoder.samples != samples:
+            choose = _ogg_decoder if decoder.container == "OGG" else _mp3_decoder
+            return choose(decoder, source, samples)
         if decoder.samples == 0:
             raise InputError("no samples")
         if decoder.samples >= UNKNOWN_LENGTH:

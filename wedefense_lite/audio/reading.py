@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -170,7 +169,7 @@ def open_audio(utterance: Utterance, sample_rate: int = 0, channel: int = 0) -> 
                 length = check_length(stream)
         format_name = utterance.format
         if not is_part and not format_name:
-            format_name = headerless_format(Path(utterance.path).suffix[1:])
+            format_name = headerless_format(utterance.path.rpartition(".")[2])
         is_piped = is_command(utterance.path) and utterance.data is None
         with open_decoder(source, length, utterance.samples, format_name, is_piped) as decoder:
             _check_facts(decoder, utterance, channel)
