@@ -1,6 +1,7 @@
 """Audio as people have it: any container, rate and channels, and headers that state no length."""
 
 import io
+import json
 import logging
 import struct
 from dataclasses import replace
@@ -445,6 +446,20 @@ def test_a_file_that_changed_its_rate_is_refused(tmp_path):
     row = Utterance("utt1", str(tmp_path / "a.wav"), samples=8000, rate=16000)
     with pytest.raises(InputError, match="8000 Hz, but 16000 Hz when it was listed"):
         read(row, RATE)
+
+
+def test_lists_of_before_are_those_of_files_at_the_rate_of_the_system(tmp_path):
+    for name, rate in (("a", RATE), ("b", 8000)):
+        sf.write(tmp_path / f"{name}.wav", WAV, rate)
+    lines = []
+    for name in "ab":
+        row = {"key": name, "wav": str(tmp_path / f"{name}.wav"), "lab": "spoof", "samples": 8000}
+        lines.append(json.dumps(row))
+    (tmp_path / "raw.list").write_text("\n".join(lines) + "\n")
+    same, other = read_index(str(tmp_path / "raw.list"), "raw")
+    assert np.array_equal(read(same, RATE), WAV)
+    with pytest.raises(InputError, match="b.wav: 8000 Hz, which its list doesn't say, .*list anew"):
+        read(other, RATE)
 
 
 def test_a_length_at_another_rate_is_that_of_the_samples():

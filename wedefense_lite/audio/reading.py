@@ -172,7 +172,7 @@ def open_audio(utterance: Utterance, sample_rate: int = 0, channel: int = 0) -> 
             format_name = headerless_format(utterance.path.rpartition(".")[2])
         is_piped = is_command(utterance.path) and utterance.data is None
         with open_decoder(source, length, utterance.samples, format_name, is_piped) as decoder:
-            _check_facts(decoder, utterance, channel)
+            _check_facts(decoder, utterance, sample_rate, channel)
             yield AudioFile(decoder, sample_rate or decoder.rate, channel)
     except (OSError, sf.LibsndfileError, InputError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
@@ -184,7 +184,7 @@ def headerless_format(extension: str) -> str:
     return HEADERLESS_FORMATS.get(extension.lower(), "")
 
 
-def _check_facts(decoder: Decoder, utterance: Utterance, channel: int) -> None:
+def _check_facts(decoder: Decoder, utterance: Utterance, sample_rate: int, channel: int) -> None:
     if not LOWEST_RATE <= decoder.rate <= HIGHEST_RATE:
         raise InputError(
             f"sample rate {decoder.rate} Hz, expected {LOWEST_RATE} to {HIGHEST_RATE} Hz"
@@ -193,6 +193,12 @@ def _check_facts(decoder: Decoder, utterance: Utterance, channel: int) -> None:
         raise InputError(f"{decoder.samples} samples, but {utterance.samples} when it was listed")
     if utterance.rate and decoder.rate != utterance.rate:
         raise InputError(f"{decoder.rate} Hz, but {utterance.rate} Hz when it was listed")
+    # A list of before files were resampled: others have taken its lengths for those at their rate.
+    if utterance.samples and not utterance.rate and sample_rate not in (0, decoder.rate):
+        raise InputError(
+            f"{decoder.rate} Hz, which its list doesn't say, expected {sample_rate} Hz: make the "
+            "list anew"
+        )
     if not 0 <= channel <= decoder.channels:
         raise InputError(f"{decoder.channels} channels, expected channel {channel} among them")
 
