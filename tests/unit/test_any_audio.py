@@ -129,6 +129,14 @@ def test_the_count_of_an_mp4_leaves_out_what_its_edit_list_does():
     assert lag_and_error(decoded, wav)[0] == 0
 
 
+@pytest.mark.parametrize("container", ["ipod", "matroska"])
+def test_tags_that_are_no_utf_8_are_of_no_matter(container):
+    data = encoded(speechlike(1, RATE), RATE, container, "aac", 64000)
+    assert b"Lavf" in data
+    latin = data.replace(b"Lavf", "é".encode("latin-1") * 4)
+    assert np.array_equal(read(held(latin), RATE), read(held(data), RATE))
+
+
 def test_amr_is_read(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (50, 32), dtype=np.uint8)
     frames[:, 0] = 0x3C  # 12.2 kbit/s, a good frame: 160 samples at 8 kHz

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from av_files import encoded, mp3_without_xing, wav_from_a_pipe
 from commands import ROOT
 from corpora import audio_bytes, tone
 from hypothesis import HealthCheck, given, settings
@@ -166,9 +167,16 @@ def test_a_data_directory_is_refused_or_checked(tmp_path, name, data):
 CONTAINERS = ("WAV", "RF64", "FLAC", "OGG", "AIFF", "AU", "CAF", "W64", "MP3")
 SHORT_WAV = audio_bytes(tone(0, 1000), "WAV")
 AUDIO = {kind: audio_bytes(tone(0, 5000), kind) for kind in CONTAINERS}
+NOISE = tone(0, 5000) / 2**15
+AUDIO |= {
+    "M4A": encoded(NOISE, 48000, "ipod", "aac", 64000),
+    "WebM": encoded(NOISE, 48000, "webm", "libopus", 32000),
+    "MP3 without Xing": mp3_without_xing(NOISE, 44100),
+    "WAV of a pipe": wav_from_a_pipe(AUDIO["WAV"], 0),
+}
 
 
-@pytest.mark.parametrize("kind", CONTAINERS)
+@pytest.mark.parametrize("kind", AUDIO)
 @SETTINGS
 @given(st.data())
 def test_audio_is_refused_or_read(kind, data):

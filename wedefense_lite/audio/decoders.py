@@ -257,7 +257,10 @@ class FfmpegDecoder:
         if isinstance(self._source, bytes):
             place = io.BytesIO(self._source)
         try:
-            container = av.open(place, format=name, container_options=options)
+            # Tags are of no use here, and those of many programs are no UTF-8.
+            container = av.open(
+                place, format=name, container_options=options, metadata_errors="replace"
+            )
         except (av.error.InvalidDataError, av.error.ArgumentError) as error:
             raise UnknownFormat("Format not recognised, or damaged at its beginning") from error
         except av.error.FFmpegError as error:
