@@ -69,20 +69,33 @@ def test_warm_up_shorter_than_a_step_is_none():
 @pytest.mark.parametrize(
     ("dev_losses", "reductions"),
     [
-        ([], 0),
-        ([3.0, 3.0], 0),
-        ([3.0, 3.0, 3.1], 1),
-        ([3.0, 2.0, 2.5, 1.9, 2.0], 0),
+        ([], []),
+        ([3.0, 3.0], []),
+        ([3.0, 3.0, 3.1], [12]),
+        ([3.0, 2.0, 2.5, 1.9, 2.0], []),
         # Two waits of two validations each, the second one after the first lowered the rate.
-        ([3.0, 3.5, 3.5, 3.4, 3.3, 2.9], 2),
-        ([math.nan, math.nan, 3.0], 1),
+        ([3.0, 3.5, 3.5, 3.4, 3.3, 2.9], [12, 20]),
+        ([math.nan, math.nan, 3.0], [8]),
     ],
 )
 def test_a_plateau_is_counted_in_validations_without_a_lower_loss(dev_losses, reductions):
     schedule = Schedule(2, "plateau", step_ratio=0.3, patience=2)
-    assert schedule.reductions(dev_losses) == reductions
-    assert schedule.factor(30, 10, 5, reductions) == pytest.approx(0.3**reductions)
+    # Validations after every four steps.
+    validations = [(4 * number, loss) for number, loss in enumerate(dev_losses, 1)]
+    assert schedule.reductions(validations) == reductions
+    assert schedule.factor(30, 10, 5, reductions) == pytest.approx(0.3 ** len(reductions))
     assert schedule.factor(9, 10, 5, reductions) == pytest.approx(10 / 20)
+
+
+def test_steps_after_a_stall_count_twice():
+    """As in the official code of SE-Res2Net50: its count of steps grows by 1, then 2, then 4."""
+    schedule = Schedule(decay="stalling_root", warmup_steps=4, patience=4)
+    count = 0
+    for step in range(30):
+        count += 1 if step < 12 else 2 if step < 20 else 4
+        expected = min(count**-0.5, 4**-1.5 * count) / 4**-0.5
+        assert schedule.factor(step, 10, 5, [12, 20]) == pytest.approx(expected), step
+    assert schedule.reductions([(4, 1.0), (8, 1.1), (12, 1.2), (16, 1.1), (20, 1.0)]) == [20]
 
 
 @pytest.mark.parametrize(

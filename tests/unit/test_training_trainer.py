@@ -2,6 +2,7 @@
 continues.
 """
 
+import copy
 import csv
 import math
 from dataclasses import replace
@@ -115,6 +116,66 @@ def test_the_gradient_is_clipped_where_it_is_asked_for(rows, tmp_path):
     )
     assert free > 0.1
     assert clipped == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_sharpness_aware_steps_take_the_gradient_up_the_hill(rows, tmp_path):
+    """One step, worked out: a pass, the weights moved by the radius, and the gradient there."""
+    radius, rate = 0.5, 0.1
+    exp = tiny.experiment(
+        num_epochs=1, clip_norm=0.0, sam_radius=radius, data={"batch_size": 8}, precision="fp32"
+    )
+    exp.training.optimizer = partial(torch.optim.SGD, lr=rate)
+    trained = tiny.trainer(exp, tmp_path, rows["train"])
+    expected = copy.deepcopy(exp.system).train()
+    batch = next(trained.train_loader.epoch(1)).to("cpu")
+    parameters = list(expected.parameters())
+    first = torch.autograd.grad(expected(batch)[0], parameters)
+    buffers = {name: value.clone() for name, value in expected.named_buffers()}
+    norm = torch.stack([gradient.norm() for gradient in first]).norm()
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, first):
+            parameter += radius * gradient / norm
+    second = torch.autograd.grad(expected(batch)[0], parameters)
+    with torch.no_grad():
+        for parameter, up, gradient in zip(parameters, first, second):
+            parameter -= radius * up / norm + rate * gradient
+    trained.fit()
+    for name, value in exp.system.named_parameters():
+        torch.testing.assert_close(value, expected.get_parameter(name), rtol=1e-4, atol=1e-6)
+    for name, value in exp.system.named_buffers():
+        assert torch.equal(value, buffers[name]), f"{name} is of the first pass"
+
+
+def test_sharpness_aware_steps_are_of_one_batch(tmp_path):
+    with pytest.raises(InputError, match="sam_radius is 0.1 and accumulate_steps 2"):
+        tiny.parsed(tmp_path, sam_radius=0.1, accumulate_steps=2)
+
+
+def test_the_head_has_an_optimizer_of_its_own_with_the_same_course_of_the_rate(rows, tmp_path):
+    schedule = tiny.Schedule(decay="step", step_epochs=1, step_ratio=0.5)
+    exp = tiny.experiment(num_epochs=2, schedule=schedule)
+    exp.training.head_optimizer = partial(torch.optim.SGD, lr=0.2)
+    trained = tiny.trainer(exp, tmp_path, rows["train"])
+    of_head = trained.optimizers["head_optimizer"].param_groups
+    assert [id(value) for value in of_head[0]["params"]] == [
+        id(value) for value in exp.system.head.parameters()
+    ]
+    num_others = sum(len(group["params"]) for group in trained.optimizer.param_groups)
+    num_all = len(list(exp.system.parameters()))
+    assert num_others + len(of_head[0]["params"]) == num_all
+    before = exp.system.head.linear.weight.clone()
+    rates = []
+    trained.fit(on_epoch=lambda row: rates.append(of_head[0]["lr"]))
+    assert rates == pytest.approx([0.1, 0.05])
+    assert not torch.equal(exp.system.head.linear.weight, before)
+
+
+def test_a_head_without_parameters_has_no_optimizer(rows, tmp_path):
+    exp = tiny.experiment()
+    exp.training.head_optimizer = partial(torch.optim.SGD, lr=0.2)
+    exp.system.head.requires_grad_(False)
+    with pytest.raises(InputError, match="head_optimizer: the system has no head with parameters"):
+        tiny.trainer(exp, tmp_path, rows["train"])
 
 
 def test_the_moving_average_is_what_is_validated_and_saved(rows, tmp_path):
@@ -396,6 +457,8 @@ RESUMED = {
     "average and accumulation": {"ema_decay": 0.9, "accumulate_steps": 2},
     "patience": {"early_stop_patience": 2},
     "validation now and then": {"validate_interval": 2},
+    "sharpness-aware": {"sam_radius": 0.05},
+    "optimizer of the head": {"head_optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9)},
 }
 
 
@@ -420,9 +483,20 @@ def whole_and_killed(rows, tmp_path, steps, **options):
     return tmp_path / "whole", tmp_path / "killed"
 
 
-@pytest.mark.parametrize("steps", [0, 1, 4, 6, 11])
-def test_training_killed_and_begun_again_gives_the_same_bits(rows, tmp_path, steps):
-    options = list(RESUMED.values())[steps % len(RESUMED)]
+@pytest.mark.parametrize(
+    ("steps", "kind"),
+    [
+        (0, "plain"),
+        (1, "average and accumulation"),
+        (4, "plain"),
+        (6, "patience"),
+        (11, "validation now and then"),
+        (5, "sharpness-aware"),
+        (7, "optimizer of the head"),
+    ],
+)
+def test_training_killed_and_begun_again_gives_the_same_bits(rows, tmp_path, steps, kind):
+    options = RESUMED[kind]
     whole, killed = whole_and_killed(rows, tmp_path, steps, **options)
     assert (killed / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
     assert tiny.files(killed / "models") == tiny.files(whole / "models")

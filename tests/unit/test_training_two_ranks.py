@@ -58,14 +58,15 @@ def test_early_stopping_ends_both(ranks):
     assert first["dev"] == second["dev"]
 
 
-def test_the_gradient_is_that_of_the_batches_of_both(ranks, tmp_path):
+@pytest.mark.parametrize(("name", "options"), [("weights", {}), ("sharp", {"sam_radius": 0.1})])
+def test_the_gradient_is_that_of_the_batches_of_both(ranks, tmp_path, name, options):
     """Two ranks with batches of 4 make the steps of one process with batches of 8."""
     (first, second), _ = ranks
-    assert first["weights"] == second["weights"]
-    exp = tiny.experiment(num_epochs=1, data={"batch_size": 8}, model=tiny.MeanFrame)
+    assert first[name] == second[name]
+    exp = tiny.experiment(num_epochs=1, data={"batch_size": 8}, model=tiny.MeanFrame, **options)
     tiny.trainer(exp, tmp_path, tiny.corpus(tmp_path / "train", 8, 0)).fit()
     alone = [value.flatten().tolist() for value in exp.system.state_dict().values()]
-    for one, both in zip(alone, first["weights"]):
+    for one, both in zip(alone, first[name]):
         assert one == pytest.approx(both, rel=1e-5, abs=1e-6)
 
 

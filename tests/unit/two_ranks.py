@@ -71,6 +71,10 @@ def main(folder: Path) -> None:
     trained.fit()
     large = tiny.experiment(num_epochs=1, data={"batch_size": 4}, model=tiny.MeanFrame)
     tiny.trainer(large, folder / "together", train, None, process).fit()
+    sharp = tiny.experiment(
+        num_epochs=1, data={"batch_size": 4}, model=tiny.MeanFrame, sam_radius=0.1
+    )
+    tiny.trainer(sharp, folder / "sharp", train, None, process).fit()
     located = frame_level(folder / "located", train, process)
     found = {
         "located": located,
@@ -78,7 +82,8 @@ def main(folder: Path) -> None:
         "epochs": len(trained.history),
         "dev": trained.history[-1]["dev_loss"],
     }
-    found["weights"] = [value.flatten().tolist() for value in large.system.state_dict().values()]
+    for name, exp in (("weights", large), ("sharp", sharp)):
+        found[name] = [value.flatten().tolist() for value in exp.system.state_dict().values()]
     (folder / f"rank{process.rank}.json").write_text(json.dumps(found))
     end_process()
 

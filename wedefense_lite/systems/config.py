@@ -103,6 +103,12 @@ class TrainingConfig:
     Args:
         num_epochs: passes over the training list; epochs count from 1.
         optimizer: any of ``torch.optim``, such as AdamW, Adam or SGD.
+        head_optimizer: another one for the parameters of the head, with the same course of the
+            rate; None: they have the same optimizer.
+        sam_radius: distance rho of sharpness-aware minimization (Foret et al., ICLR 2021,
+            https://arxiv.org/abs/2010.01412): the gradient is taken where the loss is highest, to
+            first order, within that distance of the weights. It takes two passes a step. 0 disables
+            it.
         schedule: course of the learning rate.
         accumulate_steps: batches whose gradients are summed for one step of the optimizer.
         clip_norm: largest norm of the gradient; 0 disables clipping.
@@ -124,6 +130,8 @@ class TrainingConfig:
 
     optimizer: Callable[[Iterable], torch.optim.Optimizer]
     num_epochs: Count = 30
+    head_optimizer: Callable[[Iterable], torch.optim.Optimizer] | None = None
+    sam_radius: Norm = 0.0
     schedule: Schedule = field(default_factory=Schedule)
     accumulate_steps: Count = 1
     clip_norm: Norm = 5.0
@@ -135,3 +143,10 @@ class TrainingConfig:
     num_avg: int = 5
     save_step_interval: NonNegativeInt = 0
     seed: Seed = 1
+
+    def __post_init__(self):
+        if self.sam_radius and self.accumulate_steps > 1:
+            raise ValueError(
+                f"sam_radius is {self.sam_radius} and accumulate_steps {self.accumulate_steps}:"
+                " sharpness-aware minimization passes twice over one batch, expected 1"
+            )

@@ -59,6 +59,7 @@ LATER_SETTINGS = {
     "data.augment_whole": False,
     "data.balance_corpora": False,
     "data.corpus_weights": {},
+    "training.sam_radius": 0.0,
     "training.schedule.warmup_steps": 0,
     "training.schedule.decay_in_warmup": False,
     "training.schedule.step_epochs": 10,
@@ -190,7 +191,9 @@ def build(arguments: Namespace) -> Experiment:
             torch.manual_seed(sections.training.seed)
             objects = parser.instantiate(sections)
             # An optimizer checks its options when it is built, which training does late.
-            objects.training.optimizer([torch.nn.Parameter(torch.zeros(1, 1))])
+            for optimizer in (objects.training.optimizer, objects.training.head_optimizer):
+                if optimizer is not None:
+                    optimizer([torch.nn.Parameter(torch.zeros(1, 1))])
     except REFUSALS as error:  # a component refuses its options; jsonargparse adds its layout
         reason = cli.in_one_line(str(error)) or type(error).__name__
         raise InputError(f"the system can't be built: {reason}") from error

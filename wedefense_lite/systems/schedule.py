@@ -1,7 +1,7 @@
 """Learning rate over the course of training."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,8 +25,10 @@ class Schedule:
         decay: its course after that. ``constant``, ``linear``, ``cosine`` and ``exponential`` end
             at the last step. ``step`` multiplies by ``step_ratio`` after every ``step_epochs``,
             counted from the beginning. ``inverse_root`` falls with the root of the step, and is the
-            optimizer's rate at the end of the warm-up. ``plateau`` multiplies by ``step_ratio``
-            after ``patience`` validations without a lower dev loss, and then counts anew.
+            optimizer's rate at the end of the warm-up. ``stalling_root`` does the same, and counts
+            each step twice as often after ``patience`` validations without a lower dev loss, which
+            are then counted anew, as the official code of SE-Res2Net50 does by accuracy.
+            ``plateau`` multiplies by ``step_ratio`` after ``patience`` such validations.
         final_ratio: rate at the last step over the optimizer's, of ``linear``, ``cosine`` and
             ``exponential``.
         warmup_steps: steps of the warm-up, in place of its epochs.
@@ -34,12 +36,19 @@ class Schedule:
             as WeSpeaker and WeDefense do; ``final_ratio`` is then that of the step behind the last.
         step_epochs: epochs of ``step``.
         step_ratio: factor of ``step`` and ``plateau``.
-        patience: validations of ``plateau``.
+        patience: validations of ``plateau`` and ``stalling_root``.
     """
 
     warmup_epochs: Epochs = 0.0
     decay: Literal[
-        "constant", "linear", "cosine", "exponential", "step", "inverse_root", "plateau"
+        "constant",
+        "linear",
+        "cosine",
+        "exponential",
+        "step",
+        "inverse_root",
+        "stalling_root",
+        "plateau",
     ] = "cosine"
     final_ratio: ClosedUnitInterval = 0.01
     warmup_steps: NonNegativeInt = 0
@@ -59,8 +68,17 @@ class Schedule:
                 f"decay_in_warmup is of an exponential decay, and the decay is {self.decay}"
             )
 
+    @property
+    def waits(self) -> bool:
+        """Whether the rate depends on the dev loss."""
+        return self.decay in ("plateau", "stalling_root")
+
     def factor(
-        self, step: int, steps_per_epoch: int, num_epochs: int, reductions: int = 0
+        self,
+        step: int,
+        steps_per_epoch: int,
+        num_epochs: int,
+        reductions: Sequence[int] = (),
     ) -> float:
         """Share of the optimizer's rate at a step, counted from 0.
 
@@ -68,8 +86,10 @@ class Schedule:
             step: step of the optimizer.
             steps_per_epoch: steps of an epoch.
             num_epochs: epochs of the training.
-            reductions: times that ``plateau`` has multiplied so far, as ``reductions`` counts them.
+            reductions: steps before each of the reductions so far, as ``reductions`` gives them.
         """
+        if self.decay == "stalling_root":
+            step = _counted(step, reductions)
         warmup = self.warmup_steps or self.warmup_epochs * steps_per_epoch
         steps = num_epochs * steps_per_epoch
         if self.decay_in_warmup:
@@ -86,25 +106,44 @@ class Schedule:
             "exponential": self.final_ratio**done,
             "step": self.step_ratio ** (step // steps_per_epoch // self.step_epochs),
             "inverse_root": math.sqrt(max(1.0, warmup) / (step + 1)),
-            "plateau": self.step_ratio**reductions,
+            "stalling_root": math.sqrt(max(1.0, warmup) / (step + 1)),
+            "plateau": self.step_ratio ** len(reductions),
         }
         return left[self.decay]
 
-    def reductions(self, dev_losses: Iterable[float]) -> int:
-        """Number of times that ``plateau`` has multiplied after some validations.
+    def reductions(self, validations: Iterable[tuple[int, float]]) -> list[int]:
+        """Steps before each reduction of a rate that waits on the dev loss.
 
         Args:
-            dev_losses: loss of each validation, in order; NaN is no lower one.
+            validations: steps before each validation and its dev loss, in order; NaN is no lower
+                one.
         """
         lowest = math.inf
         waited = 0
-        reductions = 0
-        for loss in dev_losses:
+        reductions = []
+        for step, loss in validations:
             waited += 1
             if loss < lowest:
                 lowest = loss
                 waited = 0
             if waited == self.patience:
-                reductions += 1
+                reductions.append(step)
                 waited = 0
         return reductions
+
+
+def _counted(step: int, doublings: Sequence[int]) -> int:
+    """Steps before a step, each of those after a doubling counted twice as often.
+
+    It is the count of the step itself less 1, so that ``+ 1`` gives the count with the step.
+    """
+    count = 0
+    weight = 1
+    start = 0
+    for doubling in doublings:
+        if doubling > step:
+            break
+        count += weight * (doubling - start)
+        weight *= 2
+        start = doubling
+    return count + weight * (step - start + 1) - 1

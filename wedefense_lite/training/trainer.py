@@ -8,7 +8,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -40,6 +40,7 @@ from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import TrainingConfig
 from wedefense_lite.systems.delivery import lost_workers_told
 from wedefense_lite.systems.experiment import Experiment
+from wedefense_lite.systems.tasks import Task
 from wedefense_lite.training import last
 from wedefense_lite.training.exp_dir import data_hashes, difference, epoch_models, last_epoch
 from wedefense_lite.training.loader import TrainLoader
@@ -52,6 +53,7 @@ COUNTERS = ("epoch", "step", "updates", "history", "best", "bad_validations")
 DRAWN = "drawn"
 # Attributes that later ones hold as well.
 MODEL_NOTES = ("kept", "best_epoch")
+SMALLEST_NORM = 1e-12  # of a gradient that gives a direction
 MAX_RATE = 1000  # of any optimizer; far over what trains
 
 
@@ -172,8 +174,9 @@ class Trainer:
         self.config = experiment.training
         if dev_loader is None and self.config.early_stop_patience > 0:
             raise InputError("early_stop_patience needs a dev set: --val_data and --val_label")
-        if dev_loader is None and self.config.schedule.decay == "plateau":
-            raise InputError("the decay plateau needs a dev set: --val_data and --val_label")
+        if dev_loader is None and self.config.schedule.waits:
+            decay = self.config.schedule.decay
+            raise InputError(f"the decay {decay} waits on the dev set: --val_data and --val_label")
         self.config_text = experiment.text
         self.config_hash = experiment.config_hash
         self.process = process
@@ -192,14 +195,13 @@ class Trainer:
         self.task = experiment.system.to(process.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.task) if self.config.ema_decay > 0 else None
 
-        # The optimizer, its learning rate, and the scale of losses in fp16.
-        self.optimizer = make_optimizer(self.config, self.task.parameter_groups())
-        use_fused_kernels(self.optimizer)
-        for group in self.optimizer.param_groups:
-            group["lr"] *= group["rate_factor"]
-        # Times that a schedule which waits on a plateau has lowered the rate: a function of the
-        # history, which last.pt holds.
-        self.reductions = 0
+        # The optimizers, their learning rates, and the scale of losses in fp16. The head has an
+        # optimizer of its own where the configuration says so.
+        self.optimizers = make_optimizers(self.config, self.task)
+        self.optimizer = self.optimizers["optimizer"]
+        # Updates after which a schedule that waits on a plateau has lowered the rate: a function of
+        # the history, which last.pt holds.
+        self.reductions: list[int] = []
         self.updates_per_epoch = math.ceil(
             train_loader.steps_per_epoch / self.config.accumulate_steps
         )
@@ -210,15 +212,17 @@ class Trainer:
                 update, self.updates_per_epoch, self.config.num_epochs, self.reductions
             )
 
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor_of_update)
+        self.schedules = {}
+        for name, optimizer in self.optimizers.items():
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor_of_update)
+            self.schedules[name.replace("optimizer", "schedule")] = schedule
+        self.schedule = self.schedules["schedule"]
         uses_fp16 = self.config.precision == "fp16"
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=uses_fp16)
 
         # Several ranks. Buffers are averaged before every save instead of copied from rank 0 at
         # every step.
-        self.wrapped = self.task
-        if process.world > 1:
-            self.wrapped = DistributedDataParallel(self.task, broadcast_buffers=False)
+        self.wrapped = self._averaging_gradients()
 
         # What checkpoints say of the data.
         self.class_prior = train_loader.class_prior
@@ -247,6 +251,12 @@ class Trainer:
         self.running = Running(process.device)
         if resume and (self.models / "last.pt").exists():
             self._resume()
+
+    def _averaging_gradients(self) -> nn.Module:
+        """The task, whose backward pass averages gradients over the ranks."""
+        if self.process.world == 1:
+            return self.task
+        return DistributedDataParallel(self.task, broadcast_buffers=False)
 
     def _check_classes(self) -> None:
         for label, share in zip(LABELS, self.class_prior):
@@ -370,9 +380,10 @@ class Trainer:
         # Forward in the precision that was asked for. The backward pass stays outside autocast,
         # which has noted the types of its operations, and inside the precision of float32.
         with self._gradients_of_this_rank(not ends_group), float32_precision(self.config.precision):
-            with autocast(self.process.device, self.config.precision):
-                loss, logits_NC, labels_N = self.wrapped(batch)
+            loss, logits_NC, labels_N = self._forward(batch)
             self.scaler.scale(loss / batches_in_group).backward()
+            if self.config.sam_radius > 0:
+                self._take_gradient_uphill(batch)
         if ends_group:
             self._update()
         self.running.add(loss, logits_NC, labels_N, len(batch.keys))
@@ -410,6 +421,40 @@ class Trainer:
             f"which {self.models / 'last.pt'} holds: the same command continues"
         )
 
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Output of the task in the precision of training."""
+        with autocast(self.process.device, self.config.precision):
+            return self.wrapped(batch)
+
+    def _take_gradient_uphill(self, batch: Batch) -> None:
+        """Replace gradients by those at the weights that sharpness-aware minimization looks at.
+
+        These are ``sam_radius`` away along the gradient, which DDP has averaged, so that all ranks
+        go the same way. Buffers stay those of the first pass.
+        """
+        parameters = [value for value in self.task.parameters() if value.grad is not None]
+        weights = [value.detach().clone() for value in parameters]
+        buffers = [value.clone() for value in self.task.buffers()]
+        # The scale of losses in fp16 changes nothing here. Gradients that are infinite in it make
+        # the weights NaN, and so the second gradient, with which the scaler skips the step.
+        norm = nn.utils.get_total_norm([value.grad for value in parameters])
+        factor = self.config.sam_radius / (norm + SMALLEST_NORM)
+        with torch.no_grad():
+            for value in parameters:
+                value.add_(value.grad * factor)
+        self._clear_gradients()
+        loss, _, _ = self._forward(batch)
+        self.scaler.scale(loss).backward()
+        with torch.no_grad():
+            for value, weight in zip(parameters, weights):
+                value.copy_(weight)
+            for value, buffer in zip(self.task.buffers(), buffers):
+                value.copy_(buffer)
+
+    def _clear_gradients(self) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+
     def _gradients_of_this_rank(self, alone: bool) -> contextlib.AbstractContextManager:
         """Context in which gradients are not averaged over ranks yet, if ``alone``."""
         if alone and isinstance(self.wrapped, DistributedDataParallel):
@@ -417,14 +462,17 @@ class Trainer:
         return contextlib.nullcontext()
 
     def _update(self) -> None:
-        """One step of the optimizer, of its learning rate and of the moving average."""
-        self.scaler.unscale_(self.optimizer)
+        """One step of the optimizers, of their learning rates and of the moving average."""
+        for optimizer in self.optimizers.values():
+            self.scaler.unscale_(optimizer)
         if self.config.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.task.parameters(), self.config.clip_norm)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers.values():
+            self.scaler.step(optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.step()
+        self._clear_gradients()
+        for schedule in self.schedules.values():
+            schedule.step()
         self.updates += 1
         if self.ema is not None:
             update_average(self.ema, self.task, self.config.ema_decay)
@@ -475,8 +523,7 @@ class Trainer:
         self._keep(self.epoch)
         if self._count_reductions():
             # The schedule has set the rate of the next step before this validation.
-            for group, base_rate in zip(self.optimizer.param_groups, self.schedule.base_lrs):
-                group["lr"] = base_rate * self.schedule.lr_lambdas[0](self.updates)
+            self._set_rates()
         self.epoch += 1
         self.step = 0
         self.drawn = 0
@@ -484,6 +531,12 @@ class Trainer:
         self._save_last()
         if self.process.is_main:
             self._remove_superseded()
+
+    def _set_rates(self) -> None:
+        """Give the optimizers the rates of the next update."""
+        for optimizer, schedule in zip(self.optimizers.values(), self.schedules.values()):
+            for group, base_rate in zip(optimizer.param_groups, schedule.base_lrs):
+                group["lr"] = base_rate * schedule.lr_lambdas[0](self.updates)
 
     def _is_best(self, row: dict) -> bool:
         """Whether a validation is better than all before it; if so, it is the best from now on."""
@@ -505,11 +558,14 @@ class Trainer:
 
     def _count_reductions(self) -> bool:
         """Count the reductions of a plateau in the history; whether there are more than before."""
-        before = self.reductions
-        if self.config.schedule.decay == "plateau":
-            dev_losses = [row["dev_loss"] for row in self.history if "dev_loss" in row]
-            self.reductions = self.config.schedule.reductions(dev_losses)
-        return self.reductions > before
+        before = len(self.reductions)
+        if self.config.schedule.waits:
+            validations = []
+            for row in self.history:
+                if "dev_loss" in row:
+                    validations.append((row["step"], row["dev_loss"]))
+            self.reductions = self.config.schedule.reductions(validations)
+        return len(self.reductions) > before
 
     def _keep(self, epoch: int) -> None:
         """Note an epoch's model, and leave out the one that nothing needs any more."""
@@ -610,8 +666,8 @@ class Trainer:
         """Everything with a ``state_dict`` that the next step depends on."""
         objects = {
             "model": self.task,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
+            **self.optimizers,
+            **self.schedules,
             "scaler": self.scaler,
         }
         if self.ema is not None:
@@ -706,10 +762,9 @@ class Trainer:
         self.step = 0
         epochs_done = self.epoch - 1 + drawn / total
         self.updates = round(epochs_done * self.updates_per_epoch)
-        self.schedule.last_epoch = self.updates
-        factor = self.schedule.lr_lambdas[0](self.updates)
-        for group, base_rate in zip(self.optimizer.param_groups, self.schedule.base_lrs):
-            group["lr"] = base_rate * factor
+        for schedule in self.schedules.values():
+            schedule.last_epoch = self.updates
+        self._set_rates()
         logging.warning(
             "%s was trained by %d processes, now by %d: other batches (%d utterances an update "
             "became %d), and so other numbers; %d of %d utterances of epoch %d are left, each is "
@@ -730,7 +785,9 @@ class Trainer:
         Raises:
             InputError: a state of something else, or weights that are not finite.
         """
-        options = last.numeric_options(self.optimizer)
+        options = {}
+        for name, optimizer in self.optimizers.items():
+            options[name] = last.numeric_options(optimizer)
         for name, stateful in self._stateful().items():
             if name not in state:
                 raise InputError(f"{path}: it lacks {name}: {last.WAY_OUT}")
@@ -745,21 +802,61 @@ class Trainer:
                 raise InputError(
                     f"{path}: its {name} is not that of this system ({reason}): {last.WAY_OUT}"
                 ) from error
-        last.check_optimizer(path, self.optimizer, options)
+        for name, optimizer in self.optimizers.items():
+            last.check_optimizer(path, optimizer, options[name])
 
 
-def make_optimizer(config: TrainingConfig, groups: list[dict]) -> torch.optim.Optimizer:
+def make_optimizers(config: TrainingConfig, task: Task) -> dict[str, torch.optim.Optimizer]:
+    """Optimizers of a task by their names in ``last.pt``: ``optimizer``, and ``head_optimizer``.
+
+    Raises:
+        InputError: as ``make_optimizer``, or an optimizer for a head without parameters.
+    """
+    groups = task.parameter_groups()
+    optimizers = {}
+    if config.head_optimizer is None:
+        optimizers["optimizer"] = make_optimizer(config.optimizer, groups)
+    else:
+        of_head = set()
+        if task.head is not None:
+            of_head = {value for value in task.head.parameters() if value.requires_grad}
+        if not of_head:
+            raise InputError("training.head_optimizer: the system has no head with parameters")
+        head_groups = _groups_of(groups, lambda parameter: parameter in of_head)
+        other_groups = _groups_of(groups, lambda parameter: parameter not in of_head)
+        optimizers["optimizer"] = make_optimizer(config.optimizer, other_groups)
+        optimizers["head_optimizer"] = make_optimizer(config.head_optimizer, head_groups)
+    for optimizer in optimizers.values():
+        use_fused_kernels(optimizer)
+        for group in optimizer.param_groups:
+            group["lr"] *= group["rate_factor"]
+    return optimizers
+
+
+def _groups_of(groups: list[dict], is_in: Callable[[nn.Parameter], bool]) -> list[dict]:
+    """Groups with some of their parameters, without those that have none of them."""
+    kept = []
+    for group in groups:
+        parameters = [parameter for parameter in group["params"] if is_in(parameter)]
+        if parameters:
+            kept.append(group | {"params": parameters})
+    return kept
+
+
+def make_optimizer(
+    of_parameters: Callable[[Iterable], torch.optim.Optimizer], groups: list[dict]
+) -> torch.optim.Optimizer:
     """Optimizer of a configuration.
 
     Args:
-        config: settings of the training.
+        of_parameters: optimizer with its options, for parameters.
         groups: parameters, as ``Task.parameter_groups`` gives them.
 
     Raises:
         InputError: numbers that it can't take, or with which weights would leave all bounds.
     """
     try:
-        optimizer = config.optimizer(groups)
+        optimizer = of_parameters(groups)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"training.optimizer: {reason}") from error
