@@ -29,7 +29,8 @@ SMALL = {
     "max_frames": 520,
     "heads": 2,
 }
-SMALL |= {"model": "tiny", "architecture": tiny.ENCODER}
+SMALL |= {"model": "tiny", "architecture": tiny.ENCODER, "sizes": tiny.WHISPER}
+SMALL |= {"window_seconds": 1.0}
 RATE = 16000
 FOLDER = tempfile.TemporaryDirectory()
 

@@ -58,6 +58,14 @@ ENCODER = {
     "intermediate_size": 24,
 }
 ENCODER |= {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+# The same of Whisper.
+WHISPER = {
+    "d_model": 16,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "num_mel_bins": 12,
+}
 
 
 class MeanFrame(Backbone):

@@ -5,6 +5,7 @@ from wedefense_lite.frontends.distillmos import DistillMOS
 from wedefense_lite.frontends.spec_augment import SpecAugment
 from wedefense_lite.frontends.spectral import LFCC, Fbank, LogSpectrogram, MatlabLFCC
 from wedefense_lite.frontends.ssl import SSL
+from wedefense_lite.frontends.whisper import Whisper
 
 __all__ = [
     "LFCC",
@@ -15,4 +16,5 @@ __all__ = [
     "LogSpectrogram",
     "MatlabLFCC",
     "SpecAugment",
+    "Whisper",
 ]

@@ -116,6 +116,23 @@ def frame_lengths(shape: Mapping, lengths_B: Tensor) -> Tensor:
     return lengths_B
 
 
+def count_layers(layers: str | int, depth: int) -> int:
+    """Layers in a frame, for the option ``layers`` and an encoder of ``depth`` layers."""
+    if isinstance(layers, int):
+        return layers
+    return 1 if layers == "last" else depth + 1
+
+
+def check_at_most(model: str, option: str, value: str | int, limit: int) -> None:
+    """Refuse a number of layers that a model doesn't have.
+
+    Raises:
+        InputError: the value is a number over the limit.
+    """
+    if isinstance(value, int) and value > limit:
+        raise InputError(f"{model}: {option} is {value}, expected at most {limit}")
+
+
 class TransformersEncoder(nn.Module):
     """An encoder of ``transformers`` with random weights; its output is all hidden states.
 

@@ -96,8 +96,8 @@ class SSL(Frontend):
         shape = encoders.BASE | encoders.PUBLISHED.get(model, {}) | (architecture or {})
         depth = shape["num_hidden_layers"]
         _check_architecture(model, shape)
-        _check_at_most(model, "layers", layers, depth + 1)
-        _check_at_most(model, "trained", trained, depth)
+        encoders.check_at_most(model, "layers", layers, depth + 1)
+        encoders.check_at_most(model, "trained", trained, depth)
         self.model = model
         self.shape = shape
         self.layers = layers
@@ -108,7 +108,7 @@ class SSL(Frontend):
         # "Stable": layer norm before attention and not behind it, so that the last layer's output
         # needs a norm of its own.
         self.stable = shape["do_stable_layer_norm"]
-        self.num_layers = count_layers(layers, depth)
+        self.num_layers = encoders.count_layers(layers, depth)
         self.dim = self.num_layers * shape["hidden_size"]
         self.sample_rate = 16000
         self.hop_seconds = prod(shape["conv_stride"]) / self.sample_rate
@@ -205,13 +205,6 @@ class SSL(Frontend):
             self.network.encoder.layer_norm.requires_grad_(False)
 
 
-def count_layers(layers: str | int, depth: int) -> int:
-    """Layers in a frame, for the option ``layers`` and an encoder of ``depth`` layers."""
-    if isinstance(layers, int):
-        return layers
-    return 1 if layers == "last" else depth + 1
-
-
 def _check_architecture(model: str, shape: Mapping) -> None:
     unknown = ", ".join(sorted(shape.keys() - encoders.BASE.keys()))
     if unknown:
@@ -221,11 +214,6 @@ def _check_architecture(model: str, shape: Mapping) -> None:
     if shape["model_type"] not in encoders.FAMILIES:
         families = " or ".join(encoders.FAMILIES)
         raise InputError(f"{model}: {shape['model_type']}, expected {families}")
-
-
-def _check_at_most(model: str, option: str, value: str | int, limit: int) -> None:
-    if isinstance(value, int) and value > limit:
-        raise InputError(f"{model}: {option} is {value}, expected at most {limit}")
 
 
 def _normalize(wav_BT: Tensor, lengths_B: Tensor, mask_BT: Tensor, floor: float) -> Tensor:
