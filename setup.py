@@ -37,6 +37,8 @@ setup(
         "mini": ["pyworld-prebuilt"],
         # Self-supervised encoders.
         "ssl": ["transformers>=5.23"],
+        # Low-rank adaptation of these encoders.
+        "lora": ["transformers>=5.23", "peft>=0.15"],
         # An encoder with its weights, of which these alone are used: pip install --no-deps
         # distillmos leaves out what its own code needs, such as librosa.
         "distillmos": ["distillmos"],

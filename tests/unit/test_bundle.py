@@ -40,9 +40,9 @@ EVAL_SECONDS = 0.25
 class Made:
     """A tiny system after stage 7: dev, and eval with and without a calibration on dev."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, **system):
         self.folder, self.exp = folder, folder / "exp"
-        made = tiny.parsed(folder, data={"eval_seconds": EVAL_SECONDS}, num_epochs=1)
+        made = tiny.parsed(folder, system=system, data={"eval_seconds": EVAL_SECONDS}, num_epochs=1)
         self.rows = {
             name: tiny.corpus(folder / name, 9, seed)
             for seed, name in enumerate(("train", "dev", "eval"))
@@ -66,7 +66,7 @@ class Made:
         self.calibration = str(self.exp / "posteriors/eval_calibrated/calibration.json")
         logits_to_llr(
             str(self.exp / "posteriors/eval/logits.scp"), 0.05, cal_logits_scp_path=self.dev, cal_label=self.dev_label,
-            llr_path=str(self.exp / "posteriors/eval_calibrated/llr.txt"),
+            allow_negative_slope=True, llr_path=str(self.exp / "posteriors/eval_calibrated/llr.txt"),
         )  # fmt: skip
         self.evaluate("eval_calibrated", str(folder / "eval/utt2lab"))
         self.words = [
@@ -149,6 +149,28 @@ def test_weights_come_back_bit_for_bit(made, bundle, detector):
         if name != "README.md":
             assert (again / name).read_bytes() == (bundle / name).read_bytes()
     assert tiny.files(bundle) == ["README.md", "bundle.json", "config.yaml", "model.safetensors"]
+
+
+def test_adapters_are_a_part_of_the_weights_of_a_bundle(tmp_path):
+    """It scores as the experiment does, has the encoder's own names, and asks for no adapters."""
+    pytest.importorskip("peft", reason="the extra lora isn't installed")
+    options = {"model": "made-up", "architecture": tiny.ENCODER, "trained": "none", "lora_rank": 2}
+    made = Made(
+        tmp_path,
+        frontend={"class_path": "SSL", "init_args": options},
+        model={"class_path": "MeanPooling"},
+    )
+    saved = checkpoint.load(made.model)["model"]
+    assert any(value.any() for name, value in saved.items() if "lora_B" in name), "trained"
+    detector = wedefense_lite.load(made.export("bundle"))
+    llrs = read_scores(made.exp / "posteriors/eval/llr.txt")
+    for row in made.rows["eval"]:
+        assert detector.score(row.path) == pytest.approx(llrs[row.key][0], abs=1e-4)
+    names = detector.task.state_dict()
+    assert not [name for name in names if "lora" in name or "base_layer" in name]
+    assert "lora_rank: 0" in (tmp_path / "bundle/config.yaml").read_text()
+    with pytest.raises(InputError, match="adapters change the encoder"):
+        made.export("referenced", reference_encoder=True)
 
 
 def test_samples_are_the_file_that_holds_them(made, detector):

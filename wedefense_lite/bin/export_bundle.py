@@ -89,7 +89,16 @@ def export_bundle(
         raise InputError(
             f"{exp / CONFIG}: its task is {name}, expected Detection, which decides for utterances"
         )
+    if reference_encoder and experiment.system.frontend.has_adapters:
+        raise InputError(f"{exp / CONFIG}: adapters change the encoder that its name stands for")
     weights, encoder = _weights(experiment.system, model, reference_encoder)
+    # Adapters become a part of the weights that they stand beside.
+    merged = experiment.system.frontend.merge_adapters()
+    bundled = experiment
+    if merged:
+        weights = experiment.system.state_dict()
+        changes = {f"frontend.init_args.{name}": value for name, value in merged.items()}
+        bundled = load_experiment(exp / CONFIG, changes)
 
     # From logits to LLRs and decisions, as stage 6 and the dev set have it.
     origin = Origin(file_hash(model), experiment.config_hash)
@@ -107,7 +116,7 @@ def export_bundle(
 
     with atomic_path(out / WEIGHTS) as path:
         path.write_bytes(packed(weights))
-    write_text(out / CONFIG, experiment.text)
+    write_text(out / CONFIG, bundled.text)
     values = {name: row.value for name, row in thresholds.items()}
     facts = replace(
         facts,

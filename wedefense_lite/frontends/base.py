@@ -19,12 +19,14 @@ class Frontend(nn.Module, ABC):
         dim: features of a frame (D).
         hop_seconds: seconds from one frame to the next.
         sample_rate: rate of the audio, Hz.
+        has_adapters: true where matrices stand beside weights, which ``merge_adapters`` joins.
         resolved: options that building determined, by name; the experiment keeps them.
     """
 
     dim: int
     hop_seconds: float
     sample_rate: int
+    has_adapters: bool = False
     resolved: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
@@ -44,6 +46,14 @@ class Frontend(nn.Module, ABC):
 
     def load_pretrained(self) -> None:  # noqa: B027  most have nothing to load
         """Load published weights, if the front end starts from any. Training calls it first."""
+
+    def merge_adapters(self) -> dict[str, Any]:
+        """Add what was trained beside weights to these.
+
+        Returns:
+            options of the front end that are other ones now, by name; none without adapters.
+        """
+        return {}
 
     def rate_factors(self) -> dict[nn.Parameter, float]:
         """Factors of the learning rate, of the parameters whose factor is not 1."""

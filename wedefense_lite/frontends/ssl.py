@@ -7,14 +7,21 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 from torch import Tensor, nn
 
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends import encoders
+from wedefense_lite.frontends.adapters import add_adapters, merge_adapters, with_adapters
 from wedefense_lite.frontends.base import Frontend, valid_mask
 
 
@@ -61,6 +68,11 @@ class SSL(Frontend):
         layer_drop: probability that a layer is skipped in training. It is computed nevertheless,
             so that every parameter has a gradient, as training on several processes needs.
         normalize: scale each waveform to zero mean and unit variance; by default as in pretraining.
+        lora_rank: rank of trained matrices beside frozen ones of each layer (LoRA), with
+            ``trained`` none; 0 adds none. A bundle has their sum, and needs no ``peft``.
+        lora_alpha: factor of these matrices, over their rank.
+        lora_targets: linear layers that have one: q_proj, k_proj, v_proj, out_proj,
+            intermediate_dense, output_dense, of WavLM the last two alone; None: q_proj and v_proj.
         normalize_floor: added to the variance; 1e-7 in transformers, 1e-5 in fairseq and s3prl.
         mask: keep attention off the padding; by default as in pretraining.
 
@@ -88,6 +100,9 @@ class SSL(Frontend):
         mask: bool | None = None,
         norm_last: bool = False,
         normalize_floor: PositiveFloat = 1e-7,
+        lora_rank: NonNegativeInt = 0,
+        lora_alpha: PositiveFloat = 16.0,
+        lora_targets: list[str] | None = None,
     ):
         super().__init__()
         if architecture is None and model not in encoders.PUBLISHED:
@@ -120,6 +135,12 @@ class SSL(Frontend):
         self.mask = in_pretraining if mask is None else mask
         self.encoder = encoders.TransformersEncoder(shape, dropout, checkpointing)
         self._freeze(freeze_extractor)
+        self.has_adapters = lora_rank > 0
+        if self.has_adapters:
+            if trained != "none":
+                raise InputError(f"{model}: lora_rank is {lora_rank}, expected trained: none")
+            targets = lora_targets or ["q_proj", "v_proj"]
+            add_adapters(self.network, shape["model_type"], lora_rank, lora_alpha, targets)
         if layer_drop:
             for layer in self.network.encoder.layers:
                 layer.register_forward_hook(partial(_drop_layer, layer_drop))
@@ -153,7 +174,15 @@ class SSL(Frontend):
 
     def train(self, mode: bool = True) -> "SSL":
         """Training or evaluation mode; a frozen encoder is always in evaluation mode."""
-        return super().train(mode and self.trained != "none")
+        is_frozen = self.trained == "none" and not self.has_adapters
+        return super().train(mode and not is_frozen)
+
+    def merge_adapters(self) -> dict[str, Any]:
+        if not self.has_adapters:
+            return {}
+        merge_adapters(self.network)
+        self.has_adapters = False
+        return {"lora_rank": 0}
 
     def rate_factors(self) -> dict[nn.Parameter, float]:
         factors = {}
@@ -169,8 +198,9 @@ class SSL(Frontend):
         """
         path = encoders.find_weights(self.model)
         logging.info("%s: weights of %s", self.model, path)
+        weights = with_adapters(encoders.read_weights(path), self.network)
         try:
-            self.network.load_state_dict(encoders.read_weights(path), strict=True)
+            self.network.load_state_dict(weights, strict=True)
         except RuntimeError as error:
             differences = "; ".join(line.strip() for line in str(error).splitlines()[:3])
             raise InputError(

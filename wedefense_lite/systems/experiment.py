@@ -49,7 +49,12 @@ LATER_OPTIONS = {
     "RawNet2": {"norm_first": False},
     "ResNet": {"norm_statistics": True},
     "SERes2Net": {"kaiming": False},
-    "SSL": {"norm_last": False, "normalize_floor": 1e-7},
+    "SSL": {
+        "norm_last": False,
+        "normalize_floor": 1e-7,
+        "lora_rank": 0,
+        "lora_alpha": 16.0,
+    },
     "Sinc": {"spare_filters": 0},
     "Spectra": {"floor": 1e-4},
 }

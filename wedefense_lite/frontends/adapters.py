@@ -1,0 +1,81 @@
+"""Low-rank adaptation of encoders, as ``peft`` computes it."""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+
+from torch import Tensor, nn
+
+from wedefense_lite.files import InputError
+
+INSTALL = "pip install 'wedefense_lite[lora]'"
+ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+FEED_FORWARD = ("intermediate_dense", "output_dense")
+# What peft puts before the names of the weights that it adapts.
+BASE_LAYER = ".base_layer"
+
+
+def add_adapters(
+    network: nn.Module, model_type: str, rank: int, alpha: float, targets: Iterable[str]
+) -> None:
+    """Put a trained matrix of low rank beside each of some frozen ones.
+
+    Source: Hu et al., "LoRA: low-rank adaptation of large language models" (ICLR 2022,
+    https://arxiv.org/abs/2106.09685). The second of its two factors begins as zero, so that the
+    encoder gives what it gave before.
+
+    Args:
+        network: encoder, all of which is frozen afterwards but for the new matrices.
+        model_type: family of the encoder.
+        rank: rank of each matrix.
+        alpha: the matrix is multiplied by this over the rank.
+        targets: linear layers of each transformer layer, of ``ATTENTION`` and ``FEED_FORWARD``.
+
+    Raises:
+        InputError: ``peft`` is missing, or a layer that can't be adapted.
+    """
+    # WavLM's attention takes the weights of these layers and doesn't call them.
+    possible = FEED_FORWARD if model_type == "wavlm" else ATTENTION + FEED_FORWARD
+    for target in targets:
+        if target not in possible:
+            expected = ", ".join(possible)
+            raise InputError(
+                f"{model_type}: lora_targets has {target}, expected some of {expected}"
+            )
+    library = import_peft()
+    config = library.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets))
+    library.inject_adapter_in_model(config, network)
+
+
+def import_peft() -> ModuleType:
+    """The module ``peft``.
+
+    Raises:
+        InputError: it isn't installed.
+    """
+    try:
+        return importlib.import_module("peft")
+    except ImportError as error:
+        raise InputError(f"lora_rank: peft can't be imported ({error}): {INSTALL}") from error
+
+
+def merge_adapters(network: nn.Module) -> None:
+    """Add the matrices of low rank to those that they stand beside, and take them away."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if hasattr(child, "lora_A"):
+                child.merge()
+                setattr(module, name, child.get_base_layer())
+
+
+def with_adapters(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Weights of an encoder under the names of one with adapters, whose own are added."""
+    named = dict(weights)
+    for name, value in network.state_dict().items():
+        if ".lora_" in name:
+            named[name] = value
+        elif BASE_LAYER in name:
+            published = name.replace(BASE_LAYER, "")
+            if published in named:
+                named[name] = named.pop(published)
+    return named
