@@ -54,6 +54,20 @@ def test_each_set_can_be_drawn_and_has_expected_values(path):
                 assert np.isfinite(arrays[row["name"]]).all()
 
 
+def test_a_set_of_another_seed_has_other_values_of_the_same_shapes(monkeypatch, tmp_path):
+    first = refvectors.Reference("nes2net_x")
+    listing = refvectors.json.loads((FIDELITY / "nes2net_x.json").read_text())
+    listing["seed"] += 1
+    (tmp_path / "nes2net_x.json").write_text(refvectors.json.dumps(listing))
+    np.savez(tmp_path / "nes2net_x.npz", **first.expected)
+    monkeypatch.setattr(refvectors, "FIDELITY", tmp_path)
+    second = refvectors.Reference("nes2net_x")
+    assert second.weights.keys() == first.weights.keys()
+    for name, values in second.weights.items():
+        assert values.shape == first.weights[name].shape
+    assert (second.inputs["features"] != first.inputs["features"]).all()
+
+
 def test_files_of_other_people_are_skipped_with_the_reason(monkeypatch, tmp_path):
     monkeypatch.setattr(refvectors, "OTHERS", tmp_path)
     mark = refvectors.needs("metrics/scores.txt").mark
