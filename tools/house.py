@@ -36,11 +36,11 @@ FLOORS = (
     ("augment", "frontends", "heads", "models", "separators"),
     ("systems",),
     ("training", "scoring", "interop"),
-    ("report", "localization", "mixtures"),
+    ("report", "localization", "mixtures", "tracing"),
     ("bin",),
 )
 # A task in one place: nothing but entry points needs them, and a deleted folder is a deleted task.
-TASK_ROOMS = ("localization", "mixtures")
+TASK_ROOMS = ("localization", "mixtures", "tracing")
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Names that say nothing: a noun of the field stands for what they hold.

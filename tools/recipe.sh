@@ -36,7 +36,7 @@ defaults() {
 
 defaults stage 1 stop_stage 8 # first and last stage to run
 defaults nproc "" gpus ""     # processes and devices; by default of the machine
-defaults task detection data_type shard # detection, localization or talkers; shard or raw
+defaults task detection data_type shard # detection, localization, tracing, talkers; shard, raw
 defaults corpus_dir "" data_dir "" exp_dir ""
 defaults num_utts_per_shard 1000 num_threads 8
 defaults convert false  # true: shards hold 16 kHz mono FLAC whatever the files are
@@ -48,6 +48,7 @@ defaults llr_options "" # more of logits_to_llr.py where it calibrates
 # which some authors publish EERs; no LLR is made of it, and its results are in a folder of its name.
 defaults score difference
 defaults threshold ""   # of error rates in stage 7: a number, or results
+defaults same_sources ""  # tracing: test attacks that are a class, A16=A04,...
 defaults both false     # true: a condition selects trials of both classes
 
 defaults trains true # false: the system exists, tools/score.sh
@@ -73,10 +74,12 @@ defaults by attack      # condition of the metrics by condition
 defaults labels utt2lab  # none: nobody knows them
 
 [[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"
+task_words="--task is detection, localization or tracing"
 case $task in
   detection | localization) ;;
-  talkers) declare -F evaluate_more > /dev/null || refuse "--task is detection or localization" ;;
-  *) refuse "--task is detection or localization" ;;
+  tracing) [ "$trains" = true ] || refuse "--task tracing is of a recipe that trains" ;;
+  talkers) declare -F evaluate_more > /dev/null || refuse "$task_words" ;;
+  *) refuse "$task_words" ;;
 esac
 
 scored_dir=$exp_dir # posteriors and results
@@ -138,6 +141,7 @@ train() {
       --val_corpora "$dev_dir/utt2corpus"
     )
   fi
+  if declare -F late_train_options > /dev/null; then late_train_options; fi
   "${launch[@]}" "$bin/train.py" --config "$config" "${words[@]}" \
     --exp_dir "$exp_dir" --data_type "$data_type" \
     --train_data "$(list_of train)" --train_label "$data_dir/train/utt2lab" \
@@ -151,7 +155,8 @@ train() {
 average() {
   $gpu_cmd python "$bin/average_model.py" --dst_model "$exp_dir/models/avg_model.pt" \
     --src_path "$exp_dir/models" ${num_avg:+--num "$num_avg"} \
-    --bn_data "$(list_of train)" --data_type "$data_type" ${gpus:+--gpus "$gpus"}
+    --bn_data "$(list_of train)" --data_type "$data_type" ${gpus:+--gpus "$gpus"} \
+    "${task_average_options[@]}"
 }
 
 extract() {
@@ -167,7 +172,7 @@ extract() {
 
 infer() {
   $cpu_cmd python "$bin/infer.py" --model_path "$model" --config "$exp_dir/config.yaml" \
-    --num_classes 2 --embedding_scp_path "$exp_dir/embeddings/$1/embedding.scp" \
+    --embedding_scp_path "$exp_dir/embeddings/$1/embedding.scp" \
     --score "$score" --out_path "$scored_dir/posteriors/$1"
 }
 
@@ -234,6 +239,7 @@ runs() {
   echo "== stage $1: $2"
 }
 
+task_average_options=()
 . "$root/tools/tasks/$task.sh"
 
 # ---- Stages
@@ -260,7 +266,7 @@ if [ "$extracted" = embeddings ] && runs 5 "logits and posteriors"; then
   for_each infer "${scored[@]}"
 fi
 
-if [ "$score" = difference ] && runs 6 "log-likelihood ratios, of test sets also calibrated on dev"
+if [ "$task" != tracing ] && [ "$score" = difference ] && runs 6 "log-likelihood ratios, of test sets also calibrated on dev"
 then
   for_each to_llr "${scored[@]}"
   for_each to_calibrated_llr "${calibrated[@]}"
@@ -268,6 +274,10 @@ fi
 
 if [ "$evaluates_utterances" = true ] && runs 7 "evaluate"; then
   for_each evaluate "${scored[@]}" "${calibrated[@]}"
+fi
+
+if [ "$task" = tracing ] && runs 7 "evaluate sources"; then
+  for_each evaluate_sources dev $test_sets
 fi
 
 if [ "$task" = localization ] && runs 7 "evaluate where, and decide on segments"; then

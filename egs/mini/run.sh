@@ -1,19 +1,17 @@
 #!/usr/bin/env bash
 # All stages on a small corpus of real and spoofed speech, which stage 1 builds.
 #   egs/mini/run.sh [--stage 1] [--stop_stage 8] [--nproc 2] [--config conf/lcnn_small.yaml]
-#     [--data_type shard|raw] [--seed 1] [--exp_dir DIR] [--tier default|neural] [--bonafide DIR]
-#     [--scale 0.1]
-# --tier neural: with neural engines. --bonafide: your speech, one folder a speaker. --scale 0.1: a
-# tenth of the corpus.
+#     [--data_type shard|raw] [--seed 1] [--exp_dir DIR] [--task detection|tracing]
+#     [--tier default|neural] [--bonafide DIR] [--scale 0.1]
+# --task tracing: which attack? --tier neural: with neural engines. --bonafide: your speech, one
+# folder a speaker. --scale 0.1: a tenth of the corpus.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-recipe=$root/egs/mini
-corpus_dir=$recipe/corpus
-tier=default
-scale=1.0
-bonafide=
-config=$root/conf/resnet18_small.yaml
+recipe=$root/egs/mini corpus_dir=$root/egs/mini/corpus
+tier=default scale=1.0 bonafide= config=
+same_sources=A16=A04,A19=A03 # one engine, of training and of test
 
+settle() { : "${config:=$root/conf/${task/detection/resnet18}_small.yaml}"; }
 prepare() {
   $cpu_cmd python "$recipe/local/make_corpus.py" --out_dir "$corpus_dir" \
     --download_dir "$recipe/downloads" --tier "$tier" --scale "$scale" \

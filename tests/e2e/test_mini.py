@@ -60,6 +60,22 @@ def test_the_bona_fide_logit_has_results_of_its_own(folder):
     assert "--score is difference or bonafide_logit" in error
 
 
+def test_sources_are_traced(folder):
+    typed = typist(folder)
+    command = (
+        "bash egs/mini/run.sh --task tracing --corpus_dir corpus --data_dir data --data_type raw "
+        "--exp_dir exp_tracing --num_avg 1 --stage 3"
+    )
+    options = ["--train_options", "--num_epochs 1 --batch_size 4 --validate_interval 1"]
+    lines = typed([*command.split(), *options, "--nproc", "1"]).splitlines()
+    assert "== stage 7: evaluate sources" in lines
+    results = json.loads((folder / "exp_tracing/results_tracing_eval.json").read_text())
+    assert results["classes"] == ["A01", "A02", "A03", "A04", "A05"]
+    assert results["unknown"] == ["A07", "A08", "A09"]
+    for way in ("logits", "distance"):
+        assert 0 <= results[way]["top1"] <= 1 and 0 <= results[way]["open_set_eer"] <= 1
+
+
 @pytest.mark.parametrize("task", ["localization", "detection"])
 def test_partialspoof_runs_whole_with_one_process_and_with_two(folder, task):
     typed, exp = typist(folder), folder / "exp_ps" / task

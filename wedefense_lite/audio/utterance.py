@@ -35,6 +35,7 @@ class Utterance:
         label: ``spoof``, ``bonafide``, or None where unknown.
         data: bytes of the audio file, where they are in memory already.
         segments: labelled segments, for tasks that localize.
+        source: class of what made it, for source tracing; None where there is none.
         stems: stems of a mixture, one a talker, for tasks on mixtures. A stem without ``path`` only
             states the talker's label.
         rate: sample rate of the audio file in Hz; 0 where it is unknown, and then that of the
@@ -51,6 +52,7 @@ class Utterance:
     label: str | None = None
     data: bytes | None = field(default=None, repr=False)
     segments: Segments | None = field(default=None, repr=False, compare=False)
+    source: int | None = field(default=None, repr=False, compare=False)
     stems: tuple["Utterance", ...] = field(default=(), repr=False, compare=False)
     rate: int = 0
     format: str = ""

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from wedefense_lite import cli
+from wedefense_lite.audio.index import read_index
 from wedefense_lite.files import InputError, check_writable, folder_lock, note_input
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.tracing.sources import with_sources
 from wedefense_lite.training.averaging import (
     check_same_training,
     last_epochs,
@@ -29,6 +31,8 @@ def average_model(
     data_type: Literal["shard", "raw"] = "shard",
     config: str | None = None,
     gpus: str | None = None,
+    bn_sources: str | None = None,
+    source_column: str = "attack",
 ) -> None:
     """Average the weights of the last epochs of a training.
 
@@ -47,6 +51,9 @@ def average_model(
         data_type: kind of that list.
         config: configuration of the model; the default is the one in the folder above ``src_path``.
         gpus: device for ``bn_data``.
+        bn_sources: utt2attack or meta.tsv of ``bn_data``, for source tracing, which takes the
+            utterances of its classes only.
+        source_column: column of that table that has the classes.
     """
     check_writable(dst_model)
     folder = Path(src_path)
@@ -54,7 +61,15 @@ def average_model(
     # Models of a training that still writes them are not averaged. One that somebody else may
     # read only can't be held, and nobody trains in it.
     with folder_lock(exp_dir, "averaging") if _is_writable(exp_dir) else contextlib.nullcontext():
-        state = _average(folder, num, min_epoch, max_epoch, bn_data, data_type, config, gpus)
+        config = config or str(folder.parent / "config.yaml")
+        state, is_single = _average(folder, num, min_epoch, max_epoch, config)
+        if bn_data is not None and not is_single:
+            classes = load_experiment(config).system.classes
+            index = read_index(bn_data, data_type)
+            if classes:
+                table = cli.needed("--bn_sources", bn_sources)
+                index = with_sources(index, table, source_column, classes)
+            state["model"] = recompute_batch_norm(state, config, index, gpus)
         checkpoint.save(dst_model, state)
 
 
@@ -67,14 +82,11 @@ def _average(
     num: int | None,
     min_epoch: int,
     max_epoch: int | None,
-    bn_data: str | None,
-    data_type: str,
-    config: str | None,
-    gpus: str | None,
-) -> dict:
-    """Content of the averaged model; arguments are those of ``average_model``."""
-    if config is None:
-        config = str(folder.parent / "config.yaml")
+    config: str,
+) -> tuple[dict, bool]:
+    """Content of the averaged model, and whether it is a single one; arguments are those of
+    ``average_model``.
+    """
     if num is None:
         num = load_experiment(config).training.num_avg
     trained = last_epoch(folder.absolute().parent)
@@ -98,9 +110,7 @@ def _average(
                 "train to the end, or take another --exp_dir"
             )
     state = states[-1] | {"model": mean_weights([state["model"] for state in states])}
-    if bn_data is not None and len(states) > 1:
-        state["model"] = recompute_batch_norm(state, config, bn_data, data_type, gpus)
-    return state
+    return state, len(states) == 1
 
 
 if __name__ == "__main__":

@@ -139,6 +139,7 @@ def _sidecar(model_path: str, model_hash: str, state: dict, experiment: Experime
             config_hash=experiment.config_hash,
             commit=code_commit(),
             frame_seconds=frame_seconds,
+            classes=task.classes,
         )
     except ValueError as error:
         raise InputError(f"{model_path}: {error}") from error

@@ -44,17 +44,19 @@ def infer(
         out_path: folder for ``logits.{ark,scp}``, which stage 6 reads, and
             ``posteriors.{ark,scp}``, their softmax, an output for other programs: float32 vectors
             ``[spoof, bonafide]``, each archive with a sidecar.
-        num_classes: number of classes, which is 2.
+        num_classes: number of classes, which is 2, or that of the sources in source tracing.
         score: difference: bona fide minus spoof logit, which stage 6 takes. bonafide_logit: that
             logit alone, of which the published EERs of AASIST, SSL-AASIST and Nes2Net are; it is
             no LLR, so stage 6 refuses these logits, and ``scores.txt`` beside them has the scores
             for ``evaluate.py --cm``. The sidecars say which.
     """
-    if num_classes not in (None, len(LABELS)):
-        raise InputError(
-            f"--num_classes {num_classes}, but the head of {config} gives {len(LABELS)}"
-        )
     experiment = load_experiment(config)
+    classes = experiment.system.classes
+    expected = len(classes or LABELS)
+    if num_classes not in (None, expected):
+        raise InputError(f"--num_classes {num_classes}, but the head of {config} gives {expected}")
+    if classes and score != "difference":
+        raise InputError(f"--score {score}: {config} traces sources, expected no --score")
     model_hash = file_hash(model_path)
     load_weights(model_path, experiment.system)
     sidecar = read_sidecar(embedding_scp_path)

@@ -107,6 +107,11 @@ def _refuse_other_score(scp: str, sidecar: Sidecar) -> None:
     Raises:
         InputError: as said.
     """
+    if sidecar.classes:
+        raise InputError(
+            f"{scp}: its logits are of {len(sidecar.classes)} sources, expected [spoof, bonafide]: "
+            "bin/evaluate_tracing.py takes them"
+        )
     if sidecar.score != "difference":
         raise InputError(
             f"{scp}: its score is {sidecar.score}, which is no LLR, expected difference: run "

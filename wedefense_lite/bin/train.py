@@ -36,6 +36,7 @@ from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems.checkpoint import load_part, load_weights
 from wedefense_lite.systems.experiment import Experiment, add_sections, build, checked_words
 from wedefense_lite.systems.tasks import Task
+from wedefense_lite.tracing.sources import with_sources
 from wedefense_lite.training.exp_dir import continues, data_hashes, remove_training
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.trainer import Trainer
@@ -73,6 +74,9 @@ def train(
     val_stems: str | None = None,
     train_corpora: str | None = None,
     val_corpora: str | None = None,
+    train_sources: str | None = None,
+    val_sources: str | None = None,
+    source_column: str = "attack",
     data_type: Literal["shard", "raw"] = "shard",
     gpus: str | None = None,
     checkpoint: str | None = None,
@@ -102,6 +106,9 @@ def train(
             balance_corpora, corpus_weights and DomainAdversarial.
         val_corpora: utt2corpus of the dev set. The dev EER is then the mean of those of the
             corpora.
+        train_sources: utt2attack or meta.tsv of the training set, for source tracing.
+        val_sources: the same of the dev set.
+        source_column: column of these tables that has the classes.
         data_type: kind of the lists.
         gpus: devices, as ``0,1`` or ``[0,1]``; without effect where there is no GPU.
         checkpoint: model whose weights the training starts from; a ``last.pt`` in exp_dir takes
@@ -113,10 +120,11 @@ def train(
             curves. A training that ``last.pt`` continues is continued.
         requests: signals that end the training where it can be continued from.
     """
-    val_signals = val_segments or val_stems or val_corpora
+    val_signals = val_segments or val_stems or val_corpora or val_sources
     if (val_data is None) != (val_label is None) or val_signals and not val_data:
         raise InputError(
-            "--val_data, --val_label and --val_segments, --val_stems or --val_corpora go together"
+            "--val_data, --val_label and --val_segments, --val_stems, --val_corpora or "
+            "--val_sources go together"
         )
     data = experiment.data
     prepare(data.augment, noise_data=noise_data, reverb_data=reverb_data)
@@ -129,6 +137,7 @@ def train(
         experiment, train_data, data_type, train_label, train_segments, train_stems, train_corpora
     )
     _check_corpora(experiment.system, train_index, train_corpora)
+    train_index = _with_sources(experiment.system, train_index, train_sources, source_column)
     train_loader = TrainLoader(
         train_index, data, experiment.training.seed, process.rank, process.world
     )
@@ -137,7 +146,10 @@ def train(
         dev_index = _read_index(
             experiment, val_data, data_type, val_label, val_segments, val_stems, val_corpora
         )
-        if experiment.system.head is not None:
+        dev_index = _with_sources(
+            experiment.system, dev_index, val_sources, source_column, trains=False
+        )
+        if experiment.system.head is not None and not experiment.system.classes:
             check_classes(dev_index)
         dev_loader = EvalLoader(
             dev_index, data, process.rank, process.world, num_workers=data.num_workers
@@ -284,6 +296,18 @@ def _check_corpora(task: Task, index: list[Utterance], utt2corpus: str | None) -
             f"the system tells {task.num_corpora} corpora apart, the training list has {count} "
             "(--train_corpora): --system.init_args.num_corpora is their number"
         )
+
+
+def _with_sources(
+    task: Task, index: list[Utterance], path: str | None, column: str, trains: bool = True
+) -> list[Utterance]:
+    """Index with the classes of the sources, for source tracing."""
+    if (path is not None) != bool(task.classes):
+        raise InputError(
+            f"--train_sources and --val_sources are {path or 'not given'}: source tracing needs "
+            "them, nothing else takes them"
+        )
+    return with_sources(index, path, column, task.classes, trains) if path else index
 
 
 def _check_signal(

@@ -1,6 +1,6 @@
 """Contract of heads.
 
-Letters: B utterances, E embedding size, C classes [spoof, bonafide].
+Letters: B utterances, E embedding size, C classes, [spoof, bonafide] but for source tracing.
 """
 
 from abc import ABC, abstractmethod
@@ -22,19 +22,23 @@ class Head(nn.Module, ABC):
         class_weights: positive weights ``[spoof, bonafide]`` of the utterances in the loss; None
             for 1. The weighted sum is divided by the sum of the weights, as in PyTorch. Weights
             shift the prior that the logits hold; the LLR stage divides the shifted prior out.
+        num_classes: classes (C): 2, or for source tracing the number of sources.
 
     Attributes:
         has_posterior: true where the softmax of the logits is a posterior under the class prior of
             the loss. Scores of other heads need affine calibration before they are LLRs.
 
     Raises:
-        InputError: a class weight that is not positive.
+        InputError: a class weight that is not positive, or weights of two classes with more.
     """
 
     has_posterior: bool
 
-    def __init__(self, class_weights: Weights = None):
+    def __init__(self, class_weights: Weights = None, num_classes: int = 2):
         super().__init__()
+        self.num_classes = num_classes
+        if class_weights is not None and num_classes != 2:
+            raise InputError(f"class_weights are of two classes, but num_classes is {num_classes}")
         if class_weights is not None and not all(weight > 0 for weight in class_weights):
             raise InputError(f"class_weights are {list(class_weights)}, expected positive numbers")
         weights = None

@@ -24,20 +24,26 @@ class CosineHead(Head):
         embed_dim: size of the embedding.
         scale: factor of the cosines.
         class_weights: weights ``[spoof, bonafide]`` of the loss.
+        num_classes: classes; other than 2 for source tracing.
 
     Attributes:
-        num_vectors: number of learned vectors: one a class, or a single one.
+        num_vectors: number of learned vectors, where it isn't one a class.
     """
 
     has_posterior = False
-    num_vectors = 2
+    num_vectors: int | None = None
 
-    def __init__(self, embed_dim: int, scale: float = 1.0, class_weights: Weights = None):
-        super().__init__(class_weights)
+    def __init__(
+        self,
+        embed_dim: int,
+        scale: float = 1.0,
+        class_weights: Weights = None,
+        num_classes: PositiveInt = 2,
+    ):
+        super().__init__(class_weights, num_classes)
         self.scale = scale
-        self.weight = nn.Parameter(
-            nn.init.xavier_uniform_(torch.empty(self.num_vectors, embed_dim))
-        )
+        rows = self.num_vectors or num_classes
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, embed_dim)))
 
     def cosines(self, embedding_BE: Tensor) -> Tensor:
         """``cosine_BC`` in float32, under autocast too, because no matrix product is used."""

@@ -4,7 +4,7 @@ Letters: B utterances, E embedding size, C classes [spoof, bonafide].
 """
 
 import torch.nn.functional as F
-from jsonargparse.typing import NonNegativeFloat
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from wedefense_lite.heads.base import Head, Weights
@@ -23,6 +23,7 @@ class CrossEntropy(Head):
         class_weights: weights ``[spoof, bonafide]`` of the loss.
         norm: batch norm and ReLU before the linear layer.
         selu: SELU on the logits, as SLS has it.
+        num_classes: classes; other than 2 for source tracing.
     """
 
     has_posterior = True
@@ -33,11 +34,12 @@ class CrossEntropy(Head):
         class_weights: Weights = None,
         norm: bool = False,
         selu: bool = False,
+        num_classes: PositiveInt = 2,
     ):
-        super().__init__(class_weights)
+        super().__init__(class_weights, num_classes)
         self.selu = selu
         self.norm = nn.BatchNorm1d(embed_dim) if norm else None
-        self.linear = nn.Linear(embed_dim, 2)
+        self.linear = nn.Linear(embed_dim, num_classes)
 
     def forward(self, embedding_BE: Tensor) -> Tensor:
         if self.norm is not None:

@@ -25,7 +25,7 @@ from wedefense_lite.provenance import file_hash
 # Key of the mark that stands for a sidecar while a run writes the files.
 UNFINISHED = "unfinished"
 # Fields that sidecars from before they existed don't have.
-LATER_FIELDS = ("frame_seconds", "hashes", "score")
+LATER_FIELDS = ("frame_seconds", "hashes", "score", "classes")
 # An object with as many fields of a sidecar is one, though perhaps a damaged one.
 LEAST_FIELDS = 3
 # What a value has to be, by the type of its field.
@@ -51,6 +51,7 @@ class Sidecar:
         polarity: always ``wedefense_lite.labels.POLARITY``.
         score: what the score of an utterance is: ``difference``, bona fide minus spoof logit, of
             which stage 6 makes an LLR; or ``bonafide_logit`` alone, which is no LLR.
+        classes: names of the classes in the order of the logits, of source tracing; else empty.
         hashes: hashes of the files that it describes, by their names; ``write_sidecar`` fills them
             in.
 
@@ -69,6 +70,7 @@ class Sidecar:
     frame_seconds: float | None = None
     polarity: str = POLARITY
     score: Score = "difference"
+    classes: tuple[str, ...] = ()
     hashes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):

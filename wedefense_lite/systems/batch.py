@@ -26,6 +26,7 @@ class Batch(NamedTuple):
         stems_BKT: stem of each talker of a mixture, float32 in [-1, 1]; None where no task takes
             it.
         corpora_B: number of the corpus of each utterance, int64; None where the list doesn't say.
+        sources_B: class of the source of each utterance, for source tracing; else None.
     """
 
     keys: list[str]
@@ -36,6 +37,7 @@ class Batch(NamedTuple):
     talker_labels_BK: Tensor | None = None
     stems_BKT: Tensor | None = None
     corpora_B: Tensor | None = None
+    sources_B: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device, its waveforms float32 in [-1, 1]."""

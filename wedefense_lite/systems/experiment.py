@@ -41,7 +41,9 @@ REFUSALS = (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, M
 # Options that components did not have at first, with the values that they had without them. With
 # these values they don't enter the hash, so that checkpoints from before keep theirs.
 LATER_OPTIONS = {
-    "CrossEntropy": {"norm": False, "selu": False},
+    "AAM": {"num_classes": 2},
+    "AMSoftmax": {"num_classes": 2},
+    "CrossEntropy": {"norm": False, "selu": False, "num_classes": 2},
     "ECAPA": {"floor": 1e-7},
     "Fbank": {"window": "povey", "dither": 0.0},
     "LCNNLSTM": {"pooling": "mean", "embed_dim": 0},

@@ -252,6 +252,9 @@ def _collate(rows: list[Utterance], samples: list[Sample]) -> Batch:
         for row in rows:
             talker_labels.append(torch.tensor([_label(stem) for stem in row.stems]))
         talker_labels_BK = pad_sequence(talker_labels, batch_first=True, padding_value=NO_LABEL)
+    sources_B = None
+    if rows[0].source is not None:
+        sources_B = torch.tensor([row.source for row in rows])
     stems_BKT = _pad_stems([sample.signals.stems for sample in samples], wav_BT.shape[1])
     corpora_B = None
     if rows[0].corpus is not None:
@@ -265,6 +268,7 @@ def _collate(rows: list[Utterance], samples: list[Sample]) -> Batch:
         talker_labels_BK,
         stems_BKT,
         corpora_B,
+        sources_B,
     )
 
 

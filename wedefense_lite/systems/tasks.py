@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from wedefense_lite.files import InputError, abbreviate
 from wedefense_lite.frontends import Frontend, SpecAugment
 from wedefense_lite.heads import Head
+from wedefense_lite.labels import LABELS
 from wedefense_lite.models import Backbone
 from wedefense_lite.models.base import Embedder, masked_loss
 from wedefense_lite.systems.batch import Batch
@@ -31,6 +32,8 @@ class Task(nn.Module, ABC):
         takes_stems: true where the loss needs the reference stems of mixtures.
         num_corpora: corpora of the training list that the loss tells apart; 0 for a task that
             doesn't.
+        classes: names of the classes in the order of the logits, for source tracing; empty for
+            [spoof, bonafide].
     """
 
     head: Head | None
@@ -38,6 +41,7 @@ class Task(nn.Module, ABC):
     num_talkers: int = 0
     takes_stems: bool = False
     num_corpora: int = 0
+    classes: tuple[str, ...] = ()
 
     @abstractmethod
     def embed(self, batch: Batch) -> Tensor:
@@ -124,6 +128,12 @@ class Classification(Task):
                 f"expected {frontend_layers}, as in its frames"
             )
         self.head = head(self.model.embed_dim)
+        num_classes = len(self.classes) or len(LABELS)
+        if self.head.num_classes != num_classes:
+            raise InputError(
+                f"{type(self.head).__name__}: num_classes is {self.head.num_classes}, "
+                f"expected {num_classes}, as {type(self).__name__} has"
+            )
 
     @property
     def resolved(self) -> dict[str, object]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wedefense_lite.audio.index import read_index
+from wedefense_lite.audio.stream import Stream
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 from wedefense_lite.progress import progress
 from wedefense_lite.runtime import start_process
@@ -104,7 +105,7 @@ def mean_weights(models: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def recompute_batch_norm(
-    state: dict, config: str, bn_data: str, data_type: str, gpus: str | None
+    state: dict, config: str, index: list[Utterance] | Stream, gpus: str | None
 ) -> dict[str, Tensor]:
     """Weights with batch-norm statistics of one pass over training crops without augmentation.
 
@@ -114,8 +115,7 @@ def recompute_batch_norm(
     Args:
         state: checkpoint with the averaged weights.
         config: configuration of the models.
-        bn_data: training list.
-        data_type: kind of the list.
+        index: rows that were trained on.
         gpus: device.
 
     Raises:
@@ -140,7 +140,6 @@ def recompute_batch_norm(
         layer.momentum = None
         layer.train()
     data = replace(experiment.data, augment=[])
-    index = read_index(bn_data, data_type)
     loader = TrainLoader(index, data, experiment.training.seed, rank=0, world=1)
     batches = progress(loader.epoch(1), loader.steps_per_epoch, "batch norm", "batch")
     with torch.no_grad():

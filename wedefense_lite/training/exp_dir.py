@@ -39,6 +39,7 @@ HASHED_OPTIONS = {
     "segments": "--train_segments",
     "stems": "--train_stems",
     "corpora": "--train_corpora",
+    "sources": "--train_sources",
 }
 
 
@@ -52,14 +53,16 @@ def data_hashes(index: Iterable[Utterance], augments: Iterable[Augment]) -> dict
     Returns:
         SHA-256 of ``list`` (ids, labels, samples, lists of augmentations), of its parts
         ``utterances`` (ids, samples), ``labels`` (ids, labels), ``noise_data`` and ``reverb_data``,
-        of ``segments`` (ids, times, classes), of ``stems`` (ids, labels) and of ``corpora`` (ids,
-        names); what there is none of has the hash of nothing.
+        of ``segments`` (ids, times, classes), of ``stems`` (ids, labels), of ``corpora`` (ids,
+        names) and of ``sources`` (ids, classes); what there is none of has the hash of nothing.
     """
     lines: dict[str, list[str]] = {name: [] for name in HASHED_OPTIONS}
     for row in index:
         lines["list"].append(f"{row.key} {row.label} {row.samples}")
         lines["utterances"].append(f"{row.key} {row.samples}")
         lines["labels"].append(f"{row.key} {row.label}")
+        if row.source is not None:
+            lines["sources"].append(f"{row.key} {row.source}")
         if row.segments is not None:
             for start, end, label in zip(*row.segments):
                 lines["segments"].append(f"{row.key} {start:.6f} {end:.6f} {label}")

@@ -83,7 +83,9 @@ class TrainLoader:
         unlabelled = len(rows) - sum(counts.values())
         if unlabelled:
             raise InputError(f"{unlabelled} training utterances have no label")
-        if self.config.balance_classes and not all(counts.values()):
+        # Nothing is divided out of the logits of sources.
+        is_of_sources = bool(rows) and rows[0].source is not None
+        if self.config.balance_classes and not is_of_sources and not all(counts.values()):
             raise InputError(f"balance_classes with {counts} utterances")
         groups = sampling_groups(rows, self.config)
         if rows and rows[0].corpus is not None:
@@ -92,6 +94,8 @@ class TrainLoader:
             return self._prior_of_time(rows, _draws_of_rows(groups, len(rows)))
         if rows and rows[0].stems:
             return self._prior_of_talkers(rows, _draws_of_rows(groups, len(rows)))
+        if is_of_sources:
+            return [0.5, 0.5]
         shares = dict.fromkeys(LABELS, 0.0)
         for group in groups:
             members = Counter(rows[row].label for row in group.rows)

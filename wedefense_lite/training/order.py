@@ -72,14 +72,19 @@ def sampling_groups(index: list[Utterance], config: DataConfig) -> list[Group]:
         InputError: ``corpus_weights`` of other corpora than those of the list.
     """
     shares = _corpus_shares(index, config)
-    rows_of_group: dict[tuple[str, str], list[int]] = {}
+    rows_of_group: dict[tuple[str, str | int], list[int]] = {}
+    sources = set()
     for row, utterance in enumerate(index):
         corpus = utterance.corpus.name if config.by_corpus else ""
         label = utterance.label if config.balance_classes else ""
+        if config.balance_classes and utterance.source is not None:
+            # Classes of source tracing.
+            label = utterance.source
+            sources.add(label)
         rows_of_group.setdefault((corpus, label), []).append(row)
     groups = []
     for corpus in sorted(shares):
-        labels = LABELS if config.balance_classes else ("",)
+        labels = sorted(sources) or LABELS if config.balance_classes else ("",)
         present = [label for label in labels if (corpus, label) in rows_of_group]
         # A corpus of one class gives that class its whole share.
         for label in present:

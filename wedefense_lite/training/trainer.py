@@ -226,7 +226,7 @@ class Trainer:
 
         # What checkpoints say of the data.
         self.class_prior = train_loader.class_prior
-        if self.task.head is not None:
+        if self.task.head is not None and not self.task.classes:
             self._check_classes()
             self.class_prior = self.task.head.seen_prior(self.class_prior)
             logging.info(
@@ -543,7 +543,9 @@ class Trainer:
         # The lower EER is better, and of two equal ones that with the lower loss. Separation has
         # no EER. NaN is neither lower nor higher than anything, so that a first validation of NaN
         # would be the best for ever: no validation of it is.
-        result = [row.get("dev_eer", 0.0), row["dev_loss"]]
+        # Source tracing has the share of wrong classes.
+        rate = row.get("dev_eer", row.get("dev_error", 0.0))
+        result = [rate, row["dev_loss"]]
         is_finite = all(math.isfinite(value) for value in result)
         if not is_finite:
             logging.warning(
@@ -637,8 +639,10 @@ class Trainer:
             )
 
     def _write_history(self) -> None:
-        # A dev set of several corpora has an EER of each.
         columns = list(COLUMNS)
+        if self.task.classes:
+            columns[-1] = "dev_error"
+        # A dev set of several corpora has an EER of each.
         for row in self.history:
             columns += [name for name in row if name not in columns]
         lines = [",".join(columns)]

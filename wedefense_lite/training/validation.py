@@ -57,7 +57,8 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
         ``dev_eer``, a fraction: over utterances, or over frames. Frames have their labels by the
         rule of PartialSpoof's published label lists; the official scorer's rule differs at
         boundaries. Of a list of several corpora, ``dev_eer_NAME`` of each corpus with both classes,
-        and ``dev_eer`` is the mean of these; it is of all together where no corpus has both.
+        and ``dev_eer`` is the mean of these; it is of all together where no corpus has both. Source
+        tracing has ``dev_error`` instead, the share of utterances with a wrong class.
 
     Raises:
         InputError: a score that is not finite, or an utterance that was not scored exactly once.
@@ -73,6 +74,8 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
         for key, (loss, logits_NC, labels_N) in zip(batch.keys, results):
             logits_NC = logits_NC.double()
             score_N = logits_NC[:, BONAFIDE] - logits_NC[:, SPOOF]
+            if task.classes:
+                score_N = _of_likeliest(logits_NC)
             decisions[key] = labels_N.cpu().numpy(), score_N.cpu().numpy()
             losses[key] = loss.item()
     decisions, losses = _gather(process, decisions, losses, len(loader.positions))
@@ -83,7 +86,11 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
     # Summed in one order, so that the mean doesn't depend on the number of ranks.
     summed_loss = sum(losses[key] for key in sorted(losses))
     metrics = {"dev_loss": summed_loss / len(losses)}
-    if task.head is not None:
+    if task.classes:
+        labels_N = np.concatenate([labels for labels, _ in decisions.values()])
+        class_N = np.concatenate([scores for _, scores in decisions.values()])
+        metrics["dev_error"] = float((labels_N != class_N).mean())
+    elif task.head is not None:
         metrics |= _error_rates(decisions, loader.corpora)
     return metrics
 
@@ -123,6 +130,12 @@ def _scores_by_class(decisions: Decisions) -> tuple[np.ndarray, np.ndarray]:
     labels_N = np.concatenate([labels for labels, _ in decisions.values()])
     score_N = np.concatenate([scores for _, scores in decisions.values()])
     return score_N[labels_N == BONAFIDE], score_N[labels_N == SPOOF]
+
+
+def _of_likeliest(logits_NC: torch.Tensor) -> torch.Tensor:
+    """The class of the highest logit, as a number; NaN where logits are not finite."""
+    class_N = logits_NC.argmax(1).double()
+    return class_N.where(logits_NC.isfinite().all(1), torch.nan)
 
 
 def _gather(process: Process, decisions: dict, losses: dict, num_listed: int) -> tuple[dict, dict]:
