@@ -4,6 +4,7 @@ import copy
 import hashlib
 import inspect
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,14 @@ def test_no_system_holds_a_path(path):
     content = yaml.safe_load(path.read_text())
     assert set(content) <= {"system", "data", "training"}
     assert not [text for text in strings(content) if "/" in text or text.startswith(".")]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_system_that_follows_a_repository_names_the_commit(path):
+    header = " ".join(path.read_text().partition("system:")[0].replace("#", " ").split())
+    repositories = re.findall(r"https://github\.com/[\w-]+/[\w-]+", header)
+    commits = re.findall(r" at [0-9a-f]{7}\b", header)
+    assert len(commits) >= len(repositories), f"{path.name}: a repository without a commit"
 
 
 def test_another_setting_is_another_hash_and_the_way_to_save_models_is_not(tmp_path):
