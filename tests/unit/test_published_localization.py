@@ -187,6 +187,8 @@ BAD_REFERENCES = {
     "a 1.28 spoof 0.00-0.64-bonafide 0.64:1.28\n": "a has '0.64:1.28', expected start-end-label",
     "a 0.00-0.64-T/0.64-1.28-F 1\n": "a is bona fide as a whole, but not by its segments",
     "a 0.00-0.64-T/0.64-1.28-X 0\n": "a has 'X', expected T or F",
+    "a 1.28 spoof 0-1-spoof\n": "a has segments to 1 s of 1.28",
+    "a 0.00-0.64-T/0.64-1.28-F 0 0\n": "4 columns, expected 3",
     "a 0.00-0.64-T/0.64-1.28-F 2\n": "a has '2', expected 0 or 1",
 }
 
@@ -197,6 +199,13 @@ def test_references_that_can_not_be_are_refused(monkeypatch, capsys, tmp_path, o
     words = [*ours[:2], "--rttm", tmp_path / "labels.txt"]
     message = refused(monkeypatch, capsys, evaluate_localization, *words)
     assert f"labels.txt:1: {BAD_REFERENCES[text]}" in message
+
+
+def test_lines_of_too_few_cells_are_refused(monkeypatch, capsys, tmp_path, ours):
+    words = [*ours[:2], "--rttm", tmp_path / "labels.txt"]
+    (tmp_path / "labels.txt").write_text("a 1 spoof 0-1-spoof\nb 1 spoof\n")
+    message = refused(monkeypatch, capsys, evaluate_localization, *words)
+    assert "labels.txt:2: 3 columns, expected at least 4" in message
 
 
 BAD_SCORES = {

@@ -207,6 +207,9 @@ def test_bad_keys_are_refused_by_line(tmp_path):
     (tmp_path / "key").write_text("a spoof\nb maybe\n")
     with pytest.raises(InputError, match="key:2: b has label 'maybe', expected one of"):
         read_key_table(tmp_path / "key")
+    (tmp_path / "key").write_text("a 1 spoof 0-1-spoof\nb 1 spoof\n")
+    with pytest.raises(InputError, match="key:2: 3 columns, expected at least 4"):
+        read_key_table(tmp_path / "key")
     (tmp_path / "key").write_text("file,key,label\na,spoof,bonafide\n")
     with pytest.raises(InputError, match="has two columns for 'label', key and label: expected"):
         read_key_table(tmp_path / "key")

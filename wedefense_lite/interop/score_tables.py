@@ -431,7 +431,10 @@ def _read(
     if value == "score":
         lines = _output_lines(lines) or lines
     if value == "label" and _is_llama(lines[0][1]):
-        rows = [(line, dict(zip(LLAMA, cells))) for line, cells in lines]
+        rows = []
+        for line, cells in lines:
+            check_cells(path, line, cells, len(LLAMA) + 1, at_least=True)
+            rows.append((line, dict(zip(LLAMA, cells))))
         return _Rows("labels of LlamaPartialSpoof", LLAMA, rows)
     first, cells = lines[0]
     columns = _columns_of_header(f"{path}:{first}", cells, value, value_columns)
@@ -456,12 +459,22 @@ def _read(
         columns = list(layout.columns)
     rows = []
     for line, cells in lines:
-        if len(cells) != len(columns):
-            raise InputError(
-                f"{path}:{line}: {len(cells)} columns, expected {len(columns)}: {cells}"
-            )
+        check_cells(path, line, cells, len(columns))
         rows.append((line, dict(zip(columns, cells)) | added))
     return _Rows(name, columns, rows)
+
+
+def check_cells(
+    path: str | Path, line: int, cells: Sequence[str], count: int, at_least: bool = False
+) -> None:
+    """Refuse a line of another number of cells.
+
+    Raises:
+        InputError: names the line.
+    """
+    if len(cells) < count or (len(cells) > count and not at_least):
+        words = f"at least {count}" if at_least else str(count)
+        raise InputError(f"{path}:{line}: {len(cells)} columns, expected {words}: {cells}")
 
 
 def _output_lines(lines: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:

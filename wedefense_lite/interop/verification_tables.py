@@ -27,6 +27,7 @@ from wedefense_lite.interop.score_tables import (
     PA_2021,
     UTTERANCE_COLUMNS,
     Layout,
+    check_cells,
     refuse_phase,
 )
 
@@ -154,8 +155,7 @@ def read_verification_table(path: str | Path, phase: str = ALL_PHASES) -> Verifi
         name = layout.name
         columns = list(layout.columns)
     for line, row in lines:
-        if len(row) != len(columns):
-            raise InputError(f"{path}:{line}: {len(row)} columns, expected {len(columns)}: {row}")
+        check_cells(path, line, row, len(columns))
     if "phase" not in columns:
         refuse_phase(path, phase)
     elif phase != ALL_PHASES:

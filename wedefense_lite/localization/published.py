@@ -38,7 +38,7 @@ from wedefense_lite.audio.segments import (
 from wedefense_lite.files import InputError, converted, iter_rows, note_input, number
 from wedefense_lite.interop.cells import cells_of
 from wedefense_lite.interop.pickled import is_pickled, read_arrays, read_frame_labels
-from wedefense_lite.interop.score_tables import TIMED_LABEL
+from wedefense_lite.interop.score_tables import TIMED_LABEL, check_cells
 from wedefense_lite.labels import BONAFIDE, SPOOF, label_id, label_of_word
 from wedefense_lite.localization.frame_scores import read_frames
 from wedefense_lite.localization.frames import FrameScores
@@ -265,7 +265,9 @@ def _segments_of_frames(
 def _read_timed_labels(path: str | Path) -> dict[str, Segments]:
     """Segments of lines ``utt duration label start-end-label ...``."""
     segments = {}
-    for line, (name, duration, label, *items) in cells_of(path):
+    for line, cells in cells_of(path):
+        check_cells(path, line, cells, 4, at_least=True)
+        name, duration, label, *items = cells
         seconds = converted(path, line, name, duration, parse_seconds)
         is_spoof = converted(path, line, name, label, label_of_word) == "spoof"
         timed = []
@@ -283,7 +285,9 @@ def _read_timed_labels(path: str | Path) -> dict[str, Segments]:
 def _read_had(path: str | Path) -> dict[str, Segments]:
     """Segments of lines ``utt start-end-T/start-end-F/... 0|1``, 0 if a part is spoofed."""
     segments = {}
-    for line, (name, items, label) in cells_of(path):
+    for line, cells in cells_of(path):
+        check_cells(path, line, cells, 3)
+        name, items, label = cells
         if label not in ("0", "1"):
             raise InputError(f"{path}:{line}: {name} has {label!r}, expected 0 or 1")
         timed = []

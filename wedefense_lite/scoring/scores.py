@@ -24,6 +24,7 @@ from wedefense_lite.interop.cells import cells_of, plain
 from wedefense_lite.interop.score_tables import (
     ALL_PHASES,
     UTTERANCE_COLUMNS,
+    check_cells,
     matched,
     read_key_table,
     read_labelled_scores,
@@ -370,8 +371,7 @@ def _column_of_cells(
     """Values of a column by utterance; lines of one utterance must agree."""
     values: dict[str, str] = {}
     for line, row in lines:
-        if len(row) != columns:
-            raise InputError(f"{path}:{line}: {len(row)} columns, expected {columns}: {row}")
+        check_cells(path, line, row, columns)
         name = row[name_column]
         value = row[value_column]
         # A trial list has an utterance once for each speaker that it is compared with.
