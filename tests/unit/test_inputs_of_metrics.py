@@ -380,6 +380,8 @@ def test_a_damaged_table_is_refused_or_has_as_many_rows_as_lines(folder, name, r
             if "\n" not in text.rstrip("\n") and "\r" in text:
                 text = text.replace("\r", "\n")
             lines = [line for line in text.split("\n") if line.strip(" \t")]
+            while lines and lines[0].startswith("# "):
+                del lines[0]  # a comment
             # The table of conditions may have more utterances than are asked for.
             assert rows <= len(lines)
             # A table of scores may have lost its header, and is one of another format then.

@@ -87,6 +87,10 @@ KEY_FILES = {
         "E_2 LA_E_2 M C05 spoof spoof A07 used\nE_3 LA_E_3 M C05 spoof spoof A19 dummy\n",
         ("tar_spk_anon", "gender", "codec", "asv-label", "attack_anon", "track_2_tag"),
     ),
+    "2015": (
+        "T1 LA_E_1 human human\nT1 LA_E_2 A07 spoof\nT2 LA_E_3 A19 spoof\n",
+        ("speaker", "attack"),
+    ),
     "CtrSVDD": (
         "kiritan S_1 LA_E_1 - - bonafide\nkiritan S_1 LA_E_2 - A07 deepfake\n"
         "kiritan S_1 LA_E_3 - A19 deepfake\n",

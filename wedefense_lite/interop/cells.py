@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import logging
 import zlib
 from pathlib import Path
 
@@ -17,14 +18,16 @@ from wedefense_lite.files import (
 
 # Bytes of a table that was packed; the largest of the field have 100 MB.
 MOST_BYTES = 1 << 30
-COMMENTS = ("#", ";;")  # beginnings of lines that are no rows
+# Beginnings of lines that are no rows, before the first row. Behind it a line may be missed by
+# nobody, in a table without ids.
+COMMENTS = ("# ", ";;")
 
 
 def cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
     """Cells of each line of a table, with its number from 1.
 
     The first line tells what separates the cells: commas, else bars, else spaces and tabs. Blank
-    lines and comments are left out.
+    lines are left out, and comments before the first row, which are counted in the log.
 
     Raises:
         InputError: unreadable or empty file, no UTF-8, damaged gzip, or a control character.
@@ -41,9 +44,13 @@ def cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
     rows = text.splitlines() if "\n" not in text else text.removesuffix("\n").split("\n")
     lines = []
     separator = None
+    comments = 0
     for line, row in enumerate(rows, 1):
         row = row.removesuffix("\r")
-        if not row.strip() or row.startswith(COMMENTS):
+        if not row.strip():
+            continue
+        if separator is None and row.startswith(COMMENTS):
+            comments += 1
             continue
         if separator is None:
             separator = _separator(row)
@@ -54,6 +61,8 @@ def cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
             lines.append((line, _quoted_cells(path, line, row, separator)))
     if not lines:
         raise InputError(f"{path}: empty, expected a line a trial")
+    if comments:
+        logging.info("%s: %d comments before the first row", path, comments)
     return lines
 
 

@@ -15,6 +15,7 @@ formats apart. What a file was taken for is part of the result, so that commands
 | full key of ASVspoof 5 | header with ``trial_anon``, ``cm-label`` and conditions |
 | ``utt2lab`` | ``utt label`` |
 | protocol of ASVspoof 2019 LA and PA | ``speaker utt environment attack label`` |
+| protocol of ASVspoof 2015 | ``speaker utt attack label`` |
 | protocol of ASVspoof 2017 | ``utt label speaker phrase environment playback recording`` |
 | ``trial_metadata.txt`` of ASVspoof 2021 LA, DF | ``speaker utt codec ... label trim phase ...`` |
 | ``trial_metadata.txt`` of ASVspoof 2021 PA | ``speaker utt room ... label trim phase`` |
@@ -214,6 +215,8 @@ KEY_LAYOUTS = [
     ),
     Layout(HAD, ("utt", "-", "label"), _is_had),
     *LABELLED_LAYOUTS,
+    # Behind the scores of as many columns, in which a number is no attack.
+    Layout("an ASVspoof 2015 protocol", ("speaker", "utt", "attack", "label"), _has(4, label=3)),
 ]
 
 
@@ -369,7 +372,7 @@ def _key_table(path: str | Path, table: "_Rows", trials: Sequence[str]) -> KeyTa
     for name in ("attack", "attack_anon"):
         attacks = conditions.get(name, {})
         for trial in attacks:
-            # Bona fide speech is "-", "bonafide" or "A00" in this column, by corpus.
+            # Bona fide speech is "-", "bonafide", "human" or "A00" in this column, by corpus.
             if labels[trial] == "bonafide":
                 attacks[trial] = NO_VALUE
     return KeyTable(table.format, labels, conditions)
