@@ -415,3 +415,13 @@ def test_asv_scores_of_another_set_give_no_tdcf(monkeypatch, caplog, tmp_path, o
     (tmp_path / "cm.key").write_text(rows("{utt} {label}", other))
     assert "min_tdcf_2021" in evaluated(monkeypatch, tmp_path, *of_asv, *asv)
     assert "names no attacks: the t-DCF is one only if" in caplog.text
+
+
+def test_a_set_of_one_class_has_no_tdcf(monkeypatch, caplog, tmp_path, of_asv):
+    spoofs = [
+        line for line in (tmp_path / "cm.key").read_text().splitlines() if line.endswith(" spoof")
+    ]
+    (tmp_path / "cm.key").write_text("\n".join(spoofs) + "\n")
+    found = evaluated(monkeypatch, tmp_path, *of_asv, "--asv_scores", tmp_path / "asv.txt")
+    assert "min_tdcf_2021" not in found
+    assert "no t-DCF of a set of one class" in caplog.text

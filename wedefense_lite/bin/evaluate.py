@@ -162,6 +162,7 @@ def evaluate(
     columns |= _read_conditions(names, meta or key, by, cluster)
     trials = split(classes, columns)
     if len(trials) == 1:
+        _warn_of_asv(asv_scores or asv_rates)
         lines, results = _evaluate_one_class(trials, options, bootstrap, bool(by), cm)
         results["tie"] = tie
         publish(lines, results, json, txt)
@@ -353,6 +354,12 @@ def _check_asv_options(
         raise InputError("--asv_scores and --asv_rates are both given, expected one of them")
     if asv_key and not asv_scores:
         raise InputError("--asv_key goes with --asv_scores, which is not given")
+
+
+def _warn_of_asv(asv: str | tuple | None) -> None:
+    """Say that an ASV system is of no use where a set has one class."""
+    if asv is not None:
+        logging.warning("no t-DCF of a set of one class, whatever the ASV system")
 
 
 def _add_asv_rates(
