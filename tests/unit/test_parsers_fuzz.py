@@ -22,7 +22,10 @@ from wedefense_lite.audio.segments import read_rttm
 from wedefense_lite.audio.shards import _read_shard_index, read_shard
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_columns, read_labels, read_table
+from wedefense_lite.interop.score_tables import read_score_table
+from wedefense_lite.interop.verification_tables import read_verification_table
 from wedefense_lite.labels import LABELS
+from wedefense_lite.localization.published import read_reference
 from wedefense_lite.mixtures.plan import read_plan
 
 # Recipes' own readers: functions of their scripts by name.
@@ -50,6 +53,10 @@ TABLES = {
     "protocol": "S1 u1 - A01 spoof\nS2 u2 - - bonafide\n",
     "vad": "0.0 0.5 1\n0.5 1.0 0\n",
     "meta.csv": 'file,speaker,label\n1.wav,A B,spoof\n2.wav,"C, D",bona-fide\n',
+    "scores": "u1 1.5\nu2 -0.5\n",
+    "ASV scores": "A07 spoof 1\nbonafide target 2.5\nbonafide nontarget -3\n",
+    "timed labels": "u1 1.5 spoof 0.00-1.00-bonafide 1.00-1.50-spoof\n"
+    "u2 0.5 bonafide 0.00-0.50-bonafide\n",
     "plan": "mixture label seconds source_1 label_1 speaker_1 attack_1 offset_1 gain_1 source_2 "
     "label_2 speaker_2 attack_2 offset_2 gain_2 overlap level_difference sex\n"
     "m1 SB 2.0 a spoof s1 A01 0.0 1.0 b bonafide s2 - 0.5 1.0 0.75 - same\n"
@@ -78,6 +85,9 @@ READERS = {
     ),
     "vad": (lambda path: len(list(PARTIALSPOOF["read_vad"](path))), 0),
     "meta.csv": (lambda path: len(IN_THE_WILD["read_meta"](path)), 1),
+    "scores": (lambda path: len(read_score_table(path).scores), 0),
+    "ASV scores": (lambda path: len(read_verification_table(path).lines), 0),
+    "timed labels": (lambda path: len(read_reference(path, {})), 0),
     "plan": (lambda path: len(read_plan(path)), 1),
 }
 

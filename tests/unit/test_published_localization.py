@@ -206,6 +206,10 @@ def test_lines_of_too_few_cells_are_refused(monkeypatch, capsys, tmp_path, ours)
     (tmp_path / "labels.txt").write_text("a 1 spoof 0-1-spoof\nb 1 spoof\n")
     message = refused(monkeypatch, capsys, evaluate_localization, *words)
     assert "labels.txt:2: 3 columns, expected at least 4" in message
+    for line in ("a 1 spoof 0-1-spoof\n", "a 0-1-F 0\n"):
+        (tmp_path / "labels.txt").write_text(line + line)
+        message = refused(monkeypatch, capsys, evaluate_localization, *words)
+        assert "labels.txt:2: a is there twice" in message
 
 
 BAD_SCORES = {

@@ -274,6 +274,7 @@ def _read_timed_labels(path: str | Path) -> dict[str, Segments]:
         for item in items:
             begin, end, word = _timed_label(path, line, name, item)
             timed.append((begin, end, label_id(converted(path, line, name, word, label_of_word))))
+        _refuse_repeated(path, line, name, segments)
         segments[name] = _checked(path, line, name, timed, is_spoof)
         if abs(segments[name].end[-1] - seconds) > TIME_SLACK:
             raise InputError(
@@ -296,8 +297,16 @@ def _read_had(path: str | Path) -> dict[str, Segments]:
             if word not in HAD_CLASSES:
                 raise InputError(f"{path}:{line}: {name} has {word!r}, expected T or F")
             timed.append((begin, end, HAD_CLASSES[word]))
+        _refuse_repeated(path, line, name, segments)
         segments[name] = _checked(path, line, name, timed, is_spoof=label == "0")
     return segments
+
+
+def _refuse_repeated(
+    path: str | Path, line: int, name: str, segments: Mapping[str, Segments]
+) -> None:
+    if name in segments:
+        raise InputError(f"{path}:{line}: {name} is there twice")
 
 
 def _timed_label(path: str | Path, line: int, name: str, item: str) -> tuple[float, float, str]:
