@@ -162,11 +162,20 @@ def test_a_corpus_without_a_split_is_not_trained_on(tmp_path, corpus):
     assert "--corpus is a folder of egs whose preparation has --subset all" in line
 
 
-def test_a_folder_in_another_one_is_refused(tmp_path):
-    write_corpus(tmp_path, {"audio": ["DB/real/fake/1.wav"]})
-    words = "--corpus_dir DB --name mine --bonafide real --spoof real/fake".split()
+@pytest.mark.parametrize(
+    ("spoof", "message"),
+    [
+        ("real/fake", "more than once: real%2Ffake%2F1"),
+        ("/DB/fake", "/DB/fake: expected the name of a folder below DB"),
+        ("../fake", "DB: no audio file ../fake/"),
+        ("fake", "DB: no audio file fake/**/*, expected the folder as published"),
+    ],
+)
+def test_folders_that_can_not_be_labels_are_refused(tmp_path, spoof, message):
+    write_corpus(tmp_path, {"audio": ["DB/real/fake/1.wav", "fake/2.wav"]})
+    words = ["--corpus_dir", "DB", "--name", "mine", "--bonafide", "real", "--spoof", spoof]
     status, said = run_script(tmp_path, "egs/folders/local/prepare_data.py", *words)
-    assert status == 2 and "more than once: real%2Ffake%2F1" in said
+    assert status == 2 and message in said
 
 
 def numbers_of(count):

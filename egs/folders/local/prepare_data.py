@@ -6,6 +6,7 @@ from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import write_data_dirs
 from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import find_audio
+from wedefense_lite.files import InputError
 
 
 def prepare_data(
@@ -25,6 +26,8 @@ def prepare_data(
     trials = []
     for label, sources in (("bonafide", bonafide), ("spoof", spoof)):
         for source in filter(None, sources.split(",")):
+            if Path(source).is_absolute():
+                raise InputError(f"{source}: expected the name of a folder below {corpus_dir}")
             for audio in find_audio(folder, f"{source}/**/*"):
                 row = {"key": audio, "label": label, "attack": source.replace("/", "_")}
                 trials.append(make_trial(str(folder), row, folder))
