@@ -8,6 +8,7 @@ from typing import Literal
 from wedefense_lite.audio.data_dir import Counts, Trial, write_data_dirs
 from wedefense_lite.audio.ids import AUDIO_EXTENSIONS
 from wedefense_lite.files import InputError, note_input, read_text
+from wedefense_lite.labels import LABELS, SPOOF
 
 # A set to prepare as a test set, or the three of a training.
 Subset = Literal["train", "dev", "eval", "all"]
@@ -83,6 +84,7 @@ def write_sets(
     counts: Mapping[str, Counts | int],
     data_dir: str | Path,
     expect_counts: bool,
+    spoof_only: bool = False,
 ) -> None:
     """Write ``data_dir/<corpus>_<subset>``, or ``data_dir/{train,dev,eval}`` of all three sets.
 
@@ -93,6 +95,8 @@ def write_sets(
         counts: published numbers of utterances of some or all sets.
         data_dir: folder of the data directories.
         expect_counts: whether other numbers are refused.
+        spoof_only: whether bona fide speech is left out, for corpora of which it is published
+            elsewhere; what is left is not counted.
 
     Raises:
         InputError: as ``read_set`` and ``write_data_dirs``.
@@ -101,7 +105,10 @@ def write_sets(
     expected = {}
     for name in SETS if subset == "all" else [subset]:
         written = name if subset == "all" else f"{corpus}_{name}"
-        sets[written] = read_set(name)
-        if expect_counts and name in counts:
+        trials = read_set(name)
+        if spoof_only:
+            trials = [trial for trial in trials if trial.label == LABELS[SPOOF]]
+        elif expect_counts and name in counts:
             expected[written] = counts[name]
+        sets[written] = trials
     write_data_dirs(data_dir, sets, expected)

@@ -21,6 +21,7 @@ def prepare_data(
     test: Test = "C1",
     data_dir: str = "data",
     expect_counts: bool = True,
+    spoof_only: bool = False,
 ):
     """Write data/codecfake_<test>_eval, or data/{train,dev,eval}; an attack is a codec's number.
 
@@ -30,6 +31,7 @@ def prepare_data(
         test: test set that is eval: codecs seen (C1 to C6) and unseen (C7), audio language models.
         data_dir: folder to write the data directories into.
         expect_counts: refuse labels that don't have the published number of utterances.
+        spoof_only: leave out the bona fide speech, which is not published for A3.
     """
 
     def read_set(name: str) -> list[Trial]:
@@ -40,7 +42,8 @@ def prepare_data(
         return read_protocol(path, COLUMNS, Path(corpus_dir), f"{folder}/", extension=".wav")
 
     counts = COUNTS | {"eval": COUNTS[test]}
-    write_sets(f"codecfake_{test}", subset, read_set, counts, data_dir, expect_counts)
+    name = f"codecfake_{test}"
+    write_sets(name, subset, read_set, counts, data_dir, expect_counts, spoof_only)
 
 
 if __name__ == "__main__":

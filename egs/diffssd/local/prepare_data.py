@@ -14,14 +14,14 @@ LABELS = {"0": "bonafide", "1": "spoof"}
 
 
 def prepare_data(
-    corpus_dir: str, subset: Subset = "eval", generated_only: bool = False, data_dir: str = "data"
+    corpus_dir: str, subset: Subset = "eval", spoof_only: bool = False, data_dir: str = "data"
 ):
     """Write data/diffssd_<subset>, or data/{train,dev,eval} of all three sets.
 
     Args:
         corpus_dir: folder that holds train_val_test_splits.csv, and the audio where that says.
         subset: set to prepare as a test set; all: the three sets of a training.
-        generated_only: leave out the bona fide speech, which is published elsewhere.
+        spoof_only: leave out the bona fide speech, which is published elsewhere.
         data_dir: folder to write the data directories into.
     """
     folder = Path(corpus_dir)
@@ -33,12 +33,13 @@ def prepare_data(
             if target not in LABELS:
                 raise InputError(f"{line}: target {target!r}, expected 0 (bona fide) or 1 (spoof)")
             row["label"] = LABELS[target]
-            is_left_out = generated_only and row["label"] == "bonafide"
-            if row.pop("set") == NAMES[name] and not is_left_out:
+            if row.pop("set") == NAMES[name]:
                 trials.append(make_trial(line, row, folder))
         return trials
 
-    write_sets("diffssd", subset, read_set, {}, data_dir, expect_counts=False)
+    write_sets(
+        "diffssd", subset, read_set, {}, data_dir, expect_counts=False, spoof_only=spoof_only
+    )
 
 
 if __name__ == "__main__":
