@@ -3,6 +3,7 @@
 | file | a line |
 |---|---|
 | ASVspoof 5 track 2, scores or key | header with ``spk filename``, scores or labels, in any order |
+| protocol of ASVspoof 5 track 2 | ``speaker utt gender attack key`` |
 | full key of ASVspoof 5 | header with ``tar_spk_anon trial_anon asv-label`` and conditions |
 | ASV scores of ASVspoof 2019 | ``attack key score`` |
 | ASV scores of ASVspoof 2021 | ``speaker utt score``, their classes in ``trial_metadata.txt`` |
@@ -112,11 +113,13 @@ def _with_asv_label(columns: Sequence[str]) -> tuple[str, ...]:
 LA_ASV_2021 = _with_asv_label(LA_2021)
 PA_ASV_2021 = _with_asv_label(PA_2021)
 SASV_2022 = ("speaker", "utt", "attack", "asv-label")
+TRACK_2_TRIALS = ("speaker", "utt", "gender", "attack", "asv-label")
 LAYOUTS = [
     _layout("ASVspoof 2019 ASV scores", ("attack", "asv-label", "score")),
     _layout("scores of speakers and utterances", ("speaker", "utt", "score")),
     _layout("a list of the a-DCF package", ("speaker", "utt", "score", "asv-label")),
     _layout("an SASV 2022 protocol", SASV_2022),
+    _layout("a protocol of ASVspoof 5 track 2", TRACK_2_TRIALS),
     _layout("an SASV 2022 protocol with scores", (*SASV_2022, "score")),
     _layout("ASVspoof 2021 LA ASV trial metadata", LA_ASV_2021),
     _layout("ASVspoof 2021 LA ASV trial metadata with scores", (*LA_ASV_2021, "score")),
