@@ -201,6 +201,16 @@ def test_progress_yields_everything(monkeypatch):
     assert list(progress(iter("abc"), 3, "letters")) == list("abc")
 
 
+def test_the_time_that_is_left_goes_by_the_work_for_each_item(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    # Seconds at the start and after each item; a line is due after each.
+    times = iter([0.0, 30.0, 40.0])
+    monkeypatch.setattr("wedefense_lite.progress.time.monotonic", lambda: next(times))
+    costs = {"slow": 3.0, "quick": 1.0}
+    assert list(progress(costs, 2, "work", cost=costs.get, total_cost=4.0)) == ["slow", "quick"]
+    assert [message.split(", ")[-1] for message in caplog.messages] == ["10 s left", "0 s left"]
+
+
 def test_every_bool_of_an_entry_point_is_a_flag():
     """The bare form is recognised by the annotation, so no entry point may write it otherwise."""
     folder = Path(cli.__file__).parent / "bin"

@@ -4,6 +4,7 @@ import itertools
 import sys
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ pytest.importorskip("pyworld", reason="the mini extra is not installed")
 EGS = Path(__file__).parents[2] / "egs/mini"
 sys.path.insert(0, str(EGS / "local"))
 
+import make_corpus as make_corpus_module  # noqa: E402
 from check_shortcuts import check_shortcuts, statistics  # noqa: E402
+from engines import Engines, Request  # noqa: E402
 from make_corpus import make_corpus  # noqa: E402
 from neutralise import RATE, level_db, neutralise, pass_g722, shorten_pauses, trim  # noqa: E402
-from plan import ATTACKS, COUNTS, make_plan  # noqa: E402
+from plan import ATTACKS, COSTS, COUNTS, make_plan  # noqa: E402
 from sources import LANGUAGES, SETS, Source, own_folder, rng_for  # noqa: E402
 from vocoders import VOCODERS  # noqa: E402
 
@@ -223,3 +226,63 @@ def test_a_corpus_is_the_same_at_any_number_of_processes_and_is_built_once(mini_
     make_corpus(out_dir=str(corpora[1]), **options)
     assert (corpora[1] / "manifest.tsv").stat().st_mtime_ns == before
     assert not list(tmp_path.glob(".*")), "temporary folders are left"
+
+
+class TestBuilding:
+    def test_every_method_has_a_cost_and_slow_ones_come_first(self, sources, tmp_path, monkeypatch):
+        assert {attack.method for attack in ATTACKS.values()} <= COSTS.keys()
+        plan = make_plan(sources, DEFAULT)
+        order = []
+
+        class Pool:
+            def __init__(self, nj):
+                pass
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                pass
+
+            def imap_unordered(self, function, chunks):
+                for chunk in chunks:
+                    order.append(sum(item.cost for item in chunk))
+                    yield [{"utterance": item.utterance} for item in chunk]
+
+        monkeypatch.setattr(
+            make_corpus_module, "get_context", lambda kind: SimpleNamespace(Pool=Pool)
+        )
+        rows = list(make_corpus_module._produce(plan, None, tmp_path, 2))
+        assert sorted(row["utterance"] for row in rows) == sorted(item.utterance for item in plan)
+        assert order == sorted(order, reverse=True)
+        assert order[0] > 10 * order[-1]
+
+    def test_a_corpus_of_another_tier_is_said_to_be_replaced(self, tmp_path, caplog):
+        corpus = tmp_path / "corpus"
+        corpus.mkdir()
+        (corpus / "stamp.txt").write_text("tier=default seed=1\n")
+        make_corpus_module._warn_of_replacement(corpus, "tier=neural seed=1\n")
+        assert "corpus will be replaced: it has tier=default seed=1, asked for is tier=neural" in (
+            caplog.text
+        )
+        assert "--corpus_dir, --data_dir and --exp_dir keep both" in caplog.text
+        caplog.clear()
+        make_corpus_module._warn_of_replacement(tmp_path / "new", "tier=neural\n")
+        assert caplog.text == ""
+
+
+def test_an_engine_that_writes_nothing_does_not_get_the_speech_of_an_earlier_text(
+    tmp_path, monkeypatch
+):
+    engines = Engines(None, tmp_path, tmp_path)
+    request = Request("text", "ar", "f2", 1)
+    wave = syllables(1.0)
+
+    def write(program, *arguments):
+        soundfile.write(arguments[arguments.index("-w") + 1], wave, RATE)
+
+    monkeypatch.setattr(engines, "_run", write)
+    assert len(engines.speak("espeak", [request])[0][0]) == len(wave)
+    monkeypatch.setattr(engines, "_run", lambda *_: "")
+    with pytest.raises(InputError, match="an engine wrote no file"):
+        engines.speak("espeak", [request])

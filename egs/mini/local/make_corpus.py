@@ -60,6 +60,7 @@ def make_corpus(
     if (out / "stamp.txt").exists() and read_text(out / "stamp.txt") == stamp:
         logging.info("%s is there already", out)
         return
+    _warn_of_replacement(out, stamp)
     root = None
     if has_apt():
         packages = list(VOICE_PACKAGES)
@@ -80,7 +81,7 @@ def make_corpus(
         scratch.mkdir()
         engines = Engines(root, downloads / "wheels", scratch)
         plan = make_plan(sources, attacks_of(tier, engines), seed, scale)
-        rows = list(progress(_produce(plan, engines, partial_out, nj), len(plan), "corpus"))
+        rows = list(_with_progress(_produce(plan, engines, partial_out, nj), plan))
         write_tables(partial_out, rows)
         write_text(partial_out / "stamp.txt", stamp)
         if out.exists():
@@ -90,6 +91,21 @@ def make_corpus(
     for name in SETS:
         attacks = sorted(attack for set_name, attack in counts if set_name == name)
         print(name, *(f"{attack}:{counts[name, attack]}" for attack in attacks))
+
+
+def _warn_of_replacement(out: Path, stamp: str) -> None:
+    """Say that a corpus of other options or code is replaced, before the work begins."""
+    if not out.exists():
+        return
+    earlier = "something else"
+    if (out / "stamp.txt").exists():
+        earlier = read_text(out / "stamp.txt").strip()
+    logging.warning(
+        "%s will be replaced: it has %s, asked for is %s. run.sh then writes data directories and "
+        "shards anew, and an experiment of the earlier corpus is not trained on: other names for "
+        "--corpus_dir, --data_dir and --exp_dir keep both",
+        *(out, earlier, stamp.strip()),
+    )
 
 
 def attacks_of(tier: str, engines: Engines) -> list[str]:
@@ -137,6 +153,16 @@ def human_speech(
         yield from words(root, "ktuberling-data", "usr/share/ktuberling/sounds", seed)
 
 
+def _with_progress(rows: Iterator[dict], plan: list[Item]) -> Iterator[dict]:
+    """Rows of the manifest as they come, with the time that is left by the work for each."""
+    costs = {item.utterance: item.cost for item in plan}
+
+    def cost(row: dict) -> float:
+        return costs[row["utterance"]]
+
+    return progress(rows, len(plan), "corpus", cost=cost, total_cost=sum(costs.values()))
+
+
 def _produce(plan: list[Item], engines: Engines, out: Path, nj: int) -> Iterator[dict]:
     """Make and write every utterance; yields their rows of the manifest, in any order."""
     for item in plan:
@@ -149,6 +175,8 @@ def _produce(plan: list[Item], engines: Engines, out: Path, nj: int) -> Iterator
         chunks += [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     # Threads inside the workers would fight over the cores, and could change the order of sums.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    # The slow ones first: at the end no process is left alone with one of them.
+    chunks.sort(key=lambda chunk: -sum(item.cost for item in chunk))
     with get_context("spawn").Pool(nj) as pool:
         for rows in pool.imap_unordered(partial(_write_chunk, engines, out), chunks):
             yield from rows

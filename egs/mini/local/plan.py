@@ -19,6 +19,21 @@ LEAST_COUNT = 4  # of either, at any scale
 PROMPT_SHARE = 6  # a voice with sentences gives as much as six voices with short words
 STOCK = 16  # other utterances of the speaker that concatenation takes its units from
 PREFIX = {"train": "LA_T", "dev": "LA_D", "eval": "LA_E"}
+# Work for an utterance by method, in that for human speech: measured for the default tier, for the
+# neural one estimated from real-time factors. Only the order and the time left depend on it.
+COSTS = {
+    "human": 1,
+    "espeak": 2,
+    "flite": 1.5,
+    "festival": 10,
+    "world": 8,
+    "griffin_lim": 11,
+    "lpc": 1.5,
+    "concatenation": 6,
+    "hibari": 8,
+    "piper": 30,
+    "kokoro": 60,
+}
 FIRST_NUMBER = 1000001  # ids have seven digits, as in ASVspoof 2019
 
 
@@ -71,6 +86,11 @@ class Item:
     def key(self) -> str:
         """Name that does not depend on the other utterances of the plan."""
         return f"{self.attack}/{self.source.name}"
+
+    @property
+    def cost(self) -> float:
+        """Work for the utterance, see ``COSTS``."""
+        return COSTS["human" if self.attack == NO_VALUE else ATTACKS[self.attack].method]
 
     @property
     def speaker(self) -> str:
