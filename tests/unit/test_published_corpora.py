@@ -88,6 +88,12 @@ def test_published_counts_are_expected(tmp_path, name):
     assert totals == case["counts"]
 
 
+def test_the_table_of_corpora_has_every_recipe():
+    text = (ROOT / "egs/README.md").read_text()
+    recipes = sorted(path.parent.name for path in ROOT.glob("egs/*/README.md"))
+    assert [name for name in recipes if f"| [{name}]({name})" not in text] == []
+
+
 def _leaves(counts, begin=""):
     for key, value in counts.items():
         if isinstance(value, dict):
