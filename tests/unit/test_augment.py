@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.signal import butter, correlate, firwin, freqz, sosfiltfilt
 
+from wedefense_lite.audio.resampling import resample
 from wedefense_lite.augment.base import power, prepare
 from wedefense_lite.augment.codec import CODECS, Codec
 from wedefense_lite.augment.noise import AdditiveNoise, Reverberation
@@ -184,6 +185,25 @@ def test_lists_that_are_missing_unused_or_unfit_are_named(tmp_path, musan):
     ]:
         with pytest.raises(InputError, match=message):
             prepare([AdditiveNoise()], noise_data=wav_scp(tmp_path, audio, rate))
+
+
+def test_noise_and_rooms_of_any_rate_and_channels_fit(tmp_path):
+    """Noise is resampled and mixed down; of a room response the first channel is taken."""
+    random = np.random.default_rng(0)
+    stereo = random.uniform(-0.5, 0.5, (44100, 2))
+    for group in ("noise", "music", "speech"):
+        sf.write(tmp_path / f"{group}.wav", stereo, 44100, subtype="FLOAT")
+    lines = [f"{group}-1 {tmp_path / group}.wav" for group in ("noise", "music", "speech")]
+    (tmp_path / "wav.scp").write_text("\n".join(lines) + "\n")
+    noise, room = AdditiveNoise(), Reverberation()
+    prepare(
+        [noise, room], noise_data=str(tmp_path / "wav.scp"), reverb_data=str(tmp_path / "wav.scp")
+    )
+    mean = resample(np.float32(stereo).mean(1), 44100, RATE)
+    assert np.array_equal(noise.draw("noise", RATE, rng()), mean)
+    assert len(noise.draw("noise", 1000, rng())) == 1000
+    first = resample(np.float32(stereo[:, 0]), 44100, RATE)
+    assert np.array_equal(room.draw("", 5000, rng(), anywhere=False), first[:5000])
 
 
 def test_training_does_not_start_without_them():
