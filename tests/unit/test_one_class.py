@@ -8,7 +8,7 @@ import soundfile as sf
 from commands import refused, run, run_script
 from corpora import RATE, tone
 
-from wedefense_lite.audio.data_dir import check_data_dirs
+from wedefense_lite.audio.data_dir import Counts, Trial, check_data_dirs, write_data_dirs
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.bin.cross_table import cross_table
 from wedefense_lite.bin.evaluate import evaluate
@@ -179,3 +179,18 @@ def test_a_set_without_labels_is_listed(tmp_path, monkeypatch, kind):
         ("a", None, 800),
         ("b", None, 800),
     ]
+
+
+@pytest.mark.parametrize("label", ["spoof", "bonafide"])
+def test_a_corpus_of_one_class_is_prepared_with_its_published_counts(tmp_path, label):
+    trials = []
+    for number in range(2):
+        sf.write(tmp_path / f"{number}.wav", tone(number, 800), RATE)
+        attack = "A1" if label == "spoof" else "-"
+        trials.append(Trial(str(number), f"{tmp_path}/{number}.wav", label, "s", attack))
+    counts = Counts(**{"spoof": 0, "bonafide": 0} | {label: 2})
+    write_data_dirs(tmp_path / "data", {"x": trials}, {"x": counts})
+    check_data_dirs([tmp_path / "data/x"])
+    assert (tmp_path / "data/x/lab2num_utts").read_text() == f"{label} 2\n"
+    with pytest.raises(InputError, match="published; --expect_counts false"):
+        write_data_dirs(tmp_path / "data", {"x": trials[:1]}, {"x": counts})
