@@ -54,6 +54,23 @@ def test_without_a_number_the_configuration_says_how_many(models):
     )
 
 
+def test_the_epochs_that_were_best_in_their_time(models):
+    """As AASIST's code averages: equal ones too, none without validation, and nothing of NaN."""
+    exp_dir = models / "exp"
+    shutil.copytree(models, exp_dir / "models")
+    eers = ["nan", "0.4", "", "0.5", "0.3", "0.3", "0.35"]
+    rows = [f"{epoch},{eer}" for epoch, eer in enumerate(eers, 1)]
+    write_lines(exp_dir / "metrics.csv", ["epoch,dev_eer", *rows])
+    config = tiny.write_config(exp_dir, num_avg=1, average="best")
+    average_model(str(models / "out.pt"), str(exp_dir / "models"), config=str(config))
+    weights = checkpoint.load(models / "out.pt")["model"]["weight"]
+    # Epochs 2, 5 and 6, whose weights are the squares of these.
+    assert weights.tolist() == [pytest.approx((4 + 25 + 36) / 3)] * 2
+    write_lines(exp_dir / "metrics.csv", ["epoch,dev_eer", "1,"])
+    with pytest.raises(InputError, match=r"metrics\.csv: no dev EER in it"):
+        average_model(str(models / "out.pt"), str(exp_dir / "models"), config=str(config))
+
+
 def test_types_stay_and_counters_are_the_last_models(models):
     weights = averaged(models, 2)["model"]
     assert weights["bn.num_batches_tracked"].dtype == torch.int64

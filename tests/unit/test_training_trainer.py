@@ -412,6 +412,18 @@ def test_epochs_that_are_kept(rows, tmp_path, interval, num_avg, kept):
     assert tiny.files(tmp_path / "models") == sorted(["best_model.pt", "last.pt", *names])
 
 
+def test_epochs_that_were_best_in_their_time_are_kept_for_their_average(rows, tmp_path, made_up):
+    made_up((0.4, 1), (0.5, 1), (0.3, 1), (0.3, 2), (0.6, 1), (0.5, 1))
+    epochs(tiny.experiment(num_epochs=6, num_avg=1, average="best"), tmp_path, rows)
+    names = [f"model_{epoch}.pt" for epoch in (1, 3, 4, 6)]
+    assert tiny.files(tmp_path / "models") == ["best_model.pt", "last.pt", *names]
+
+
+def test_the_average_of_the_best_epochs_needs_a_dev_set(rows, tmp_path):
+    with pytest.raises(InputError, match="average: best needs a dev set"):
+        tiny.trainer(tiny.experiment(average="best"), tmp_path, rows["train"])
+
+
 def test_a_training_that_ends_early_leaves_what_is_averaged(rows, tmp_path, made_up):
     made_up((0.1, 1.0), (0.2, 1.0), (0.3, 1.0), (0.4, 1.0))
     epochs(tiny.experiment(num_epochs=9, early_stop_patience=3, num_avg=3), tmp_path, rows)

@@ -13,6 +13,7 @@ from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.tracing.sources import with_sources
 from wedefense_lite.training.averaging import (
+    best_epochs,
     check_same_training,
     last_epochs,
     mean_weights,
@@ -43,7 +44,8 @@ def average_model(
         dst_model: the averaged model.
         src_path: folder of the checkpoints ``model_N.pt``.
         num: number of epochs to average, the last ones; 0 or less takes the best model instead. The
-            default is ``num_avg`` of the configuration.
+            default is ``num_avg`` of the configuration, or, with ``average: best`` there, each
+            epoch whose dev EER was no higher than that of any before.
         min_epoch: first epoch that may be averaged.
         max_epoch: last epoch that may be averaged.
         bn_data: training list for new batch-norm statistics, because averaged weights have other
@@ -87,12 +89,17 @@ def _average(
     """Content of the averaged model, and whether it is a single one; arguments are those of
     ``average_model``.
     """
+    takes_best = False
     if num is None:
-        num = load_experiment(config).training.num_avg
+        training = load_experiment(config).training
+        num = training.num_avg
+        takes_best = training.average == "best"
     trained = last_epoch(folder.absolute().parent)
     if trained is None:
         logging.info("no metrics.csv beside %s: hashes alone say which models go together", folder)
-    if num > 0:
+    if takes_best:
+        paths = best_epochs(folder, min_epoch, max_epoch)
+    elif num > 0:
         paths = last_epochs(folder, num, min_epoch, max_epoch, trained)
     else:
         paths = [folder / "best_model.pt"]
@@ -101,7 +108,7 @@ def _average(
         note_input(path)
     states = [checkpoint.load_model(path) for path in paths]
     check_same_training(paths, states)
-    if num <= 0 and trained is not None:
+    if num <= 0 and not takes_best and trained is not None:
         # Left by a longer training of before.
         epoch = states[0]["epoch"]
         if epoch > trained:

@@ -123,6 +123,9 @@ class TrainingConfig:
             keeps none beyond those of ``num_avg``.
         num_avg: last epochs whose ``model_N.pt`` is kept for averaging; 0 or less keeps
             ``best_model.pt`` alone.
+        average: epochs that are averaged: the last ones, ``num_avg`` of them, or each whose dev EER
+            was no higher than that of any before, as AASIST's code has it (stochastic weight
+            averaging); these are then kept as well.
         save_step_interval: steps of the optimizer from one ``last.pt`` to the next inside an epoch;
             0 saves it at the end of each epoch only.
         seed: seed of the initial weights, the order, the crops and the augmentation.
@@ -141,6 +144,7 @@ class TrainingConfig:
     validate_interval: PositiveInt = 1
     save_epoch_interval: NonNegativeInt = 0
     num_avg: int = 5
+    average: Literal["last", "best"] = "last"
     save_step_interval: NonNegativeInt = 0
     seed: Seed = 1
 

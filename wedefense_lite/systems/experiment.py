@@ -66,6 +66,7 @@ LATER_SETTINGS = {
     "data.augment_whole": False,
     "data.balance_corpora": False,
     "data.corpus_weights": {},
+    "training.average": "last",
     "training.sam_radius": 0.0,
     "training.schedule.warmup_steps": 0,
     "training.schedule.decay_in_warmup": False,

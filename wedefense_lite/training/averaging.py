@@ -14,7 +14,12 @@ from wedefense_lite.progress import progress
 from wedefense_lite.runtime import start_process
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
-from wedefense_lite.training.exp_dir import epoch_models, other_data
+from wedefense_lite.training.exp_dir import (
+    epoch_models,
+    epochs_of_lowest_eer,
+    other_data,
+    read_metrics,
+)
 from wedefense_lite.training.loader import TrainLoader
 
 # Hashes of a checkpoint, and the meaning of a difference.
@@ -92,6 +97,27 @@ def last_epochs(
             "train.py keeps as many as its --num_avg says"
         )
     return [epochs[epoch] for epoch in sorted(epochs)[-num:]]
+
+
+def best_epochs(folder: Path, min_epoch: int, max_epoch: int | None) -> list[Path]:
+    """Checkpoints of epochs whose dev EER was no higher than that of any before, in order.
+
+    Args:
+        folder: folder of the checkpoints, beside ``metrics.csv``.
+        min_epoch: first epoch that may be taken.
+        max_epoch: last epoch that may be taken, or None.
+
+    Raises:
+        InputError: no epoch has a dev EER.
+    """
+    exp_dir = folder.absolute().parent
+    paths = []
+    for epoch in epochs_of_lowest_eer(read_metrics(exp_dir)):
+        if min_epoch <= epoch and (max_epoch is None or epoch <= max_epoch):
+            paths.append(folder / f"model_{epoch}.pt")
+    if not paths:
+        raise InputError(f"{exp_dir / 'metrics.csv'}: no dev EER in it, so no epoch is the best")
+    return paths
 
 
 def mean_weights(models: list[dict[str, Tensor]]) -> dict[str, Tensor]:

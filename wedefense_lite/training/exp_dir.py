@@ -5,8 +5,9 @@ never mixed.
 import csv
 import hashlib
 import logging
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
@@ -227,13 +228,35 @@ def last_epoch(exp_dir: Path) -> int | None:
     path = exp_dir / "metrics.csv"
     if not path.exists():
         return None
-    rows = list(csv.DictReader(read_text(path).splitlines()))
+    rows = read_metrics(exp_dir)
     if not rows:
         return 0
     epoch = rows[-1].get("epoch") or ""
     if not epoch.isdecimal():
         raise InputError(f"{path}:{len(rows) + 1}: epoch {epoch!r}, expected a number")
     return int(epoch)
+
+
+def read_metrics(exp_dir: Path) -> list[dict[str, str]]:
+    """Rows of ``metrics.csv``, in order."""
+    return list(csv.DictReader(read_text(exp_dir / "metrics.csv").splitlines()))
+
+
+def epochs_of_lowest_eer(rows: Iterable[Mapping]) -> list[int]:
+    """Epochs whose dev EER was no higher than that of any before.
+
+    Args:
+        rows: rows of ``metrics.csv``, in order.
+    """
+    lowest = math.inf
+    epochs = []
+    for row in rows:
+        eer = row.get("dev_eer")
+        # An epoch without validation has none; NaN is not lower than anything.
+        if eer not in (None, "") and float(eer) <= lowest:
+            lowest = float(eer)
+            epochs.append(int(row["epoch"]))
+    return epochs
 
 
 def remove_training(exp_dir: Path) -> None:

@@ -42,7 +42,13 @@ from wedefense_lite.systems.delivery import lost_workers_told
 from wedefense_lite.systems.experiment import Experiment
 from wedefense_lite.systems.tasks import Task
 from wedefense_lite.training import last
-from wedefense_lite.training.exp_dir import data_hashes, difference, epoch_models, last_epoch
+from wedefense_lite.training.exp_dir import (
+    data_hashes,
+    difference,
+    epoch_models,
+    epochs_of_lowest_eer,
+    last_epoch,
+)
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.validation import validate
 
@@ -172,11 +178,8 @@ class Trainer:
         requests: Requests | None = None,
     ):
         self.config = experiment.training
-        if dev_loader is None and self.config.early_stop_patience > 0:
-            raise InputError("early_stop_patience needs a dev set: --val_data and --val_label")
-        if dev_loader is None and self.config.schedule.waits:
-            decay = self.config.schedule.decay
-            raise InputError(f"the decay {decay} waits on the dev set: --val_data and --val_label")
+        if dev_loader is None:
+            _check_no_dev_set_needed(self.config)
         self.config_text = experiment.text
         self.config_hash = experiment.config_hash
         self.process = process
@@ -575,6 +578,8 @@ class Trainer:
         superseded = epoch - max(0, self.config.num_avg)
         interval = self.config.save_epoch_interval
         is_kept = interval > 0 and superseded % interval == 0
+        if self.config.average == "best" and superseded in epochs_of_lowest_eer(self.history):
+            is_kept = True
         if not is_kept:
             self.kept = [kept for kept in self.kept if kept != superseded]
 
@@ -808,6 +813,18 @@ class Trainer:
                 ) from error
         for name, optimizer in self.optimizers.items():
             last.check_optimizer(path, optimizer, options[name])
+
+
+def _check_no_dev_set_needed(config: TrainingConfig) -> None:
+    """Refuse settings that depend on validations, of a training that has none."""
+    needs = {
+        "early_stop_patience": config.early_stop_patience > 0,
+        "average: best": config.average == "best",
+        f"the decay {config.schedule.decay}": config.schedule.waits,
+    }
+    for setting, is_needed in needs.items():
+        if is_needed:
+            raise InputError(f"{setting} needs a dev set: --val_data and --val_label")
 
 
 def make_optimizers(config: TrainingConfig, task: Task) -> dict[str, torch.optim.Optimizer]:
