@@ -495,9 +495,7 @@ def test_training_leaves_what_the_later_stages_and_a_reader_need(tmp_path):
 
 
 def test_a_dev_list_needs_its_labels(tmp_path):
-    with pytest.raises(
-        InputError, match="--val_data, --val_label and --val_segments or --val_stems go together"
-    ):
+    with pytest.raises(InputError, match="--val_stems or --val_sources go together"):
         train_module.train(None, tmp_path, "t", "l", val_data="v")
 
 
