@@ -1,5 +1,6 @@
 """Corpora in their published formats, a few lines by hand each, to data directories."""
 
+import inspect
 import runpy
 
 import pytest
@@ -320,3 +321,10 @@ def test_relative_paths_are_right_where_the_tree_is_moved(tmp_path, monkeypatch,
 def test_a_relative_path_without_a_file_there_is_one_from_the_current_folder(tmp_path):
     (tmp_path / "wav.scp").write_text("a gone/a.wav\nb cat x |\n")
     assert read_wavs(tmp_path / "wav.scp") == {"a": "gone/a.wav", "b": "cat x |"}
+
+
+@pytest.mark.parametrize("script", sorted(ROOT.glob("egs/*/local/prepare_data.py")), ids=str)
+def test_every_preparation_passes_on_that_paths_are_relative(script):
+    functions = runpy.run_path(str(script), run_name="prepare")
+    assert inspect.signature(functions["prepare_data"]).parameters["relative"].default is False
+    assert "relative=relative" in script.read_text()

@@ -85,6 +85,7 @@ def write_sets(
     data_dir: str | Path,
     expect_counts: bool,
     spoof_only: bool = False,
+    relative: bool = False,
 ) -> None:
     """Write ``data_dir/<corpus>_<subset>``, or ``data_dir/{train,dev,eval}`` of all three sets.
 
@@ -97,6 +98,7 @@ def write_sets(
         expect_counts: whether other numbers are refused.
         spoof_only: whether bona fide speech is left out, for corpora of which it is published
             elsewhere; what is left is not counted.
+        relative: as in ``write_data_dirs``.
 
     Raises:
         InputError: as ``read_set`` and ``write_data_dirs``.
@@ -111,4 +113,4 @@ def write_sets(
         elif expect_counts and name in counts:
             expected[written] = counts[name]
         sets[written] = trials
-    write_data_dirs(data_dir, sets, expected)
+    write_data_dirs(data_dir, sets, expected, relative=relative)

@@ -24,6 +24,7 @@ def write_segmented_dirs(
     segments: Mapping[str, Segments],
     counts: Mapping[str, Counts] | None = None,
     num_threads: int = 8,
+    relative: bool = False,
 ) -> None:
     """Write ``data_dir/<set>/`` with ``segments.rttm``, whose last times are those of the audio.
 
@@ -33,6 +34,7 @@ def write_segmented_dirs(
         segments: segments of each utterance, as published.
         counts: published numbers of utterances of some or all sets.
         num_threads: threads that read headers.
+        relative: as in ``write_data_dirs``.
 
     Raises:
         InputError: segments that end more than 50 ms before or after the audio, a trial whose label
@@ -56,7 +58,13 @@ def write_segmented_dirs(
     if wrong:
         raise InputError(f"{data_dir}: {len(wrong)} utterances disagree: {abbreviate(wrong)}")
     write_data_dirs(
-        data_dir, dict(sets), counts, SAMPLE_RATE, num_threads=num_threads, more_files=more_files
+        data_dir,
+        dict(sets),
+        counts,
+        SAMPLE_RATE,
+        num_threads=num_threads,
+        more_files=more_files,
+        relative=relative,
     )
 
 

@@ -18,6 +18,7 @@ def prepare_data(
     test: Literal["R1", "R2"] = "R2",
     data_dir: str = "data",
     expect_counts: bool = True,
+    relative: bool = False,
 ):
     """Write data/add2023_<test>_<subset>, or data/{train,dev,eval} of all three sets.
 
@@ -29,13 +30,22 @@ def prepare_data(
         test: round of the challenge whose test set is eval.
         data_dir: folder to write the data directories into.
         expect_counts: refuse test labels that don't have the published number of utterances.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
 
     def read_set(name: str) -> list[Trial]:
         folder = Path(corpus_dir, f"test{test}" if name == "eval" else name)
         return read_protocol(folder / "label.txt", "key label", folder / "wav")
 
-    write_sets(f"add2023_{test}", subset, read_set, COUNTS[test], data_dir, expect_counts)
+    write_sets(
+        f"add2023_{test}",
+        subset,
+        read_set,
+        COUNTS[test],
+        data_dir,
+        expect_counts,
+        relative=relative,
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def prepare_data(
     test: Literal["seen", "unseen"] = "unseen",
     data_dir: str = "data",
     expect_counts: bool = True,
+    relative: bool = False,
 ):
     """Write data/cfad_<version>_<test>_<subset>, or data/{train,dev,eval} of all three sets.
 
@@ -33,6 +34,7 @@ def prepare_data(
         data_dir: folder to write the data directories into.
         expect_counts: refuse a clean test set that doesn't have the published numbers of
             utterances; other sets are not checked.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     folder = Path(corpus_dir, f"{version}_version")
 
@@ -47,7 +49,15 @@ def prepare_data(
         return trials
 
     counts = {"eval": COUNTS[test]} if version == "clean" else {}
-    write_sets(f"cfad_{version}_{test}", subset, read_set, counts, data_dir, expect_counts)
+    write_sets(
+        f"cfad_{version}_{test}",
+        subset,
+        read_set,
+        counts,
+        data_dir,
+        expect_counts,
+        relative=relative,
+    )
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ def prepare_data(
     data_dir: str = "data",
     expect_counts: bool = True,
     spoof_only: bool = False,
+    relative: bool = False,
 ):
     """Write data/codecfake_<test>_eval, or data/{train,dev,eval}; an attack is a codec's number.
 
@@ -32,6 +33,7 @@ def prepare_data(
         data_dir: folder to write the data directories into.
         expect_counts: refuse labels that don't have the published number of utterances.
         spoof_only: leave out the bona fide speech, which is not published for A3.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
 
     def read_set(name: str) -> list[Trial]:
@@ -43,7 +45,9 @@ def prepare_data(
 
     counts = COUNTS | {"eval": COUNTS[test]}
     name = f"codecfake_{test}"
-    write_sets(name, subset, read_set, counts, data_dir, expect_counts, spoof_only)
+    write_sets(
+        name, subset, read_set, counts, data_dir, expect_counts, spoof_only, relative=relative
+    )
 
 
 if __name__ == "__main__":

@@ -19,13 +19,14 @@ CODECS = (
 )
 
 
-def prepare_data(corpus_dir: str, data_dir: str = "data"):
+def prepare_data(corpus_dir: str, data_dir: str = "data", relative: bool = False):
     """Write data/codecfake_wu: VCTK through codecs, all spoofed; the attack is the codec.
 
     Args:
         corpus_dir: folder of the unpacked ZIP files, with <codec>+<speaker>_<number>.wav in it
             or below.
         data_dir: folder to write the data directory into.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     folder = Path(corpus_dir)
     trials = []
@@ -35,7 +36,7 @@ def prepare_data(corpus_dir: str, data_dir: str = "data"):
             raise InputError(f"{folder / name}: expected speech of a codec, <codec>+p272_103.wav")
         row = {"key": name, "label": "spoof", "attack": codec, "speaker": recording.split("_")[0]}
         trials.append(make_trial(str(folder), row, folder))
-    write_data_dirs(data_dir, {"codecfake_wu": trials})
+    write_data_dirs(data_dir, {"codecfake_wu": trials}, relative=relative)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,11 @@ COUNTS = {
 
 
 def prepare_data(
-    corpus_dir: str, subset: Subset = "eval", data_dir: str = "data", expect_counts: bool = True
+    corpus_dir: str,
+    subset: Subset = "eval",
+    data_dir: str = "data",
+    expect_counts: bool = True,
+    relative: bool = False,
 ):
     """Write data/ctrsvdd_<subset>, or data/{train,dev,eval} of all three sets.
 
@@ -29,13 +33,14 @@ def prepare_data(
         subset: set to prepare as a test set; all: the three sets of a training.
         data_dir: folder to write the data directories into.
         expect_counts: refuse lists that don't have the published numbers of utterances.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
 
     def read_set(name: str) -> list[Trial]:
         folder = Path(corpus_dir, f"{NAMES[name]}_set")
         return read_protocol(Path(corpus_dir, f"{NAMES[name]}.txt"), COLUMNS, folder)
 
-    write_sets("ctrsvdd", subset, read_set, COUNTS, data_dir, expect_counts)
+    write_sets("ctrsvdd", subset, read_set, COUNTS, data_dir, expect_counts, relative=relative)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def prepare_data(
     subset: Subset = "eval",
     data_dir: str = "data",
     expect_counts: bool = True,
+    relative: bool = False,
 ):
     """Write data/decro_<language>_<subset>, or data/{train,dev,eval} of all three sets.
 
@@ -32,6 +33,7 @@ def prepare_data(
         subset: set to prepare as a test set; all: the three sets of a training.
         data_dir: folder to write the data directories into.
         expect_counts: refuse lists that don't have the published numbers of utterances.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
 
     def read_set(name: str) -> list[Trial]:
@@ -39,7 +41,15 @@ def prepare_data(
         # The two languages, and sets of them, have files of the same names.
         return read_protocol(path, COLUMNS, path.parent, f"{path.stem}/", extension=".wav")
 
-    write_sets(f"decro_{language}", subset, read_set, COUNTS[language], data_dir, expect_counts)
+    write_sets(
+        f"decro_{language}",
+        subset,
+        read_set,
+        COUNTS[language],
+        data_dir,
+        expect_counts,
+        relative=relative,
+    )
 
 
 if __name__ == "__main__":

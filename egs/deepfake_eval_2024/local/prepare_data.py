@@ -15,7 +15,10 @@ UNKNOWN = "unknown"  # recordings of which the publishers don't know what they a
 
 
 def prepare_data(
-    corpus_dir: str, subset: Literal["train", "eval"] = "eval", data_dir: str = "data"
+    corpus_dir: str,
+    subset: Literal["train", "eval"] = "eval",
+    data_dir: str = "data",
+    relative: bool = False,
 ):
     """Write data/deepfake_eval_2024_<subset>; speakers and attacks are unknown.
 
@@ -23,6 +26,7 @@ def prepare_data(
         corpus_dir: folder that holds audio-metadata-publish.csv and audio-data.
         subset: part for fine-tuning, or for the test.
         data_dir: folder to write the data directory into.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     trials = []
     num_unknown = 0
@@ -36,7 +40,7 @@ def prepare_data(
             trials.append(make_trial(line, row, Path(corpus_dir, "audio-data")))
     if num_unknown:
         logging.info("%d recordings of unknown truth are left out", num_unknown)
-    write_data_dirs(data_dir, {f"deepfake_eval_2024_{subset}": trials})
+    write_data_dirs(data_dir, {f"deepfake_eval_2024_{subset}": trials}, relative=relative)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,11 @@ COUNTS = {"eval": Counts(755, 3000)}
 
 
 def prepare_data(
-    corpus_dir: str, subset: Subset = "eval", data_dir: str = "data", expect_counts: bool = True
+    corpus_dir: str,
+    subset: Subset = "eval",
+    data_dir: str = "data",
+    expect_counts: bool = True,
+    relative: bool = False,
 ):
     """Write data/dfadd_<subset>, or data/{train,dev,eval} of all three sets.
 
@@ -24,6 +28,7 @@ def prepare_data(
         subset: set to prepare as a test set; all: the three sets of a training.
         data_dir: folder to write the data directories into.
         expect_counts: refuse a test set that doesn't have the published numbers of utterances.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     folder = Path(corpus_dir)
 
@@ -37,7 +42,7 @@ def prepare_data(
             trials.append(make_trial(str(folder), row, folder))
         return trials
 
-    write_sets("dfadd", subset, read_set, COUNTS, data_dir, expect_counts)
+    write_sets("dfadd", subset, read_set, COUNTS, data_dir, expect_counts, relative=relative)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,11 @@ LABELS = {"0": "bonafide", "1": "spoof"}
 
 
 def prepare_data(
-    corpus_dir: str, subset: Subset = "eval", spoof_only: bool = False, data_dir: str = "data"
+    corpus_dir: str,
+    subset: Subset = "eval",
+    spoof_only: bool = False,
+    data_dir: str = "data",
+    relative: bool = False,
 ):
     """Write data/diffssd_<subset>, or data/{train,dev,eval} of all three sets.
 
@@ -23,6 +27,7 @@ def prepare_data(
         subset: set to prepare as a test set; all: the three sets of a training.
         spoof_only: leave out the bona fide speech, which is published elsewhere.
         data_dir: folder to write the data directories into.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     folder = Path(corpus_dir)
 
@@ -38,7 +43,14 @@ def prepare_data(
         return trials
 
     write_sets(
-        "diffssd", subset, read_set, {}, data_dir, expect_counts=False, spoof_only=spoof_only
+        "diffssd",
+        subset,
+        read_set,
+        {},
+        data_dir,
+        expect_counts=False,
+        spoof_only=spoof_only,
+        relative=relative,
     )
 
 

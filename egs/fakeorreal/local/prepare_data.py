@@ -22,6 +22,7 @@ def prepare_data(
     subset: Subset = "eval",
     data_dir: str = "data",
     expect_counts: bool = True,
+    relative: bool = False,
 ):
     """Write data/fakeorreal_<version>_<subset>, or data/{train,dev,eval} of all three sets.
 
@@ -31,6 +32,7 @@ def prepare_data(
         subset: set to prepare as a test set; all: the three sets of a training.
         data_dir: folder to write the data directories into.
         expect_counts: refuse folders that don't have the published numbers of utterances.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     folder = Path(corpus_dir)
 
@@ -42,7 +44,15 @@ def prepare_data(
         return trials
 
     counts = COUNTS.get(version, {})
-    write_sets(f"fakeorreal_{version}", subset, read_set, counts, data_dir, expect_counts)
+    write_sets(
+        f"fakeorreal_{version}",
+        subset,
+        read_set,
+        counts,
+        data_dir,
+        expect_counts,
+        relative=relative,
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,12 @@ from wedefense_lite.files import InputError
 
 
 def prepare_data(
-    corpus_dir: str, name: str, bonafide: str = "", spoof: str = "", data_dir: str = "data"
+    corpus_dir: str,
+    name: str,
+    bonafide: str = "",
+    spoof: str = "",
+    data_dir: str = "data",
+    relative: bool = False,
 ):
     """Write data/<name>; the attack is the folder, speakers are unknown.
 
@@ -21,6 +26,7 @@ def prepare_data(
             below them is taken.
         spoof: folders of spoofed speech, likewise.
         data_dir: folder to write the data directory into.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     folder = Path(corpus_dir)
     trials = []
@@ -31,7 +37,7 @@ def prepare_data(
             for audio in find_audio(folder, f"{source}/**/*"):
                 row = {"key": audio, "label": label, "attack": source.replace("/", "_")}
                 trials.append(make_trial(str(folder), row, folder))
-    write_data_dirs(data_dir, {name: trials})
+    write_data_dirs(data_dir, {name: trials}, relative=relative)
 
 
 if __name__ == "__main__":

@@ -42,19 +42,20 @@ def read_set(corpus: Path, name: str) -> tuple[list[Trial], dict[str, Segments]]
     return trials, segments
 
 
-def prepare_data(corpus_dir: str, data_dir: str = "data") -> None:
+def prepare_data(corpus_dir: str, data_dir: str = "data", relative: bool = False) -> None:
     """Write data/{train,dev,eval}, each with segments.rttm.
 
     Args:
         corpus_dir: folder that holds HAD_train, HAD_dev and HAD_test, each with its label file.
         data_dir: folder to write into.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     sets = {}
     segments: dict[str, Segments] = {}
     for set_name, name in SETS.items():
         sets[set_name], own_segments = read_set(Path(corpus_dir), name)
         segments |= own_segments
-    write_segmented_dirs(data_dir, sets, segments)
+    write_segmented_dirs(data_dir, sets, segments, relative=relative)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ VOCODERS = ("diffwave", "melgan", "parallel_wave_gan", "wavegrad", "wavenet", "w
 COUNTS = {"librisevoc": Counts(13201, 79206)}
 
 
-def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True):
+def prepare_data(
+    corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, relative: bool = False
+):
     """Write data/librisevoc; the attack is the vocoder.
 
     Args:
@@ -21,6 +23,7 @@ def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = 
             folders are not looked at.
         data_dir: folder to write the data directory into.
         expect_counts: refuse folders that don't have the published numbers of utterances.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     folder = Path(corpus_dir)
     trials = []
@@ -31,7 +34,9 @@ def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = 
             speaker = Path(name).name.split("_")[0]
             row = {"key": name, "label": label, "attack": source, "speaker": speaker}
             trials.append(make_trial(str(folder), row, folder))
-    write_data_dirs(data_dir, {"librisevoc": trials}, COUNTS if expect_counts else None)
+    write_data_dirs(
+        data_dir, {"librisevoc": trials}, COUNTS if expect_counts else None, relative=relative
+    )
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def prepare_data(
     parts: Literal["a", "ab"] = "a",
     dev_speakers: str = DEV_SPEAKERS,
     expect_counts: bool = True,
+    relative: bool = False,
 ) -> None:
     """Write data/{train,dev,eval}, each with segments.rttm, split by speaker.
 
@@ -69,6 +70,7 @@ def prepare_data(
         parts: parts of the corpus; b has the partial spoofs of a, spliced in other ways.
         dev_speakers: speakers of train.spk that are the dev set.
         expect_counts: refuse label files that don't have the published numbers of utterances.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     corpus = Path(corpus_dir)
     set_of_speaker = read_split(corpus, dev_speakers)
@@ -90,7 +92,7 @@ def prepare_data(
             f"{corpus / 'split'}: {len(without_set)} utterances have speakers of neither list: "
             f"{abbreviate(without_set)}"
         )
-    write_segmented_dirs(data_dir, sets, segments)
+    write_segmented_dirs(data_dir, sets, segments, relative=relative)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import find_audio
 
 
-def prepare_data(corpus_dir: str, data_dir: str = "data"):
+def prepare_data(corpus_dir: str, data_dir: str = "data", relative: bool = False):
     """Write data/mlaad: all speech is spoofed, the attack is the model, speakers are unknown.
 
     The language is in meta.tsv. Editions differ in their numbers of files, so none is expected.
@@ -16,6 +16,7 @@ def prepare_data(corpus_dir: str, data_dir: str = "data"):
     Args:
         corpus_dir: folder that holds fake/<language>/<model>/*.wav. Nothing else is looked at.
         data_dir: folder to write the data directory into.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     folder = Path(corpus_dir)
     trials = []
@@ -23,7 +24,7 @@ def prepare_data(corpus_dir: str, data_dir: str = "data"):
         _, language, model, _ = name.split("/")
         row = {"key": name, "label": "spoof", "attack": model, "language": language}
         trials.append(make_trial(str(folder), row, folder))
-    write_data_dirs(data_dir, {"mlaad": trials})
+    write_data_dirs(data_dir, {"mlaad": trials}, relative=relative)
 
 
 if __name__ == "__main__":

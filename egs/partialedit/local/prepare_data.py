@@ -32,13 +32,16 @@ def read_line(place: str, cells: list[str]) -> tuple[str, Segments]:
         raise InputError(f"{place}: {name} has {error}") from None
 
 
-def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = True) -> None:
+def prepare_data(
+    corpus_dir: str, data_dir: str = "data", expect_counts: bool = True, relative: bool = False
+) -> None:
     """Write data/partialedit_E1 and data/partialedit_E2, spoofed utterances alone.
 
     Args:
         corpus_dir: folder that holds PartialEdit_E1E2.csv, and E1 and E2, or one of these.
         data_dir: folder to write into.
         expect_counts: refuse a table that doesn't have the published number of utterances of E1.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
     corpus = Path(corpus_dir)
     sets: dict[str, list[Trial]] = {}
@@ -61,7 +64,7 @@ def prepare_data(corpus_dir: str, data_dir: str = "data", expect_counts: bool = 
     if not sets:
         raise InputError(f"{corpus}: no folder E1 or E2: unpack their archives there")
     counts = {name: COUNTS[name] for name in sets if name in COUNTS and expect_counts}
-    write_segmented_dirs(data_dir, sets, segments, counts)
+    write_segmented_dirs(data_dir, sets, segments, counts, relative=relative)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,11 @@ COUNTS = {
 
 
 def prepare_data(
-    corpus_dir: str, subset: Subset = "eval", data_dir: str = "data", expect_counts: bool = True
+    corpus_dir: str,
+    subset: Subset = "eval",
+    data_dir: str = "data",
+    expect_counts: bool = True,
+    relative: bool = False,
 ):
     """Write data/spoofceleb_<subset>, or data/{train,dev,eval} of all three sets.
 
@@ -28,6 +32,7 @@ def prepare_data(
         subset: set to prepare as a test set; all: the three sets of a training.
         data_dir: folder to write the data directories into.
         expect_counts: refuse metadata that doesn't have the published numbers of utterances.
+        relative: write paths from the data directory to the audio, for trees that are moved.
     """
 
     def read_set(name: str) -> list[Trial]:
@@ -38,7 +43,7 @@ def prepare_data(
             trials.append(make_trial(line, row, folder))
         return trials
 
-    write_sets("spoofceleb", subset, read_set, COUNTS, data_dir, expect_counts)
+    write_sets("spoofceleb", subset, read_set, COUNTS, data_dir, expect_counts, relative=relative)
 
 
 if __name__ == "__main__":
