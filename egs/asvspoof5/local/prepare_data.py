@@ -72,7 +72,7 @@ def prepare_data(
         name = subset.removesuffix("_track2")
         path = protocols / f"ASVspoof5.{name}.track_2.trial.tsv"
         sets[prefix + subset] = read_track2(path, Path(corpus_dir, FOLDERS[name]))
-        write_data_dirs(data_dir, sets)
+        write_data_dirs(data_dir, sets, relative=relative)
         return
     for name in PROTOCOLS if subset == "all" else [subset]:
         protocol = protocols / f"ASVspoof5.{PROTOCOLS[name]}.tsv"
