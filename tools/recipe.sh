@@ -21,9 +21,9 @@ refuse() {
   exit 2
 }
 
-# defaults NAME VALUE ...: values of variables that the run.sh left empty. One of the environment is
+# settings NAME VALUE ...: values of variables that the run.sh left empty. One of the environment is
 # refused: it would change a recipe without a word.
-defaults() {
+settings() {
   while [ $# -gt 0 ]; do
     [[ $(declare -p "$1" 2> /dev/null) != "declare -x "* ]] ||
       refuse "the environment has a variable $1, which is a setting of recipes: unset $1"
@@ -34,26 +34,26 @@ defaults() {
 
 # ---- Options: each variable that has a value here is an option --NAME VALUE
 
-defaults stage 1 stop_stage 8 # first and last stage to run
-defaults nproc "" gpus ""     # processes and devices; by default of the machine
-defaults task detection data_type shard # detection, localization, tracing, talkers; shard, raw
-defaults corpus_dir "" data_dir "" exp_dir ""
-defaults num_utts_per_shard 1000 num_threads 8
-defaults convert false  # true: shards hold 16 kHz mono FLAC whatever the files are
-defaults score_batch_size "" num_workers ""
-defaults pi_spoof 0.05 cost asvspoof5_track1 bootstrap 1000
-defaults asv_scores ""  # ASV scores below corpus_dir, SET for dev and eval
-defaults llr_options "" # more of logits_to_llr.py where it calibrates
+settings stage 1 stop_stage 8 # first and last stage to run
+settings nproc "" gpus ""     # processes and devices; by default of the machine
+settings task detection data_type shard # detection, localization, tracing, talkers; shard, raw
+settings corpus_dir "" data_dir "" exp_dir ""
+settings num_utts_per_shard 1000 num_threads 8
+settings convert false  # true: shards hold 16 kHz mono FLAC whatever the files are
+settings score_batch_size "" num_workers ""
+settings pi_spoof 0.05 cost asvspoof5_track1 bootstrap 1000
+settings asv_scores ""  # ASV scores below corpus_dir, SET for dev and eval
+settings llr_options "" # more of logits_to_llr.py where it calibrates
 # What is scored: difference of the logits, of which LLRs are made, or bonafide_logit, the logit of
 # which some authors publish EERs; no LLR is made of it, and its results are in a folder of its name.
-defaults score difference
-defaults threshold ""   # of error rates in stage 7: a number, or results
-defaults same_sources ""  # tracing: test attacks that are a class, A16=A04,...
-defaults both false     # true: a condition selects trials of both classes
+settings score difference
+settings threshold ""   # of error rates in stage 7: a number, or results
+settings same_sources ""  # tracing: test attacks that are a class, A16=A04,...
+settings both false     # true: a condition selects trials of both classes
 
-defaults trains true # false: the system exists, tools/score.sh
+settings trains true # false: the system exists, tools/score.sh
 if [ "$trains" = true ]; then
-  defaults config "" noise_data "" reverb_data "" train_options "" seed "" num_avg "" checkpoint ""
+  settings config "" noise_data "" reverb_data "" train_options "" seed "" num_avg "" checkpoint ""
 fi
 
 . "$root/tools/parse_options.sh"
@@ -69,9 +69,9 @@ if [ "$trains" = true ]; then
   : "${config:=$root/conf/resnet18.yaml}"
 fi
 : "${data_dir:=$recipe/data}" "${exp_dir:=$recipe/exp/$(basename "${config:-}" .yaml)}"
-defaults test_sets eval # sets that are scored beside dev
-defaults by attack      # condition of the metrics by condition
-defaults labels utt2lab  # none: nobody knows them
+settings test_sets eval # sets that are scored beside dev
+settings by attack      # condition of the metrics by condition
+settings labels utt2lab  # none: nobody knows them
 
 [[ $data_type == shard || $data_type == raw ]] || refuse "--data_type is shard or raw"
 task_words="--task is detection, localization or tracing"

@@ -71,6 +71,8 @@ def test_the_loss_of_every_system_falls(folder, config, monkeypatch):
         )
         index = with_segments(index, "segments.rttm", data.sample_rate)
     batch = next(TrainLoader(index, data, seed=1).epoch(1)).to("cpu")
+    if experiment.system.classes:
+        batch = batch._replace(sources_B=batch.labels_B)
     if experiment.system.num_talkers:
         batch = of_two_talkers(batch)
     task, losses = experiment.system.train(), []
