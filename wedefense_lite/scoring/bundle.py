@@ -39,7 +39,7 @@ CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 FACTS = "bundle.json"
 # Fields that bundles from before they existed don't have.
-LATER_FIELDS = ("frame_seconds", "allow_negative_scale")
+LATER_FIELDS = ("frame_seconds", "allow_negative_scale", "score", "classes")
 # Root mean square about the mean, against full scale: -80 dB, above dither and below speech.
 SILENCE = 1e-4
 Audio = str | PathLike | ArrayLike | Tensor | tuple[ArrayLike | Tensor, int]
