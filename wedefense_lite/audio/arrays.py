@@ -62,6 +62,9 @@ def _has_rate(audio: Any) -> bool:
 
 
 def _as_array(audio: Any, key: str) -> np.ndarray:
+    if isinstance(audio, io.IOBase | bytes | bytearray | memoryview):
+        kind = type(audio).__name__
+        raise InputError(f"{key}: a {kind}, expected samples or the path of a file")
     if hasattr(audio, "detach"):  # a tensor, on any device, perhaps with a gradient
         tensor = audio.detach().cpu()
         # NumPy knows no bfloat16. No float type has less of a range or more bits than float64.
