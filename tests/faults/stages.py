@@ -188,8 +188,10 @@ EXPORT_READS = (
     "data/dev/utt2lab",
 )
 DIARIZE_READS = ("recording.wav", "bundle", "sep/config.yaml", "sep/models")
+PREPARE_WORDS = f"{PREPARE} --corpus_dir corpus --data_dir data --expect_counts false"
 STAGES = [
-    Stage("prepare_data", f"{PREPARE} --corpus_dir corpus --data_dir data --expect_counts false"),
+    # Relative paths are the same in every folder. Those of the other stages lead to the base.
+    Stage("prepare_data", f"{PREPARE_WORDS} --relative true"),
     Stage("make_raw_list", "tools/make_raw_list.py data/dev/wav.scp data/dev/utt2lab raw.list",
           set_files("dev", files="wav.scp utt2lab")),
     Stage("make_shard_list", pack_words(), set_files("dev", files="wav.scp utt2lab")),
@@ -248,7 +250,7 @@ class World:
         sf.write(self.base / "recording.wav", wav, rate, subtype="PCM_16")
 
     def _commands(self) -> list[str]:
-        commands = [STAGES[0].words]
+        commands = [PREPARE_WORDS]
         for name in ("train", "dev", "eval"):
             tables = f"data/{name}/wav.scp data/{name}/utt2lab"
             commands.append(f"tools/make_raw_list.py {tables} data/{name}/raw.list")

@@ -133,7 +133,8 @@ def test_the_decision_at_the_bayes_threshold_accepts_the_threshold_itself():
 
 def test_two_cost_models_have_two_thresholds_and_two_actual_costs():
     scores = SortedScores([0.0, 1.0], [-2.0, -1.0])
-    assert set(PRESETS) == {"asvspoof2019", "asvspoof2021", "asvspoof5_track1", "asvspoof5_track2"}
+    names = "asvspoof2019 asvspoof2021 asvspoof5_track1 asvspoof5_track2 a_dcf"
+    assert set(PRESETS) == set(names.split())
     assert DEFAULT.threshold == pytest.approx(-math.log(1.9))
     strict = cost_model("asvspoof5_track1:p_spoof=0.5")
     assert strict.threshold == pytest.approx(math.log(10))

@@ -58,7 +58,8 @@ def _has_rate(audio: Any) -> bool:
     if not isinstance(audio, tuple) or len(audio) != 2:
         return False
     samples, rate = audio
-    return np.ndim(rate) == 0 and isinstance(rate, int | np.integer) and np.ndim(samples) > 0
+    is_number = isinstance(rate, int | float | np.integer | np.floating)
+    return np.ndim(rate) == 0 and is_number and np.ndim(samples) > 0
 
 
 def _as_array(audio: Any, key: str) -> np.ndarray:

@@ -45,7 +45,7 @@ UTTERANCE_COLUMNS = (
     *("audiopath", "filepath", "wavpath", "path", "audio", "wav", "name", "id"),
 )
 SCORE_COLUMNS = ("cmscore", "score", "scores", "llr")
-LABEL_COLUMNS = ("cmlabel", "label", "key")
+LABEL_COLUMNS = ("cmlabel", "label", "key", "groundtruth")
 # Columns of MLAAD's tables, which need no label: all of it is spoofed.
 MLAAD_COLUMNS = ("modelname", "architecture")
 NII_OUTPUT = "Output"  # first cell of the lines of NII's log that have scores

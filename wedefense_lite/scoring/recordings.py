@@ -43,6 +43,10 @@ def speech_span(wav_T: np.ndarray, sample_rate: int) -> Span:
     Raises:
         InputError: less than 0.5 s of it is speech; says how much is.
     """
+    if len(wav_T) < MIN_SPEECH_SECONDS * sample_rate:
+        raise InputError(
+            f"too short: {len(wav_T) / sample_rate:.3f} s, {MIN_SPEECH_SECONDS} s of speech needed"
+        )
     (segments,) = speech(wav_T[None], sample_rate)
     seconds = sum(end - start for start, end in segments)
     if not segments:
