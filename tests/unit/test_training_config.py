@@ -256,6 +256,9 @@ def test_later_options_have_the_values_that_components_have_without_them():
             components[cls.__name__] = cls
             classes.extend(cls.__subclasses__())
     for name, options in LATER_OPTIONS.items():
-        parameters = inspect.signature(components[name]).parameters
+        parameters = {}
+        # A class may pass options on to its base.
+        for cls in reversed(components[name].__mro__[:-1]):
+            parameters |= inspect.signature(cls).parameters
         for option, value in options.items():
             assert parameters[option].default == value, f"{name}.{option}"
