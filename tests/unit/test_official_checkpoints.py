@@ -243,6 +243,16 @@ def simplify(source: str, state: dict) -> None:
             state[name] -= state[name].mean(1, keepdim=True)
 
 
+@pytest.mark.parametrize("name", ["model.key.1.weight", "model.value.1.weight"])
+def test_weights_of_wedefense_see_no_mean_over_the_features(name):
+    """Its code takes the mean over the features from the states, ours from the weights."""
+    value = torch.randn(4, 6) + 1
+    for pattern, change in importers()["wedefense"].changes:
+        if re.search(pattern, name):
+            value = change(value)
+    torch.testing.assert_close(value.mean(1), torch.zeros(4))
+
+
 def write(state: dict, around: str, folder: Path) -> str:
     path = folder / "official.pth"
     if around == "safetensors":
