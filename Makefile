@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: setup mini test gpu_test lint audit recipes mutations faults soak fuzz docs clean
+.PHONY: setup mini test gpu_test cluster_test lint audit recipes mutations faults soak fuzz docs clean
 
 setup: $(VENV)/.installed
 
@@ -25,6 +25,11 @@ test: setup
 
 gpu_test: setup
 	GPU_TESTS=1 python -m pytest tests/gpu
+
+# The mini recipe on a Slurm of two nodes that the tests start; root, and Debian's slurm-wlm,
+# slurm-wlm-basic-plugins and munge are needed.
+cluster_test: setup
+	CLUSTER_TESTS=1 python -m pytest tests/cluster
 
 # Known vulnerabilities of the installed packages; reasons for what is left are in tools/audit.toml.
 audit: setup

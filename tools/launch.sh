@@ -8,7 +8,8 @@ set -euo pipefail
 # OpenMP threads that wait for each other sleep. By default they spin, which on cores that other
 # processes use as well makes training many times slower.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
-# The signal of Slurm ahead of the end of a job's time ends no launcher: a training takes it.
+# The signal of Slurm ahead of the end of a job's time ends no launcher: a training takes it. Tasks
+# of srun begin with the signals of a login, so they ignore it once more.
 trap '' USR1
 nproc= gpus=
 while [[ ${1:-} == --nproc=* || ${1:-} == --gpus=* ]]; do
@@ -35,6 +36,7 @@ if [ "${SLURM_NNODES:-1}" -gt 1 ]; then
   job_number=${SLURM_JOB_ID//[!0-9]/}
   port=$((20000 + 10#${job_number:-0} % 20000))
   exec srun --ntasks-per-node=1 --nodes="$SLURM_NNODES" --kill-on-bad-exit=1 \
+    bash -c "trap '' USR1; exec \"\$@\"" bash \
     torchrun --nnodes="$SLURM_NNODES" --nproc_per_node="$nproc" --max-restarts=0 \
     --rdzv_backend=c10d --rdzv_endpoint="$(hostname):$port" \
     --rdzv_id="$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" "$@"

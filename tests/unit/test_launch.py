@@ -39,8 +39,9 @@ def test_several_processes_are_started_by_one_torchrun(launched):
 def test_several_nodes_run_one_torchrun_each_even_of_one_process(launched):
     line = launched("--nproc=1", "train.py", SLURM_NNODES="2", SLURM_JOB_ID="7")
     assert line.startswith(
-        "passive srun --ntasks-per-node=1 --nodes=2 --kill-on-bad-exit=1 torchrun"
+        "passive srun --ntasks-per-node=1 --nodes=2 --kill-on-bad-exit=1 bash -c"
     )
+    assert """trap '' USR1; exec "$@" bash torchrun --nnodes=2 --nproc_per_node=1""" in line
     assert line.endswith("--rdzv_id=7.0 train.py")
 
 
