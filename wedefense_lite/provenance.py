@@ -32,8 +32,10 @@ def code_commit() -> str:
 
 def _git(folder: Path, *arguments: str) -> str:
     """Output of git in a folder; empty where it fails or is not installed."""
-    # A repository may name a command for fsmonitor, which git would run.
-    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
+    # A repository may name a command for fsmonitor, which git would run. Without optional locks git
+    # writes nothing, for which there may be no room.
+    options = ["--no-optional-locks", "-c", "core.fsmonitor=false"]
+    command = ["git", *options, "-C", str(folder), *arguments]
     # Inside a hook of git, variables name the repository of the hook.
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:

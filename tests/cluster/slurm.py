@@ -1,0 +1,157 @@
+"""A Slurm of our own: controller and nodes as processes of this machine, all files in one folder.
+
+Debian's packages slurm-wlm, slurm-wlm-basic-plugins and munge are needed, and root. Nothing under
+/etc is read or written, and what was started is stopped by its process number.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+SlurmctldPort={port}
+AuthType=auth/munge
+AuthInfo=socket={folder}/run/munge.sock
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool.%n
+SlurmctldPidFile={folder}/run/slurmctld.pid
+SlurmdPidFile={folder}/run/slurmd.%n.pid
+SlurmctldLogFile={folder}/log/slurmctld.log
+SlurmdLogFile={folder}/log/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+SwitchType=switch/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=sched_interval=2,batch_sched_delay=0,bf_interval=2
+SlurmdParameters=config_overrides
+ReturnToService=2
+MailProg=/bin/true
+KillWait=20
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES:4
+"""
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=8000\n"
+
+
+def obstacle() -> str | None:
+    """Reason why no Slurm can be started here; None where one can."""
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        return f"Slurm needs {', '.join(missing)} (apt-get install slurm-wlm munge)"
+    if os.geteuid() != 0:
+        return "Slurm needs root"
+    return None
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    for listener in sockets:
+        listener.bind(("127.0.0.1", 0))
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports
+
+
+class Slurm:
+    """A cluster of nodes of two cores.
+
+    Args:
+        folder: of all its files; a short path, since sockets are in it.
+        nodes: number of nodes.
+    """
+
+    def __init__(self, folder: Path, nodes: int = 2):
+        self.folder = folder
+        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+        names = [f"n{number}" for number in range(1, nodes + 1)]
+        for name in ("run", "log", "state", *(f"spool.{node}" for node in names)):
+            (folder / name).mkdir(parents=True)
+            (folder / name).chmod(0o755)
+        key = folder / "munge.key"
+        key.write_bytes(secrets.token_bytes(128))
+        key.chmod(0o400)
+        host = socket.gethostname().partition(".")[0]
+        port, *node_ports = free_ports(nodes + 1)
+        text = CONFIGURATION.format(host=host, port=port, folder=folder)
+        for name, node_port in zip(names, node_ports):
+            text += NODE.format(name=name, host=host, port=node_port)
+        # Nodes come before the partition of all of them.
+        lines = text.strip().splitlines()
+        lines.sort(key=lambda line: line.startswith("PartitionName"))
+        (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
+        self._start(
+            "munged",
+            "--force",
+            f"--key-file={key}",
+            f"--socket={folder}/run/munge.sock",
+            f"--pid-file={folder}/run/munged.pid",
+            f"--log-file={folder}/log/munged.log",
+            f"--seed-file={folder}/run/munge.seed",
+        )
+        self._start("slurmctld", "-c")
+        for name in names:
+            self._start("slurmd", "-N", name)
+        self.wait_for(lambda: self.call("sinfo -h -t idle -o %D") == str(nodes), 60)
+
+    def _start(self, *words: str) -> None:
+        subprocess.run(words, env=self.environment, check=True, capture_output=True, timeout=60)
+
+    def call(self, words: str | list, folder: Path | None = None) -> str:
+        """Standard output of a command of Slurm."""
+        words = words.split() if isinstance(words, str) else words
+        run = subprocess.run(
+            words,
+            env=self.environment,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert run.returncode == 0, f"{words}: {run.stderr}"
+        return run.stdout.strip()
+
+    def state(self, job: str) -> str:
+        """State of a job, such as RUNNING."""
+        fields = dict(
+            field.split("=", 1)
+            for field in self.call(f"scontrol show job {job}").split()
+            if "=" in field
+        )
+        return fields["JobState"]
+
+    def wait_for(self, condition, seconds: float, reason: str = "") -> None:
+        """Wait until a condition is met.
+
+        Raises:
+            AssertionError: it is not met within some seconds.
+        """
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"not within {seconds} s: {reason}"
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Cancel all jobs, and end what was started."""
+        subprocess.run(["scancel", "-u", "root"], env=self.environment, check=False, timeout=60)
+        for name in ("slurmd.*.pid", "slurmctld.pid", "munged.pid"):
+            for path in (self.folder / "run").glob(name):
+                pid = int(path.read_text())
+                os.kill(pid, signal.SIGTERM)
+        self.wait_for(lambda: not list((self.folder / "run").glob("slurm*.pid")), 60)

@@ -1,0 +1,175 @@
+"""The mini recipe on a Slurm of two nodes: whole, as a chain of jobs, killed and preempted.
+
+``make cluster_test`` runs it. A training of two nodes ends with the bits of one of two processes.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import slurm
+from conftest import ROOT, UNTRAINED, typist
+
+pytestmark = [
+    pytest.mark.skipif("CLUSTER_TESTS" not in os.environ, reason="make cluster_test runs it"),
+    pytest.mark.timeout(1800),
+]
+RECIPE = (
+    "egs/mini/run.sh --data_dir data --data_type raw --num_avg 2 --num_workers 0 --bootstrap 20 "
+    "--corpus_dir corpus --scale 0.05"
+).split()
+TRAINING = ["--train_options", "--num_epochs 4 --batch_size 4", *UNTRAINED]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    reason = slurm.obstacle()
+    if reason:
+        pytest.skip(reason)
+    # Paths of sockets are short.
+    folder = Path(tempfile.mkdtemp(prefix="slurm."))
+    slurm_cluster = slurm.Slurm(folder)
+    yield slurm_cluster
+    slurm_cluster.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def root(mini_corpus, tmp_path_factory):
+    """A folder like the repository's root, with data, lists and a training of two processes."""
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "corpus").symlink_to(mini_corpus)
+    shutil.copytree(ROOT / "conf", folder / "conf")
+    typed = typist(folder)
+    typed(["bash", *RECIPE, "--stop_stage", "2"])
+    typed(["bash", *RECIPE, *TRAINING, "--stage", "3", "--nproc", "2", "--exp_dir", "exp_local"])
+    return folder
+
+
+@pytest.fixture
+def submit(cluster, root):
+    """Function that submits a job of two nodes, and gives its number."""
+    cluster.environment |= {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "VIRTUAL_ENV": sys.prefix,
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def submitted(exp_dir: str, *words: str) -> str:
+        command = ["sbatch", "--parsable", "--nodes=2", "tools/slurm.sbatch", *RECIPE, *TRAINING]
+        command += ["--exp_dir", exp_dir, "--nproc", "1", "--stage", "3", *words]
+        return cluster.call(command, root)
+
+    return submitted
+
+
+def finish(cluster, root, job: str) -> None:
+    """Wait for a job that ends as it should."""
+    cluster.wait_for(lambda: cluster.state(job) not in ("PENDING", "RUNNING", "COMPLETING"), 900)
+    log = (root / f"slurm-{job}.log").read_text()
+    assert cluster.state(job) == "COMPLETED", log[-5000:]
+
+
+def check_models(root, exp_dir: str) -> None:
+    """Check that a training has the bits of the one of two processes."""
+    for name in ("model_3.pt", "model_4.pt", "avg_model.pt"):
+        expected = (root / "exp_local/models" / name).read_bytes()
+        assert (root / exp_dir / "models" / name).read_bytes() == expected, name
+
+
+def begin_training(cluster, root, job: str, exp_dir: str) -> None:
+    """Wait until a training has saved an epoch."""
+    log = root / f"slurm-{job}.log"
+
+    def has_saved() -> bool:
+        return log.exists() and ", train_loss" in log.read_text()
+
+    cluster.wait_for(has_saved, 600, f"{exp_dir}: {cluster.state(job)}")
+
+
+def begin_at_once(cluster, job: str) -> None:
+    """Let a requeued job begin without the two minutes that Slurm holds it."""
+    cluster.wait_for(lambda: cluster.state(job) == "PENDING", 120, cluster.state(job))
+    cluster.call(f"scontrol update JobId={job} StartTime=now")
+
+
+def ranks_of(exp_dir: str) -> list[int]:
+    """Numbers of the processes that train in a folder."""
+    pids = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        is_rank = any(word.endswith(b"bin/train.py") for word in words[:4])
+        is_launcher = any(b"torchrun" in word for word in words[:4])
+        if is_rank and not is_launcher and exp_dir.encode() in words:
+            pids.append(int(path.parent.name))
+    return pids
+
+
+def test_two_nodes_end_with_the_bits_of_two_processes(cluster, root, submit):
+    job = submit("exp_nodes")
+    finish(cluster, root, job)
+    check_models(root, "exp_nodes")
+    for name in ("dev", "eval", "eval_calibrated"):
+        expected = (root / f"exp_local/posteriors/{name}/llr.txt").read_bytes()
+        assert (root / f"exp_nodes/posteriors/{name}/llr.txt").read_bytes() == expected
+    assert (root / "exp_nodes/report.html").is_file()
+
+
+def test_a_chain_of_jobs_does_the_same_and_cpu_stages_hold_one_node(cluster, root, submit):
+    settings = root / "conf/cmd.sh"
+    settings.write_text(settings.read_text() + 'cpu_job="--nodes=1"\ngpu_job="--nodes=2"\n')
+    command = ["bash", "tools/submit.sh", *RECIPE, *TRAINING]
+    command += ["--exp_dir", "exp_chain", "--nproc", "1", "--stage", "3"]
+    lines = cluster.call(command, root).splitlines()
+    jobs = [line.split()[-1] for line in lines if line.startswith("stage ")]
+    assert len(jobs) == 6
+    assert [line.count("--nodes=2") for line in lines if line.startswith("sbatch")] == [
+        1,
+        1,
+        *[0] * 4,
+    ]
+    for job in jobs:
+        finish(cluster, root, job)
+    check_models(root, "exp_chain")
+
+
+def test_a_killed_rank_ends_the_job_and_the_next_one_continues(cluster, root, submit):
+    job = submit("exp_killed", "--stop_stage", "3")
+    begin_training(cluster, root, job, "exp_killed")
+    os.kill(ranks_of("exp_killed")[1], signal.SIGKILL)
+    cluster.wait_for(lambda: cluster.state(job) == "FAILED", 300, cluster.state(job))
+    cluster.wait_for(lambda: not ranks_of("exp_killed"), 60)
+    finish(cluster, root, submit("exp_killed", "--stop_stage", "4"))
+    check_models(root, "exp_killed")
+
+
+@pytest.mark.parametrize("how", ["the end of its time", "a requeue"])
+def test_a_preempted_job_saves_its_step_and_goes_on(cluster, root, submit, how):
+    exp_dir = f"exp_{how.split()[1]}"
+    job = submit(exp_dir, "--stop_stage", "4")
+    begin_training(cluster, root, job, exp_dir)
+    if how == "a requeue":
+        cluster.call(f"scontrol requeue {job}")
+    else:
+        # As Slurm sends it two minutes before the end.
+        cluster.call(f"scancel --signal=USR1 --batch {job}")
+    begin_at_once(cluster, job)
+    finish(cluster, root, job)
+    log = (root / f"slurm-{job}.log").read_text()
+    assert "which exp_" in log and "stopped by" in log and "continue from" in log, log[-5000:]
+    check_models(root, exp_dir)
+
+
+def test_a_failed_stage_cancels_the_stages_behind_it(cluster, root, submit):
+    command = ["bash", "tools/submit.sh", *RECIPE, "--exp_dir", "exp_none", "--stage", "6"]
+    lines = cluster.call(command, root).splitlines()
+    jobs = [line.split()[-1] for line in lines if line.startswith("stage ")]
+    cluster.wait_for(lambda: cluster.state(jobs[0]) == "FAILED", 300)
+    cluster.wait_for(lambda: cluster.state(jobs[-1]) == "CANCELLED", 60)
