@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: setup mini test gpu_test cluster_test lint audit recipes mutations faults soak fuzz docs clean
+.PHONY: setup mini test test_all gpu_test cluster_test lint audit recipes mutations faults soak fuzz docs clean
 
 setup: $(VENV)/.installed
 
@@ -22,6 +22,10 @@ mini: setup
 # Files in the order of their names, which begins with the longest.
 test: setup
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
+
+# Long cases that take turns in make test, a commit each, all at once.
+test_all: setup
+	ALL_TESTS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 gpu_test: setup
 	GPU_TESTS=1 python -m pytest tests/gpu

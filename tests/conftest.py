@@ -82,6 +82,31 @@ def write_la_corpus(folder: Path) -> Path:
     return folder
 
 
+def commit_number() -> int:
+    """Number that the commit decides; 0 where there is none."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return int(commit or "0", 16)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Of tests that take turns, one case each: the commit decides which. ALL_TESTS=1 runs all."""
+    if "ALL_TESTS" in os.environ:
+        return
+    cases = {}
+    for item in items:
+        if item.get_closest_marker("turns"):
+            cases.setdefault((item.path, item.originalname), []).append(item)
+    number = commit_number()
+    left_out = []
+    for group in cases.values():
+        chosen = group[number % len(group)]
+        left_out += [item for item in group if item is not chosen]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_terminal_summary(terminalreporter):
     """Counts of skipped tests by reason, so that nothing is skipped in silence."""
     counts = Counter()

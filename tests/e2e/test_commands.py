@@ -227,6 +227,7 @@ SPOOFS = {
 }
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("corpus", SPOOFS)
 def test_one_command_scores_spoofed_speech_alone(tutorial, corpus):
     folder, typed = tutorial
