@@ -288,3 +288,17 @@ def test_a_missing_file_fails_the_list_and_keeps_the_earlier_one(tmp_path, tool)
     message = "error: 1 of 3 utterances can't be used: u1: u1.flac: No such file or directory"
     assert errors.splitlines()[-1].endswith(message)
     assert contents(tmp_path) == before
+
+
+def test_a_table_that_is_a_link_to_nowhere_is_lost(tmp_path):
+    folder = tmp_path / "train"
+    trials = []
+    for key, label, attack in (("utt1", "bonafide", "-"), ("utt2", "spoof", "A01")):
+        sf.write(tmp_path / f"{key}.wav", tone(1, RATE), RATE)
+        trials.append(Trial(key, str(tmp_path / f"{key}.wav"), label, "spk1", attack))
+    write_data_dirs(tmp_path, {"train": trials})
+    (folder / "utt2attack").unlink()
+    check_data_dirs([folder])
+    (folder / "utt2attack").symlink_to("nowhere")
+    with pytest.raises(InputError, match="utt2attack: No such file"):
+        check_data_dirs([folder])

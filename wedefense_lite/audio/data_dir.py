@@ -285,7 +285,8 @@ def check_data_dir(folder: str | Path, has_labels: bool = True) -> dict[str, dic
     folder = Path(folder)
     tables = {}
     for name in ("wav.scp", "utt2dur", "utt2spk", "utt2attack", NAME_FILE, CORPUS_FILE):
-        if (folder / name).exists():
+        # A link that leads nowhere is a table that is lost, and none that was never there.
+        if os.path.lexists(folder / name):
             tables[name] = read_table(folder / name)
     if "wav.scp" in tables:
         tables["wav.scp"] = read_wavs(folder / "wav.scp")

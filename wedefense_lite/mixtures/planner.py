@@ -1,5 +1,6 @@
 """Drawing of plans: who talks when and how loud in recordings of several talkers, some spoofed."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import comb, inf
@@ -156,7 +157,7 @@ def read_sources(
             if name not in tables:
                 raise InputError(f"{Path(folder, name)}: not there, and these mixtures need it")
         gender_table = Path(folder, "spk2gender")
-        genders = read_table(gender_table) if gender_table.exists() else {}
+        genders = read_table(gender_table) if os.path.lexists(gender_table) else {}
         wavs = tables.get("wav.scp", {})
         durations = tables.get("utt2dur", {})
         speakers = tables.get("utt2spk", {})
