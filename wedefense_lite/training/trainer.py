@@ -346,7 +346,7 @@ class Trainer:
             is_preempted = any_rank(self.process, self.requests.name is not None)
             if is_preempted and self._ends_group:
                 loss.check()
-                self._end_here()
+                self._end_here(save_every)
             if save_every > 0 and self.step % save_every == 0:
                 loss.check()  # a saved model must be fit to continue from
                 self._synchronise()
@@ -414,11 +414,20 @@ class Trainer:
         with self.requests.at_once():
             return validate(self.final, self.dev_loader, self.process)
 
-    def _end_here(self) -> NoReturn:
-        """Save the state after a step, and end on a signal."""
+    def _end_here(self, save_every: int) -> NoReturn:
+        """End on a signal after a step, whose state is saved.
+
+        Several ranks have buffers of their own within an epoch, and one state is saved: averaged at
+        any other step than those of a run that nothing disturbs, they would give other bits. There
+        the run goes on from what was saved last.
+        """
+        reason = self.requests.name or "a signal to another process"
+        is_saved_anyway = save_every > 0 and self.step % save_every == 0
+        is_end = self.step == self.steps_of_epoch
+        if self.process.world > 1 and not (is_saved_anyway or is_end):
+            raise Preempted(f"stopped by {reason}: the same command continues from what was saved")
         self._synchronise()
         self._save_last()
-        reason = self.requests.name or "a signal to another process"
         raise Preempted(
             f"stopped by {reason} after step {self.step} of epoch {self.epoch}, "
             f"which {self.models / 'last.pt'} holds: the same command continues"
