@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 # Exit status of a command that has saved its state, and that the same command continues.
@@ -21,9 +22,10 @@ class Preempted(Exception):
 
 
 class Requests:
-    """Signals that have arrived at this process.
+    """Signals that arrive while a training runs.
 
-    They end its work at once, but are only noted where work is ``held`` together.
+    Before and after it they end the process, as they do by default: nothing is lost there, and a
+    process that waits for another one doesn't see a handler's exception.
 
     Attributes:
         name: name of the first signal; None before it.
@@ -31,54 +33,46 @@ class Requests:
 
     def __init__(self):
         self.name: str | None = None
-        self._is_held = False
+        self._is_left_at_once = False
 
-    def note(self, number: int, _frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
         """Handler of a signal.
 
         Raises:
-            Preempted: work is not held together.
+            Preempted: the work is left at once.
         """
         # torchrun passes on a signal that Slurm has sent to all processes: the second does nothing.
         if self.name is not None:
             return
         self.name = signal.Signals(number).name
-        if not self._is_held:
-            raise Preempted(f"stopped by {self.name}: the same command continues")
+        if self._is_left_at_once:
+            self._raise()
         logging.warning("%s: the training ends after this step", self.name)
 
+    def _raise(self) -> NoReturn:
+        raise Preempted(f"stopped by {self.name}: the same command continues")
+
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Context of work that looks at ``name`` by itself, where its state can be saved."""
-        self._is_held = True
+    def noted(self) -> Iterator[None]:
+        """Context of work that looks at ``name`` where its state can be saved."""
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield
         finally:
-            self._is_held = False
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Context, inside a held one, of work that is better left than finished.
+        """Context, inside the other, of work that is better left than finished.
 
         Raises:
             Preempted: a signal has arrived, or does inside.
         """
-        self._is_held = False
+        self._is_left_at_once = True
         try:
             if self.name is not None:
-                raise Preempted(f"stopped by {self.name}: the same command continues")
+                self._raise()
             yield
         finally:
-            self._is_held = True
-
-
-@contextmanager
-def noted() -> Iterator[Requests]:
-    """Context in which the signals no longer end the process by themselves."""
-    requests = Requests()
-    before = {number: signal.signal(number, requests.note) for number in SIGNALS}
-    try:
-        yield requests
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+            self._is_left_at_once = False

@@ -12,7 +12,6 @@ import torch
 
 from wedefense_lite import cli, preemption
 from wedefense_lite.files import InputError
-from wedefense_lite.runtime import Process
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.delivery import read_batches, worker_share
 from wedefense_lite.systems.samples import read_training_batch
@@ -29,14 +28,11 @@ def rows(tmp_path_factory):
     }
 
 
-def make_trainer(rows, folder, requests=None, world: int = 1, rank: int = 0, **training):
-    """Trainer of two epochs of six steps in one process. Ranks of several don't talk here."""
+def make_trainer(rows, folder, **training):
+    """Trainer of two epochs of six steps."""
     settings = {"num_epochs": 2, "data": {"batch_size": 2}} | training
     exp = tiny.experiment(**settings)
-    process = Process(torch.device("cpu"), rank, world)
-    train_loader = TrainLoader(rows["train"], exp.data, exp.training.seed, rank, world)
-    dev_loader = tiny.EvalLoader(rows["dev"], exp.data)
-    return tiny.Trainer(exp, process, folder, train_loader, dev_loader, requests=requests)
+    return tiny.trainer(exp, folder, rows["train"], rows["dev"])
 
 
 def send_in_step(trainer, step: int, number: int) -> None:
@@ -60,11 +56,10 @@ def test_the_step_that_a_signal_arrives_in_is_kept_and_training_goes_on_to_the_s
 ):
     undisturbed = make_trainer(rows, tmp_path / "undisturbed")
     undisturbed.fit()
-    with preemption.noted() as requests:
-        stopped = make_trainer(rows, tmp_path / "exp", requests)
-        send_in_step(stopped, step, number)
-        with pytest.raises(preemption.Preempted, match=f"stopped by {number.name} after step"):
-            stopped.fit()
+    stopped = make_trainer(rows, tmp_path / "exp")
+    send_in_step(stopped, step, number)
+    with pytest.raises(preemption.Preempted, match=f"stopped by {number.name} after step"):
+        stopped.fit()
     state = checkpoint.load(tmp_path / "exp/models/last.pt")
     assert state["updates"] == step
     again = make_trainer(rows, tmp_path / "exp")
@@ -78,11 +73,10 @@ def test_the_step_that_a_signal_arrives_in_is_kept_and_training_goes_on_to_the_s
 
 
 def test_a_group_of_accumulated_batches_is_completed_first(rows, tmp_path):
-    with preemption.noted() as requests:
-        stopped = make_trainer(rows, tmp_path, requests, accumulate_steps=3)
-        send_in_step(stopped, 4, signal.SIGUSR1)
-        with pytest.raises(preemption.Preempted, match="after step 6 of epoch 1"):
-            stopped.fit()
+    stopped = make_trainer(rows, tmp_path, accumulate_steps=3)
+    send_in_step(stopped, 4, signal.SIGUSR1)
+    with pytest.raises(preemption.Preempted, match="after step 6 of epoch 1"):
+        stopped.fit()
     assert checkpoint.load(tmp_path / "models/last.pt")["updates"] == 2
 
 
@@ -93,33 +87,28 @@ def test_a_validation_is_left_at_once_and_the_epoch_is_not_trained_again(
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the signal has not ended the validation")
 
-    with preemption.noted() as requests, monkeypatch.context() as patched:
+    with monkeypatch.context() as patched:
         patched.setattr(trainer_module, "validate", interrupted)
         with pytest.raises(preemption.Preempted, match="stopped by SIGTERM"):
-            make_trainer(rows, tmp_path, requests).fit()
+            make_trainer(rows, tmp_path).fit()
     again = make_trainer(rows, tmp_path)
     assert (again.epoch, again.step) == (1, 6)
     again.fit()
     assert [row["step"] for row in again.history] == [6, 12]
 
 
-def test_a_signal_before_the_training_ends_the_command_with_the_documented_status(capsys):
-    with (
-        pytest.raises(SystemExit) as ended,
-        cli.one_line_errors("train.py"),
-        preemption.noted(),
-    ):
-        os.kill(os.getpid(), signal.SIGTERM)
+def test_a_training_that_ends_on_a_signal_has_the_documented_status(capsys):
+    with pytest.raises(SystemExit) as ended, cli.one_line_errors("train.py"):
+        raise preemption.Preempted("stopped by SIGTERM")
     assert ended.value.code == preemption.EXIT_STATUS == 85
-    assert capsys.readouterr().err == (
-        "train.py: error: stopped by SIGTERM: the same command continues\n"
-    )
+    assert capsys.readouterr().err == "train.py: error: stopped by SIGTERM\n"
 
 
-def test_handlers_of_before_come_back():
+def test_before_and_after_a_training_signals_are_what_they_were(rows, tmp_path):
     before = [signal.getsignal(number) for number in preemption.SIGNALS]
-    with preemption.noted():
-        assert signal.getsignal(signal.SIGTERM) not in before
+    trainer = make_trainer(rows, tmp_path)
+    assert [signal.getsignal(number) for number in preemption.SIGNALS] == before
+    trainer.fit()
     assert [signal.getsignal(number) for number in preemption.SIGNALS] == before
 
 
@@ -165,11 +154,10 @@ def test_an_epoch_that_other_processes_began_draws_each_utterance_once(rows, bef
 
 
 def test_a_training_goes_on_with_another_number_of_processes_and_says_so(rows, tmp_path, caplog):
-    with preemption.noted() as requests:
-        stopped = make_trainer(rows, tmp_path, requests)
-        send_in_step(stopped, 2, signal.SIGUSR1)
-        with pytest.raises(preemption.Preempted):
-            stopped.fit()
+    stopped = make_trainer(rows, tmp_path)
+    send_in_step(stopped, 2, signal.SIGUSR1)
+    with pytest.raises(preemption.Preempted):
+        stopped.fit()
     # What one process has saved after two steps of 2 is what two save after one.
     state = checkpoint.load(tmp_path / "models/last.pt")
     checkpoint.save(tmp_path / "models/last.pt", state | {"world": 2, "step": 1})
@@ -185,11 +173,10 @@ def test_a_training_goes_on_with_another_number_of_processes_and_says_so(rows, t
 
 def test_the_learning_rate_keeps_its_place_in_the_schedule(rows, tmp_path):
     schedule = tiny.Schedule(decay="linear", final_ratio=0.0)
-    with preemption.noted() as requests:
-        stopped = make_trainer(rows, tmp_path, requests, schedule=schedule)
-        send_in_step(stopped, 6, signal.SIGUSR1)
-        with pytest.raises(preemption.Preempted):
-            stopped.fit()
+    stopped = make_trainer(rows, tmp_path, schedule=schedule)
+    send_in_step(stopped, 6, signal.SIGUSR1)
+    with pytest.raises(preemption.Preempted):
+        stopped.fit()
     state = checkpoint.load(tmp_path / "models/last.pt")
     expected = state["optimizer"]["param_groups"][0]["lr"]
     # Three steps of four utterances and six of two are the same half of the training.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite import cli, preemption
+from wedefense_lite import cli
 from wedefense_lite.audio.corpora import with_corpora
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.audio.tracks import with_segments
@@ -57,8 +57,6 @@ SHORT_NAMES = {
     **{name: f"training.{name}" for name in TRAINING_NAMES},
     **{name: f"data.{name}" for name in DATA_NAMES},
 }
-# Parameters of the entry point that are no options.
-NOT_TYPED = {"experiment", "requests"}
 
 
 def train(
@@ -84,7 +82,6 @@ def train(
     noise_data: str | None = None,
     reverb_data: str | None = None,
     overwrite: bool = False,
-    requests: preemption.Requests | None = None,
 ) -> None:
     """Train a system on one or more processes; continue the training of ``exp_dir``, if there is
     one.
@@ -118,7 +115,6 @@ def train(
         reverb_data: wav.scp of room impulse responses, for the augmentation Reverberation.
         overwrite: remove the files of another training in exp_dir first: models, metrics, log,
             curves. A training that ``last.pt`` continues is continued.
-        requests: signals that end the training where it can be continued from.
     """
     val_signals = val_segments or val_stems or val_corpora or val_sources
     if (val_data is None) != (val_label is None) or val_signals and not val_data:
@@ -167,7 +163,7 @@ def train(
 
         # Initial weights.
         _load_initial_weights(experiment.system, resume, checkpoint, separator)
-        trainer = Trainer(experiment, process, exp_dir, train_loader, dev_loader, resume, requests)
+        trainer = Trainer(experiment, process, exp_dir, train_loader, dev_loader, resume)
 
         # Removed only now: all that may refuse has been built.
         if removes:
@@ -357,7 +353,7 @@ def _parser() -> cli.Parser:
     parser = cli.Parser(description=f"{__doc__}\n\nShort names:\n{names}")
     parser.add_argument("--config", action="config", help="YAML of a system, as in conf/")
     add_sections(parser)
-    parser.add_function_arguments(train, skip=NOT_TYPED, as_positional=False)
+    parser.add_function_arguments(train, skip={"experiment"}, as_positional=False)
     cli.add_offline(parser)
     cli.add_components(parser)
     return parser
@@ -379,12 +375,12 @@ def _full_names(words: list[str]) -> list[str]:
 def main() -> None:
     """Read the command line and train."""
     parser = _parser()
-    with cli.one_line_errors(parser.prog), preemption.noted() as requests:
+    with cli.one_line_errors(parser.prog):
         words = checked_words(_full_names(sys.argv[1:]))
         arguments = parser.parse_args(words, env=False)
-        options = set(inspect.signature(train).parameters) - NOT_TYPED
+        options = set(inspect.signature(train).parameters) - {"experiment"}
         values = {name: arguments[name] for name in options}
-        train(build(arguments), requests=requests, **values)
+        train(build(arguments), **values)
 
 
 if __name__ == "__main__":

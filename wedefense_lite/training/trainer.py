@@ -159,7 +159,6 @@ class Trainer:
         dev_loader: this rank's share of the dev list, or None to train without validation.
         resume: continue from ``models/last.pt``, if it is there. Another number of processes
             continues with the utterances of the epoch that have not been drawn yet.
-        requests: signals on which the training is to end; None to let them end the process.
 
     Raises:
         InputError: early stopping or a plateau without a dev set, training data of one class,
@@ -175,7 +174,6 @@ class Trainer:
         train_loader: TrainLoader,
         dev_loader: EvalLoader | None,
         resume: bool = True,
-        requests: Requests | None = None,
     ):
         self.config = experiment.training
         if dev_loader is None:
@@ -187,7 +185,7 @@ class Trainer:
         self.models = exp_dir / "models"
         self.train_loader = train_loader
         self.dev_loader = dev_loader
-        self.requests = requests or Requests()
+        self.requests = Requests()
 
         # The model, and the moving average of its weights. torch.optim.swa_utils.AveragedModel
         # gives other numbers: its average starts at the first update, not at the initial weights,
@@ -301,7 +299,7 @@ class Trainer:
             self._remove_superseded()
             if (last_epoch(self.exp_dir) or 0) < len(self.history):
                 self._write_history()
-        with self.requests.held():
+        with self.requests.noted():
             while not self.finished:
                 row = self.train_epoch()
                 is_last = self.epoch == self.config.num_epochs
