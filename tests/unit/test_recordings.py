@@ -1,6 +1,6 @@
 """A recording that somebody has: its speech is scored, and too little of it is told."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -107,6 +107,28 @@ def test_windows_cover_the_speech_and_are_merged_as_stated(detector):
     lowest = detector.score(wav, windows="all", trim=False, merge="lowest2")
     assert lowest == pytest.approx(sum(sorted(alone)[:2]) / 2)
     assert detector.answer(wav, trim=False).windows[0].llr == alone[0]
+
+
+def test_a_window_within_a_pause_has_no_score_and_the_others_have(detector):
+    wav = np.concatenate([talking(1.0), np.zeros(RATE), talking(1.0, seed=1)])
+    answer = detector.answer(wav, windows="all", trim=False)
+    assert [(window.start, window.end) for window in answer.windows] == [(0, 1), (2, 3)]
+    assert answer.llr == pytest.approx(np.mean([window.llr for window in answer.windows]))
+
+
+@pytest.mark.parametrize("crop", ["first", "centre"])
+def test_the_first_window_is_that_of_stage_4_in_seconds_of_the_recording(
+    detector, tmp_path, monkeypatch, crop
+):
+    """Of a file of another rate too."""
+    monkeypatch.setattr(detector, "data", replace(detector.data, eval_crop=crop))
+    sf.write(tmp_path / "a.wav", np.repeat(talking(3.0), 2), 2 * RATE)
+    (window,) = detector.answer(tmp_path / "a.wav", trim=False).windows
+    assert (window.start, window.end) == ((1, 2) if crop == "centre" else (0, 1))
+    wav = talking(3.0)
+    (span,) = windows_of(Span(0, len(wav)), RATE, "first", crop)
+    alone = detector.score(np.float32(wav)[span.first : span.end], trim=False)
+    assert detector.score(np.float32(wav), trim=False) == alone
 
 
 def test_options_that_mean_nothing_are_refused(detector):

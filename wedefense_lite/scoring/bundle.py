@@ -20,6 +20,7 @@ from torch import Tensor
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.arrays import samples_utterance
 from wedefense_lite.audio.reading import as_float, is_command, open_audio
+from wedefense_lite.audio.resampling import resampled_length
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE
@@ -321,7 +322,12 @@ class Detector:
         utterance = _described(utterance, data)
         size = round(data.eval_seconds * data.sample_rate)
         trims = self.trim if trim is None else trim
-        if trims or windows == "all":
+        if not trims and windows == "first":
+            # Read as in stage 4, to the last bit.
+            samples = resampled_length(utterance.samples, utterance.rate, data.sample_rate)
+            spans = windows_of(Span(0, samples), size, windows, data.eval_crop)
+            parts = [utterance]
+        else:
             wav_T = _read_whole(utterance, data)
             span = Span(0, len(wav_T))
             if trims:
@@ -329,34 +335,37 @@ class Detector:
                     span = speech_span(wav_T, data.sample_rate)
                 except InputError as error:
                     raise InputError(f"{utterance.path}: {error}") from None
-            spans = windows_of(span, size, windows)
+            spans = windows_of(span, size, windows, data.eval_crop)
             parts = []
             for span in spans:
                 part_T = np.float32(wav_T[span.first : span.end])
                 parts.append(samples_utterance((part_T, data.sample_rate), 0, utterance.path))
             data = replace(data, channel=0)
-        else:
-            parts = [utterance]
-            spans = [Span(0, utterance.samples)]
-        rows = [self._row(part, data, function) for part in parts]
-        return np.stack(rows), spans
-
-    def _row(
-        self, utterance: Utterance, data: DataConfig, function: Callable[[Batch], Tensor]
-    ) -> np.ndarray:
-        """Output of a function for a window."""
-        batch = read_scoring_batch([utterance], data).to(self.device)
-        level = float(batch.wav_BT.std(correction=0))
-        if level < SILENCE:
+        rows = []
+        scored = []
+        loudest = 0.0
+        for part, span in zip(parts, spans):
+            batch = read_scoring_batch([part], data).to(self.device)
+            level = float(batch.wav_BT.std(correction=0))
+            loudest = max(loudest, level)
+            # A window within a long pause has no score; the others have.
+            if level >= SILENCE:
+                rows.append(self._row(batch, utterance.path, function))
+                scored.append(span)
+        if not rows:
             raise InputError(
-                f"{utterance.path}: silence, a level of {level:.2g} in what is scored, "
+                f"{utterance.path}: silence, a level of {loudest:.2g} in what is scored, "
                 "expected speech"
             )
+        return np.stack(rows), scored
+
+    def _row(self, batch: Batch, path: str, function: Callable[[Batch], Tensor]) -> np.ndarray:
+        """Output of a function for a window of a recording, whose path is for errors."""
         with precision_context(self.device):
             row = function(batch)[0].float().cpu().numpy()
         if not np.isfinite(row).all():
             raise BundleError(
-                f"{self.folder}: its output for {utterance.path} is {row[~np.isfinite(row)][0]}, "
+                f"{self.folder}: its output for {path} is {row[~np.isfinite(row)][0]}, "
                 "expected finite numbers: its weights are damaged"
             )
         return row

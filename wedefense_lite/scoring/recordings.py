@@ -59,7 +59,9 @@ def speech_span(wav_T: np.ndarray, sample_rate: int) -> Span:
     return Span(max(0, first), min(len(wav_T), end))
 
 
-def windows_of(span: Span, size: int, windows: Windows) -> list[Span]:
+def windows_of(
+    span: Span, size: int, windows: Windows, crop: Literal["first", "centre"] = "first"
+) -> list[Span]:
     """Windows of a part of a recording, one behind the other.
 
     The last one ends where the part ends, and so overlaps the one before.
@@ -67,13 +69,17 @@ def windows_of(span: Span, size: int, windows: Windows) -> list[Span]:
     Args:
         span: the part.
         size: samples of a window; 0 for one window, which is the whole part.
-        windows: the first one, or all that it takes to cover the part.
+        windows: ``first``: the one that stage 4 scores; ``all`` that it takes to cover the part.
+        crop: place of the one of stage 4, as ``data.eval_crop``.
     """
     length = span.end - span.first
     if size == 0 or length <= size:
         return [span]
     if windows == "first":
-        return [Span(span.first, span.first + size)]
+        first = span.first
+        if crop == "centre":
+            first += (length - size) // 2
+        return [Span(first, first + size)]
     spans = []
     for first in range(span.first, span.end - size, size):
         spans.append(Span(first, first + size))
