@@ -440,31 +440,51 @@ def _read(
             rows.append((line, dict(zip(LLAMA, cells))))
         return _Rows("labels of LlamaPartialSpoof", LLAMA, rows)
     first, cells = lines[0]
-    columns = _columns_of_header(f"{path}:{first}", cells, value, value_columns)
+    header = _columns_of_header(f"{path}:{first}", cells, value, value_columns)
+    name, columns, lines = recognise(path, lines, header, layouts, f"'cm-{value}'")
     added = {}
-    if columns:
-        name = f"a table with the header {' '.join(cells)!r}"
-        if value not in columns:
-            name = "MLAAD's table, all of it spoofed"
-            added = {"label": "spoof"}
-        lines = lines[1:]
-        if not lines:
-            raise InputError(f"{path}: no line after the header")
-    else:
-        layout = next((layout for layout in layouts if layout.is_of(cells)), None)
-        if layout is None:
-            kinds = "; ".join(layout.name for layout in layouts)
-            raise InputError(
-                f"{path}:{first}: {' '.join(cells)!r} is of no known format, expected a header "
-                f"with 'cm-{value}' or one of: {kinds}"
-            )
-        name = layout.name
-        columns = list(layout.columns)
+    if value not in columns and header:
+        name = "MLAAD's table, all of it spoofed"
+        added = {"label": "spoof"}
     rows = []
     for line, cells in lines:
         check_cells(path, line, cells, len(columns))
         rows.append((line, dict(zip(columns, cells)) | added))
     return _Rows(name, columns, rows)
+
+
+def recognise(
+    path: str | Path,
+    lines: list[tuple[int, list[str]]],
+    header: list[str] | None,
+    layouts: Iterable[Layout],
+    titles: str,
+) -> tuple[str, list[str], list[tuple[int, list[str]]]]:
+    """Format of a table, the names of its columns, and its rows.
+
+    Args:
+        path: the table.
+        lines: number and cells of each line.
+        header: names of the columns, where the first line is a header; else None.
+        layouts: formats without one.
+        titles: what a header has, for errors.
+
+    Raises:
+        InputError: no row behind the header, or an unknown format.
+    """
+    first, cells = lines[0]
+    if header:
+        if len(lines) == 1:
+            raise InputError(f"{path}: no line after the header")
+        return f"a table with the header {' '.join(cells)!r}", header, lines[1:]
+    for layout in layouts:
+        if layout.is_of(cells):
+            return layout.name, list(layout.columns), lines
+    kinds = "; ".join(f"{layout.name} ({' '.join(layout.columns)})" for layout in layouts)
+    raise InputError(
+        f"{path}:{first}: {' '.join(cells)!r} is of no known format, expected a header with "
+        f"{titles} or one of: {kinds}"
+    )
 
 
 def check_cells(

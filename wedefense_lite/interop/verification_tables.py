@@ -29,6 +29,7 @@ from wedefense_lite.interop.score_tables import (
     UTTERANCE_COLUMNS,
     Layout,
     check_cells,
+    recognise,
     refuse_phase,
 )
 
@@ -141,22 +142,9 @@ def read_verification_table(path: str | Path, phase: str = ALL_PHASES) -> Verifi
     """
     lines = cells_of(path)
     first, cells = lines[0]
-    columns = _columns_of_header(f"{path}:{first}", cells)
-    if columns:
-        name = f"a table with the header {' '.join(cells)!r}"
-        lines = lines[1:]
-        if not lines:
-            raise InputError(f"{path}: no line after the header")
-    else:
-        layout = next((layout for layout in LAYOUTS if layout.is_of(cells)), None)
-        if layout is None:
-            kinds = "; ".join(layout.name for layout in LAYOUTS)
-            raise InputError(
-                f"{path}:{first}: {' '.join(cells)!r} is of no known format, expected a header "
-                f"with 'spk', 'filename' and scores or labels, or one of: {kinds}"
-            )
-        name = layout.name
-        columns = list(layout.columns)
+    header = _columns_of_header(f"{path}:{first}", cells)
+    titles = "'spk', 'filename' and scores or labels,"
+    name, columns, lines = recognise(path, lines, header, LAYOUTS, titles)
     for line, row in lines:
         check_cells(path, line, row, len(columns))
     if "phase" not in columns:
