@@ -523,17 +523,16 @@ class Exp:
             rows = tiny.corpus(folder / name, 6, seed)
             self.lists[name] = tiny.write_lists(folder / name, rows)
 
-    def train(self, name: str, num_epochs=2, lr=0.01, kill=None, dev=True, **options):
+    def train(self, name: str, num_epochs=2, lr=0.01, kill=None, **options):
         """Train on one of the corpora, its own dev set; ``kill`` names the method in which it is
-        killed. ``dev=False`` is for no dev set.
+        killed.
         """
         exp = tiny.experiment(num_epochs=num_epochs, save_epoch_interval=1, lr=lr)
         listed = self.lists[name]
         with pytest.MonkeyPatch.context() as patch:
             if kill is not None:
                 patch.setattr(train_module.Trainer, kill, killed)
-            dev_lists = listed if dev else ()
-            train_module.train(exp, self.folder, *listed, *dev_lists, data_type="raw", **options)
+            train_module.train(exp, self.folder, *listed, *listed, data_type="raw", **options)
 
     def content(self) -> dict[str, bytes]:
         paths = [path for path in self.folder.rglob("*") if path.is_file()]
@@ -680,22 +679,11 @@ def test_a_training_killed_before_its_first_last_begins_again(exp):
 
 def test_a_training_killed_between_its_first_model_and_last_begins_again(exp):
     with pytest.raises(Killed):
-        exp.train("first", kill="_save_last", dev=False)
-    assert tiny.files(exp.models) == ["model_1.pt"]
+        exp.train("first", kill="_save_last")
+    assert tiny.files(exp.models) == ["best_model.pt", "model_1.pt"]
     for name, changes in (("second", {}), ("first", {"lr": 0.5})):
         with pytest.raises(InputError, match="of another training"):
-            exp.train(name, dev=False, **changes)
-    exp.train("first", dev=False)
-    assert checkpoint.load(exp.models / "last.pt")["epoch"] == 3
-
-
-def test_a_training_killed_after_its_first_validation_goes_on_there(exp):
-    with pytest.raises(Killed):
-        exp.train("first", kill="_keep")
-    assert tiny.files(exp.models) == ["best_model.pt", "last.pt", "model_1.pt"]
-    assert checkpoint.load(exp.models / "last.pt")["epoch"] == 1
-    with pytest.raises(InputError, match="was trained"):
-        exp.train("second")
+            exp.train(name, **changes)
     exp.train("first")
     assert checkpoint.load(exp.models / "last.pt")["epoch"] == 3
 

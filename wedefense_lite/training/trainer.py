@@ -407,10 +407,15 @@ class Trainer:
         Raises:
             Preempted: a signal has arrived; the epoch is saved up to its last step.
         """
-        # A training that ends in its validation has all steps of the epoch.
-        self._save_last()
-        with self.requests.at_once():
-            return validate(self.final, self.dev_loader, self.process)
+        # All ranks are asked for their sums now: on a signal, rank 0 has to save them alone.
+        sums = self._gather_sums()
+        try:
+            with self.requests.at_once():
+                return validate(self.final, self.dev_loader, self.process)
+        except Preempted:
+            if self.process.is_main:
+                self._write_last(sums)
+            raise
 
     def _end_here(self, save_every: int) -> NoReturn:
         """End on a signal after a step, whose state is saved.
@@ -692,13 +697,29 @@ class Trainer:
 
     def _save_last(self) -> None:
         """Write ``last.pt`` on rank 0: all that the next step depends on."""
-        # Rank 0 has the sums of all ranks from here on, as after a resume, so that a run that was
-        # killed and one that was not add up the same numbers in the same order.
+        sums = self._gather_sums()
+        if self.process.is_main:
+            self._write_last(sums)
+
+    def _gather_sums(self) -> Tensor:
+        """Sums of all ranks, which rank 0 has alone from here on.
+
+        So it is after a resume: a run that was killed and one that was not add up the same numbers
+        in the same order.
+        """
         sums = sum_over_ranks(self.process, self.running.sums())
-        if not self.process.is_main:
+        if self.process.is_main:
+            self.running.set(sums)
+        else:
             self.running.reset()
-            return
-        self.running.set(sums)
+        return sums
+
+    def _write_last(self, sums: Tensor) -> None:
+        """Write ``last.pt``.
+
+        Args:
+            sums: as ``_gather_sums`` gives them.
+        """
         state = {name: stateful.state_dict() for name, stateful in self._stateful().items()}
         state |= {name: getattr(self, name) for name in (*COUNTERS, *MODEL_NOTES)}
         state |= {
