@@ -379,7 +379,7 @@ def test_a_damaged_table_is_refused_or_has_as_many_rows_as_lines(folder, name, r
             text = data.decode("utf-8-sig").replace("\r\n", "\n")
             if "\n" not in text.rstrip("\n") and "\r" in text:
                 text = text.replace("\r", "\n")
-            lines = [line for line in text.split("\n") if line.strip(" \t")]
+            lines = [line for line in text.split("\n") if line.strip()]
             while lines and lines[0].startswith("# "):
                 del lines[0]  # a comment
             # The table of conditions may have more utterances than are asked for.
