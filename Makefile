@@ -23,7 +23,7 @@ mini: setup
 test: setup
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
-# Long cases that take turns in make test, a commit each, all at once.
+# Long tests of which make test runs a third, which the commit decides: all at once.
 test_all: setup
 	ALL_TESTS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 

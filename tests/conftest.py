@@ -33,6 +33,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "any machine"))
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 16000
+# Commits in which long tests that take turns have all run, one way or another.
+TURNS = 3
 # Letter of the ids, ending of the protocol, and trials of each set.
 SETS = {"train": ("T", "trn", 24), "dev": ("D", "trl", 16), "eval": ("E", "trl", 16)}
 # A system that trains in seconds on one core.
@@ -90,20 +92,27 @@ def commit_number() -> int:
 
 
 def pytest_collection_modifyitems(config, items):
-    """Of tests that take turns, one case each: the commit decides which. ALL_TESTS=1 runs all."""
+    """Of a group of long tests that take turns, a third: the commit decides which.
+
+    ``@pytest.mark.turns`` makes a group of a test's cases, ``@pytest.mark.turns("recipes")`` one of
+    tests of several files. ALL_TESTS=1 runs all.
+    """
     if "ALL_TESTS" in os.environ:
         return
-    cases = {}
+    groups = {}
     for item in items:
-        if item.get_closest_marker("turns"):
-            cases.setdefault((item.path, item.originalname), []).append(item)
-    number = commit_number()
-    left_out = []
-    for group in cases.values():
-        chosen = group[number % len(group)]
-        left_out += [item for item in group if item is not chosen]
+        marker = item.get_closest_marker("turns")
+        if marker is not None:
+            name = marker.args[0] if marker.args else (item.path, item.originalname)
+            groups.setdefault(name, []).append(item)
+    turn = commit_number() % TURNS
+    left_out = set()
+    for group in groups.values():
+        for place, item in enumerate(group):
+            if place % TURNS != turn:
+                left_out.add(item)
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
+        config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
 
 

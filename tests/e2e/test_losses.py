@@ -52,6 +52,7 @@ def of_two_talkers(batch: Batch) -> Batch:
     return Batch(*mixtures, None, talker_labels_BK, stems_BKT)
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_loss_of_every_system_falls(folder, config, monkeypatch):
     """By its own optimizer, as in warm-up, on one batch of real speech; dropout is held."""

@@ -60,6 +60,7 @@ def test_the_bona_fide_logit_has_results_of_its_own(folder):
     assert "--score is difference or bonafide_logit" in error
 
 
+@pytest.mark.turns("recipes")
 def test_sources_are_traced(folder):
     typed = typist(folder)
     command = (
@@ -76,7 +77,7 @@ def test_sources_are_traced(folder):
         assert 0 <= results[way]["top1"] <= 1 and 0 <= results[way]["open_set_eer"] <= 1
 
 
-@pytest.mark.turns
+@pytest.mark.turns("recipes")
 @pytest.mark.parametrize("task", ["localization", "detection"])
 def test_partialspoof_runs_whole_with_one_process_and_with_two(folder, task):
     typed, exp = typist(folder), folder / "exp_ps" / task

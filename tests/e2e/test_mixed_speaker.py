@@ -50,6 +50,7 @@ def results(folder, system: str, name: str) -> dict:
     return json.loads(path.read_text())
 
 
+@pytest.mark.turns("recipes")
 @pytest.mark.parametrize(
     ("system", "processes", "tied"),
     [("separated", 2, "sisdr"), ("oracle", 1, "identity"), ("direct", 2, "none")],
@@ -73,6 +74,7 @@ def test_a_system_runs_from_mixtures_to_results(folder, system, processes, tied)
     assert (exp / "report.html").is_file() == (system in ("separated", "oracle"))
 
 
+@pytest.mark.turns("recipes")
 def test_the_separator_is_trained_on_with_the_detector(folder):
     run(folder, "joint", 1, "--stop_stage", "3")
     alone, joint = (

@@ -92,6 +92,7 @@ def run_python(tree: Path, *words: str) -> subprocess.CompletedProcess:
     """Run Python on the copy."""
     # No bytecode: a mutation may keep a file's size and its second.
     own = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    own["ALL_TESTS"] = "1"  # also tests whose turn it isn't
     own["WEDEFENSE_REFERENCE"] = os.environ.get("WEDEFENSE_REFERENCE") or str(REFERENCE)
     command = [sys.executable, *words]
     return subprocess.run(

@@ -39,6 +39,7 @@ def corpus(tmp_path_factory):
     return folder
 
 
+@pytest.mark.turns("recipes")
 def test_the_walks_work_as_written(copy, corpus):
     typed = typist(copy)
     outputs = []

@@ -80,6 +80,7 @@ def test_corpora_that_cannot_be_combined_are_named(monkeypatch, capsys, tmp_path
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.turns("recipes")
 def test_the_recipe_trains_on_two_corpora_and_reports_each(tmp_path):
     corpora = f"one={prepare(tmp_path / 'one')} two={prepare(tmp_path / 'two', 9)}"
     typed = typist(tmp_path)
