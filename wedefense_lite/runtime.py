@@ -265,15 +265,20 @@ def average_buffers(process: Process, module: nn.Module) -> None:
     """
     if process.world == 1:
         return
-    parameters = dict(module.named_parameters())
-    for name, buffer in module.state_dict().items():
-        if name in parameters:
-            continue
+    for buffer in saved_buffers(module).values():
         if buffer.is_floating_point():
             dist.all_reduce(buffer)
             buffer /= process.world
         else:
             dist.broadcast(buffer, 0)
+
+
+def saved_buffers(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Buffers of a module's ``state_dict``, which DDP leaves to each rank, by their names."""
+    buffers = module.state_dict()
+    for name, _ in module.named_parameters(remove_duplicate=False):
+        buffers.pop(name, None)
+    return buffers
 
 
 @contextmanager

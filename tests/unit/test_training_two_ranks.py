@@ -78,6 +78,12 @@ def test_frame_level_training_averages_gradients_at_every_step(ranks):
     assert first["located"] == second["located"]
 
 
+def test_a_signal_inside_an_epoch_loses_no_step_and_changes_no_bit(ranks):
+    for found in ranks[0]:
+        undisturbed, again = found["preempted"]
+        assert undisturbed == again
+
+
 def test_rank_0_alone_writes(ranks):
     _, folder = ranks
     assert tiny.files(folder / "exp/models") == [

@@ -2,8 +2,11 @@
 it.
 """
 
+import contextlib
 import hashlib
 import json
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +21,10 @@ from wedefense_lite.frontends import Fbank
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.localization.tasks import Localization
 from wedefense_lite.models.resnet import FrameResNet
+from wedefense_lite.preemption import Preempted
 from wedefense_lite.runtime import Process, end_process, start_process
+from wedefense_lite.systems.batch import Batch
+from wedefense_lite.training.trainer import StepLoss, Trainer
 
 
 def digest(module: torch.nn.Module) -> str:
@@ -51,6 +57,39 @@ def frame_level(exp_dir: Path, rows: list, process: Process) -> list[str]:
     return noted
 
 
+def preempted(folder: Path, rows: list, process: Process) -> list[str]:
+    """State and running sums after two epochs of two steps: of a training that nothing disturbs,
+    and of one that a signal to the second rank ends after the first step and that goes on.
+    """
+
+    def trainer(name: str) -> Trainer:
+        exp = tiny.experiment(num_epochs=2, data={"batch_size": 2}, ema_decay=0.5)
+        return tiny.trainer(exp, folder / name, rows, None, process)
+
+    undisturbed = trainer("undisturbed")
+    undisturbed.fit()
+    stopped = trainer("stopped")
+    compute = stopped._train_step
+
+    def signalled(batch: Batch) -> StepLoss:
+        if process.rank == 1 and stopped.step == 0:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return compute(batch)
+
+    stopped._train_step = signalled
+    with contextlib.suppress(Preempted):
+        stopped.fit()
+        raise AssertionError("the signal has not ended the training")
+    again = trainer("stopped")
+    assert (again.epoch, again.step) == (1, 1)
+    again.fit()
+    states = []
+    for trained in (undisturbed, again):
+        history = json.dumps(trained.history)
+        states.append(f"{digest(trained.task)} {digest(trained.ema)} {history}")
+    return states
+
+
 def main(folder: Path) -> None:
     process = start_process()
     torch.set_num_threads(1)
@@ -78,6 +117,7 @@ def main(folder: Path) -> None:
     located = frame_level(folder / "located", train, process)
     found = {
         "located": located,
+        "preempted": preempted(folder / "preempted", train, process),
         "saved": saved,
         "epochs": len(trained.history),
         "dev": trained.history[-1]["dev_loss"],

@@ -46,6 +46,9 @@ def check(path: Path, state: dict) -> None:
         raise InputError(f"{path}: best_epoch is no epoch: {WAY_OUT}")
     if not is_count(drawn):
         raise InputError(f"{path}: drawn is no number of utterances: {WAY_OUT}")
+    own_states = state.get("own_states")
+    if own_states is not None and not _are_own_states(own_states, state["world"]):
+        raise InputError(f"{path}: own_states are not those of its processes: {WAY_OUT}")
     hashes = state.get("data_hashes", {})
     if not isinstance(hashes, dict) or not all(isinstance(text, str) for text in hashes.values()):
         raise InputError(f"{path}: data_hashes are no hashes: {WAY_OUT}")
@@ -147,6 +150,17 @@ def _is_best(value) -> bool:
 
 def _is_sums(value) -> bool:
     return isinstance(value, Tensor) and value.shape == (3,) and value.is_floating_point()
+
+
+def _are_own_states(value, world: int) -> bool:
+    if not isinstance(value, list) or len(value) != world:
+        return False
+    for own_state in value:
+        if not isinstance(own_state, dict) or not _is_sums(own_state.get("sums")):
+            return False
+        if not _is_dict(own_state.get("model")) or not _is_dict(own_state.get("ema", {})):
+            return False
+    return True
 
 
 def _is_configuration(value) -> bool:

@@ -30,7 +30,9 @@ from wedefense_lite.runtime import (
     barrier,
     broadcast_from_main,
     float32_precision,
+    gather_objects,
     make_deterministic,
+    saved_buffers,
     sum_over_ranks,
     use_fused_kernels,
 )
@@ -57,6 +59,8 @@ COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "dev_loss", "d
 COUNTERS = ("epoch", "step", "updates", "history", "best", "bad_validations")
 # Draws of the epoch by another number of processes, which those of today begin after.
 DRAWN = "drawn"
+# States of each rank, where a signal has ended several within an epoch.
+OWN_STATES = "own_states"
 # Attributes that later ones hold as well.
 MODEL_NOTES = ("kept", "best_epoch")
 SMALLEST_NORM = 1e-12  # of a gradient that gives a direction
@@ -420,21 +424,29 @@ class Trainer:
     def _end_here(self, save_every: int) -> NoReturn:
         """End on a signal after a step, whose state is saved.
 
-        Several ranks have buffers of their own within an epoch, and one state is saved: averaged at
-        any other step than those of a run that nothing disturbs, they would give other bits. There
-        the run goes on from what was saved last.
+        Several ranks have buffers and sums of their own within an epoch. A run that nothing
+        disturbs averages them at its saves alone, so that at other steps each rank's are saved.
         """
         reason = self.requests.name or "a signal to another process"
         is_saved_anyway = save_every > 0 and self.step % save_every == 0
-        is_end = self.step == self.steps_of_epoch
-        if self.process.world > 1 and not (is_saved_anyway or is_end):
-            raise Preempted(f"stopped by {reason}: the same command continues from what was saved")
+        own_states = None
+        if self.process.world > 1 and not is_saved_anyway:
+            own_states = gather_objects(self.process, self._own_state())
         self._synchronise()
-        self._save_last()
+        sums = self._gather_sums()
+        if self.process.is_main:
+            self._write_last(sums, own_states)
         raise Preempted(
             f"stopped by {reason} after step {self.step} of epoch {self.epoch}, "
             f"which {self.models / 'last.pt'} holds: the same command continues"
         )
+
+    def _own_state(self) -> dict:
+        """Part of the state that is this rank's alone within an epoch, on the CPU."""
+        state = {"sums": self.running.sums().cpu(), "model": copied_buffers(self.task)}
+        if self.ema is not None:
+            state["ema"] = copied_buffers(self.ema)
+        return state
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Output of the task in the precision of training."""
@@ -714,11 +726,12 @@ class Trainer:
             self.running.reset()
         return sums
 
-    def _write_last(self, sums: Tensor) -> None:
+    def _write_last(self, sums: Tensor, own_states: list[dict] | None = None) -> None:
         """Write ``last.pt``.
 
         Args:
             sums: as ``_gather_sums`` gives them.
+            own_states: as ``_own_state`` gives them, a rank each, within an epoch.
         """
         state = {name: stateful.state_dict() for name, stateful in self._stateful().items()}
         state |= {name: getattr(self, name) for name in (*COUNTERS, *MODEL_NOTES)}
@@ -733,6 +746,8 @@ class Trainer:
             "class_prior": self.class_prior,
             "torch": str(torch.__version__),  # a plain string, which safe loading takes
         }
+        if own_states is not None:
+            state[OWN_STATES] = own_states
         self._save("last.pt", state)
 
     def _resume(self) -> None:
@@ -767,8 +782,11 @@ class Trainer:
             self.kept = list(state["kept"])
         else:  # from before it was noted: all that are there
             self.kept = [epoch for epoch in sorted(epoch_models(self.models)) if epoch < self.epoch]
-        if self.process.is_main:
+        if OWN_STATES in state and state["world"] == self.process.world:
+            self._load_own_state(path, state[OWN_STATES][self.process.rank])
+        elif self.process.is_main:
             self.running.set(state["sums"])
+        if self.process.is_main:
             self._write_history()
         logging.info("continue from %s: epoch %d, step %d", path, self.epoch, self.step)
 
@@ -816,6 +834,22 @@ class Trainer:
             self.epoch,
         )
 
+    def _load_own_state(self, path: Path, own_state: dict) -> None:
+        """Load the part of the state that is this rank's alone.
+
+        Raises:
+            InputError: buffers of another system, or some that are not finite.
+        """
+        self.running.set(own_state["sums"])
+        modules = {"model": self.task}
+        if self.ema is not None:
+            modules["ema"] = self.ema
+        for name, module in modules.items():
+            buffers = own_state.get(name, {})
+            if buffers.keys() != saved_buffers(module).keys():
+                raise InputError(f"{path}: {OWN_STATES} are of another system: {last.WAY_OUT}")
+            checkpoint.load_state(module, module.state_dict() | buffers, path)
+
     def _load_states(self, path: Path, state: dict) -> None:
         """Load all that has a ``state_dict``.
 
@@ -841,6 +875,14 @@ class Trainer:
                 ) from error
         for name, optimizer in self.optimizers.items():
             last.check_optimizer(path, optimizer, options[name])
+
+
+def copied_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers that each rank has its own values of, on the CPU."""
+    buffers = {}
+    for name, buffer in saved_buffers(module).items():
+        buffers[name] = buffer.detach().cpu().clone()
+    return buffers
 
 
 def _check_no_dev_set_needed(config: TrainingConfig) -> None:
