@@ -44,6 +44,8 @@ setup(
         "distillmos": ["distillmos"],
         # SepFormer. SpeechBrain imports torchaudio, which must go with the installed torch.
         "separation": ["speechbrain>=1.0"],
+        # Shards in object stores; those of web servers need nothing.
+        "remote": ["fsspec", "s3fs", "gcsfs"],
         # Text to speech with the weights inside the wheel.
         "neural": ["hibari-tts", "onnxruntime"],
         # The site of the documentation, with pages from docstrings.

@@ -10,6 +10,7 @@ from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.conversion import Converter
 from wedefense_lite.audio.index import read_corpus
+from wedefense_lite.audio.remote import manifest_path, write_manifest
 from wedefense_lite.audio.shards import check_shard_folder, pack
 from wedefense_lite.files import InputError, abbreviate, check_writable
 
@@ -28,6 +29,7 @@ def make_shard_list(
     allow_pipes: bool = False,
     convert: bool = False,
     channel: NonNegativeInt = 0,
+    manifest: bool = False,
 ):
     """Pack the audio of a wav.scp into tar shards, and list the shards.
 
@@ -47,6 +49,8 @@ def make_shard_list(
         convert: pack mono FLAC of 16 bits at sample_rate in the place of other files, so that no
             training has to convert them.
         channel: number of the channel that convert takes, from 1 on; 0 mixes all of them down.
+        manifest: write <shard_list>.manifest as well, sizes and checksums by which shards that are
+            read from a server are checked.
     """
     if channel and not convert:
         raise InputError(
@@ -66,6 +70,11 @@ def make_shard_list(
     converter = Converter(sample_rate, channel) if convert else None
     folder = Path(shards_dir)
     pack(rows, folder, Path(shard_list), prefix, num_utts_per_shard, num_threads, converter)
+    if manifest:
+        write_manifest(shard_list)
+    else:
+        # One of other shards would refuse these.
+        manifest_path(shard_list).unlink(missing_ok=True)
     if converter is not None:
         logging.info("%d of %d files were converted to FLAC", len(converter.converted), len(rows))
         if converter.clipped:

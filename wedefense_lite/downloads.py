@@ -26,6 +26,8 @@ BLOCK = 1 << 20  # bytes of a read; one unit of the progress
 OK = 200
 PARTIAL_CONTENT = 206
 RANGE_NOT_SATISFIABLE = 416
+BUSY = (408, 429)  # too slow, too many requests
+SERVER_ERRORS = 500  # and above
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 ENCRYPTED = 1  # bit of a member's flags
@@ -49,17 +51,23 @@ BROKEN = (
 )
 
 
-def fetch(url: str, part: Path, size: int = 0) -> None:
+class Unfinished(InputError):
+    """A server that can't be reached, is busy or stops early: a later try may go on."""
+
+
+def fetch(url: str, part: Path, size: int = 0, timeout: float = 60, is_shown: bool = True) -> None:
     """Fetch a file, from the byte where an earlier try stopped if the server knows ranges.
 
     Args:
         url: address of the file, http or https.
         part: the file as far as it was fetched; it stays after an error.
         size: published size in bytes; 0 for any.
+        timeout: longest wait for the server, in seconds.
+        is_shown: show the progress.
 
     Raises:
-        InputError: the server can't be reached, refuses, has a file of another size, or stops
-            before the end; or ``part`` is no file.
+        Unfinished: the server can't be reached, is busy, or stops before the end.
+        InputError: it refuses, or has a file of another size; or ``part`` is no file.
     """
     if not url.startswith(("http://", "https://")):
         raise InputError(f"{url!r}: unknown url type, expected http:// or https://")
@@ -70,32 +78,41 @@ def fetch(url: str, part: Path, size: int = 0) -> None:
     headers = {"Range": f"bytes={present}-"} if present else {}
     try:
         request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=60) as reply:
+        with urllib.request.urlopen(request, timeout=timeout) as reply:
             start, end = _range(reply, part, present, size)
             logging.info("%s: bytes %d to %s", url, start, end or "its end")
-            blocks = math.ceil((end - start) / BLOCK)
+            blocks = read_blocks(reply)
+            if is_shown:
+                count = math.ceil((end - start) / BLOCK)
+                blocks = progress(blocks, max(0, count), part.stem, "MiB")
             with open(part, "r+b" if start else "wb") as file:
                 file.seek(start)
-                for block in progress(read_blocks(reply), max(0, blocks), part.stem, "MiB"):
-                    file.write(block)
-                    if end and file.tell() > end:
+                for block in blocks:
+                    if end and file.tell() + len(block) > end:
                         raise ValueError(f"more than the {end} bytes that it has")
+                    file.write(block)
                 present = file.tell()
     except urllib.error.HTTPError as error:
         # No byte is left after those of an earlier try, if the file is as long as they are.
         is_complete = error.headers.get("Content-Range") == f"bytes */{present}"
         if error.code != RANGE_NOT_SATISFIABLE or not is_complete:
             remedy = f"; {part} has {present} bytes: remove it to begin again" if present else ""
-            raise InputError(f"{url}: {error}{remedy}") from error
+            kind = Unfinished if is_busy(error.code) else InputError
+            raise kind(f"{url}: {error}{remedy}") from error
         end = present
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{url!r}: {reason}; the same command goes on from there") from error
+        raise Unfinished(f"{url!r}: {reason}; the same command goes on from there") from error
     # The reply of a server that stops early ends without an error.
     if present < end:
-        raise InputError(
+        raise Unfinished(
             f"{url}: ended after {present} of {end} bytes; the same command goes on from there"
         )
+
+
+def is_busy(status: int) -> bool:
+    """Whether a later try may get what a server refuses with this status."""
+    return status in BUSY or status >= SERVER_ERRORS
 
 
 def _range(reply: http.client.HTTPResponse, part: Path, present: int, size: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from wedefense_lite.audio.reading import (
     is_command,
     measure_lengths,
 )
+from wedefense_lite.audio.remote import is_remote, manifest_path, read_manifest
 from wedefense_lite.audio.shards import read_shard
 from wedefense_lite.audio.stream import Stream, list_stream
 from wedefense_lite.audio.utterance import Utterance
@@ -100,15 +101,23 @@ def _stream(
     for place, line in lines:
         _check_url(place, line)
         urls.append(line)
+    manifest = read_manifest(data_list, [url for url in urls if is_remote(url)])
+    if not manifest and any(map(is_remote, urls)):
+        logging.warning(
+            "%s: no %s, so that the content of its shards can't be checked: "
+            "make_shard_list.py --manifest true makes it",
+            data_list,
+            manifest_path(data_list).name,
+        )
     if labels is None:
         logging.info("%s: read once to know its utterances, as there is no utt2lab", data_list)
-        rows = list_stream(urls)
+        rows = list_stream(urls, manifest)
         keys = [key for key, _ in rows]
         if not keys:
             raise InputError(f"{data_list}: no utterances in the list")
         check_keys(data_list, keys)
-        return Stream(urls, dict(rows))
-    return Stream(urls, labels)
+        return Stream(urls, dict(rows), manifest)
+    return Stream(urls, labels, manifest)
 
 
 def _read_lines(data_list: str) -> list[tuple[str, str]]:

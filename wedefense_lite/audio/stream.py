@@ -1,4 +1,4 @@
-"""Streams: shards that come over a network or out of a command, whatever webdataset opens.
+"""Streams: shards that come from a server, by way of a cache, or out of a command.
 
 A stream can't be indexed, so order is random only within a buffer. Each share (one worker of one
 rank) reads shards of its own, or, where shards are fewer than shares, all shards and its part of
@@ -12,6 +12,7 @@ from itertools import count
 import numpy as np
 
 from wedefense_lite.audio.reading import check_regular_file
+from wedefense_lite.audio.remote import Ahead, ShardCache, ShardFacts, is_remote
 from wedefense_lite.audio.shards import read_tar
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, abbreviate
@@ -30,13 +31,20 @@ class Stream:
     Args:
         urls: URLs or commands of the shards.
         labels: ``utt2lab`` of the list; None where the label of an utterance is unknown.
+        manifest: what the shards of a server have to be, by their URLs.
 
     Attributes:
         rows: rows of ``utt2lab``, in its order.
     """
 
-    def __init__(self, urls: list[str], labels: dict[str, str | None]):
+    def __init__(
+        self,
+        urls: list[str],
+        labels: dict[str, str | None],
+        manifest: dict[str, ShardFacts] | None = None,
+    ):
         self.urls = urls
+        self.manifest = manifest or {}
         self.rows = [Utterance(key, "", label=label) for key, label in labels.items()]
         self._labels = labels
 
@@ -104,8 +112,8 @@ class Stream:
         if has_own_shards:
             urls = urls[share::shares]
         missing = dict(self._labels)
-        for url in urls:
-            for row in _read_url(url):
+        for url, rows in _read_shards(urls, self.manifest):
+            for row in rows:
                 is_expected = row.key in missing
                 label = missing.pop(row.key, None)
                 if not is_expected or (label and row.label not in (None, label)):
@@ -120,16 +128,51 @@ class Stream:
             raise InputError(f"{len(missing)} utterances are not in the shards: {names}")
 
 
-def list_stream(urls: list[str]) -> list[tuple[str, str | None]]:
+def list_stream(urls: list[str], manifest: dict[str, ShardFacts]) -> list[tuple[str, str | None]]:
     """Id and label, None where there is none, of each utterance of a stream, which is read once."""
-    rows = []
-    for url in urls:
-        for row in _read_url(url):
-            rows.append((row.key, row.label))
-    return rows
+    listed = []
+    for _, rows in _read_shards(urls, manifest):
+        for row in rows:
+            listed.append((row.key, row.label))
+    return listed
+
+
+def _read_shards(
+    urls: list[str], manifest: dict[str, ShardFacts]
+) -> Iterator[tuple[str, Iterator[Utterance]]]:
+    """Each URL with its utterances; the next shard of a server is fetched meanwhile."""
+    cache = ShardCache() if any(map(is_remote, urls)) else None
+    ahead = None
+    try:
+        for place, url in enumerate(urls):
+            if not is_remote(url):
+                yield url, _read_url(url)
+                continue
+            file = ahead.take() if ahead else None
+            ahead = None
+            facts = manifest.get(url)
+            with file or cache.hold(url, facts) as stream:
+                next_url = next(filter(is_remote, urls[place + 1 :]), None)
+                if next_url is not None:
+                    ahead = Ahead(cache, next_url, manifest.get(next_url))
+                yield url, _counted(read_tar(stream, url), url, facts)
+    finally:
+        if ahead is not None:
+            ahead.drop()
+
+
+def _counted(rows: Iterator[Utterance], url: str, facts: ShardFacts | None) -> Iterator[Utterance]:
+    """Utterances of a shard, which are as many as its manifest says."""
+    count = 0
+    for row in rows:
+        count += 1
+        yield row
+    if facts is not None and count != facts.utterances:
+        raise InputError(f"{url}: {count} utterances, its manifest has {facts.utterances}")
 
 
 def _read_url(url: str) -> Iterator[Utterance]:
+    """Utterances of a file (``file:``), or of what a command puts out (``pipe:``)."""
     from webdataset import gopen
 
     try:
