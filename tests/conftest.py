@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import warm
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Two workers share two cores. A test that forks must not have started threads of PyTorch before.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,8 +27,9 @@ if not os.environ.get("GPU_TESTS"):
 
 # How long an example takes says nothing on a machine that others use. A commit always tries the
 # same examples, so that a test that failed fails again; make fuzz looks for new ones.
-settings.register_profile("any machine", deadline=None, derandomize=True)
-settings.register_profile("fuzz", deadline=None, max_examples=5000)
+UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("any machine", derandomize=True, **UNTIMED)
+settings.register_profile("fuzz", max_examples=5000, **UNTIMED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "any machine"))
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,7 +14,8 @@ import pytest
 import soundfile as sf
 import webdataset as wds
 from corpora import audio_bytes, make_corpus, tone
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wedefense_lite.audio.index import check_keys, read_corpus, read_index, write_raw_list
@@ -24,9 +25,6 @@ from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_table, write_lines, write_table
 
 LENGTHS = [400 + 10 * n for n in range(13)]
-SETTINGS = settings(
-    max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 KEYS = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="./"), min_size=1)
 
 
@@ -143,7 +141,7 @@ def test_an_empty_list_is_refused(tmp_path, data_type):
         read_index(str(tmp_path / "list"), data_type)
 
 
-@SETTINGS
+@examples(40)
 @given(
     st.dictionaries(
         KEYS,
@@ -161,7 +159,7 @@ def test_a_raw_list_gives_back_what_was_written(tmp_path, rows):
     assert index == listed
 
 
-@SETTINGS
+@examples(40)
 @given(st.dictionaries(KEYS, KEYS, min_size=1))
 def test_a_table_gives_back_what_was_written_in_byte_order(tmp_path, table):
     write_table(tmp_path / "table", table)
@@ -254,7 +252,7 @@ def test_ids_that_other_files_can_not_hold_are_refused(key, message):
         check_keys("here", ["good", key])
 
 
-@SETTINGS
+@examples(40)
 @given(st.sets(KEYS))
 def test_other_ids_are_accepted(keys):
     check_keys("here", keys)

@@ -13,7 +13,8 @@ import tiny
 import torch
 from commands import refused, run
 from corpora import audio_bytes, flac_that_states, tone
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 import wedefense_lite
@@ -221,7 +222,7 @@ def test_what_is_left_of_another_talker_is_no_speech():
     assert activity([low, 10**-1.6 * high], RATE)[1] == []  # 52 dB below the loud frames
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     st.lists(st.booleans(), min_size=1, max_size=60),
     st.sampled_from([8000, 11025, 16000]),

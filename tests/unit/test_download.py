@@ -408,7 +408,6 @@ def test_a_part_that_is_a_link_is_not_written_through(tmp_path, server):
     assert not (tmp_path / "outside").exists()
 
 
-@pytest.mark.fuzz
 @given(data=st.data())
 def test_fuzz_archives(tmp_path_factory, data):
     """Any bytes replaced in an archive: unpacked, or refused in one line and nothing left."""

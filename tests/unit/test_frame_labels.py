@@ -9,7 +9,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wedefense_lite.files import InputError
@@ -211,7 +212,7 @@ def test_a_pickle_that_asks_for_time_or_memory_gets_neither(tmp_path, steps):
     assert time.process_time() - start < 5
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(80)
 @given(
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=6),
     st.booleans(),

@@ -13,7 +13,8 @@ import commands
 import pytest
 import tiny
 import yaml
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wedefense_lite.bin import train
@@ -404,8 +405,7 @@ PLAIN = st.recursive(
 ANYWHERE = ["system", "data", "training", "more", HEAD, "data/augment", "training/optimizer"]
 
 
-@pytest.mark.fuzz
-@settings(max_examples=settings.default.max_examples // 10)
+@examples(10)
 @given(place=st.sampled_from(ANYWHERE), value=PLAIN)
 def test_fuzz_a_value_anywhere(tmp_path_factory, place, value):
     path = tmp_path_factory.getbasetemp() / "fuzzed_value.yaml"
@@ -416,7 +416,6 @@ def test_fuzz_a_value_anywhere(tmp_path_factory, place, value):
         assert "\n" not in str(error)
 
 
-@pytest.mark.fuzz
 @given(data=st.binary(max_size=40) | st.text(alphabet='{}[]",:0.e-naNtrue \\', max_size=40))
 def test_fuzz_bytes_as_json(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "fuzzed.json"
@@ -445,7 +444,6 @@ def test_sizes_of_an_encoder_are_values_whatever_files_are_there(folder):
         checked_settings(changed("system/init_args/frontend", frontend), "c.yaml")
 
 
-@pytest.mark.fuzz
 @given(text=st.text(alphabet=st.sampled_from("ab&*!:-{}[]|>?,#\"' \n\t0.1~%@`<="), max_size=60))
 def test_fuzz_text_as_yaml(text):
     try:
@@ -454,7 +452,6 @@ def test_fuzz_text_as_yaml(text):
         assert "\n" not in str(error)
 
 
-@pytest.mark.fuzz
 @given(data=st.binary(max_size=60))
 def test_fuzz_bytes_as_yaml(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "fuzzed_bytes.yaml"

@@ -101,7 +101,6 @@ def test_a_name_of_a_model_is_no_path(tmp_path, monkeypatch, name):
         find_file(name, ("config.json", *WEIGHT_FILES))
 
 
-@pytest.mark.fuzz
 @given(data=st.data())
 def test_fuzz_safetensors(tmp_path_factory, data):
     content = bytearray(GOOD)

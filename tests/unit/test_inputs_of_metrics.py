@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from commands import refused, run
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wedefense_lite.audio.segments import read_rttm
@@ -364,7 +365,7 @@ mutations = st.lists(
 
 
 @pytest.mark.parametrize(("name", "read"), READERS.values(), ids=READERS)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(changes=mutations)
 def test_a_damaged_table_is_refused_or_has_as_many_rows_as_lines(folder, name, read, changes):
     data = TABLES[name].encode()

@@ -11,7 +11,8 @@ import pytest
 from av_files import encoded, mp3_without_xing, wav_from_a_pipe
 from commands import ROOT
 from corpora import audio_bytes, tone
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wedefense_lite.audio.data_dir import check_data_dir
@@ -31,11 +32,6 @@ from wedefense_lite.mixtures.plan import read_plan
 # Recipes' own readers: functions of their scripts by name.
 PARTIALSPOOF = runpy.run_path(str(ROOT / "egs/partialspoof/local/prepare_data.py"))
 IN_THE_WILD = runpy.run_path(str(ROOT / "egs/in_the_wild/local/prepare_data.py"))
-SETTINGS = settings(
-    max_examples=60,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 # What breaks readers: white space and line ends of other scripts, controls, numbers of other kinds.
 PIECES = (
     " ", "\t", "\n", "\r", "\r\n", "\x00", "\x0b", "\x0c", "\x1b[31m", "\x1c", "\x85", "\xa0",
@@ -116,7 +112,7 @@ def count_lines(content: bytes) -> int:
 
 
 @pytest.mark.parametrize("kind", READERS)
-@SETTINGS
+@examples(60)
 @given(st.data())
 def test_a_reader_refuses_or_gives_a_row_for_each_line(tmp_path, kind, data):
     read, headers = READERS[kind]
@@ -136,7 +132,7 @@ JSON = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3), max_leave
 FIELDS = ("key", "wav", "lab", "samples", "more")
 
 
-@SETTINGS
+@examples(60)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON))
 def test_a_row_of_a_raw_list_has_types(tmp_path, fields):
     path = tmp_path / "raw.list"
@@ -151,7 +147,7 @@ def test_a_row_of_a_raw_list_has_types(tmp_path, fields):
     assert utterance.label in (None, *LABELS)
 
 
-@SETTINGS
+@examples(60)
 @given(JSON)
 def test_an_index_is_refused_or_has_types(tmp_path, content):
     (tmp_path / "x.tar").write_bytes(bytes(1024))
@@ -161,7 +157,7 @@ def test_an_index_is_refused_or_has_types(tmp_path, content):
         _read_shard_index(index, str(tmp_path / "x.tar"), "hash")
 
 
-@SETTINGS
+@examples(60)
 @given(st.sampled_from(["wav.scp", "utt2lab"]), st.data())
 def test_a_data_directory_is_refused_or_checked(tmp_path, name, data):
     tables = {kind: TABLES[kind].encode() for kind in ("wav.scp", "utt2lab")}
@@ -187,7 +183,7 @@ AUDIO |= {
 
 
 @pytest.mark.parametrize("kind", AUDIO)
-@SETTINGS
+@examples(60)
 @given(st.data())
 def test_audio_is_refused_or_read(kind, data):
     content = bytearray(AUDIO[kind])
@@ -204,7 +200,7 @@ def test_audio_is_refused_or_read(kind, data):
         assert str(error).startswith("u1: a.audio: ")
 
 
-@SETTINGS
+@examples(60)
 @given(st.data())
 def test_a_shard_is_refused_or_read(tmp_path, data):
     with tarfile.open(tmp_path / "x.tar", "w") as tar:

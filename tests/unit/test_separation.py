@@ -13,7 +13,8 @@ import pytest
 import torch
 import yaml
 from commands import refused, run
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -61,7 +62,7 @@ def test_si_sdr_is_between_minus_80_and_80_db():
         assert si_sdr(stream, reference) == pytest.approx(-80, abs=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(SEEDS, st.floats(0.01, 100), st.booleans(), st.floats(-10, 10))
 def test_si_sdr_knows_no_scale_sign_or_offset(seed, scale, negative, offset):
     streams_BKT, stems_BKT = (
@@ -87,7 +88,7 @@ def test_samples_of_16_bits_are_compared_as_they_are():
     )
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(SEEDS, st.integers(1, 5))
 def test_streams_are_assigned_one_to_one_with_the_highest_sum(seed, talkers):
     score_KS = noise(talkers, talkers, seed=seed)
@@ -148,7 +149,7 @@ def test_a_silent_stem_is_left_out_of_the_mean():
     assert streams_BKT.grad[0, 0].abs().sum() > 0 and streams_BKT.grad[0, 1].abs().sum() == 0
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(SEEDS, st.floats(-1, 1), st.floats(-1, 1))
 def test_padding_counts_for_nothing(seed, offset, padding):
     streams_BKT, stems_BKT = (
@@ -233,7 +234,7 @@ def test_conv_tasnet_gives_what_torchaudios_gives(activation, talkers, kernel):
         torch.testing.assert_close(ours(wav_BT), theirs(wav_BT[:, None]), atol=1e-5, rtol=0)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.integers(1, 100), st.integers(2, 5))
 def test_conv_tasnet_gives_streams_of_any_length(samples, talkers):
     assert ConvTasNet(talkers, **TINY)(noise(2, samples)).shape == (2, talkers, samples)
@@ -261,7 +262,7 @@ class Restless(Separator):
         return streams_BKT.flip(1) if len(self.calls) % 2 else streams_BKT
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(1, 900), SEEDS)
 def test_talkers_stay_in_their_streams_from_chunk_to_chunk(samples, seed):
     wav_T, separator = noise(samples, seed=seed).numpy(), Restless()

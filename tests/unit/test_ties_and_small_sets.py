@@ -6,7 +6,8 @@ import logging
 import numpy as np
 import pytest
 from commands import refused, run
-from hypothesis import HealthCheck, assume, given, settings
+from examples import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from wedefense_lite.audio.segments import Segments, write_rttm
@@ -330,7 +331,7 @@ def test_flipped_frame_scores_are_warned_of(monkeypatch, caplog, tmp_path):
     assert "all: range EER above 50 %, the polarity may be flipped" in caplog.text
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(30)
 @given(tied_scores, tied_scores, st.data())
 def test_official_eers_of_samples_are_those_of_repeated_trials(bonafide, spoof, data):
     counts = []

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wedefense_lite.audio.segments import Segments
@@ -44,7 +45,7 @@ def spoken(parts: list[tuple[int, int]], key: str = "utt") -> Utterance:
 PARTS = st.lists(st.tuples(st.integers(300, 6000), st.integers(0, 1)), min_size=1, max_size=6)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(
     st.lists(PARTS, min_size=1, max_size=2),
     st.sampled_from([0.0, 0.05, 0.3, 0.61]),
