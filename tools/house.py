@@ -27,6 +27,7 @@ GROUND = (
     "preemption",
     "runtime",
     "provenance",
+    "weights",
     "cli",
 )
 # A room may import from its own floor and from those before it.

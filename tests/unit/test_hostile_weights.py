@@ -11,9 +11,11 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
+from torch import nn
 
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends.encoders import WEIGHT_FILES, find_file, read_weights
+from wedefense_lite.weights import load_state
 
 MARKER = "ran_here"
 NAME = "encoder.layer_norm.weight"
@@ -80,6 +82,38 @@ def test_a_checkpoint_of_something_else_is_told(tmp_path, content, message):
     path = tmp_path / "pytorch_model.bin"
     torch.save(content, path)
     with pytest.raises(InputError, match=message):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.ones(3).to_sparse(), "sparse, expected plain numbers"),
+        (torch.ones(3, device="meta"), "without content, expected plain numbers"),
+        (torch.ones(3, dtype=torch.complex64), "complex64, expected plain numbers"),
+        (torch.ones(3).to(torch.float8_e4m3fn), "float8_e4m3fn, expected plain numbers"),
+        (torch.ones(3, dtype=torch.int64), "is of type torch.int64, expected torch.float32"),
+        (torch.tensor([1.0, float("nan"), 1.0]), "not finite"),
+        (torch.tensor([1.0, 1e30, 1.0]), r"up to 1e\+30: they are damaged"),
+    ],
+)
+def test_values_that_are_no_weights_are_refused(tmp_path, tensor, message):
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({NAME: tensor, "encoder.layer_norm.bias": torch.ones(3)}, path)
+    encoder = nn.ModuleDict({"encoder": nn.ModuleDict({"layer_norm": nn.LayerNorm(3)})})
+    with pytest.raises(InputError, match=message) as error:
+        load_state(encoder, read_weights(path), path)
+    assert "pytorch_model.bin: " in str(error.value)
+
+
+def test_a_flipped_bit_of_an_encoder_is_noticed(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    value = torch.full((500,), 0.625)
+    torch.save({NAME: value}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(value.numpy().tobytes()) + 99] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="the checksum of .* is another"):
         read_weights(path)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import LABELS
 from wedefense_lite.systems import checkpoint
+from wedefense_lite.weights import load_state
 
 
 def write(path, module: nn.Module, **changes) -> None:
@@ -103,7 +104,7 @@ def test_whole_numbers_are_no_weights():
     layer = nn.Linear(2, 2)
     weights = {name: value.to(torch.int64) for name, value in layer.state_dict().items()}
     with pytest.raises(InputError, match=r"m\.pt: weight is of type torch\.int64, expected torch"):
-        checkpoint.load_state(layer, weights, "m.pt")
+        load_state(layer, weights, "m.pt")
 
 
 def test_a_checkpoint_runs_no_code(tmp_path):

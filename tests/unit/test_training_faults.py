@@ -28,6 +28,7 @@ from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.exp_dir import data_hashes
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.validation import check_classes
+from wedefense_lite.weights import tensors_of
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +280,7 @@ def test_a_training_that_diverges_leaves_finite_checkpoints(rows, tmp_path, save
     with pytest.raises(FloatingPointError, match="finite"):
         trained.fit()
     for path in (tmp_path / "models").glob("*.pt"):
-        for name, tensor in checkpoint.tensors_of(checkpoint.load(path)):
+        for name, tensor in tensors_of(checkpoint.load(path)):
             assert tensor.isfinite().all(), f"{path}: {name}"
     assert checkpoint.load(tmp_path / "models/last.pt")["epoch"] == 2
 

@@ -28,6 +28,7 @@ from wedefense_lite.scoring.bundle import weights_hash
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.exp_dir import epoch_models
+from wedefense_lite.weights import check_kinds
 
 # A parameter can't have the name "from", which is a keyword of Python; a key can.
 Origin = Literal[*importers()]
@@ -186,7 +187,7 @@ def _check_shapes(
         weights: file of the weights, for messages.
         config: file of the system, for messages.
     """
-    checkpoint.check_kinds(weights, official, expected)
+    check_kinds(weights, official, expected)
     differences = []
     for name in sorted(official.keys() | expected.keys()):
         shape = list(official[name].shape) if name in official else "missing"

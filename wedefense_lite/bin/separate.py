@@ -32,7 +32,8 @@ from wedefense_lite.progress import progress
 from wedefense_lite.runtime import barrier, end_process, gather_objects, start_process
 from wedefense_lite.separators import ConvTasNet, Separator
 from wedefense_lite.separators.sepformer import SepFormer
-from wedefense_lite.systems.checkpoint import load, load_state
+from wedefense_lite.systems.checkpoint import load
+from wedefense_lite.weights import load_state
 
 LIBRI2MIX = (
     "https://download.pytorch.org/torchaudio/models/conv_tasnet_base_libri2mix.pt, about 20 MB"

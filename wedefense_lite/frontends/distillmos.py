@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends.base import Frontend, valid_mask
 from wedefense_lite.frontends.encoders import read_state
+from wedefense_lite.weights import load_state
 
 INSTALL = "pip install --no-deps distillmos"
 WEIGHTS = "weights/distill_mos_v7.pt"
@@ -164,19 +165,19 @@ class DistillMOS(Frontend):
         logging.info("DistillMOS: weights of %s", path)
         published = read_state(path).get("model", {})
         weights = {}
-        for name, value in published.items():
-            for beginning, own in NAMES.items():
-                if name.startswith(beginning):
-                    weights[own + name.removeprefix(beginning)] = value
         try:
+            for name, value in published.items():
+                for beginning, own in NAMES.items():
+                    if name.startswith(beginning):
+                        weights[own + name.removeprefix(beginning)] = value
             if self.has_transformer:
                 weights["scale_D"], weights["shift_D"] = joined_norms(published)
             else:
                 weights = _of_convolutions(weights)
-            self.load_state_dict(weights, strict=True)
-        except (RuntimeError, LookupError) as error:
+        except (RuntimeError, LookupError, AttributeError, TypeError) as error:
             reason = "; ".join(line.strip() for line in str(error).splitlines()[:3])
             raise InputError(f"{path}: other weights than those of 0.9.1: {reason}") from error
+        load_state(self, weights, path, "DistillMOS 0.9.1")
 
     def _spectra(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """Real and imaginary parts of spectra, ``BCQF``, of compressed magnitude."""

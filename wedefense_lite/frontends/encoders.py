@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from wedefense_lite.files import InputError, read_json
 from wedefense_lite.frontends.fairseq import hub_weights, remarks_for_options
+from wedefense_lite.weights import check_content, check_tensors
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -347,14 +348,17 @@ def read_state(path: Path) -> Mapping:
         path: ``.safetensors``, or a state dict that ``torch.save`` wrote.
 
     Raises:
-        InputError: a damaged file, or one of something else.
+        InputError: a damaged file, tensors that are no plain numbers, or a file of something else.
     """
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
         else:
+            check_content(path, path)
             with remarks_for_options(path):
                 state = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     # Any bytes may come, and the readers have no list of the errors that they end with.
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
@@ -363,6 +367,7 @@ def read_state(path: Path) -> Mapping:
         raise InputError(
             f"{path}: it holds a {type(state).__name__}, expected weights by their names"
         )
+    check_tensors(path, state)
     return state
 
 

@@ -75,8 +75,8 @@ def hub_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of an encoder under the names of ``transformers``, without those of pretraining."""
     weights = {}
     for name, value in state.items():
-        name = hub_name(name)
-        if name.endswith(".gru_rel_pos_const"):
+        name = hub_name(str(name))
+        if name.endswith(".gru_rel_pos_const") and isinstance(value, Tensor):
             # Its axes are others in the code of Microsoft.
             value = value.reshape(1, -1, 1, 1)
         if name:

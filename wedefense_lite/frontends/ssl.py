@@ -23,6 +23,7 @@ from wedefense_lite.files import InputError
 from wedefense_lite.frontends import encoders
 from wedefense_lite.frontends.adapters import add_adapters, merge_adapters, with_adapters
 from wedefense_lite.frontends.base import Frontend, valid_mask
+from wedefense_lite.weights import load_state
 
 
 class SSL(Frontend):
@@ -199,13 +200,7 @@ class SSL(Frontend):
         path = encoders.find_weights(self.model)
         logging.info("%s: weights of %s", self.model, path)
         weights = with_adapters(encoders.read_weights(path), self.network)
-        try:
-            self.network.load_state_dict(weights, strict=True)
-        except RuntimeError as error:
-            differences = "; ".join(line.strip() for line in str(error).splitlines()[:3])
-            raise InputError(
-                f"{path}: weights of another model than {self.model}: {differences}"
-            ) from error
+        load_state(self.network, weights, path, self.model)
 
     def _depths(self) -> dict[nn.Parameter, int]:
         """The number of layers above each parameter."""

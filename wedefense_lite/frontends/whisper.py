@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from wedefense_lite.files import InputError, read_json
 from wedefense_lite.frontends import encoders
 from wedefense_lite.frontends.base import Frontend, valid_mask
+from wedefense_lite.weights import load_state
 
 FFT_SIZE = 400
 HOP_SAMPLES = 160
@@ -175,13 +176,7 @@ class Whisper(Frontend):
         path = encoders.find_weights(self.model)
         logging.info("%s: weights of %s", self.model, path)
         weights = encoder_weights(encoders.read_state(path))
-        try:
-            self.network.load_state_dict(weights, strict=True)
-        except RuntimeError as error:
-            differences = "; ".join(line.strip() for line in str(error).splitlines()[:3])
-            raise InputError(
-                f"{path}: weights of another model than {self.model}: {differences}"
-            ) from error
+        load_state(self.network, weights, path, self.model)
 
     def _log_mels(self, wav_NW: Tensor) -> Tensor:
         """Log-mel spectra ``NMF`` of windows, not more than 80 dB below the highest value."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends.fairseq import remarks_for_options
 from wedefense_lite.systems import checkpoint
+from wedefense_lite.weights import check_tensors
 
 # Names under which the state dict of a model stands in a checkpoint, in the order of preference.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -56,7 +57,7 @@ def _read(path: str) -> dict:
         except Exception as error:  # the library has no common class of errors
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"{path}: not a readable checkpoint: {reason}") from error
-        checkpoint.check_tensors(path, state)
+        check_tensors(path, state)
         return state
     try:
         with remarks_for_options(path):

@@ -29,11 +29,11 @@ from wedefense_lite.scoring.calibration import Affine
 from wedefense_lite.scoring.llr import llr_from_logits
 from wedefense_lite.scoring.recordings import Span, Windows, merger, speech_span, windows_of
 from wedefense_lite.scoring.sidecar import Sidecar, check_hashes, read_record
-from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.systems.samples import read_scoring_batch
+from wedefense_lite.weights import check_tensors, load_state
 
 # Files of a bundle.
 CONFIG = "config.yaml"
@@ -191,7 +191,7 @@ class Detector:
         weights = _read_weights(folder / WEIGHTS)
         if self.facts.referenced:
             weights |= self._referenced_weights(folder, weights)
-        checkpoint.load_state(self.task, weights, folder / WEIGHTS)
+        load_state(self.task, weights, folder / WEIGHTS)
         try:
             self.task.eval().to(device, memory_format=torch.channels_last)
         # PyTorch asserts that it was built for the device.
@@ -407,7 +407,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         weights = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: not a readable safetensors file: {error}") from error
-    checkpoint.check_tensors(path, weights)
+    check_tensors(path, weights)
     for name, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise InputError(f"{path}: {name} has values that are not finite")

@@ -12,7 +12,6 @@ from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 from wedefense_lite.progress import progress
 from wedefense_lite.runtime import start_process
-from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.exp_dir import (
     epoch_models,
@@ -21,6 +20,7 @@ from wedefense_lite.training.exp_dir import (
     read_metrics,
 )
 from wedefense_lite.training.loader import TrainLoader
+from wedefense_lite.weights import load_state
 
 # Hashes of a checkpoint, and the meaning of a difference.
 HASHES = {"config_hash": "with another configuration", "data_hashes": "on other data"}
@@ -152,7 +152,7 @@ def recompute_batch_norm(
     if experiment.config_hash != state["config_hash"]:
         raise InputError(f"{config}: not the configuration that the models were trained with")
     task = experiment.system
-    checkpoint.load_state(task, state["model"], "the averaged model")
+    load_state(task, state["model"], "the averaged model")
     layers = []
     for module in task.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

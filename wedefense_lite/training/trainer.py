@@ -53,6 +53,7 @@ from wedefense_lite.training.exp_dir import (
 )
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.validation import validate
+from wedefense_lite.weights import load_state
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "dev_loss", "dev_eer")
 # Attributes of the trainer that last.pt holds beside the state dicts.
@@ -863,7 +864,7 @@ class Trainer:
             if name not in state:
                 raise InputError(f"{path}: it lacks {name}: {last.WAY_OUT}")
             if isinstance(stateful, nn.Module):
-                checkpoint.load_state(stateful, state[name], path)
+                load_state(stateful, state[name], path)
                 continue
             try:
                 stateful.load_state_dict(state[name])
