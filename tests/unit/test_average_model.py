@@ -1,6 +1,7 @@
 """Stage 4, first half: the mean of the last epochs."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -217,6 +218,25 @@ def test_batch_norm_statistics_are_the_plain_average_over_batches(tmp_path):
         torch.testing.assert_close(found[f"model.bn1.{name}"], expected, rtol=1e-4, atol=1e-5)
     assert found["model.bn1.num_batches_tracked"].item() == 2
     assert found["model.bn1.num_batches_tracked"].dtype == torch.int64
+
+
+@pytest.mark.parametrize("other", ["fewer", "another order", "another length"])
+def test_batch_norm_of_another_list_is_refused(tmp_path, other):
+    rows = tiny.corpus(tmp_path / "train", 4)
+    experiment = tiny.parsed(tmp_path)
+    (tmp_path / "config.yaml").write_text(experiment.text)
+    tiny.trainer(experiment, tmp_path, rows).fit()
+    others = {
+        "fewer": rows[:-1],
+        "another order": rows[::-1],
+        "another length": [replace(rows[0], samples=rows[0].samples - 1), *rows[1:]],
+    }
+    raw_list, _ = tiny.write_lists(tmp_path, others[other])
+    with pytest.raises(InputError, match=r"--bn_data .*: not the utterances that the models were"):
+        average_model(
+            str(tmp_path / "a.pt"), str(tmp_path / "models"), 2, bn_data=raw_list, data_type="raw"
+        )
+    assert not (tmp_path / "a.pt").exists()
 
 
 def test_batch_norm_needs_the_models_own_configuration(tmp_path):

@@ -15,6 +15,7 @@ from wedefense_lite.tracing.sources import with_sources
 from wedefense_lite.training.averaging import (
     best_epochs,
     check_same_training,
+    check_trained_on,
     last_epochs,
     mean_weights,
     recompute_batch_norm,
@@ -49,7 +50,8 @@ def average_model(
         min_epoch: first epoch that may be averaged.
         max_epoch: last epoch that may be averaged.
         bn_data: training list for new batch-norm statistics, because averaged weights have other
-            activations than any of the models; a single model keeps its own.
+            activations than any of the models; a single model keeps its own. Another list than
+            that of the training is refused.
         data_type: kind of that list.
         config: configuration of the model; the default is the one in the folder above ``src_path``.
         gpus: device for ``bn_data``.
@@ -71,6 +73,7 @@ def average_model(
             if classes:
                 table = cli.needed("--bn_sources", bn_sources)
                 index = with_sources(index, table, source_column, classes)
+            check_trained_on(bn_data, index, state)
             state["model"] = recompute_batch_norm(state, config, index, gpus)
         checkpoint.save(dst_model, state)
 

@@ -1,6 +1,7 @@
 """Averages of the weights of several epochs."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from wedefense_lite.progress import progress
 from wedefense_lite.runtime import start_process
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.exp_dir import (
+    data_hashes,
     epoch_models,
     epochs_of_lowest_eer,
     other_data,
@@ -59,6 +61,28 @@ def check_same_training(paths: list[Path], states: list[dict]) -> None:
             )
         if _shapes(state["model"]) != _shapes(last["model"]):
             raise InputError(f"{path}: weights of another model than {paths[-1]}")
+
+
+def check_trained_on(data_list: str, index: Iterable[Utterance], state: dict) -> None:
+    """Refuse another list than the one that a model was trained on, where the model knows it.
+
+    Statistics of other data would make another system of it.
+
+    Args:
+        data_list: the list, for messages.
+        index: its rows.
+        state: content of the model.
+
+    Raises:
+        InputError: other utterances, another order of them, or other lengths.
+    """
+    saved = state.get("data_hashes") or {}
+    utterances = data_hashes(index, [])["utterances"]
+    if saved.get("utterances", utterances) != utterances:
+        raise InputError(
+            f"--bn_data {data_list}: not the utterances that the models were trained on, in the "
+            "order of that list: give the --train_data of the training"
+        )
 
 
 def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple]:
