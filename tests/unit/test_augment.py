@@ -9,14 +9,21 @@ import soundfile as sf
 from corpora import RATE, make_corpus, tone
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy.signal import butter, correlate, firwin, freqz, sosfiltfilt
+from scipy.signal import butter, correlate, firwin, freqz, istft, sosfiltfilt, stft
 
 from wedefense_lite.audio.resampling import resample
 from wedefense_lite.augment.base import power, prepare
 from wedefense_lite.augment.codec import CODECS, Codec
 from wedefense_lite.augment.noise import AdditiveNoise, Reverberation
 from wedefense_lite.augment.rawboost import RawBoost, band_stop, filter_and_add
-from wedefense_lite.augment.signal import LowPass, PitchShift, Resample, SilenceTrim, Speed
+from wedefense_lite.augment.signal import (
+    LowPass,
+    PitchShift,
+    Resample,
+    SilenceTrim,
+    Speed,
+    stretch_time,
+)
 from wedefense_lite.bin.train import train
 from wedefense_lite.files import InputError
 from wedefense_lite.systems.config import DataConfig
@@ -329,6 +336,22 @@ def test_pitch_changes_and_length_does_not(semitones):
     assert power(changed) == pytest.approx(0.5, rel=0.25)
 
 
+@pytest.mark.parametrize("samples", [RATE, RATE - 1, 50])
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.12])
+def test_the_phase_vocoder_is_that_of_angles_and_exponentials(samples, factor):
+    # Noise in all bins: where there is next to nothing, its phase is that of rounding.
+    wav = rng().standard_normal(samples).astype(np.float32) / 10
+    _, _, spectrum = stft(np.pad(wav, (0, 512)), nperseg=512, noverlap=384)
+    positions = np.arange(0, spectrum.shape[1] - 1, 1 / factor)
+    before = positions.astype(int)
+    share = positions - before
+    magnitude = (1 - share) * np.abs(spectrum[:, before]) + share * np.abs(spectrum[:, before + 1])
+    advance = np.angle(spectrum[:, before + 1]) - np.angle(spectrum[:, before])
+    phase = np.angle(spectrum[:, :1]) + np.cumsum(advance, axis=1) - advance
+    _, expected = istft(magnitude * np.exp(1j * phase), nperseg=512, noverlap=384)
+    np.testing.assert_allclose(stretch_time(wav, factor), expected, atol=1e-4)
+
+
 def test_pitch_of_what_is_shorter_than_a_frame():
     assert len(PitchShift(1.0)(WAV[:50], rng())) == 50
 
@@ -338,6 +361,15 @@ def test_a_low_pass_halves_at_its_cutoff_and_delays_nothing():
     levels = [power(augment(sine(hertz), rng())) ** 0.5 for hertz in (500, 3000, 6000)]
     assert np.array(levels) * np.sqrt(2) == pytest.approx([1, 0.5, 0], abs=0.01)
     assert lag(augment(WAV, rng()), WAV) == 0
+
+
+@pytest.mark.parametrize("cutoff_hz", [50.0, 3000.0, 7900.0])
+def test_a_low_pass_is_the_butterworth_filter_there_and_back(cutoff_hz):
+    sections = butter(4, cutoff_hz, fs=RATE, output="sos")
+    wav = WAV + np.float32(0.5)  # which neither end takes for a step
+    expected = sosfiltfilt(sections, wav, padlen=0)
+    changed = LowPass(1.0, (cutoff_hz, cutoff_hz))(wav, rng())
+    np.testing.assert_allclose(changed, expected, atol=1e-6)
 
 
 def test_a_lower_sample_rate_takes_the_upper_band_and_no_time():

@@ -1,6 +1,6 @@
 """Speed, pitch, bandwidth and silence.
 
-Letters of shapes: Q frequency bins of a spectrum, F frames.
+Letters of shapes: Q frequency bins of a spectrum, F frames, W samples of a frame.
 """
 
 import numpy as np
@@ -58,26 +58,71 @@ class PitchShift(Augment):
 def stretch_time(wav: np.ndarray, factor: float, size: int = 512) -> np.ndarray:
     """``wav`` at the same pitch and ``factor`` times as long, and some silence.
 
+    Phases are added up as products of complex numbers of magnitude 1, of which only the advance
+    from one frame to the next is needed: neither angles nor exponentials are computed.
+
     Args:
         wav: ``(T,)``.
         factor: ratio of the lengths.
         size: samples of a frame; frames are a quarter of it apart.
     """
-    overlap = size - size // 4
-    _, _, spectrum_QF = scipy.signal.stft(np.pad(wav, (0, size)), nperseg=size, noverlap=overlap)
+    window = scipy.signal.get_window("hann", size).astype(np.float32)
+    spectrum_FQ = scipy.fft.rfft(_frames(wav, size) * window)
+    magnitudes_FQ = np.abs(spectrum_FQ)
     # Each frame of the result lies between two frames of the original.
-    positions = np.arange(0, spectrum_QF.shape[1] - 1, 1 / factor)
+    positions = np.arange(0, len(spectrum_FQ) - 1, 1 / factor)
     before = positions.astype(int)
-    share = positions - before
-    before_QF = spectrum_QF[:, before]
-    after_QF = spectrum_QF[:, before + 1]
-    magnitudes_QF = (1 - share) * np.abs(before_QF) + share * np.abs(after_QF)
+    share_F1 = (positions - before).astype(np.float32)[:, None]
+    stretched_FQ = (1 - share_F1) * magnitudes_FQ[before] + share_F1 * magnitudes_FQ[before + 1]
     # Frames come out as far apart as they went in, so phases advance as between the two neighbours.
-    advance_QF = np.angle(after_QF * before_QF.conj())
-    phases_QF = np.angle(spectrum_QF[:, :1]) + np.cumsum(advance_QF, axis=1) - advance_QF
-    stretched_QF = magnitudes_QF * np.exp(1j * phases_QF)
-    _, stretched_T = scipy.signal.istft(stretched_QF, nperseg=size, noverlap=overlap)
-    return stretched_T
+    advance_FQ = _directions(spectrum_FQ[1:] * spectrum_FQ[:-1].conj())
+    phases_FQ = np.empty((len(before), spectrum_FQ.shape[1]), np.complex64)
+    phases_FQ[0] = _directions(spectrum_FQ[0])
+    for frame in range(1, len(before)):
+        np.multiply(phases_FQ[frame - 1], advance_FQ[before[frame - 1]], out=phases_FQ[frame])
+    frames_FW = scipy.fft.irfft(stretched_FQ * phases_FQ, size) * window
+    return _overlap_add(frames_FW, window)
+
+
+def _frames(wav: np.ndarray, size: int) -> np.ndarray:
+    """Frames ``(F, size)`` a quarter of ``size`` apart, with silence before and behind ``wav``."""
+    hop = size // 4
+    # The first frame is centred on the first sample.
+    before = size // 2
+    behind = before + size + -len(wav) % hop
+    padded = np.pad(wav.astype(np.float32, copy=False), (before, behind))
+    return np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+
+
+def _directions(values: np.ndarray) -> np.ndarray:
+    """Complex numbers divided by their magnitudes; 1 for 0."""
+    magnitudes = np.abs(values)
+    is_zero = magnitudes == 0
+    magnitudes[is_zero] = 1
+    directions = values / magnitudes
+    directions[is_zero] = 1
+    return directions
+
+
+def _overlap_add(frames_FW: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """Sum of overlapping frames divided by that of the squared windows.
+
+    Args:
+        frames_FW: windowed frames, a quarter of a window apart; the first is centred on sample 0.
+        window: window that they were multiplied with, twice.
+    """
+    count, size = frames_FW.shape
+    hop = size // 4
+    total = np.zeros((count + 3, hop), np.float32)
+    weights = np.zeros((count + 3, hop), np.float32)
+    quarters_FW = frames_FW.reshape(count, 4, hop)
+    squares = np.square(window).reshape(4, hop)
+    for quarter in range(4):
+        total[quarter : quarter + count] += quarters_FW[:, quarter]
+        weights[quarter : quarter + count] += squares[quarter]
+    # The first and the last half of a frame are of the silence around.
+    inside = slice(2, len(total) - 2)
+    return (total[inside] / weights[inside]).ravel()
 
 
 class LowPass(Augment):
@@ -94,8 +139,37 @@ class LowPass(Augment):
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         cutoff_hz = rng.uniform(*self.cutoff_hz)
-        sections = scipy.signal.butter(4, cutoff_hz, fs=self.sample_rate, output="sos")
-        return scipy.signal.sosfiltfilt(sections, wav, padlen=0).astype(np.float32)
+        sections = low_pass_sections(cutoff_hz / self.sample_rate)
+        # The states of sections that have seen a constant 1 for ever: what comes before the first
+        # sample is taken to be like it, so that nothing rings there.
+        steady = np.stack([1 - sections[:, 0], sections[:, 2] - sections[:, 5]], axis=1)
+        forward, _ = scipy.signal.sosfilt(sections, wav, zi=steady * wav[0])
+        backward, _ = scipy.signal.sosfilt(sections, forward[::-1], zi=steady * forward[-1])
+        return backward[::-1].astype(np.float32)
+
+
+def low_pass_sections(cutoff: float) -> np.ndarray:
+    """Sections of a Butterworth low-pass filter of order 4, by the bilinear transform.
+
+    The same as ``scipy.signal.butter(4, 2 * cutoff, output="sos")`` but for the order of gains, in
+    a fraction of its time. Each section has gain 1 at 0.
+
+    Args:
+        cutoff: frequency at which the power is halved, as a share of the sample rate.
+
+    Returns:
+        ``(2, 6)``, as ``scipy.signal.sosfilt`` takes them.
+    """
+    tangent = np.tan(np.pi * cutoff)
+    sections = []
+    for angle in (np.pi / 8, 3 * np.pi / 8):  # of the poles, from the real axis
+        damping = 2 * np.cos(angle) * tangent
+        scale = 1 / (1 + damping + tangent**2)
+        gain = tangent**2 * scale
+        first = 2 * (tangent**2 - 1) * scale
+        second = (1 - damping + tangent**2) * scale
+        sections.append([gain, 2 * gain, gain, 1, first, second])
+    return np.array(sections)
 
 
 class Resample(Augment):
