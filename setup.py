@@ -13,6 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["wedefense_lite", "wedefense_lite.*"]),
+    entry_points={"console_scripts": ["wedefense-lite = wedefense_lite.__main__:main"]},
     package_data={"wedefense_lite.report": ["*.html", "*.md"]},
     install_requires=[
         "torch>=2.6",

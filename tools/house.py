@@ -109,10 +109,10 @@ def imports() -> dict[str, set[str]]:
 
 def room_of(module: str) -> str:
     """Room of a module: its folder, its file on the ground floor, or ``door``, the package
-    itself.
+    itself and its command.
     """
     below = module.partition(".")[2]
-    return below.partition(".")[0] or "door"
+    return "door" if below in ("", "__main__") else below.partition(".")[0]
 
 
 def arrows() -> dict[tuple[str, str], list[str]]:

@@ -11,6 +11,7 @@ SLOW = (
     "torch scipy.signal scipy.optimize scipy.stats matplotlib transformers sklearn pandas".split()
 )
 LIGHT = [
+    "wedefense-lite",
     *("make_raw_list.py make_shard_list.py wav2dur.py validate_data_dir.py".split()),
     *("evaluate compare fuse logits_to_llr segments cross_table".split()),
 ]
@@ -18,7 +19,9 @@ LIGHT = [
 
 def slow_packages(command: str) -> set[str]:
     """Slow packages that a command has imported when it prints its help."""
-    if command.endswith(".py"):
+    if command == "wedefense-lite":
+        words = ["-m", "wedefense_lite"]
+    elif command.endswith(".py"):
         words = [str(ROOT / "tools" / command)]
     else:
         words = ["-m", f"wedefense_lite.bin.{command}"]
