@@ -11,12 +11,13 @@ import signal
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 CONFIGURATION = """
 ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({address})
 SlurmUser=root
 SlurmdUser=root
 SlurmctldPort={port}
@@ -44,7 +45,69 @@ MailProg=/bin/true
 KillWait=20
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES:4
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=8000\n"
+NODE = "NodeName={name} NodeHostname={host} NodeAddr={address} Port={port} CPUs=2 RealMemory=8000\n"
+NETWORK_PROGRAMS = ("ip", "nsenter", "unshare")
+
+
+@dataclass(frozen=True)
+class Host:
+    """Machine of a node, as its processes see it.
+
+    Attributes:
+        name: its name.
+        address: its address.
+        prefix: words before a command that runs on it.
+    """
+
+    name: str
+    address: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+
+
+class Network:
+    """Two machines made of network namespaces of this one, which a pair of virtual cards connects.
+
+    Each has a name of its own, and one table of hosts.
+
+    Args:
+        folder: of the table.
+
+    Raises:
+        subprocess.CalledProcessError: it isn't permitted here.
+    """
+
+    def __init__(self, folder: Path):
+        mark = os.getpid()
+        self.namespaces = [f"wd{mark}a", f"wd{mark}b"]
+        names = ["host-a", "host-b"]
+        addresses = ["10.77.0.1", "10.77.0.2"]
+        table = folder / "hosts"
+        lines = ["127.0.0.1 localhost"]
+        for name, address in zip(names, addresses):
+            lines.append(f"{address} {name}")
+        table.write_text("\n".join(lines) + "\n")
+        # Not "ip netns exec": that mounts another /sys, which slurmd can't do with.
+        script = f'hostname "$0" && mount --bind {table} /etc/hosts && exec "$@"'
+        self.hosts = []
+        cards = [f"v{mark}a", f"v{mark}b"]
+        for namespace in self.namespaces:
+            _call("ip", "netns", "add", namespace)
+        _call("ip", "link", "add", cards[0], "type", "veth", "peer", "name", cards[1])
+        for namespace, card, name, address in zip(self.namespaces, cards, names, addresses):
+            _call("ip", "link", "set", card, "netns", namespace)
+            _call("ip", "-n", namespace, "addr", "add", f"{address}/24", "dev", card)
+            _call("ip", "-n", namespace, "link", "set", card, "up")
+            _call("ip", "-n", namespace, "link", "set", "lo", "up")
+            enter = ("nsenter", f"--net=/run/netns/{namespace}", "unshare", "--uts", "--mount")
+            self.hosts.append(Host(name, address, (*enter, "sh", "-c", script, name)))
+
+    def remove(self) -> None:
+        for namespace in self.namespaces:
+            _call("ip", "netns", "delete", namespace)
+
+
+def _call(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True, timeout=60)
 
 
 def obstacle() -> str | None:
@@ -73,11 +136,16 @@ class Slurm:
 
     Args:
         folder: of all its files; a short path, since sockets are in it.
-        nodes: number of nodes.
+        hosts: machine of each node; the first one has the controller, and commands run on it. By
+            default two nodes are on this machine.
     """
 
-    def __init__(self, folder: Path, nodes: int = 2):
+    def __init__(self, folder: Path, hosts: list[Host] | None = None):
         self.folder = folder
+        if hosts is None:
+            hosts = [Host(socket.gethostname().partition(".")[0])] * 2
+        self.hosts = hosts
+        nodes = len(hosts)
         self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
         names = [f"n{number}" for number in range(1, nodes + 1)]
         for name in ("run", "log", "state", *(f"spool.{node}" for node in names)):
@@ -86,11 +154,13 @@ class Slurm:
         key = folder / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
-        host = socket.gethostname().partition(".")[0]
         port, *node_ports = free_ports(nodes + 1)
-        text = CONFIGURATION.format(host=host, port=port, folder=folder)
-        for name, node_port in zip(names, node_ports):
-            text += NODE.format(name=name, host=host, port=node_port)
+        first = hosts[0]
+        text = CONFIGURATION.format(
+            host=first.name, address=first.address, port=port, folder=folder
+        )
+        for name, host, node_port in zip(names, hosts, node_ports):
+            text += NODE.format(name=name, host=host.name, address=host.address, port=node_port)
         # Nodes come before the partition of all of them.
         lines = text.strip().splitlines()
         lines.sort(key=lambda line: line.startswith("PartitionName"))
@@ -104,9 +174,9 @@ class Slurm:
             f"--log-file={folder}/log/munged.log",
             f"--seed-file={folder}/run/munge.seed",
         )
-        self._start("slurmctld", "-c")
-        for name in names:
-            self._start("slurmd", "-N", name)
+        self._start(*first.prefix, "slurmctld", "-c")
+        for name, host in zip(names, hosts):
+            self._start(*host.prefix, "slurmd", "-N", name)
         self.wait_for(lambda: self.call("sinfo -h -t idle -o %D") == str(nodes), 60)
 
     def _start(self, *words: str) -> None:
@@ -115,6 +185,7 @@ class Slurm:
     def call(self, words: str | list, folder: Path | None = None) -> str:
         """Standard output of a command of Slurm."""
         words = words.split() if isinstance(words, str) else words
+        words = [*self.hosts[0].prefix, *words]
         run = subprocess.run(
             words,
             env=self.environment,
@@ -149,7 +220,8 @@ class Slurm:
 
     def stop(self) -> None:
         """Cancel all jobs, and end what was started."""
-        subprocess.run(["scancel", "-u", "root"], env=self.environment, check=False, timeout=60)
+        cancel = [*self.hosts[0].prefix, "scancel", "-u", "root"]
+        subprocess.run(cancel, env=self.environment, check=False, timeout=60)
         for name in ("slurmd.*.pid", "slurmctld.pid", "munged.pid"):
             for path in (self.folder / "run").glob(name):
                 pid = int(path.read_text())

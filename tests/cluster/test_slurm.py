@@ -6,6 +6,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -53,6 +54,11 @@ def root(mini_corpus, tmp_path_factory):
 @pytest.fixture
 def submit(cluster, root):
     """Function that submits a job of two nodes, and gives its number."""
+    return submitter(cluster, root)
+
+
+def submitter(cluster, root):
+    """Function that submits a job of two nodes of a cluster, and gives its number."""
     cluster.environment |= {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "VIRTUAL_ENV": sys.prefix,
@@ -173,3 +179,24 @@ def test_a_failed_stage_cancels_the_stages_behind_it(cluster, root, submit):
     jobs = [line.split()[-1] for line in lines if line.startswith("stage ")]
     cluster.wait_for(lambda: cluster.state(jobs[0]) == "FAILED", 300)
     cluster.wait_for(lambda: cluster.state(jobs[-1]) == "CANCELLED", 60)
+
+
+def test_two_machines_on_a_network_end_with_the_bits_of_two_processes(root):
+    missing = [program for program in slurm.NETWORK_PROGRAMS if shutil.which(program) is None]
+    if missing or slurm.obstacle():
+        pytest.skip(slurm.obstacle() or f"two machines need {', '.join(missing)}")
+    folder = Path(tempfile.mkdtemp(prefix="slurm."))
+    try:
+        network = slurm.Network(folder)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"network namespaces are not permitted here: {error.stderr.decode().strip()}")
+    cluster = slurm.Slurm(folder, network.hosts)
+    try:
+        hosts = cluster.call("srun --nodes=2 --ntasks-per-node=1 hostname").split()
+        assert sorted(hosts) == ["host-a", "host-b"]
+        finish(cluster, root, submitter(cluster, root)("exp_network", "--stop_stage", "4"))
+    finally:
+        cluster.stop()
+        network.remove()
+        shutil.rmtree(folder)
+    check_models(root, "exp_network")

@@ -14,15 +14,18 @@ import torch
 from wedefense_lite import files
 from wedefense_lite.bin import extract as extract_module
 from wedefense_lite.bin import infer as infer_module
+from wedefense_lite.bin import join_extraction as join_module
 from wedefense_lite.bin import train as train_module
 from wedefense_lite.bin.average_model import average_model
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.bin.extract import extract
 from wedefense_lite.bin.infer import infer
+from wedefense_lite.bin.join_extraction import join_extraction
 from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.files import InputError, read_json
 from wedefense_lite.runtime import start_process, usable_cores
 from wedefense_lite.scoring.archives import read_archive, write_archive
+from wedefense_lite.scoring.joining import join
 from wedefense_lite.scoring.scores import read_scores
 from wedefense_lite.scoring.sidecar import read_sidecar, write_sidecar
 from wedefense_lite.systems import checkpoint
@@ -180,7 +183,7 @@ def test_parts_of_an_earlier_run_are_not_merged(system):
     rows = [(row.key, np.ones(6, np.float32)) for row in system.rows]
     write_archive(part, rows)
     keys = [key for key, _ in rows]
-    extract_module._join(keys, [part], system.ark)
+    join(keys, [part], system.ark)
     assert "ghost" not in read_archive(system.ark.with_suffix(".scp"))
     system.extract()
     assert [path.name for path in system.ark.parent.glob("*part*")] == []
@@ -199,12 +202,57 @@ def test_a_file_that_is_missing_is_named_and_the_earlier_output_stays(system):
     system.extract()
 
 
+def test_parts_of_an_array_are_joined_to_the_same_archive(system, monkeypatch, tmp_path):
+    monkeypatch.setattr(extract_module, "load_experiment", lambda config: system.exp)
+    monkeypatch.setattr(join_module, "load_experiment", lambda config: system.exp)
+    ark = tmp_path / "embedding.ark"
+    arguments = (str(system.config), system.list, str(ark))
+
+    def extract_part(part: str, model=system.model) -> None:
+        extract(str(system.config), str(model), system.list, str(ark), "raw", part=part)
+
+    for part in ("1/3", "2/3"):
+        extract_part(part)
+    with pytest.raises(InputError, match=r"part_3_of_3/embedding\.json: No such file"):
+        join_extraction(*arguments, 3, "raw")
+    assert not ark.exists() and (tmp_path / "part_1_of_3/embedding.ark").exists()
+    extract_part("3/3")
+    join_extraction(*arguments, 3, "raw")
+    assert ark.read_bytes() == system.ark.read_bytes()
+    assert read_rows(ark.with_suffix(".scp")) == read_rows(system.ark.with_suffix(".scp"))
+    assert not list(tmp_path.glob("part_*"))
+
+
+def test_parts_of_two_models_are_not_joined(system, other_model, monkeypatch, tmp_path):
+    monkeypatch.setattr(extract_module, "load_experiment", lambda config: system.exp)
+    monkeypatch.setattr(join_module, "load_experiment", lambda config: system.exp)
+    ark = tmp_path / "embedding.ark"
+    for part, model in (("1/2", system.model), ("2/2", other_model)):
+        extract(str(system.config), str(model), system.list, str(ark), "raw", part=part)
+    with pytest.raises(InputError, match=r"part_2_of_2/embedding\.json: of another model or code"):
+        join_extraction(str(system.config), system.list, str(ark), 2, "raw")
+    assert not ark.exists()
+
+
+@pytest.mark.parametrize("part", ["0/3", "4/3", "1", "1/0", "a/b", "99/99"])
+def test_parts_that_can_not_be_are_refused(system, tmp_path, part):
+    with pytest.raises(InputError, match="--part|99 parts of 7 utterances"):
+        extract(
+            str(system.config),
+            str(system.model),
+            system.list,
+            str(tmp_path / "embedding.ark"),
+            "raw",
+            part=part,
+        )
+
+
 def test_more_processes_than_utterances_is_no_error(system, tmp_path):
     """Rank 0 of 2 has nothing to do where the list holds one utterance."""
     write_archive(tmp_path / "e.part0.ark", [])
     write_archive(tmp_path / "e.part1.ark", [(system.rows[0].key, np.ones(6, np.float32))])
     parts = [tmp_path / f"e.part{rank}.ark" for rank in (0, 1)]
-    extract_module._join([system.rows[0].key], parts, tmp_path / "e.ark")
+    join([system.rows[0].key], parts, tmp_path / "e.ark")
     assert list(read_archive(tmp_path / "e.scp")) == [system.rows[0].key]
 
 
@@ -220,7 +268,7 @@ def test_an_utterance_twice_or_of_another_list_is_said(tmp_path, second, said):
     for part, keys in zip(parts, (["a", "b"], [second])):
         write_archive(part, [(key, np.ones(6, np.float32)) for key in keys])
     with pytest.raises(InputError, match=said):
-        extract_module._join(["a", "b"], parts, tmp_path / "e.ark")
+        join(["a", "b"], parts, tmp_path / "e.ark")
     assert not (tmp_path / "e.ark").exists()
 
 

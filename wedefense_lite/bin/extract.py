@@ -1,7 +1,7 @@
 """Stage 4: embeddings, or logits, of every utterance of a list, under ``torchrun`` or alone."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
+from wedefense_lite.audio.stream import Stream
 from wedefense_lite.files import (
     InputError,
-    abbreviate,
     check_writable,
     folder_lock,
     note_input,
@@ -23,7 +23,8 @@ from wedefense_lite.files import (
 )
 from wedefense_lite.provenance import code_commit, file_hash
 from wedefense_lite.runtime import Precision, barrier, end_process, gather_objects, start_process
-from wedefense_lite.scoring.archives import read_archive, write_archive
+from wedefense_lite.scoring.archives import write_archive
+from wedefense_lite.scoring.joining import block, join, parse_part, part_path
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.scoring.run import run_inference
 from wedefense_lite.scoring.sidecar import (
@@ -50,12 +51,13 @@ def extract(
     precision: Precision = "fp32",
     gpus: str | None = None,
     label: str | None = None,
+    part: str | None = None,
 ) -> None:
     """Write one embedding for every utterance of a list, or its logits, a row for each of its
     frames.
 
-    Each process writes a part; when all are done, process 0 checks that every utterance is there
-    exactly once and joins the parts in list order.
+    Each process writes its share; when all are done, process 0 checks that every utterance is there
+    exactly once and joins the shares in list order.
 
     Args:
         config: exp/X/config.yaml.
@@ -72,7 +74,10 @@ def extract(
         gpus: devices, as ``0,1`` or ``[0,1]``.
         label: utt2lab, whose utterances must be those of the list. A list that is streamed is read
             once more without it, to know its utterances.
+        part: part of the list that this job extracts, such as ``3/8``, for which the archive goes
+            into a folder of its own; bin/join_extraction.py joins all of them.
     """
+    number, parts = parse_part(part) if part else (1, 1)
     process = start_process(gpus)
     experiment = load_experiment(config)
     model_hash = file_hash(model_path)
@@ -92,30 +97,38 @@ def extract(
         )
     labels = read_labels(label) if label else None
     index = read_index(data_list, data_type, labels, lists_streams=True)
+    ark = Path(embed_ark)
+    if part:
+        if isinstance(index, Stream):
+            raise InputError(
+                f"{data_list}: a stream, which has no parts: extract it without --part"
+            )
+        index = block(index, number, parts)
+        ark = part_path(ark, number, parts)
     loader = EvalLoader(
         index, experiment.data, process.rank, process.world, batch_size, num_workers
     )
     task = task.to(process.device, memory_format=torch.channels_last)
-    ark = Path(embed_ark)
-    parts = [ark.with_suffix(f".part{rank}.ark") for rank in range(process.world)]
+    shares = [ark.with_suffix(f".part{rank}.ark") for rank in range(process.world)]
     with ExitStack() as held:
         if process.is_main:
             sidecar = _sidecar(model_path, model_hash, state, experiment)
             check_writable(ark, ark.with_suffix(".scp"), sidecar_path(ark))
             held.enter_context(folder_lock(ark.parent, "extraction"))
             begin_results(ark)
-            _remove_parts(ark)
-        # No part is written before those of earlier runs are gone.
+            _remove_shares(ark)
+        # No share is written before those of earlier runs are gone.
         barrier(process)
         function = task.logits if output == "logits" else task.embed
         batches = run_inference(task, loader, process, function, precision, output)
-        write_archive(parts[process.rank], _rows(task, batches))
+        write_archive(shares[process.rank], _rows(task, batches))
         barrier(process)
         if process.is_main:
             keys = []
             for row in index:
                 keys.extend(task.names(row.key))
-            _join(keys, parts, ark)
+            join(keys, shares, ark)
+            _remove_shares(ark)
             write_sidecar(ark, sidecar)
     end_process()
 
@@ -145,11 +158,11 @@ def _sidecar(model_path: str, model_hash: str, state: dict, experiment: Experime
         raise InputError(f"{model_path}: {error}") from error
 
 
-def _remove_parts(ark: Path) -> None:
-    """Remove parts of earlier runs, of any number of processes."""
-    part = re.compile(rf"{re.escape(ark.stem)}\.part\d+\.(ark|scp)")
+def _remove_shares(ark: Path) -> None:
+    """Remove the shares of processes, also those of an earlier run of more of them."""
+    share = re.compile(rf"{re.escape(ark.stem)}\.part\d+\.(ark|scp)")
     for path in ark.parent.iterdir():
-        if part.fullmatch(path.name):
+        if share.fullmatch(path.name):
             path.unlink()
 
 
@@ -159,47 +172,6 @@ def _rows(task: Task, batches: Iterable[tuple[Batch, Tensor]]) -> Iterator[tuple
         for key, output in zip(batch.keys, outputs.float().cpu().numpy()):
             rows = output if task.num_talkers else [output]
             yield from zip(task.names(key), rows)
-
-
-def _join(keys: list[str], parts: list[Path], embed_ark: Path) -> None:
-    """Join the parts in list order, if they hold every row of the list exactly once.
-
-    Raises:
-        InputError: a row that is missing, that two parts have, or that the list doesn't have.
-    """
-    rows: dict[str, Mapping[str, np.ndarray]] = {}  # by key, the archive that holds it
-    for part in parts:
-        table = part.with_suffix(".scp")
-        if not table.exists():
-            raise InputError(
-                f"{table}: removed while the processes ran, expected all of their parts"
-            )
-        if table.stat().st_size == 0:  # a rank without utterances
-            continue
-        archive = read_archive(table)
-        for key in archive:
-            if key in rows:
-                raise InputError(f"{embed_ark}: {key} was written by two processes, expected one")
-            rows[key] = archive
-    missing = sorted(set(keys) - rows.keys())
-    if missing:
-        raise InputError(
-            f"{embed_ark}: {len(missing)} of {len(keys)} utterances missing: {abbreviate(missing)}"
-        )
-    strangers = sorted(rows.keys() - set(keys))
-    if strangers:
-        raise InputError(
-            f"{embed_ark}: {len(strangers)} written that the list lacks: {abbreviate(strangers)}"
-        )
-    if len(keys) != len(rows):
-        raise InputError(
-            f"{embed_ark}: the list has {len(keys)} rows of {len(rows)} utterances, "
-            "expected each once"
-        )
-    write_archive(embed_ark, ((key, rows[key][key]) for key in keys))
-    for part in parts:
-        part.unlink()
-        part.with_suffix(".scp").unlink()
 
 
 if __name__ == "__main__":
