@@ -259,14 +259,32 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
         return str(error), preemption.EXIT_STATUS
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", 130
+    of_files = _message_about_files(error)
+    if of_files:
+        return of_files, 2
+    return f"{type(error).__name__}: {error} (a defect; {_kept_traceback(error)})", 1
+
+
+def _message_about_files(error: BaseException) -> str:
+    """Message of an error that the disk or its other users made, empty for any other."""
+    if isinstance(error, FileNotFoundError) and not _has_working_folder():
+        return "the working folder was removed: go to another one"
     cause = disk_error(error)
     if cause is not None:
         place = f"{cause.filename}: " if cause.filename else ""
-        return f"{place}{cause.strerror}", 2
+        return f"{place}{cause.strerror}"
     if isinstance(error, OSError) and error.filename is not None:
         # A folder in the way, or a file that somebody removed: nothing that code can mend.
-        return f"{error.filename}: {error.strerror}", 2
-    return f"{type(error).__name__}: {error} (a defect; {_kept_traceback(error)})", 1
+        return f"{error.filename}: {error.strerror}"
+    return ""
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _kept_traceback(error: BaseException) -> str:

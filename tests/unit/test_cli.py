@@ -120,6 +120,17 @@ def test_a_file_in_the_way_or_gone_is_one_line_and_status_2(run, number):
     assert run("--table", "x", function=disturbed) == (2, "", expected)
 
 
+def test_a_working_folder_that_was_removed_is_one_line_and_status_2(run, monkeypatch, tmp_path):
+    def write(table: str) -> None:
+        write_table(table, {"a": "1"})
+
+    (tmp_path / "removed").mkdir()
+    monkeypatch.chdir(tmp_path / "removed")
+    (tmp_path / "removed").rmdir()
+    expected = "entry.py: error: the working folder was removed: go to another one\n"
+    assert run("--table", "x", function=write) == (2, "", expected)
+
+
 def test_a_full_disk_is_one_line_whoever_meets_it(run):
     def full(table: str) -> None:
         try:
