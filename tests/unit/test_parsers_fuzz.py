@@ -108,7 +108,7 @@ def count_lines(content: bytes) -> int:
     text = content.decode("utf-8-sig").replace("\r\n", "\n")
     if "\n" not in text.rstrip("\n"):
         text = text.replace("\r", "\n")
-    return len([line for line in re.split(r"\n", text) if line.strip(" \t")])
+    return len([line for line in re.split(r"\n", text) if line.strip(" \t\r")])
 
 
 @pytest.mark.parametrize("kind", READERS)
