@@ -11,6 +11,7 @@ import torch
 from corpora import RATE, failure, make_corpus
 from jsonargparse import ArgumentParser
 
+from wedefense_lite import runtime
 from wedefense_lite.augment.base import Augment, WhiteNoise
 from wedefense_lite.files import InputError
 from wedefense_lite.scoring.loader import EvalLoader
@@ -226,6 +227,33 @@ def test_a_random_crop_of_a_whole_that_was_augmented_is_any_part_of_it(corpus):
     offsets = [int((parts == wav).all(1).argmax()) for _, wav, *_ in delivered]
     assert all((parts[offset] == wav).all() for offset, (_, wav, *_) in zip(offsets, delivered))
     assert len(set(offsets)) == 8
+
+
+def test_workers_live_on_from_epoch_to_epoch_and_read_ahead(index):
+    """The batches are those of new workers, and of no workers, whichever epoch is read ahead."""
+    config = replace(CONFIG, num_workers=2, augment=[WhiteNoise(p=0.5)])
+    expected = TrainLoader(index, replace(config, num_workers=0), seed=3)
+    loader = TrainLoader(index, config, seed=3)
+    pids = []
+    for epoch, start in ((1, 0), (2, 0), (3, 1), (4, 0)):
+        assert rows(loader.epoch(epoch, start)) == rows(expected.epoch(epoch, start))
+        workers = loader._reader._loader._iterator._workers
+        pids.append([worker.pid for worker in workers])
+        loader.begin(epoch + 1)  # the third epoch is then begun at another step
+    assert pids[0] == pids[1] == pids[2] == pids[3]
+    next(loader.epoch(5))  # and left
+    assert rows(loader.epoch(6)) == rows(expected.epoch(6))
+    loader.close()
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_the_number_of_workers_is_chosen_by_cores_and_processes(monkeypatch):
+    monkeypatch.setattr(runtime, "usable_cores", lambda: 16)
+    for has_gpu, processes, expected in [(0, 1, 4), (0, 4, 1), (0, 8, 0), (1, 1, 8), (1, 4, 3)]:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda answer=bool(has_gpu): answer)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert runtime.reading_processes("auto") == expected
+    assert runtime.reading_processes(3) == 3
 
 
 def test_no_two_utterances_and_no_two_workers_share_their_chance(corpus):

@@ -121,7 +121,8 @@ def test_workers_deliver_for_a_while_after_a_signal_to_all_processes(rows):
         return read_training_batch(draws, config)
 
     exp = tiny.experiment(data={"batch_size": 2})
-    plan = TrainLoader(rows["train"], exp.data, seed=1)._plan_epoch(1, 0, 0)
+    loader = TrainLoader(rows["train"], exp.data, seed=1)
+    plan = list(loader.contents(1))
     batches = read_batches(lambda *worker: worker_share(plan, *worker), read, exp.data, 1)
     assert len(list(batches)) == 6
 
@@ -135,7 +136,7 @@ def ids_of(rows, world: int, steps: int | None, drawn: int = 0) -> list[str]:
     ids = []
     for rank in range(world):
         loader = TrainLoader(rows, exp.data, seed=1, rank=rank, world=world)
-        for contents in loader._plan_epoch(1, 0, drawn)[:steps]:
+        for contents in list(loader.contents(1, 0, drawn))[:steps]:
             ids += [utterance.key for utterance, _ in contents]
     return ids
 

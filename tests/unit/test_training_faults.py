@@ -25,6 +25,7 @@ from wedefense_lite.files import InputError
 from wedefense_lite.systems import checkpoint, delivery
 from wedefense_lite.systems.config import DataConfig
 from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.training import trainer
 from wedefense_lite.training.exp_dir import data_hashes
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.validation import check_classes
@@ -59,6 +60,18 @@ def test_an_epoch_without_some_of_its_batches_ends_the_run(rows, tmp_path):
     with pytest.raises(InputError, match="epoch 1: the data workers delivered 3 of 4 batches"):
         trained.fit()
     assert tiny.files(tmp_path / "models") == []
+
+
+def test_the_log_says_what_shortens_the_waiting_for_data(rows, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(trainer, "usable_cores", lambda: 4)
+    for waited, expected in ((0.4, False), (0.6, True)):
+        caplog.clear()
+        trained = tiny.trainer(tiny.experiment(), tmp_path, rows["train"])
+        trained._log_speed(steps=4, seconds=10, waited=waited)
+        assert ("--num_workers 1 or more reads ahead" in caplog.text) == expected
+    assert "2 reading processes on 4 cores" in trainer._advice_for_readers(2, 4)
+    assert "less augmentation" in trainer._advice_for_readers(3, 4)
 
 
 def read_by_workers(read_batch, **options) -> list:

@@ -35,6 +35,7 @@ from wedefense_lite.scoring.sidecar import (
 )
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.checkpoint import load_weights
+from wedefense_lite.systems.config import Workers
 from wedefense_lite.systems.experiment import Experiment, load_experiment
 from wedefense_lite.systems.tasks import Task
 
@@ -47,7 +48,7 @@ def extract(
     data_type: Literal["shard", "raw"] = "shard",
     output: Literal["embeddings", "logits"] = "embeddings",
     batch_size: PositiveInt | None = None,
-    num_workers: int = 0,
+    num_workers: Workers = "auto",
     precision: Precision = "fp32",
     gpus: str | None = None,
     label: str | None = None,
@@ -69,7 +70,7 @@ def extract(
         batch_size: utterances of equal length scored at once; it changes speed, and scores by
             rounding only. By default one, or ``data.batch_size`` where ``data.eval_seconds`` makes
             all of one length.
-        num_workers: reading processes.
+        num_workers: reading processes; auto chooses by cores, GPUs and processes.
         precision: of the model's forward pass.
         gpus: devices, as ``0,1`` or ``[0,1]``.
         label: utt2lab, whose utterances must be those of the list. A list that is streamed is read

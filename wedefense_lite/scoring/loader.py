@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Literal
 
 from wedefense_lite.audio.corpora import corpus_of_utterance
 from wedefense_lite.audio.stream import Stream
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
-from wedefense_lite.systems.delivery import read_batches, worker_share
+from wedefense_lite.systems.delivery import BatchReader, worker_share
 from wedefense_lite.systems.samples import read_scoring_batch
 
 
@@ -26,7 +27,7 @@ class EvalLoader:
         world: number of processes.
         batch_size: utterances in a batch, at most; by default 1, or that of training where
             ``eval_seconds`` gives all utterances one length.
-        num_workers: processes that read ahead.
+        num_workers: processes that read ahead; auto chooses.
 
     Attributes:
         positions: rows of this rank's block; of a stream, as many as an even split would give.
@@ -40,31 +41,34 @@ class EvalLoader:
         rank: int = 0,
         world: int = 1,
         batch_size: int | None = None,
-        num_workers: int = 0,
+        num_workers: int | Literal["auto"] = 0,
     ):
         first = rank * len(index) // world
         end = (rank + 1) * len(index) // world
         self.positions = range(first, end)
         self.corpora = corpus_of_utterance(index)
-        self.config = config
-        self.num_workers = num_workers
         if isinstance(index, Stream):
             # A stream's lengths are unknown before reading: a batch of one has one length.
-            self._plan = partial(index.scoring_batches, 1, rank, world)
+            plan = partial(index.scoring_batches, 1, rank, world)
             self._length = len(self.positions)
         else:
             if batch_size is None:
                 batch_size = config.batch_size if config.eval_seconds else 1
             batches = _plan_batches(index[first:end], batch_size, config)
-            self._plan = partial(worker_share, batches)
+            plan = partial(worker_share, batches)
             self._length = len(batches)
+        self._reader = BatchReader(plan, read_scoring_batch, config, num_workers)
 
     def __len__(self) -> int:
         """Batches of this rank; of a stream, what an even split would give."""
         return self._length
 
+    def close(self) -> None:
+        """End the reading processes, which live on from one pass to the next."""
+        self._reader.close()
+
     def __iter__(self) -> Iterator[Batch]:
-        return read_batches(self._plan, read_scoring_batch, self.config, self.num_workers)
+        return self._reader.batches()
 
 
 def _plan_batches(rows: list[Utterance], size: int, config: DataConfig) -> list[list[Utterance]]:

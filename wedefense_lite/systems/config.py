@@ -24,7 +24,8 @@ Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
 Norm = restricted_number_type("Norm", float, [(">=", 0), ("<", float("inf"))])
 BatchSize = restricted_number_type("BatchSize", int, [(">=", 1), ("<=", 1 << 20)])
 Count = restricted_number_type("Count", int, [(">=", 1), ("<=", 10_000_000)])
-Workers = restricted_number_type("Workers", int, [(">=", 0), ("<=", 1024)])
+WorkerCount = restricted_number_type("WorkerCount", int, [(">=", 0), ("<=", 1024)])
+Workers = WorkerCount | Literal["auto"]
 Rate = restricted_number_type("Rate", int, [(">=", 1), ("<=", 1_000_000)])
 # PyTorch and NumPy take seeds of 64 bits.
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 1 << 63)])
@@ -51,7 +52,8 @@ class DataConfig:
         pre_emphasis: coefficient a of y[t] = x[t] - a x[t-1]; 0 disables it. Applied after
             augmentation, before cropping and padding.
         batch_size: utterances in a training batch, per process.
-        num_workers: processes that read ahead, per process; 0 reads in the process itself.
+        num_workers: processes that read ahead, per process; 0 reads in the process itself; auto
+            chooses by cores, GPUs and processes.
         balance_classes: draw each class equally often, so that the loss sees a prior of 0.5; with
             balance_corpora or corpus_weights, each class of a corpus.
         balance_corpora: draw from each corpus equally often.
@@ -72,7 +74,7 @@ class DataConfig:
     augment_whole: bool = False
     pre_emphasis: ClosedUnitInterval = 0.0
     batch_size: BatchSize = 32
-    num_workers: Workers = 0
+    num_workers: Workers = "auto"
     balance_classes: bool = False
     balance_corpora: bool = False
     corpus_weights: dict[str, PositiveFloat] = field(default_factory=dict)

@@ -5,18 +5,22 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from wedefense_lite.files import InputError
-from wedefense_lite.runtime import READING_TIMEOUT, longest_wait
+from wedefense_lite.runtime import READING_TIMEOUT, longest_wait, reading_processes
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
 
 # Called with the number of a worker and the number of workers: contents of this worker's batches,
 # in order. The batches of the workers are delivered in turn.
 Plan = Callable[[int, int], Iterable[list]]
+# The same for any pass over a list, whose numbers come before those of the worker.
+PlanOfPass = Callable[..., Iterable[list]]
 ReadBatch = Callable[[list, DataConfig], Batch]
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -38,16 +42,19 @@ class _Reader(IterableDataset):
     is no room would be dropped by a thread of the worker, and the epoch be shorter by it.
     """
 
-    def __init__(self, plan: Plan, read_batch: ReadBatch, config: DataConfig):
+    def __init__(
+        self, plan: PlanOfPass, read_batch: ReadBatch, config: DataConfig, numbers: Tensor
+    ):
         self.plan = plan
         self.read_batch = read_batch
         self.config = config
+        self.numbers = numbers
 
     def __iter__(self) -> Iterator[Batch | InputError]:
         worker = get_worker_info()  # None in the main process, which reads alone
-        contents = self.plan(worker.id, worker.num_workers) if worker else self.plan(0, 1)
+        place = (worker.id, worker.num_workers) if worker else (0, 1)
         try:
-            for content in contents:
+            for content in self.plan(*self.numbers.tolist(), *place):
                 batch = self.read_batch(content, self.config)
                 if worker:
                     share_memory(batch)
@@ -124,59 +131,121 @@ def worker_share(batches: list, worker: int, workers: int) -> list:
     return batches[worker::workers]
 
 
+class BatchReader:
+    """Reads the batches of one pass over a list after the other; its workers live on in between.
+
+    Args:
+        plan: contents of the batches of a worker, called with the numbers of a pass, such as an
+            epoch, the number of the worker and that of all workers.
+        read_batch: reads the batch of such a content.
+        config: how audio is read.
+        num_workers: processes that read ahead; 0 reads in this process, ``auto`` chooses.
+        samples: samples of a batch, at least, where that is known.
+        count: how many numbers a pass has.
+
+    Attributes:
+        num_workers: processes that read ahead.
+    """
+
+    def __init__(
+        self,
+        plan: PlanOfPass,
+        read_batch: ReadBatch,
+        config: DataConfig,
+        num_workers: int | Literal["auto"],
+        samples: int = 0,
+        count: int = 0,
+    ):
+        self.num_workers = reading_processes(num_workers)
+        self._samples = samples
+        # In shared memory, where workers that have begun before see the pass that they begin.
+        self._numbers = torch.zeros(count, dtype=torch.int64)
+        if self.num_workers and count:
+            self._numbers.share_memory_()
+        self._dataset = _Reader(plan, read_batch, config, self._numbers)
+        self._loader: DataLoader | None = None
+        self._begun: tuple[tuple[int, ...], Iterator] | None = None
+
+    def begin(self, *numbers: int) -> None:
+        """Let workers read the first batches of a pass, which ``batches`` will be asked for."""
+        if self.num_workers:
+            self._begun = numbers, self._start(numbers)
+
+    def batches(self, *numbers: int) -> Iterator[Batch]:
+        """Batches of a pass, in order.
+
+        Args:
+            numbers: what the plan takes.
+
+        Raises:
+            InputError: audio that can't be used, named by utterance and file; workers that end,
+                that deliver nothing for ten minutes or that have no shared memory.
+        """
+        if self._begun is not None and self._begun[0] == numbers:
+            delivered = self._begun[1]
+        else:
+            delivered = self._start(numbers)
+        self._begun = None
+        for batch in _delivered(delivered, self.num_workers):
+            if isinstance(batch, InputError):
+                self.close()
+                # A copy: the traceback of the delivered error would hold this frame, and with it
+                # the workers, in a cycle, which ends them slowly.
+                raise InputError(*batch.args)
+            yield batch
+
+    def close(self) -> None:
+        """End the workers; the next pass starts others."""
+        self._loader = None
+        self._begun = None
+
+    def _start(self, numbers: tuple[int, ...]) -> Iterator[Batch | InputError]:
+        self._numbers.copy_(torch.tensor(numbers, dtype=torch.int64))
+        if self._loader is None:
+            check_shared_memory(self._samples, self.num_workers)
+            self._loader = self._make_loader()
+        return iter(self._loader)
+
+    def _make_loader(self) -> DataLoader:
+        # An iterator of DataLoader draws a seed for its workers, from the global generator unless
+        # it has another one. Reading uses no such seed, and is not to change what the caller draws.
+        generator = torch.Generator()
+        has_workers = self.num_workers > 0
+        return DataLoader(
+            self._dataset,
+            batch_size=None,
+            num_workers=self.num_workers,
+            prefetch_factor=PREFETCHED if has_workers else None,
+            persistent_workers=has_workers,
+            pin_memory=torch.cuda.is_available(),
+            timeout=longest_wait(READING_TIMEOUT).total_seconds() if has_workers else 0,
+            generator=generator,
+            worker_init_fn=_outlive_preemption,
+        )
+
+
 def read_batches(
     plan: Plan,
     read_batch: ReadBatch,
     config: DataConfig,
-    num_workers: int,
+    num_workers: int | Literal["auto"],
     samples: int = 0,
 ) -> Iterator[Batch]:
-    """Batches of a plan, in order.
-
-    Args:
-        plan: contents of the batches of a worker.
-        read_batch: reads the batch of such a content.
-        config: how audio is read.
-        num_workers: processes that read ahead; 0 reads in this process.
-        samples: samples of a batch, at least, where that is known.
-
-    Raises:
-        InputError: audio that can't be used, named by utterance and file; workers that end, that
-            deliver nothing for ten minutes or that have no shared memory.
-    """
-    check_shared_memory(samples, num_workers)
-    # An iterator of DataLoader draws a seed for its workers, from the global generator unless it
-    # has another one. Reading uses no such seed, and is not to change what the caller draws.
-    generator = torch.Generator()
-    loader = DataLoader(
-        _Reader(plan, read_batch, config),
-        batch_size=None,
-        num_workers=num_workers,
-        prefetch_factor=PREFETCHED if num_workers else None,
-        pin_memory=torch.cuda.is_available(),
-        timeout=longest_wait(READING_TIMEOUT).total_seconds() if num_workers else 0,
-        generator=generator,
-        worker_init_fn=_outlive_preemption,
-    )
-    for batch in _delivered(loader):
-        if isinstance(batch, InputError):
-            # A copy: the traceback of the delivered error would hold this frame, and with it the
-            # workers, in a cycle, which ends them slowly.
-            raise InputError(*batch.args)
-        yield batch
+    """Batches of a plan that is read once, as ``BatchReader`` reads them."""
+    return BatchReader(plan, read_batch, config, num_workers, samples).batches()
 
 
-def _delivered(loader: DataLoader) -> Iterator[Batch | InputError]:
+def _delivered(batches: Iterator, num_workers: int) -> Iterator[Batch | InputError]:
     """What the workers of a loader deliver.
 
     Raises:
         InputError: a worker has ended, delivers nothing, or can't reach this process.
     """
     try:
-        yield from loader
+        yield from batches
     except (RuntimeError, OSError) as error:
         # What a worker raised itself comes with its traceback, and is a defect of the toolkit.
-        if loader.num_workers == 0 or "Original Traceback" in str(error):
+        if num_workers == 0 or "Original Traceback" in str(error):
             raise
         raise _delivery_error(error) from None
 

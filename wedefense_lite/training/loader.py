@@ -5,10 +5,10 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from itertools import islice
 
 import numpy as np
+import torch
 
 from wedefense_lite.audio.stream import Draw, Stream
 from wedefense_lite.audio.utterance import Utterance
@@ -16,7 +16,7 @@ from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
-from wedefense_lite.systems.delivery import read_batches, worker_share
+from wedefense_lite.systems.delivery import BatchReader
 from wedefense_lite.systems.samples import read_training_batch
 from wedefense_lite.training.order import Group, epoch_order, sampling_groups
 
@@ -54,6 +54,7 @@ class TrainLoader:
         self.seed = seed
         self.rank = rank
         self.world = world
+        self._plan = EpochPlan(index, config, seed, rank, world)
         self.steps_per_epoch = self.steps()
         balances = config.balance_classes or config.by_corpus
         if isinstance(index, Stream) and (balances or config.shuffle_window):
@@ -63,6 +64,14 @@ class TrainLoader:
             )
         self.class_prior = self._compute_prior()
         self._check_memory()
+        self._reader = BatchReader(
+            self._plan,
+            read_training_batch,
+            config,
+            config.num_workers,
+            samples=config.batch_size * round(config.crop_seconds * config.sample_rate),
+            count=3,
+        )
 
     def _check_memory(self) -> None:
         config = self.config
@@ -145,7 +154,7 @@ class TrainLoader:
         Args:
             drawn: utterances of the epoch that have been drawn already.
         """
-        return math.ceil((len(self.index) - drawn) / (self.config.batch_size * self.world))
+        return self._plan.steps(drawn)
 
     def epoch(self, epoch: int, start_step: int = 0, drawn: int = 0) -> Iterator[Batch]:
         """This rank's batches of an epoch.
@@ -159,46 +168,100 @@ class TrainLoader:
         Raises:
             InputError: audio that can't be used; names the utterance and the file.
         """
-        size = self.config.batch_size
-        if isinstance(self.index, Stream):
-            seed = (self.seed, epoch)
-            plan = partial(self.index.training_batches, size, seed, self.rank, self.world)
-        else:
-            plan = partial(worker_share, self._plan_epoch(epoch, start_step, drawn))
-        batches = read_batches(
-            plan,
-            read_training_batch,
-            self.config,
-            self.config.num_workers,
-            samples=size * round(self.config.crop_seconds * self.config.sample_rate),
-        )
-        if isinstance(self.index, Stream):
+        self._plan.prepare(epoch, drawn)
+        batches = self._reader.batches(epoch, start_step, drawn)
+        if self.is_stream:
             return islice(batches, start_step, self.steps_per_epoch)
         return batches
 
-    def _plan_epoch(self, epoch: int, start_step: int, drawn: int) -> list[list[Draw]]:
-        """Contents of this rank's batches of an epoch, from a step on."""
-        size = self.config.batch_size
-        steps = self.steps(drawn)
+    def contents(self, epoch: int, start_step: int = 0, drawn: int = 0) -> Iterator[list[Draw]]:
+        """What is in the batches of ``epoch``, before anything is read."""
+        self._plan.prepare(epoch, drawn)
+        return self._plan(epoch, start_step, drawn, 0, 1)
+
+    def begin(self, epoch: int) -> None:
+        """Let workers read the first batches of an epoch ahead of ``epoch``."""
+        self._plan.prepare(epoch, drawn=0)
+        self._reader.begin(epoch, 0, 0)
+
+    def close(self) -> None:
+        """End the reading processes."""
+        self._reader.close()
+
+    @property
+    def num_workers(self) -> int:
+        """Number of reading processes."""
+        return self._reader.num_workers
+
+
+class EpochPlan:
+    """Contents of the batches of any epoch, as workers ask for them.
+
+    Args:
+        index: the training list.
+        config: sampling and batch size.
+        seed: seed of the order, of crops and of augmentation.
+        rank: number of this process.
+        world: number of processes.
+    """
+
+    def __init__(
+        self, index: list[Utterance] | Stream, config: DataConfig, seed: int, rank: int, world: int
+    ):
+        self.index = index
+        self.config = config
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        # Rows of an epoch in shared memory, where workers that have begun before find them. As long
+        # as any epoch's: it is filled up by less than a step of all ranks.
+        longest = 0 if isinstance(index, Stream) else len(index) + world * config.batch_size
+        self._rows = torch.empty(longest, dtype=torch.int64).share_memory_()
+
+    def steps(self, drawn: int) -> int:
+        """Batches of each rank that an epoch has left; see ``TrainLoader.steps``."""
+        return math.ceil((len(self.index) - drawn) / (self.config.batch_size * self.world))
+
+    def prepare(self, epoch: int, drawn: int) -> None:
+        """Draw the order of an epoch, once for all workers.
+
+        Args:
+            epoch: number of the epoch.
+            drawn: utterances that another number of ranks has drawn before step 0.
+        """
+        if isinstance(self.index, Stream):
+            return
         # The first draws of an order don't depend on its length.
-        total = drawn + steps * self.world * size
+        total = drawn + self.steps(drawn) * self.world * self.config.batch_size
         order = epoch_order(self.index, self.config, self.seed, epoch, total)
-        batches = []
-        for step in range(start_step, steps):
+        self._rows[:total] = torch.from_numpy(order)
+
+    def __call__(
+        self, epoch: int, start_step: int, drawn: int, worker: int, workers: int
+    ) -> Iterator[list[Draw]]:
+        """Contents of a worker's batches of the epoch that was prepared, from a step on."""
+        size = self.config.batch_size
+        if isinstance(self.index, Stream):
+            seed = (self.seed, epoch)
+            yield from self.index.training_batches(
+                size, seed, self.rank, self.world, worker, workers
+            )
+            return
+        for step in range(start_step + worker, self.steps(drawn), workers):
             # The ranks take turns, a batch each.
             place = self.rank
             if self.config.balance_classes and size == 1:
                 # The classes take turns as well: a rank with one place would see one class alone.
                 place = (self.rank + step) % self.world
             start = drawn + (step * self.world + place) * size
+            rows = self._rows[start : start + size].tolist()
             draws = []
-            for position in range(start, start + size):
+            for position, row in enumerate(rows, start):
                 # NumPy seeds (seed, epoch) and (seed, epoch, 0) alike, and the order of the epoch
                 # is drawn from the first: so the positions in seeds count from 1.
                 seed = (self.seed, epoch, position + 1)
-                draws.append((self.index[order[position]], seed))
-            batches.append(draws)
-        return batches
+                draws.append((self.index[row], seed))
+            yield draws
 
 
 def _draws_of_rows(groups: list[Group], count: int) -> np.ndarray:

@@ -34,6 +34,7 @@ from wedefense_lite.runtime import (
     make_deterministic,
     saved_buffers,
     sum_over_ranks,
+    usable_cores,
     use_fused_kernels,
 )
 from wedefense_lite.scoring.loader import EvalLoader
@@ -65,6 +66,7 @@ OWN_STATES = "own_states"
 # Attributes that later ones hold as well.
 MODEL_NOTES = ("kept", "best_epoch")
 SMALLEST_NORM = 1e-12  # of a gradient that gives a direction
+MOST_WAITING = 0.05  # share of the time, beyond which the log says what shortens it
 MAX_RATE = 1000  # of any optimizer; far over what trains
 
 
@@ -304,10 +306,15 @@ class Trainer:
             self._remove_superseded()
             if (last_epoch(self.exp_dir) or 0) < len(self.history):
                 self._write_history()
-        with self.requests.noted():
+        with self.requests.noted(), contextlib.ExitStack() as readers:
+            readers.callback(self.train_loader.close)
+            if self.dev_loader is not None:
+                readers.callback(self.dev_loader.close)
             while not self.finished:
                 row = self.train_epoch()
                 is_last = self.epoch == self.config.num_epochs
+                if not is_last:
+                    self.train_loader.begin(self.epoch + 1)
                 is_due = is_last or self.epoch % self.config.validate_interval == 0
                 if self.dev_loader is not None and is_due:
                     row |= self._validate()
@@ -507,12 +514,16 @@ class Trainer:
 
     def _log_speed(self, steps: int, seconds: float, waited: float) -> None:
         utterances = steps * self.train_loader.config.batch_size * self.process.world
+        share = waited / seconds
         logging.info(
             "epoch %d: %.1f utt/s, %.1f %% spent waiting for data",
             self.epoch,
             utterances / seconds,
-            100 * waited / seconds,
+            100 * share,
         )
+        if share > MOST_WAITING:
+            workers = self.train_loader.num_workers
+            logging.info("  %s", _advice_for_readers(workers, usable_cores()))
 
     def _row(self) -> dict:
         """The epoch's row of ``metrics.csv``; rates and losses over all ranks."""
@@ -884,6 +895,23 @@ def copied_buffers(module: nn.Module) -> dict[str, Tensor]:
     for name, buffer in saved_buffers(module).items():
         buffers[name] = buffer.detach().cpu().clone()
     return buffers
+
+
+def _advice_for_readers(num_workers: int, cores: int) -> str:
+    """What shortens the waiting for data.
+
+    Args:
+        num_workers: reading processes of each process.
+        cores: cores that the process may use.
+    """
+    if num_workers == 0 and cores > 1:
+        return "the process reads by itself: --num_workers 1 or more reads ahead"
+    if num_workers < cores - 1:
+        return f"{num_workers} reading processes on {cores} cores: more --num_workers read ahead"
+    return (
+        f"{num_workers} reading processes have all {cores} cores: more cores, less augmentation or "
+        "audio of the system's own rate (make_shard_list.py --convert) shorten it"
+    )
 
 
 def _check_no_dev_set_needed(config: TrainingConfig) -> None:
