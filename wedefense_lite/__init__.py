@@ -5,7 +5,7 @@ __version__ = "0.1.0"
 
 def load(folder, device="cpu", trim=True):
     """The ``wedefense_lite.scoring.bundle.Detector`` of a folder that ``bin/export_bundle.py``
-    wrote.
+    wrote, or of an experiment after stage 6.
 
     Args:
         folder: its path.

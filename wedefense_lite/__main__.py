@@ -11,6 +11,7 @@ from wedefense_lite.files import printable
 PROGRAM = "wedefense-lite"
 # Subcommand to its module in bin/, and what it does.
 COMMANDS = {
+    "score": ("score", "score recordings: bona fide, spoof, or not sure"),
     "export": ("export_bundle", "make one folder of a trained system, to be handed on"),
     "report": ("report", "show the results of an experiment on one page"),
 }

@@ -56,6 +56,7 @@ def run(
     from_hub: bool = False,
     builds_systems: bool = False,
     aliases: Mapping[str, str] | None = None,
+    several: str | None = None,
 ) -> None:
     """Run ``function`` with options read from the command line, then exit truly.
 
@@ -69,9 +70,14 @@ def run(
         builds_systems: the entry point builds what a configuration names; ``--components`` names
             packages with components of the user's own.
         aliases: other names of options, such as those of official programs.
+        several: parameter that takes all words that are no options.
     """
     parser = Parser(description=(function.__doc__ or "").split("\n\n")[0])
-    parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
+    parser.add_function_arguments(
+        function, as_positional=positional, fail_untyped=True, skip={several} if several else None
+    )
+    if several:
+        parser.add_argument(several, nargs="*", default=[], help=parameter_help(function, several))
     if from_hub:
         add_offline(parser)
     if builds_systems:
@@ -84,6 +90,14 @@ def run(
     with one_line_errors(parser.prog), inputs_kept():
         arguments = parser.parse_args(words)
         function(**parser.instantiate(arguments).as_dict())
+
+
+def parameter_help(function: Callable, name: str) -> str:
+    """What the docstring of a function says of a parameter, in one line."""
+    _, _, text = inspect.getdoc(function).partition(f"\n    {name}: ")
+    # The next parameter is not indented as deeply as what follows of this one.
+    description = re.split(r"\n {1,4}\S|\n\n", text)[0]
+    return " ".join(description.split())
 
 
 def rename_options(words: list[str], aliases: Mapping[str, str]) -> list[str]:

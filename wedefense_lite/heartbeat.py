@@ -149,7 +149,13 @@ def end_with_launcher() -> None:
     """Let this process end when ``torchrun``, which started it, is killed.
 
     Without it the process goes on alone, and the same command again makes two that write into one
-    folder. Only Linux can do it.
+    folder.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it is killed. Only Linux can do it."""
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

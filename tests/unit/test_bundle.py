@@ -30,7 +30,7 @@ from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.files import InputError, read_json, read_labels, write_json, write_lines
 from wedefense_lite.provenance import file_hash
 from wedefense_lite.scoring.archives import read_archive
-from wedefense_lite.scoring.bundle import BundleError, read_facts
+from wedefense_lite.scoring.facts import BundleError, read_facts
 from wedefense_lite.scoring.scores import read_scores
 from wedefense_lite.systems import checkpoint
 
@@ -134,6 +134,32 @@ def test_scores_and_embeddings_are_those_of_stages_4_to_6(made, detector):
         raw = read_scores(made.exp / "posteriors/eval/llr.txt")[row.key][0]
         assert plain.score(row.path) == pytest.approx(raw, abs=1e-5)
         assert abs(raw - llrs[row.key][0]) > 1e-3
+
+
+def test_an_experiment_is_a_detector_as_a_bundle_is(made, tmp_path):
+    """Its LLRs are those of stage 6, its threshold is that of dev."""
+    exp = tmp_path / "exp"
+    shutil.copytree(made.exp, exp)
+    with pytest.raises(InputError, match="neither bundle.json nor models/avg_model.pt"):
+        wedefense_lite.load(exp)
+    shutil.copy(made.model, exp / "models/avg_model.pt")
+    detector = wedefense_lite.load(exp, trim=False)
+    llrs = read_scores(made.exp / "posteriors/eval/llr.txt")
+    for row in made.rows["eval"]:
+        assert detector.score(row.path) == pytest.approx(llrs[row.key][0], abs=1e-5)
+    threshold = read_json(exp / "results_dev.json")["eer_threshold"]
+    assert detector.facts.thresholds == {"EER": threshold}
+    (exp / "results_dev.json").unlink()
+    assert wedefense_lite.load(exp).facts.thresholds == {"LLR 0": 0.0}
+    (exp / "posteriors/dev/llr.txt").unlink()
+    with pytest.raises(InputError, match="no posteriors/dev/llr.txt, .*: run stages 4 to 7"):
+        wedefense_lite.load(exp)
+    other = checkpoint.load(exp / "models/avg_model.pt")
+    other["epoch"] = 99
+    checkpoint.save(exp / "models/avg_model.pt", other)
+    shutil.copytree(made.exp / "posteriors", exp / "posteriors", dirs_exist_ok=True)
+    with pytest.raises(InputError, match="model_hash is"):
+        wedefense_lite.load(exp)
 
 
 def test_weights_come_back_bit_for_bit(made, bundle, detector):

@@ -22,7 +22,7 @@ from wedefense_lite.audio.activity import activity
 from wedefense_lite.bin import diarize_spoof
 from wedefense_lite.files import InputError
 from wedefense_lite.mixtures.separation import trained_separator
-from wedefense_lite.scoring.bundle import BundleFacts
+from wedefense_lite.scoring.facts import BundleFacts
 from wedefense_lite.separators.base import Separator
 
 RATE = 16000

@@ -1,45 +1,26 @@
 """A recording that somebody has: its speech is scored, and too little of it is told."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile as sf
 import tiny
-import torch
+from tiny import talking
 
 from wedefense_lite.audio.activity import is_steady
-from wedefense_lite.files import InputError, write_json
-from wedefense_lite.provenance import file_hash
-from wedefense_lite.scoring import bundle as bundles
-from wedefense_lite.scoring.bundle import BundleFacts, Detector
+from wedefense_lite.files import InputError
+from wedefense_lite.scoring.bundle import Detector
 from wedefense_lite.scoring.recordings import Span, merger, speech_span, windows_of
 
 RATE = tiny.RATE
 
 
-def talking(seconds: float, seed: int = 0) -> np.ndarray:
-    """A voice of syllables, four in a second, with soft noise behind them."""
-    rng = np.random.default_rng(seed)
-    time = np.arange(round(seconds * RATE)) / RATE
-    voice = sum(np.sin(2 * np.pi * 130 * n * time + n) / n for n in range(1, 25))
-    syllables = np.maximum(0, np.sin(2 * np.pi * 4 * time)) ** 2
-    return 0.1 * voice * syllables + 1e-4 * rng.standard_normal(len(time))
-
-
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
     """Detector of windows of a second."""
-    folder = tmp_path_factory.mktemp("bundle")
-    config = folder / bundles.CONFIG
-    tiny.write_config(folder, data={"eval_seconds": 1.0}).rename(config)
-    torch.manual_seed(0)
-    system = tiny.load_experiment(config).system
-    weights = folder / bundles.WEIGHTS
-    weights.write_bytes(bundles.packed(system.state_dict()))
-    hashes = {path.name: file_hash(path) for path in (config, weights)}
-    write_json(folder / bundles.FACTS, asdict(BundleFacts(class_prior=(0.5, 0.5), hashes=hashes)))
-    return Detector(folder)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return Detector(tiny.bundle(folder, data={"eval_seconds": 1.0}, class_prior=(0.5, 0.5)))
 
 
 def test_silence_around_speech_changes_nothing(detector):

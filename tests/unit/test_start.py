@@ -13,7 +13,7 @@ SLOW = (
 LIGHT = [
     "wedefense-lite",
     *("make_raw_list.py make_shard_list.py wav2dur.py validate_data_dir.py".split()),
-    *("evaluate compare fuse logits_to_llr segments cross_table".split()),
+    *("evaluate compare fuse logits_to_llr segments cross_table score".split()),
 ]
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wedefense_lite.audio.segments import Segments
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.bin.diarize_spoof import score_talker
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.localization.decoding import Decoder, choose_decoder
@@ -17,7 +18,8 @@ from wedefense_lite.metrics.costs import DEFAULT, CostModel
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.metrics.tandem import measure_asv_rates, min_adcf
 from wedefense_lite.mixtures.metrics import best_threshold, mixture_metrics
-from wedefense_lite.scoring.bundle import BundleFacts, Detector
+from wedefense_lite.scoring.bundle import Detector, Recording
+from wedefense_lite.scoring.facts import BundleFacts
 from wedefense_lite.scoring.recordings import Span
 
 # Few distinct values make ties common, between classes and within them.
@@ -42,7 +44,10 @@ class OneScore(Detector):
         self.task = SimpleNamespace(logits=None)
         self.score_of_audio = score
 
-    def _compute(self, audio, *_) -> tuple[np.ndarray, list[Span]]:
+    def _open(self, audio, channel) -> Recording:
+        return Recording(Utterance("x", "x.wav", samples=16000, rate=16000), self.data, "")
+
+    def _compute(self, recording, *_) -> tuple[np.ndarray, list[Span]]:
         return np.array([[0.0, self.score_of_audio]]), [Span(0, 16000)]
 
 

@@ -3,6 +3,7 @@ channels.
 """
 
 import copy
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +15,15 @@ from torch import nn
 
 from wedefense_lite.audio.index import write_raw_list
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import write_table
+from wedefense_lite.files import write_json, write_table
 from wedefense_lite.frontends import Fbank
 from wedefense_lite.heads import CrossEntropy
 from wedefense_lite.labels import LABELS
 from wedefense_lite.models import Backbone, ResNet
+from wedefense_lite.provenance import file_hash
 from wedefense_lite.runtime import Process
+from wedefense_lite.scoring import bundle as bundles
+from wedefense_lite.scoring.facts import BundleFacts
 from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems.config import DataConfig, TrainingConfig
 from wedefense_lite.systems.experiment import Experiment, load_experiment
@@ -167,6 +171,27 @@ def trainer(
     loader = TrainLoader(train, exp.data, exp.training.seed, process.rank, process.world)
     dev_loader = None if dev is None else EvalLoader(dev, exp.data, process.rank, process.world)
     return Trainer(exp, process, exp_dir, loader, dev_loader)
+
+
+def talking(seconds: float, seed: int = 0) -> np.ndarray:
+    """A voice of syllables, four in a second, with soft noise behind them."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * RATE)) / RATE
+    voice = sum(np.sin(2 * np.pi * 130 * n * time + n) / n for n in range(1, 25))
+    syllables = np.maximum(0, np.sin(2 * np.pi * 4 * time)) ** 2
+    return 0.1 * voice * syllables + 1e-4 * rng.standard_normal(len(time))
+
+
+def bundle(folder: Path, data: dict | None = None, system: dict | None = None, **facts) -> Path:
+    """Bundle of the tiny system, untrained; ``facts`` are fields of its bundle.json."""
+    config = folder / bundles.CONFIG
+    write_config(folder, system=system, data=data).rename(config)
+    torch.manual_seed(0)
+    weights = folder / bundles.WEIGHTS
+    weights.write_bytes(bundles.packed(load_experiment(config).system.state_dict()))
+    hashes = {path.name: file_hash(path) for path in (config, weights)}
+    write_json(folder / bundles.FACTS, asdict(BundleFacts(hashes=hashes, **facts)))
+    return folder
 
 
 def files(folder: Path) -> list[str]:

@@ -19,7 +19,8 @@ from wedefense_lite.files import NO_VALUE, InputError, write_text
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.mixtures.separation import lost_band, separate, trained_separator
 from wedefense_lite.report.tables import publish, table
-from wedefense_lite.scoring.bundle import BundleError, Detector
+from wedefense_lite.scoring.bundle import Detector
+from wedefense_lite.scoring.facts import BundleError
 
 
 def diarize_spoof(

@@ -26,20 +26,21 @@ from wedefense_lite.files import (
 from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.provenance import file_hash
-from wedefense_lite.scoring.bundle import CONFIG, FACTS, WEIGHTS, BundleFacts, packed, weights_hash
-from wedefense_lite.scoring.calibration import read_calibration
+from wedefense_lite.scoring.bundle import (
+    CONFIG,
+    FACTS,
+    WEIGHTS,
+    check_is_detection,
+    packed,
+    weights_hash,
+)
+from wedefense_lite.scoring.experiment_facts import Origin, facts_of_stage_6, read_sidecar_of
+from wedefense_lite.scoring.facts import BundleFacts
 from wedefense_lite.scoring.llr import read_logits
 from wedefense_lite.scoring.scores import align, by_class
-from wedefense_lite.scoring.sidecar import (
-    Sidecar,
-    check_hashes,
-    check_sidecar,
-    read_sidecar,
-    sidecar_path,
-)
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.experiment import load_experiment
-from wedefense_lite.systems.tasks import Detection, Task
+from wedefense_lite.systems.tasks import Task
 
 CARD = Path(report.__file__).with_name("card.md")
 # Results of a set that the card shows.
@@ -84,11 +85,7 @@ def export_bundle(
     model = model_path or f"{exp_dir}/models/avg_model.pt"
     check_writable(out / CONFIG, out / WEIGHTS, out / "README.md", out / FACTS)
     experiment = load_experiment(exp / CONFIG)
-    if type(experiment.system) is not Detection:
-        name = type(experiment.system).__name__
-        raise InputError(
-            f"{exp / CONFIG}: its task is {name}, expected Detection, which decides for utterances"
-        )
+    check_is_detection(experiment, exp / CONFIG)
     if reference_encoder and experiment.system.frontend.has_adapters:
         raise InputError(f"{exp / CONFIG}: adapters change the encoder that its name stands for")
     weights, encoder = _weights(experiment.system, model, reference_encoder)
@@ -104,14 +101,14 @@ def export_bundle(
     origin = Origin(file_hash(model), experiment.config_hash)
     logits = exp / f"posteriors/{dev_set}/logits.scp"
     calibration_path = Path(calibration or logits.with_name("calibration.json"))
-    facts = _facts(logits, calibration_path, origin, decide_on)
+    facts = facts_of_stage_6(logits, calibration_path, origin, decide_on)
     thresholds = _thresholds(facts, logits, dev_label, far)
 
     # Results for the card, if they are of this model.
     results = {}
     for path in sorted(exp.glob("results_*.json")):
         name = path.stem.removeprefix("results_")
-        _read_sidecar_of(exp / f"posteriors/{name}/llr.txt", origin)
+        read_sidecar_of(exp / f"posteriors/{name}/llr.txt", origin)
         results[name] = _read_results(path)
 
     with atomic_path(out / WEIGHTS) as path:
@@ -141,13 +138,6 @@ def export_bundle(
     write_text(out / "README.md", text)
     # Last, because a folder without it is no bundle.
     write_json(out / FACTS, asdict(facts))
-
-
-class Origin(NamedTuple):
-    """Hashes of the model and of the configuration that scores must be of."""
-
-    model_hash: str
-    config_hash: str
 
 
 class Threshold(NamedTuple):
@@ -195,40 +185,6 @@ def _read_results(path: Path) -> dict:
         if not isinstance(value, int | float):
             raise InputError(f"{path}: {name} is {value!r}, expected a number: run stage 7 again")
     return results
-
-
-def _read_sidecar_of(scores: Path, origin: Origin) -> Sidecar:
-    """Sidecar of scores, which must be of a model and a configuration."""
-    sidecar = read_sidecar(scores)
-    check_sidecar(scores, sidecar, model_hash=origin.model_hash, config_hash=origin.config_hash)
-    return sidecar
-
-
-def _facts(logits: Path, calibration_path: Path, origin: Origin, decide_on: str) -> BundleFacts:
-    """Facts of a bundle without thresholds: the way from logits to LLRs of stage 6."""
-    llrs = calibration_path.with_name("llr.txt")
-    llr_sidecar = _read_sidecar_of(llrs, origin)
-    if calibration_path.name in llr_sidecar.hashes:
-        check_hashes(sidecar_path(llrs), llr_sidecar.hashes, calibration_path)
-    calibration = read_calibration(calibration_path)
-    if len(calibration.affine.scale) != 1:
-        raise InputError(
-            f"{calibration_path}: of {len(calibration.affine.scale)} systems, expected one"
-        )
-    fields = asdict(_read_sidecar_of(logits, origin))
-    fields["model"] = Path(fields["model"]).name
-    fields["class_prior"] = calibration.training_prior
-    del fields["hashes"]
-    try:
-        return BundleFacts(
-            **fields,
-            scale=calibration.affine.scale[0],
-            offset=calibration.affine.offset,
-            allow_negative_scale=calibration.affine.allow_negative_slope,
-            decide_on=decide_on,
-        )
-    except ValueError as error:
-        raise InputError(f"{calibration_path}: {error}") from error
 
 
 def _thresholds(

@@ -6,10 +6,10 @@ Letters: T samples, N trials, E embedding size.
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -23,92 +23,31 @@ from wedefense_lite.audio.reading import as_float, is_command, open_audio
 from wedefense_lite.audio.resampling import resampled_length
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
-from wedefense_lite.labels import BONAFIDE
+from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
+from wedefense_lite.provenance import file_hash
 from wedefense_lite.runtime import precision_context
-from wedefense_lite.scoring.calibration import Affine
-from wedefense_lite.scoring.llr import llr_from_logits
+from wedefense_lite.scoring.experiment_facts import Origin, facts_of_experiment
+from wedefense_lite.scoring.facts import BundleError, read_facts
 from wedefense_lite.scoring.recordings import Span, Windows, merger, speech_span, windows_of
-from wedefense_lite.scoring.sidecar import Sidecar, check_hashes, read_record
+from wedefense_lite.scoring.sidecar import check_hashes
+from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
-from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.systems.experiment import Experiment, load_experiment
 from wedefense_lite.systems.samples import read_scoring_batch
+from wedefense_lite.systems.tasks import Detection
 from wedefense_lite.weights import check_tensors, load_state
 
 # Files of a bundle.
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 FACTS = "bundle.json"
-# Fields that bundles from before they existed don't have.
-LATER_FIELDS = ("frame_seconds", "allow_negative_scale", "score", "classes")
+MODEL = "models/avg_model.pt"  # of an experiment
 # Root mean square about the mean, against full scale: -80 dB, above dither and below speech.
 SILENCE = 1e-4
+# A logger of its own, so that commands of many files can count conversions in place of lines.
+LOG = logging.getLogger(__name__)
 Audio = str | PathLike | ArrayLike | Tensor | tuple[ArrayLike | Tensor, int]
-
-
-class BundleError(InputError):
-    """Bundle that can't score any audio, other than audio that can't be scored."""
-
-
-@dataclass(frozen=True)
-class BundleFacts(Sidecar):
-    """Content of ``bundle.json``: a sidecar, and the way from logits to a decision.
-
-    ``class_prior`` is the prior that stage 6 divides out, None for a head without a posterior.
-
-    Attributes:
-        scale: scale of the affine calibration.
-        offset: offset of the affine calibration.
-        decide_on: evidence for thresholds: the LLR, or the logit of bona fide alone.
-        threshold: default threshold; evidence at or above it is bona fide.
-        thresholds: thresholds by name, the default among them.
-        referenced: hash of the weights that come with the encoder by its name; empty without any.
-        allow_negative_scale: true where the calibration was asked to turn scores round.
-
-    Raises:
-        ValueError: values of another type or that contradict each other, a scale that turns scores
-            round unasked.
-    """
-
-    scale: float = 1.0
-    offset: float = 0.0
-    decide_on: Literal["llr", "bonafide_logit"] = "llr"
-    threshold: float = 0.0
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    referenced: str = ""
-    allow_negative_scale: bool = False
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.scale == 0:
-            raise ValueError("scale is 0: every utterance would get the same score")
-        if self.scale < 0 and not self.allow_negative_scale:
-            raise ValueError(
-                f"scale is {self.scale}, expected a positive number: a negative one turns scores "
-                "round, which bin/logits_to_llr.py does with --allow_negative_slope true"
-            )
-
-    def llr(self, logits: ArrayLike) -> np.ndarray:
-        """LLRs ``(N,)`` of logits ``(N, 2)``, as stage 6 writes them.
-
-        Raises:
-            BundleError: an LLR that is not finite.
-        """
-        odds = llr_from_logits(logits, self.class_prior)
-        calibration = Affine((self.scale,), self.offset)
-        llrs = calibration(odds)
-        if not np.isfinite(llrs).all():
-            raise BundleError(
-                f"the scale {self.scale:g} and the offset {self.offset:g} of the bundle give an "
-                "LLR that is not finite"
-            )
-        return llrs
-
-    def evidence(self, logits: ArrayLike) -> np.ndarray:
-        """Evidence ``(N,)`` for thresholds, of logits ``(N, 2)``."""
-        if self.decide_on == "llr":
-            return self.llr(logits)
-        return np.float64(logits)[:, BONAFIDE]
 
 
 class Window(NamedTuple):
@@ -133,16 +72,35 @@ class Answer(NamedTuple):
         evidence: what thresholds are compared with; None as well.
         note: why it can't be scored, such as ``0.20 s of speech, 0.5 s needed``; empty otherwise.
         windows: the windows that ``llr`` is merged from.
+        seconds: length of the recording; None where it can't be read.
+        conversion: what was done to its samples, such as ``resampled to 16000 Hz``; empty if
+            nothing was.
     """
 
     llr: float | None
     evidence: float | None
     note: str
     windows: list[Window]
+    seconds: float | None = None
+    conversion: str = ""
+
+
+class Recording(NamedTuple):
+    """Audio that is about to be scored.
+
+    Attributes:
+        utterance: where it is, with its length and rate.
+        data: how it is read.
+        conversion: what reading does to its samples; empty for nothing.
+    """
+
+    utterance: Utterance
+    data: DataConfig
+    conversion: str
 
 
 class Detector:
-    """Spoof detector of a bundle; ``wedefense_lite.load`` makes one.
+    """Spoof detector of a bundle or an experiment; ``wedefense_lite.load`` makes one.
 
     Audio is the path of a file of any kind, rate and channels, or samples at ``data.sample_rate``
     Hz, or ``(samples, rate)`` as ``soundfile.read`` and ``torchaudio.load`` give them: arrays or
@@ -162,12 +120,12 @@ class Detector:
       of the three lowest.
 
     Args:
-        folder: folder that ``bin/export_bundle.py`` wrote.
+        folder: folder that ``bin/export_bundle.py`` wrote, or an experiment after stage 6.
         device: device of the computation.
         trim: default of the option.
 
     Attributes:
-        facts: content of ``bundle.json``.
+        facts: content of ``bundle.json``, or what an experiment has of it.
         data: configuration of reading.
         task: the system.
 
@@ -181,22 +139,48 @@ class Detector:
         self.trim = trim
         folder = Path(folder)
         self.folder = folder
+        self.device = _device(device)
+        if (folder / MODEL).exists() and not (folder / FACTS).exists():
+            self._load_experiment(folder)
+        else:
+            self._load_bundle(folder)
+        try:
+            self.task.eval().to(device, memory_format=torch.channels_last)
+        # PyTorch asserts that it was built for the device.
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device {device}: {str(error).splitlines()[0]}") from error
+
+    def _load_bundle(self, folder: Path) -> None:
+        """Facts, configuration and weights of a bundle.
+
+        Raises:
+            InputError: no bundle, and no experiment that was scored.
+        """
+        if not (folder / FACTS).exists():
+            raise InputError(
+                f"{folder}: neither {FACTS} nor {MODEL}, expected a bundle, or an experiment after "
+                "stage 6"
+            )
         self.facts = read_facts(folder / FACTS)
         # Before anything of them is used: a configuration says which code is run.
         check_hashes(folder / FACTS, self.facts.hashes, folder / CONFIG, folder / WEIGHTS)
         experiment = load_experiment(folder / CONFIG)
         self.data = experiment.data
         self.task = experiment.system
-        self.device = _device(device)
         weights = _read_weights(folder / WEIGHTS)
         if self.facts.referenced:
             weights |= self._referenced_weights(folder, weights)
         load_state(self.task, weights, folder / WEIGHTS)
-        try:
-            self.task.eval().to(device, memory_format=torch.channels_last)
-        # PyTorch asserts that it was built for the device.
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"device {device}: {str(error).splitlines()[0]}") from error
+
+    def _load_experiment(self, folder: Path) -> None:
+        """The same of an experiment that was scored, with the averaged model."""
+        experiment = load_experiment(folder / CONFIG)
+        check_is_detection(experiment, folder / CONFIG)
+        self.data = experiment.data
+        self.task = experiment.system
+        checkpoint.load_weights(folder / MODEL, self.task)
+        origin = Origin(file_hash(folder / MODEL), experiment.config_hash)
+        self.facts = facts_of_experiment(folder, origin)
 
     def _referenced_weights(self, folder: Path, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights that the bundle leaves to the encoder, which is looked for by its name."""
@@ -265,20 +249,26 @@ class Detector:
         if threshold is None:
             threshold = self.facts.threshold
         answer = self._answer(audio, channel, **options)
-        return "bonafide" if answer.evidence >= threshold else "spoof"
+        return self.decide(answer.evidence, threshold)
+
+    def decide(self, evidence: float, threshold: float) -> str:
+        """``bonafide`` or ``spoof``, of the evidence of an answer."""
+        return LABELS[BONAFIDE] if evidence >= threshold else LABELS[SPOOF]
 
     def embed(
         self, audio: Audio, channel: int | None = None, trim: bool | None = None
     ) -> np.ndarray:
         """Embedding ``(E,)``, float32, of the first window."""
-        rows, _ = self._compute(audio, self.task.embed, channel, trim, "first")
+        recording = self._open(audio, channel)
+        rows, _ = self._compute(recording, self.task.embed, trim, "first")
         return rows[0]
 
     def logits(
         self, audio: Audio, channel: int | None = None, trim: bool | None = None
     ) -> np.ndarray:
         """Logits ``[spoof, bonafide]``, float32, of the first window."""
-        rows, _ = self._compute(audio, self.task.logits, channel, trim, "first")
+        recording = self._open(audio, channel)
+        rows, _ = self._compute(recording, self.task.logits, trim, "first")
         return rows[0]
 
     def _answer(
@@ -295,31 +285,41 @@ class Detector:
             InputError: it can't be scored.
         """
         merged = merger(merge)
-        logits_WC, spans = self._compute(audio, self.task.logits, channel, trim, windows)
+        recording = self._open(audio, channel)
+        logits_WC, spans = self._compute(recording, self.task.logits, trim, windows)
         llr_W = self.facts.llr(logits_WC)
         scored = []
         for span, llr in zip(spans, llr_W):
             start = span.first / self.data.sample_rate
             scored.append(Window(start, span.end / self.data.sample_rate, float(llr)))
         evidence = float(merged(self.facts.evidence(logits_WC)))
-        return Answer(float(merged(llr_W)), evidence, "", scored)
+        return Answer(
+            llr=float(merged(llr_W)),
+            evidence=evidence,
+            note="",
+            windows=scored,
+            seconds=recording.utterance.samples / recording.utterance.rate,
+            conversion=recording.conversion,
+        )
+
+    def _open(self, audio: Audio, channel: int | None) -> Recording:
+        """Recording of which length, rate and channel are known."""
+        data = self.data if channel is None else replace(self.data, channel=channel)
+        return _described(_as_utterance(audio, data.sample_rate), data)
 
     @torch.no_grad()
     def _compute(
         self,
-        audio: Audio,
+        recording: Recording,
         function: Callable[[Batch], Tensor],
-        channel: int | None,
         trim: bool | None,
         windows: Windows,
     ) -> tuple[np.ndarray, list[Span]]:
         """Outputs ``(W, ...)`` of a function for each window of a recording, and the windows."""
         if windows not in ("first", "all"):
             raise InputError(f"windows {windows!r}, expected first or all")
-        data = self.data if channel is None else replace(self.data, channel=channel)
-        utterance = _as_utterance(audio, data.sample_rate)
-        # The length is known then, and read once more as what was listed.
-        utterance = _described(utterance, data)
+        utterance = recording.utterance
+        data = recording.data
         size = round(data.eval_seconds * data.sample_rate)
         trims = self.trim if trim is None else trim
         if not trims and windows == "first":
@@ -371,6 +371,23 @@ class Detector:
         return row
 
 
+def check_is_detection(experiment: Experiment, path: Path) -> None:
+    """Refuse an experiment without one decision an utterance.
+
+    Args:
+        experiment: what was built.
+        path: its configuration, for the error.
+
+    Raises:
+        InputError: its task is another one.
+    """
+    if type(experiment.system) is not Detection:
+        name = type(experiment.system).__name__
+        raise InputError(
+            f"{path}: its task is {name}, expected Detection, which decides for utterances"
+        )
+
+
 def _read_whole(utterance: Utterance, data: DataConfig) -> np.ndarray:
     """All samples of a recording at the rate of the system, float."""
     with open_audio(utterance, data.sample_rate, data.channel) as file:
@@ -386,12 +403,14 @@ def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:
     return samples_utterance(audio, sample_rate)
 
 
-def _described(utterance: Utterance, data: DataConfig) -> Utterance:
-    """The utterance with its length; the log says what is converted of it."""
+def _described(utterance: Utterance, data: DataConfig) -> Recording:
+    """The recording of an utterance; the log says what is converted of it."""
     with open_audio(utterance, data.sample_rate, data.channel) as file:
         if file.conversion:
-            logging.info("%s: %s: %s", utterance.path, file.kind, file.conversion)
-        return replace(utterance, samples=file.decoder.samples, rate=file.decoder.rate)
+            LOG.info("%s: %s: %s", utterance.path, file.kind, file.conversion)
+        # The length is known then, and read once more as what was listed.
+        listed = replace(utterance, samples=file.decoder.samples, rate=file.decoder.rate)
+        return Recording(listed, data, file.conversion)
 
 
 def _device(name: str) -> torch.device:
@@ -412,15 +431,6 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         if value.is_floating_point() and not value.isfinite().all():
             raise InputError(f"{path}: {name} has values that are not finite")
     return weights
-
-
-def read_facts(path: str | PathLike) -> BundleFacts:
-    """Content of the ``bundle.json`` of a bundle.
-
-    Raises:
-        InputError: no such file, other fields, or values that can't be right.
-    """
-    return read_record(path, BundleFacts, LATER_FIELDS)
 
 
 def packed(state: Mapping[str, Tensor]) -> bytes:

@@ -860,7 +860,7 @@ class Trainer:
             buffers = own_state.get(name, {})
             if buffers.keys() != saved_buffers(module).keys():
                 raise InputError(f"{path}: {OWN_STATES} are of another system: {last.WAY_OUT}")
-            checkpoint.load_state(module, module.state_dict() | buffers, path)
+            load_state(module, module.state_dict() | buffers, path)
 
     def _load_states(self, path: Path, state: dict) -> None:
         """Load all that has a ``state_dict``.

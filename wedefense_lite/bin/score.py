@@ -1,0 +1,215 @@
+"""Scores of recordings: is what somebody has bona fide speech, and how sure is that?"""
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse.typing import OpenUnitInterval, PositiveInt
+
+from wedefense_lite import cli
+from wedefense_lite.files import InputError, check_writable, printable, read_text, write_lines
+from wedefense_lite.progress import progress
+from wedefense_lite.scoring.journal import Journal, journal_path, open_journal
+from wedefense_lite.scoring.recording_scores import (
+    TSV_COLUMNS,
+    Format,
+    Request,
+    Scored,
+    Scorer,
+    expand,
+    find_model,
+    header,
+    row,
+    scoring,
+)
+
+
+def score(
+    files: list[str],
+    model: str | None = None,
+    format: Format = "table",
+    prior: OpenUnitInterval = 0.5,
+    threshold: str | None = None,
+    windows: Literal["first", "all"] = "first",
+    merge: str = "mean",
+    trim: bool = True,
+    channel: int | None = None,
+    output: str | None = None,
+    resume: bool = False,
+    jobs: PositiveInt = 1,
+    device: str = "cpu",
+) -> None:
+    """Score recordings of any container, rate and length, a row each; higher is more bona fide.
+
+    A file that can't be scored has a row that says why, and ends nothing; the exit status is then
+    1.
+
+    Args:
+        files: files, folders (all audio in and below them) and patterns such as "calls/*.m4a"; -
+            stands for a list on standard input, a path a line, which is also read without any.
+        model: bundle, or experiment after stage 6; unless given, the bundle in $WEDEFENSE_MODELS.
+        format: aligned columns for people; tsv; or json, an object a line.
+        prior: probability of spoof before a recording is heard, for the posterior.
+        threshold: name of a threshold of the model, such as EER, or a number; scores at or above it
+            are bona fide. Unless given, the model's own.
+        windows: of recordings longer than data.eval_seconds of the model, the first window, or all.
+        merge: one score of several windows: mean, min, or lowest3, the mean of the three lowest.
+        trim: score the speech from its first to its last segment, not what lies around it; false
+            scores as the stages of a recipe do.
+        channel: channel of files with several, from 1 on; 0 mixes all down, as it does unless
+            given.
+        output: file for the rows, written when all are done; standard output unless given.
+        resume: go on where the same command was killed; for tsv and json with an output.
+        jobs: processes that score.
+        device: where they compute, such as cuda.
+    """
+    if resume and (output is None or format == "table"):
+        raise InputError("--resume needs --output FILE and --format tsv or json")
+    paths = expand(listed_words(files))
+    if resume and Path(output).exists() and not journal_path(output).exists():
+        end_of_complete_output(output, format, paths)
+        return
+    check_writable(output)
+    request = Request(find_model(model), prior, threshold, windows, merge, trim, channel)
+    # Conversions are counted below, in place of a line for each file.
+    logging.getLogger("wedefense_lite.scoring.bundle").setLevel(logging.WARNING)
+    scorer = Scorer(request, device)
+    facts = asdict(request) | {"model": scorer.model_hashes}
+    journal_context = nullcontext()
+    if output is not None:
+        journal_context = open_journal(journal_path(output), facts, resume)
+    with journal_context as journal:
+        scored_before = earlier_rows(journal, paths)
+        missing = [path for path in paths if path not in scored_before]
+        if scored_before:
+            logging.info("%d of %d files are scored already", len(scored_before), len(paths))
+        rows = dict(scored_before)
+        conversions: Counter[str] = Counter()
+        if output is None:
+            for line in header(format):
+                print(line, flush=True)
+        with scoring(scorer, missing, jobs, device) as results:
+            for scored, conversion in shown_progress(results, len(missing), output):
+                rows[scored.path] = scored
+                conversions[conversion] += 1
+                if journal is None:
+                    print(row(scored, format), flush=True)
+                else:
+                    journal.add(scored.json())
+        if output is not None:
+            lines = [row(rows[path], format) for path in paths]
+            write_lines(output, header(format) + lines)
+            journal_path(output).unlink()
+    for conversion, count in sorted(conversions.items()):
+        if conversion:
+            logging.info("%d files: %s", count, conversion)
+    end_with_broken({path: rows[path].note for path in paths if rows[path].llr is None}, len(paths))
+
+
+def listed_words(words: list[str]) -> list[str]:
+    """Words of the command line, with the lines of standard input in the place of ``-``.
+
+    Raises:
+        InputError: nothing is named.
+    """
+    if not words:
+        if sys.stdin.isatty():
+            raise InputError("no files, expected files, folders, patterns, or - for a list")
+        words = ["-"]
+    listed = []
+    for word in words:
+        if word == "-":
+            listed += [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+        else:
+            listed.append(word)
+    if not listed:
+        raise InputError("standard input: no line, expected the path of a file a line")
+    return listed
+
+
+def earlier_rows(journal: Journal | None, paths: list[str]) -> dict[str, Scored]:
+    """Rows of an earlier run by their paths, of the files that are asked for.
+
+    Raises:
+        InputError: a line that is no row.
+    """
+    rows = {}
+    lines = journal.lines if journal else []
+    for line in lines:
+        try:
+            scored = Scored.of_json(line)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"journal of the output: {error}: remove it") from error
+        rows[scored.path] = scored
+    return {path: rows[path] for path in paths if path in rows}
+
+
+def shown_progress(results: Iterator, total: int, output: str | None) -> Iterator:
+    """Results with their progress, unless rows on the terminal or a single file show it."""
+    if total <= 1 or (output is None and sys.stdout.isatty()):
+        return results
+    return progress(results, total, "scoring", unit="file")
+
+
+def end_of_complete_output(output: str, output_format: Format, paths: list[str]) -> None:
+    """Say that an output is complete, and end as the run that wrote it did.
+
+    Raises:
+        InputError: it is of other files, or of another format.
+    """
+    notes = {}
+    broken = {}
+    for line in read_text(output).splitlines():
+        try:
+            path, llr, note = columns_of(line, output_format)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{output}: no rows of --format {output_format}: {error}") from error
+        notes[path] = note
+        if llr is None:
+            broken[path] = note
+    notes.pop(TSV_COLUMNS[0], None)
+    broken.pop(TSV_COLUMNS[0], None)
+    missing = [path for path in paths if printable(path) not in notes and path not in notes]
+    if missing:
+        raise InputError(
+            f"{output}: complete, but {missing[0]} is not in it: another --output, or no --resume"
+        )
+    logging.info("%s is complete: nothing is scored", output)
+    end_with_broken(broken, len(paths))
+
+
+def columns_of(line: str, output_format: Format) -> tuple[str, str | None, str]:
+    """Path, LLR and note of a line; the LLR is None where there is none."""
+    if output_format == "json":
+        fields = json.loads(line)
+        return fields["path"], fields["llr"], fields["note"]
+    cells = line.split("\t")
+    if len(cells) != len(TSV_COLUMNS):
+        raise ValueError(f"{len(cells)} columns, expected {len(TSV_COLUMNS)}")
+    path, _, llr = cells[:3]
+    return path, None if llr == "-" else llr, cells[-1]
+
+
+def end_with_broken(notes: dict[str, str], total: int) -> None:
+    """List files without a score and exit with status 1; without any, return.
+
+    Args:
+        notes: why each has none, by path.
+        total: number of all files.
+    """
+    if not notes:
+        return
+    logging.warning("%d of %d files have no score:", len(notes), total)
+    for path, note in notes.items():
+        logging.warning("%s: %s", path, note)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    cli.run(score, from_hub=True, builds_systems=True, several="files")

@@ -1,0 +1,100 @@
+"""Facts of a bundle: the way from logits to a decision, as ``bundle.json`` has it.
+
+Letters: N trials.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from wedefense_lite.files import InputError
+from wedefense_lite.labels import BONAFIDE
+from wedefense_lite.scoring.calibration import Affine
+from wedefense_lite.scoring.llr import llr_from_logits
+from wedefense_lite.scoring.sidecar import Sidecar, read_record
+
+# Fields that bundles from before they existed don't have.
+LATER_FIELDS = ("frame_seconds", "allow_negative_scale", "score", "classes")
+
+
+class BundleError(InputError):
+    """Bundle that can't score any audio, other than audio that can't be scored."""
+
+
+@dataclass(frozen=True)
+class BundleFacts(Sidecar):
+    """Content of ``bundle.json``: a sidecar, and the way from logits to a decision.
+
+    ``class_prior`` is the prior that stage 6 divides out, None for a head without a posterior.
+
+    Attributes:
+        scale: scale of the affine calibration.
+        offset: offset of the affine calibration.
+        decide_on: evidence for thresholds: the LLR, or the logit of bona fide alone.
+        threshold: default threshold; evidence at or above it is bona fide.
+        thresholds: thresholds by name, the default among them.
+        referenced: hash of the weights that come with the encoder by its name; empty without any.
+        allow_negative_scale: true where the calibration was asked to turn scores round.
+
+    Raises:
+        ValueError: values of another type or that contradict each other, a scale that turns scores
+            round unasked.
+    """
+
+    scale: float = 1.0
+    offset: float = 0.0
+    decide_on: Literal["llr", "bonafide_logit"] = "llr"
+    threshold: float = 0.0
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    referenced: str = ""
+    allow_negative_scale: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.scale == 0:
+            raise ValueError("scale is 0: every utterance would get the same score")
+        if self.scale < 0 and not self.allow_negative_scale:
+            raise ValueError(
+                f"scale is {self.scale}, expected a positive number: a negative one turns scores "
+                "round, which bin/logits_to_llr.py does with --allow_negative_slope true"
+            )
+
+    @property
+    def gives_llrs(self) -> bool:
+        """Whether its scores have the scale of LLRs: a head with a posterior, or a calibration."""
+        return self.has_posterior or self.scale != 1 or self.offset != 0
+
+    def llr(self, logits: ArrayLike) -> np.ndarray:
+        """LLRs ``(N,)`` of logits ``(N, 2)``, as stage 6 writes them.
+
+        Raises:
+            BundleError: an LLR that is not finite.
+        """
+        odds = llr_from_logits(logits, self.class_prior)
+        calibration = Affine((self.scale,), self.offset)
+        llrs = calibration(odds)
+        if not np.isfinite(llrs).all():
+            raise BundleError(
+                f"the scale {self.scale:g} and the offset {self.offset:g} of the bundle give an "
+                "LLR that is not finite"
+            )
+        return llrs
+
+    def evidence(self, logits: ArrayLike) -> np.ndarray:
+        """Evidence ``(N,)`` for thresholds, of logits ``(N, 2)``."""
+        if self.decide_on == "llr":
+            return self.llr(logits)
+        return np.float64(logits)[:, BONAFIDE]
+
+
+def read_facts(path: str | PathLike) -> BundleFacts:
+    """Content of the ``bundle.json`` of a bundle.
+
+    Raises:
+        InputError: no such file, other fields, or values that can't be right.
+    """
+    return read_record(path, BundleFacts, LATER_FIELDS)
