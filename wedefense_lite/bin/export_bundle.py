@@ -13,6 +13,9 @@ from jsonargparse.typing import OpenUnitInterval
 from torch import Tensor
 
 from wedefense_lite import cli, report
+from wedefense_lite.audio.index import read_index
+from wedefense_lite.audio.reading import as_float, read
+from wedefense_lite.audio.stream import Stream
 from wedefense_lite.files import (
     InputError,
     atomic_path,
@@ -25,6 +28,8 @@ from wedefense_lite.files import (
 )
 from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
+from wedefense_lite.metrics.doubt import doubtful_range
+from wedefense_lite.progress import progress
 from wedefense_lite.provenance import file_hash
 from wedefense_lite.scoring.bundle import (
     CONFIG,
@@ -38,7 +43,9 @@ from wedefense_lite.scoring.experiment_facts import Origin, facts_of_stage_6, re
 from wedefense_lite.scoring.facts import BundleFacts
 from wedefense_lite.scoring.llr import read_logits
 from wedefense_lite.scoring.scores import align, by_class
+from wedefense_lite.scoring.traits import dev_ranges, measure_traits
 from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.config import DataConfig
 from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.systems.tasks import Task
 
@@ -59,6 +66,9 @@ def export_bundle(
     far: OpenUnitInterval | None = None,
     decide_on: Literal["llr", "bonafide_logit"] = "llr",
     reference_encoder: bool = False,
+    doubt_share: OpenUnitInterval = 0.25,
+    dev_list: str | None = None,
+    data_type: Literal["shard", "raw"] = "shard",
 ) -> None:
     """Write config.yaml, model.safetensors, bundle.json and a card, README.md, for
     ``wedefense_lite.load``.
@@ -79,6 +89,11 @@ def export_bundle(
         decide_on: what thresholds are on; some published ones are on the logit of bona fide alone.
         reference_encoder: leave out what the front end has by its name, bit for bit: a frozen
             encoder.
+        doubt_share: scores at which more than this share of decisions on the dev set would be
+            wrong, both classes counted half, are no decisions but "don't know".
+        dev_list: list of the dev set of stage 2, whose levels, bandwidths and lengths the bundle
+            keeps, to say how a recording is unlike them; unless given, it can't say.
+        data_type: kind of the list.
     """
     exp = Path(exp_dir)
     out = Path(out_dir)
@@ -102,7 +117,16 @@ def export_bundle(
     logits = exp / f"posteriors/{dev_set}/logits.scp"
     calibration_path = Path(calibration or logits.with_name("calibration.json"))
     facts = facts_of_stage_6(logits, calibration_path, origin, decide_on)
-    thresholds = _thresholds(facts, logits, dev_label, far)
+    trials = _dev_trials(facts, logits, dev_label)
+    thresholds = _thresholds(trials, far)
+    doubt = {}
+    for name, row in thresholds.items():
+        interval = doubtful_range(trials["bonafide"], trials["spoof"], row.value, doubt_share)
+        if interval is not None:
+            doubt[name] = interval
+    ranges = {}
+    if dev_list is not None:
+        ranges = _ranges_of_list(dev_list, data_type, dev_label, experiment.data)
 
     # Results for the card, if they are of this model.
     results = {}
@@ -121,6 +145,9 @@ def export_bundle(
         threshold=list(values.values())[-1],
         hashes={name: file_hash(out / name) for name in (CONFIG, WEIGHTS)},
         referenced=weights_hash(encoder) if encoder else "",
+        doubt_share=doubt_share,
+        doubt=doubt,
+        dev_ranges=ranges,
     )
     card = Template(
         read_text(CARD), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
@@ -187,14 +214,35 @@ def _read_results(path: Path) -> dict:
     return results
 
 
-def _thresholds(
-    facts: BundleFacts, logits: Path, dev_label: str, far: float | None
-) -> dict[str, Threshold]:
-    """Thresholds by name, the default last."""
+def _dev_trials(facts: BundleFacts, logits: Path, dev_label: str) -> dict[str, np.ndarray]:
+    """Evidence of the trials of the dev set, by class."""
     labels = read_labels(dev_label)
     rows = align(read_logits(logits, by_frame=False), logits, labels, dev_label)
     scores = facts.evidence(np.concatenate(rows))
-    trials = by_class(np.array(list(labels.values())), scores, LABELS, dev_label)
+    return by_class(np.array(list(labels.values())), scores, LABELS, dev_label)
+
+
+def _ranges_of_list(
+    dev_list: str, data_type: str, dev_label: str, data: DataConfig
+) -> dict[str, tuple[float, float]]:
+    """Ranges of the traits of the utterances of a list."""
+    index = read_index(dev_list, data_type, read_labels(dev_label))
+    if isinstance(index, Stream):
+        raise InputError(f"{dev_list}: shards that are streamed, expected files")
+    rows = []
+    for utterance in progress(index, len(index), "levels, bandwidths and lengths"):
+        wav_T = as_float(read(utterance, data.sample_rate, channel=data.channel))
+        rows.append(measure_traits(wav_T, data.sample_rate))
+    return dev_ranges(rows)
+
+
+def _thresholds(trials: dict[str, np.ndarray], far: float | None) -> dict[str, Threshold]:
+    """Thresholds by name, the default last.
+
+    Args:
+        trials: evidence by class.
+        far: target false-acceptance rate.
+    """
     detection = SortedScores(**trials)
     values = {"EER": detection.eer().threshold}
     if far is not None:

@@ -23,13 +23,13 @@ from wedefense_lite.audio.reading import as_float, is_command, open_audio
 from wedefense_lite.audio.resampling import resampled_length
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
-from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.provenance import file_hash
 from wedefense_lite.runtime import precision_context
 from wedefense_lite.scoring.experiment_facts import Origin, facts_of_experiment
 from wedefense_lite.scoring.facts import BundleError, read_facts
 from wedefense_lite.scoring.recordings import Span, Windows, merger, speech_span, windows_of
 from wedefense_lite.scoring.sidecar import check_hashes
+from wedefense_lite.scoring.traits import measure_traits, unlike
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
@@ -70,7 +70,8 @@ class Answer(NamedTuple):
     Attributes:
         llr: LLR in nats, higher is more bona fide; None where it can't be scored.
         evidence: what thresholds are compared with; None as well.
-        note: why it can't be scored, such as ``0.20 s of speech, 0.5 s needed``; empty otherwise.
+        note: why it can't be scored, such as ``0.20 s of speech, 0.5 s needed``; else how it is
+            unlike the recordings of dev; empty otherwise.
         windows: the windows that ``llr`` is merged from.
         seconds: length of the recording; None where it can't be read.
         conversion: what was done to its samples, such as ``resampled to 16000 Hz``; empty if
@@ -249,11 +250,7 @@ class Detector:
         if threshold is None:
             threshold = self.facts.threshold
         answer = self._answer(audio, channel, **options)
-        return self.decide(answer.evidence, threshold)
-
-    def decide(self, evidence: float, threshold: float) -> str:
-        """``bonafide`` or ``spoof``, of the evidence of an answer."""
-        return LABELS[BONAFIDE] if evidence >= threshold else LABELS[SPOOF]
+        return self.facts.decide(answer.evidence, threshold)
 
     def embed(
         self, audio: Audio, channel: int | None = None, trim: bool | None = None
@@ -296,11 +293,18 @@ class Detector:
         return Answer(
             llr=float(merged(llr_W)),
             evidence=evidence,
-            note="",
+            note=self._remark(recording),
             windows=scored,
             seconds=recording.utterance.samples / recording.utterance.rate,
             conversion=recording.conversion,
         )
+
+    def _remark(self, recording: Recording) -> str:
+        """How a recording is unlike those of dev; empty where nothing is known of these."""
+        if not self.facts.dev_ranges:
+            return ""
+        wav_T = _read_whole(recording.utterance, recording.data)
+        return unlike(measure_traits(wav_T, self.data.sample_rate), self.facts.dev_ranges)
 
     def _open(self, audio: Audio, channel: int | None) -> Recording:
         """Recording of which length, rate and channel are known."""

@@ -12,13 +12,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from wedefense_lite.files import InputError
-from wedefense_lite.labels import BONAFIDE
+from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.scoring.calibration import Affine
 from wedefense_lite.scoring.llr import llr_from_logits
 from wedefense_lite.scoring.sidecar import Sidecar, read_record
+from wedefense_lite.scoring.traits import FORMATS
 
 # Fields that bundles from before they existed don't have.
-LATER_FIELDS = ("frame_seconds", "allow_negative_scale", "score", "classes")
+LATER_FIELDS = (
+    "frame_seconds",
+    "allow_negative_scale",
+    "score",
+    "classes",
+    "doubt_share",
+    "doubt",
+    "dev_ranges",
+)
+# Decision where too many of such decisions would be wrong.
+DONT_KNOW = "don't know"
 
 
 class BundleError(InputError):
@@ -39,6 +50,9 @@ class BundleFacts(Sidecar):
         thresholds: thresholds by name, the default among them.
         referenced: hash of the weights that come with the encoder by its name; empty without any.
         allow_negative_scale: true where the calibration was asked to turn scores round.
+        doubt_share: share of wrong decisions above which there is doubt; 0 where no range is known.
+        doubt: by name of a threshold, the lowest and the highest evidence of doubt on dev.
+        dev_ranges: by name of a trait (``scoring.traits``), its lowest and highest value on dev.
 
     Raises:
         ValueError: values of another type or that contradict each other, a scale that turns scores
@@ -52,9 +66,22 @@ class BundleFacts(Sidecar):
     thresholds: Mapping[str, float] = field(default_factory=dict)
     referenced: str = ""
     allow_negative_scale: bool = False
+    doubt_share: float = 0.0
+    doubt: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    dev_ranges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
         super().__post_init__()
+        if not 0 <= self.doubt_share < 1:
+            raise ValueError(f"doubt_share is {self.doubt_share}, expected 0 to 1")
+        for name, interval in self.doubt.items():
+            if name not in self.thresholds:
+                raise ValueError(f"doubt of {name[:80]!r}, which is no threshold")
+            _check_range(f"doubt of {name}", interval)
+        for name, interval in self.dev_ranges.items():
+            if name not in FORMATS:
+                raise ValueError(f"dev_ranges of {name[:80]!r}, expected {', '.join(FORMATS)}")
+            _check_range(f"dev_ranges of {name}", interval)
         if self.scale == 0:
             raise ValueError("scale is 0: every utterance would get the same score")
         if self.scale < 0 and not self.allow_negative_scale:
@@ -67,6 +94,26 @@ class BundleFacts(Sidecar):
     def gives_llrs(self) -> bool:
         """Whether its scores have the scale of LLRs: a head with a posterior, or a calibration."""
         return self.has_posterior or self.scale != 1 or self.offset != 0
+
+    @property
+    def default_threshold(self) -> str:
+        """Name of the default threshold; empty where it has none."""
+        names = [name for name, value in self.thresholds.items() if value == self.threshold]
+        return names[-1] if names else ""
+
+    def decide(self, evidence: float, threshold: float, name: str = "") -> str:
+        """``bonafide`` or ``spoof``, or ``don't know`` in the range of doubt of the threshold.
+
+        Args:
+            evidence: what thresholds are compared with.
+            threshold: evidence at or above it is bona fide.
+            name: name of the threshold; without one, no range is known.
+        """
+        if name in self.doubt:
+            low, high = self.doubt[name]
+            if low <= evidence <= high:
+                return DONT_KNOW
+        return LABELS[BONAFIDE] if evidence >= threshold else LABELS[SPOOF]
 
     def llr(self, logits: ArrayLike) -> np.ndarray:
         """LLRs ``(N,)`` of logits ``(N, 2)``, as stage 6 writes them.
@@ -89,6 +136,12 @@ class BundleFacts(Sidecar):
         if self.decide_on == "llr":
             return self.llr(logits)
         return np.float64(logits)[:, BONAFIDE]
+
+
+def _check_range(name: str, interval: tuple[float, ...]) -> None:
+    """Raise ValueError for what is no range."""
+    if len(interval) != 2 or interval[0] > interval[1]:
+        raise ValueError(f"{name} is {list(interval)}, expected two rising numbers")
 
 
 def read_facts(path: str | PathLike) -> BundleFacts:

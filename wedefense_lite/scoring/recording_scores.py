@@ -258,6 +258,8 @@ class Scorer:
         self.detector = Detector(request.model, device, trim=request.trim)
         facts = self.detector.facts
         self.threshold = named_threshold(request.threshold, facts.thresholds, facts.threshold)
+        # A threshold without a name, a number of the command line, has no range of doubt.
+        self.threshold_name = request.threshold or facts.default_threshold
         self.model_hashes = [facts.model_hash, facts.config_hash, facts.scale, facts.offset]
 
     def score(self, path: str) -> tuple[Scored, str]:
@@ -275,8 +277,9 @@ class Scorer:
         posterior = None
         decision = None
         if answer.llr is not None:
-            decision = self.detector.decide(answer.evidence, self.threshold)
-            if self.detector.facts.gives_llrs:
+            facts = self.detector.facts
+            decision = facts.decide(answer.evidence, self.threshold, self.threshold_name)
+            if facts.gives_llrs:
                 posterior = posterior_of_bonafide(answer.llr, self.request.prior)
         scored = Scored(
             path=path,
