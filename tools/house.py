@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "wedefense_lite"
 GROUND = (
     "labels",
+    "columns",
     "files",
     "yaml_text",
     "progress",

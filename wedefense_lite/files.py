@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn, TextIO
 from urllib.parse import quote
 
+from wedefense_lite.columns import table_of
 from wedefense_lite.labels import LABELS
 
 NO_VALUE = "-"  # a cell of a table that says nothing
@@ -623,12 +624,27 @@ def read_table(path: str | Path) -> dict[str, str]:
     Raises:
         InputError: as ``read_rows``, or a key on two lines.
     """
+    regular = _regular_pairs(path)
+    if regular is not None:
+        return regular
     table: dict[str, str] = {}
     for number, (key, value) in read_rows(path, columns=2, maxsplit=1):
         if key in table:
             raise InputError(f"{path}:{number}: {key} is there twice")
         table[key] = value.strip()
     return table
+
+
+def _regular_pairs(path: str | Path) -> dict[str, str] | None:
+    """Table of ``read_table`` in which nothing is wrong; None where the lines have to be read."""
+    if not os.path.isfile(path):  # a pipe can be read once
+        return None
+    note_input(path)
+    table = table_of(read_bytes(path), minimum=2, rest=True)
+    if table is None:
+        return None
+    pairs = dict(zip(table.texts(0), table.texts(1)))
+    return pairs if len(pairs) == len(table) else None
 
 
 def read_labels(path: str | Path) -> dict[str, str]:
@@ -638,6 +654,8 @@ def read_labels(path: str | Path) -> dict[str, str]:
         InputError: as ``read_table``, or another label.
     """
     table = read_table(path)
+    if set(LABELS).issuperset(table.values()):
+        return table
     for key, label in table.items():
         if label not in LABELS:
             expected = " or ".join(LABELS)

@@ -4,9 +4,11 @@ import csv
 import gzip
 import io
 import logging
+import os
 import zlib
 from pathlib import Path
 
+from wedefense_lite.columns import BYTE_ORDER_MARK, Table, table_of
 from wedefense_lite.files import (
     GZIP,
     InputError,
@@ -64,6 +66,26 @@ def cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
     if comments:
         logging.info("%s: %d comments before the first row", path, comments)
     return lines
+
+
+def regular_table(path: str | Path) -> Table | None:
+    """Cells of ``cells_of`` at once, where spaces separate them and nothing is wrong or particular.
+
+    Returns:
+        the table; None where ``cells_of`` has to say what the cells are, or what is wrong.
+    """
+    if not os.path.isfile(path):  # a pipe can be read once
+        return None
+    note_input(path)
+    content = read_bytes(path)
+    if content.startswith(GZIP):
+        content = unpacked(path, content)
+    # The first row decides, as there; a blank line before it is rare enough to be left to it.
+    first_row = content.removeprefix(BYTE_ORDER_MARK).partition(b"\n")[0].decode(errors="replace")
+    is_particular = _separator(first_row) != " " or first_row.startswith(COMMENTS)
+    if is_particular or not first_row.strip():
+        return None
+    return table_of(content)
 
 
 def _separator(row: str) -> str:

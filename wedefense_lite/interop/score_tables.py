@@ -34,8 +34,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+
+from wedefense_lite.columns import Table, is_unique
 from wedefense_lite.files import NO_VALUE, InputError, number
-from wedefense_lite.interop.cells import cells_of, plain
+from wedefense_lite.interop.cells import cells_of, plain, regular_table
 from wedefense_lite.interop.pickled import is_pickled, read_arrays
 from wedefense_lite.labels import label_of_word
 
@@ -49,14 +52,17 @@ LABEL_COLUMNS = ("cmlabel", "label", "key", "groundtruth")
 # Columns of MLAAD's tables, which need no label: all of it is spoofed.
 MLAAD_COLUMNS = ("modelname", "architecture")
 NII_OUTPUT = "Output"  # first cell of the lines of NII's log that have scores
+NII_FIRST_CELLS = (NII_OUTPUT.encode(), f"{NII_OUTPUT},".encode())
 DEFAULT_PHASE = "eval"  # of ASVspoof 2021
 ALL_PHASES = "all"
+ASVSPOOF_2021 = "ASVspoof 2021"  # beginning of the names of formats with phases
 AUDIO_EXTENSIONS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a")
 TIMED_LABEL = re.compile(r"(\d+\.?\d*)-(\d+\.?\d*)-(\w+)")  # of a part: start, end, label
 HAD = "labels of HAD"
 HAD_LABELS = {"0": "spoof", "1": "bonafide"}
 LLAMA = ("utt", "duration", "label")  # of a line, before its timed parts
 NO_CONDITIONS = ("utt", "label", "score", "-")  # columns that are no condition of a trial
+ATTACK_COLUMNS = ("attack", "attack_anon")
 
 
 Value = TypeVar("Value")  # of a trial
@@ -369,7 +375,7 @@ def _key_table(path: str | Path, table: "_Rows", trials: Sequence[str]) -> KeyTa
             raise InputError(f"{path}:{line}: {trial} has {error}") from None
         for name in names:
             conditions[name][trial] = row[name]
-    for name in ("attack", "attack_anon"):
+    for name in ATTACK_COLUMNS:
         attacks = conditions.get(name, {})
         for trial in attacks:
             # Bona fide speech is "-", "bonafide", "human" or "A00" in this column, by corpus.
@@ -386,7 +392,7 @@ class _Rows(NamedTuple):
 
 def _of_phase(path: str | Path, table: _Rows, phase: str) -> _Rows:
     """Rows of a phase of ASVspoof 2021; a table of another format has no phases."""
-    if not table.format.startswith("ASVspoof 2021"):
+    if not table.format.startswith(ASVSPOOF_2021):
         refuse_phase(path, phase)
         return table
     if phase == ALL_PHASES:
@@ -401,6 +407,95 @@ def _of_phase(path: str | Path, table: _Rows, phase: str) -> _Rows:
         )
     name = f"{table.format}, phase {phase}: {len(rows)} of {len(table.rows)} trials"
     return _Rows(name, table.columns, rows)
+
+
+class RegularRows(NamedTuple):
+    """Rows of a table in which nothing is wrong or particular, see ``regular_rows``.
+
+    Attributes:
+        format: what the file was taken for; None for a table with a header of this toolkit's own.
+        columns: names of the columns.
+        table: the rows, without a header.
+        names: ``(N,)`` ids of the utterances, UTF-8, each once.
+    """
+
+    format: str | None
+    columns: Sequence[str]
+    table: Table
+    names: np.ndarray
+
+    def column(self, name: str) -> np.ndarray | None:
+        """``(N,)`` cells of a column, UTF-8; None where one is far longer than the others."""
+        return self.table.column(self.columns.index(name))
+
+
+def regular_key_rows(path: str | Path, phase: str = DEFAULT_PHASE) -> RegularRows | None:
+    """Rows of ``read_key_table`` as columns, the labels in ``label``.
+
+    Returns:
+        the rows; None where only ``read_key_table`` says what they are, or what is wrong.
+    """
+    return _regular_rows(path, KEY_LAYOUTS, "label", LABEL_COLUMNS, phase)
+
+
+def regular_score_rows(path: str | Path) -> RegularRows | None:
+    """Rows of ``read_score_table`` as columns, the scores in ``score``.
+
+    Returns:
+        the rows; None where only ``read_score_table`` says what they are, or what is wrong.
+    """
+    if is_pickled(path):
+        return None
+    return _regular_rows(path, SCORE_LAYOUTS, "score", SCORE_COLUMNS)
+
+
+def _regular_rows(
+    path: str | Path,
+    layouts: Iterable[Layout],
+    value: str,
+    value_columns: Sequence[str],
+    phase: str | None = None,
+) -> RegularRows | None:
+    """Rows as ``_read`` and ``_of_phase`` find them."""
+    table = regular_table(path)
+    if table is None:
+        return None
+    first_row = table.row(0)
+    try:
+        header = _columns_of_header(str(path), first_row, value, value_columns)
+        # Beside the first row, recognition needs the number of rows alone.
+        lines = [(0, first_row)] * len(table)
+        name, columns, lines = recognise(path, lines, header, layouts, value)
+        if phase and not name.startswith(ASVSPOOF_2021):
+            refuse_phase(path, phase)
+    except InputError:
+        return None
+    table = table.rows(slice(len(table) - len(lines), None))
+    is_particular = value not in columns or name == HAD or _is_llama(first_row)
+    is_log = value == "score" and _may_be_nii_log(table)
+    if is_particular or is_log or len(columns) != table.width:
+        return None
+    if phase and phase != ALL_PHASES and name.startswith(ASVSPOOF_2021):
+        trials = len(table)
+        table = _regular_phase(table, columns.index("phase"), phase)
+        name = f"{name}, phase {phase}: {len(table)} of {trials} trials"
+    names = table.column(columns.index("utt")) if len(table) else None
+    if names is None or not is_unique(names):
+        return None
+    return RegularRows(name, columns, table, names)
+
+
+def _may_be_nii_log(table: Table) -> bool:
+    first_cells = table.column(0)
+    return first_cells is None or bool(np.isin(first_cells, NII_FIRST_CELLS).any())
+
+
+def _regular_phase(table: Table, position: int, phase: str) -> Table:
+    """Rows of a phase; none where only ``_of_phase`` can tell."""
+    phases = table.column(position)
+    if phases is None:
+        return table.rows(slice(0))
+    return table.rows(np.isin(phases, [phase.encode(), f"{phase}_track".encode()]))
 
 
 def refuse_phase(path: str | Path, phase: str) -> None:
@@ -587,8 +682,13 @@ def matched(
         )
     surplus = len(renamed) - len(reference)
     if surplus:
-        remarks.append(f"{surplus} trials of {source} are left out, as {key} lacks them")
+        remarks.append(surplus_remark(surplus, source, key))
     return {utterance: renamed[utterance] for utterance in reference}, remarks
+
+
+def surplus_remark(count: int, source: str | Path, key: str | Path) -> str:
+    """Sentence about trials that only a score file has."""
+    return f"{count} trials of {source} are left out, as {key} lacks them"
 
 
 def _by_stem(

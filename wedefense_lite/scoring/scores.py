@@ -4,32 +4,51 @@ import codecs
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from wedefense_lite.columns import (
+    decoded,
+    distinct,
+    encoded,
+    find,
+    is_unique,
+    numbers,
+    strings,
+    table_of,
+)
 from wedefense_lite.files import (
     NO_VALUE,
     InputError,
     converted,
     iter_rows,
+    note_input,
     number,
     open_bytes,
+    read_bytes,
     read_columns,
     write_lines,
 )
-from wedefense_lite.interop.cells import cells_of, plain
+from wedefense_lite.interop.cells import cells_of, plain, regular_table
 from wedefense_lite.interop.score_tables import (
     ALL_PHASES,
+    ATTACK_COLUMNS,
+    NO_CONDITIONS,
     UTTERANCE_COLUMNS,
+    RegularRows,
     check_cells,
     matched,
     read_key_table,
     read_labelled_scores,
     read_score_table,
     refuse_phase,
+    regular_key_rows,
+    regular_score_rows,
+    surplus_remark,
 )
 from wedefense_lite.interop.verification_tables import (
     ASV_LABELS,
@@ -126,6 +145,18 @@ def read_trials(
         InputError: as ``read_columns``, an utterance of the key without a score, with
             ``needs_both`` a class without trials.
     """
+    trials = _regular_trials(scores, key, convert, phase)
+    if trials is None:
+        trials = _trials_by_line(scores, key, convert, phase)
+    if needs_both:
+        _check_classes(trials[1], LABELS, key)
+    return trials
+
+
+def _trials_by_line(
+    scores: str | Path, key: str | Path, convert: Callable[[str], float], phase: str
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Trials of any two files, each line checked by itself."""
     if os.path.realpath(scores) == os.path.realpath(key):
         find_sidecar(scores)
         table, values_by_name, remark = read_labelled_scores(scores, phase, convert)
@@ -140,9 +171,132 @@ def read_trials(
     for remark in remarks:
         logging.warning("%s", remark)
     classes = np.array(list(labels.values()))
-    if needs_both:
-        _check_classes(classes, LABELS, key)
     return list(labels), classes, np.array(list(values_by_name.values()))
+
+
+class RegularKey(NamedTuple):
+    """Labels of a key in which nothing is wrong.
+
+    Attributes:
+        format: what the file was taken for; None for a key of this toolkit.
+        names: ``(N,)`` utterances, UTF-8.
+        labels: ``(N,)`` ``bonafide`` or ``spoof``.
+        word_counts: words that stand for them, each with the number of its lines.
+    """
+
+    format: str | None
+    names: np.ndarray
+    labels: np.ndarray
+    word_counts: dict[str, int]
+
+
+class RegularScores(NamedTuple):
+    """Scores of a file in which nothing is wrong.
+
+    Attributes:
+        format: what the file was taken for; None for a file of this toolkit.
+        names: ``(N,)`` utterances, UTF-8.
+        values: ``(N,)`` scores.
+    """
+
+    format: str | None
+    names: np.ndarray
+    values: np.ndarray
+
+
+def _regular_trials(
+    scores: str | Path, key: str | Path, convert: Callable[[str], float], phase: str
+) -> tuple[list[str], np.ndarray, np.ndarray] | None:
+    """Trials of two files in which nothing is wrong; None where anything may be."""
+    if os.path.realpath(scores) == os.path.realpath(key):
+        return None
+    labels = _regular_key(key, phase)
+    if labels is None:
+        return None
+    values = _regular_scores(scores, convert)
+    if values is None:
+        return None
+    places = find(labels.names, values.names)
+    if places is None:
+        return None
+    # What is said line by line, in the same order: nothing before all is known to be right.
+    if labels.format is None:
+        _say_synonyms(key, labels.word_counts)
+    else:
+        logging.info("%s: read as %s", key, labels.format)
+    find_sidecar(scores)
+    if values.format is not None:
+        logging.info("%s: read as %s", scores, values.format)
+    surplus = len(values.names) - len(labels.names)
+    if surplus:
+        logging.warning("%s", surplus_remark(surplus, scores, key))
+    return strings(labels.names), labels.labels, values.values[places]
+
+
+def _own_rows(path: str | Path, column: str) -> RegularRows | None:
+    """Rows of a table with a header of this toolkit's own names; None where anything is wrong."""
+    if not os.path.isfile(path):  # a pipe can be read once
+        return None
+    note_input(path)
+    table = table_of(read_bytes(path))
+    if table is None or len(table) == 1:
+        return None
+    header = table.row(0)
+    if header.count("filename") != 1 or header.count(column) != 1:
+        return None
+    rows = table.rows(slice(1, None))
+    names = rows.column(header.index("filename"))
+    if names is None or not is_unique(names):
+        return None
+    return RegularRows(None, header, rows, names)
+
+
+def _regular_key(path: str | Path, phase: str) -> RegularKey | None:
+    """Labels of a key in which nothing is wrong; None where anything may be."""
+    try:
+        if _has_header(path, "cm-label"):
+            refuse_phase(path, phase)
+            return _regular_labels(_own_rows(path, "cm-label"), "cm-label")
+        return _regular_labels(regular_key_rows(path, phase), "label")
+    except InputError:
+        return None
+
+
+def _regular_labels(rows: RegularRows | None, column: str) -> RegularKey | None:
+    """Labels of a column of words; None where one of them is no word for a label."""
+    cells = None if rows is None else rows.column(column)
+    if cells is None:
+        return None
+    values, places = distinct(cells)
+    words = strings(values)
+    try:
+        labels = np.array([label_of_word(word) for word in words])
+    except ValueError:
+        return None
+    counts = dict(zip(words, np.bincount(places, minlength=len(words)).tolist()))
+    return RegularKey(rows.format, rows.names, labels[places], counts)
+
+
+def _regular_scores(path: str | Path, convert: Callable[[str], float]) -> RegularScores | None:
+    """Scores of a file in which nothing is wrong; None where anything may be."""
+    if convert not in (number, finite_number):
+        return None
+    try:
+        if _has_header(path, "cm-score"):
+            rows = _own_rows(path, "cm-score")
+            column = "cm-score"
+        else:
+            rows = regular_score_rows(path)
+            column = "score"
+    except InputError:
+        return None
+    if rows is None:
+        return None
+    cells = rows.column(column)
+    values = None if cells is None else numbers(cells)
+    if values is None or (convert is finite_number and not np.isfinite(values).all()):
+        return None
+    return RegularScores(rows.format, rows.names, values)
 
 
 def read_key(path: str | Path, phase: str = DEFAULT_PHASE) -> dict[str, str]:
@@ -178,11 +332,19 @@ def _label_word(text: str) -> str:
 
 def _labels_of_words(key: str | Path, words: Sequence[str]) -> list[str]:
     """Labels of the words of a key; a line says which words were taken for which labels."""
-    for word in sorted(SYNONYMS.keys() & set(words)):
-        logging.info(
-            "%s: %d labels %r are taken for %s", key, words.count(word), word, SYNONYMS[word]
-        )
+    _say_synonyms(key, Counter(words))
     return [label_of_word(word) for word in words]
+
+
+def _say_synonyms(key: str | Path, counts: Mapping[str, int]) -> None:
+    """Say which words of a key were taken for which labels.
+
+    Args:
+        key: the file.
+        counts: number of lines of each word.
+    """
+    for word in sorted(SYNONYMS.keys() & counts.keys()):
+        logging.info("%s: %d labels %r are taken for %s", key, counts[word], word, SYNONYMS[word])
 
 
 def read_verification(
@@ -287,6 +449,12 @@ def read_scores(
         convert: conversion of a score, such as ``finite_number``.
     """
     find_sidecar(path)
+    regular = _regular_scores(path, convert)
+    if regular is not None:
+        if regular.format is not None:
+            logging.info("%s: read as %s", path, regular.format)
+        names = strings(regular.names)
+        return {name: [score] for name, score in zip(names, regular.values.tolist())}
     if _has_header(path, "cm-score"):
         return read_columns(path, {"cm-score": convert})
     table = read_score_table(path, convert)
@@ -327,11 +495,94 @@ def read_condition(path: str | Path, column: str, names: Iterable[str]) -> np.nd
         InputError: no such column, an utterance twice with different values, or one without a line.
     """
     names = list(names)
+    values = _regular_condition(path, column, names)
+    return _condition_by_line(path, column, names) if values is None else values
+
+
+# Utterances and values of a table in which nothing is wrong, UTF-8; None where anything may be.
+Pair = tuple[np.ndarray | None, np.ndarray | None]
+NO_PAIR: Pair = (None, None)
+
+
+def _regular_condition(path: str | Path, column: str, names: list[str]) -> np.ndarray | None:
+    """Column of ``read_condition`` from a table in which nothing is wrong; None where it may be."""
+    fields = encoded(names)
+    if fields is None:
+        return None
+    try:
+        utterances, values = _regular_pair(path, column, fields)
+    except InputError:
+        return None
+    if utterances is None or values is None or not is_unique(utterances):
+        return None
+    places = find(fields, utterances)
+    return None if places is None else decoded(values[places])
+
+
+def _regular_pair(path: str | Path, column: str, names: np.ndarray) -> Pair:
+    """Utterances and values of a column of ``read_condition``.
+
+    Args:
+        path: the table.
+        column: name of the column.
+        names: ``(N,)`` utterances, UTF-8, of which the table should have lines.
+    """
+    table = regular_table(path)
+    if table is None or len(table) == 1:
+        return NO_PAIR
+    first_row = table.row(0)
+    title = _title_of(column, first_row)
+    if title is not None:
+        rows = table.rows(slice(1, None))
+        utterances = rows.column(_column_of_utterances(first_row))
+        return utterances, rows.column(first_row.index(title))
+    if "filename" in first_row or table.width == 1:
+        return NO_PAIR
+    if table.width > 2:
+        return _regular_pair_of_key(path, column)
+    # No key of two columns has conditions beside utterance and label.
+    utterances = table.column(0)
+    if utterances is None or _has_titles(utterances, names):
+        return NO_PAIR
+    return utterances, table.column(1)
+
+
+def _regular_pair_of_key(path: str | Path, column: str) -> Pair:
+    """Utterances and values of a condition of a key; bona fide speech has no attack."""
+    rows = regular_key_rows(path, ALL_PHASES)
+    if rows is None or column not in rows.columns or column in NO_CONDITIONS:
+        return NO_PAIR
+    key = _regular_labels(rows, "label")
+    values = rows.column(column)
+    if key is None or values is None:
+        return NO_PAIR
+    if column in ATTACK_COLUMNS:
+        values = np.where(key.labels == "bonafide", NO_VALUE.encode(), values)
+    return rows.names, values
+
+
+def _has_titles(utterances: np.ndarray, names: np.ndarray) -> bool:
+    """Whether ``_begins_with_header`` holds of a column of at least two cells."""
+    if find(utterances[:1], names) is not None:
+        return False
+    others_are_known = find(utterances[1:], names) is not None
+    return others_are_known or strings(utterances[:1])[0].lower() in UTTERANCE_TITLES
+
+
+def _title_of(column: str, header: Sequence[str]) -> str | None:
+    """Title of a column in a header; None where it isn't there."""
+    # The full keys of ASVspoof 5 have the names of attacks under another title.
+    for title in (column, f"{column}_anon"):
+        if title in header:
+            return title
+    return None
+
+
+def _condition_by_line(path: str | Path, column: str, names: list[str]) -> np.ndarray:
+    """Column of ``read_condition``, each line checked by itself."""
     lines = cells_of(path)
     first_row = lines[0][1]
-    # The full keys of ASVspoof 5 have the names of attacks under another title.
-    titles = (column, f"{column}_anon")
-    title = next((title for title in titles if title in first_row), None)
+    title = _title_of(column, first_row)
     has_header = title is not None or "filename" in first_row
     if not has_header:
         conditions = _conditions_of_key(path)
@@ -404,7 +655,7 @@ def attacks_of_key(path: str | Path) -> set[str]:
     """Attacks that a key names; none where it names none."""
     conditions = _conditions_of_key(path)
     attacks = set()
-    for name in ("attack", "attack_anon"):
+    for name in ATTACK_COLUMNS:
         attacks.update(conditions.get(name, {}).values())
     return attacks - {NO_VALUE}
 
