@@ -16,12 +16,12 @@ from torch import nn
 from wedefense_lite.augment import rawboost
 from wedefense_lite.augment.rawboost import RawBoost, filter_and_add
 from wedefense_lite.frontends import LFCC, SSL, Fbank, MatlabLFCC
-from wedefense_lite.frontends.fairseq import hub_weights
+from wedefense_lite.frontends.fairseq import hub_name, hub_weights
 from wedefense_lite.frontends.raw import Sinc
 from wedefense_lite.heads import CrossEntropy, Focal, OCSoftmax, P2SGrad, SquaredError, WithTriplet
 from wedefense_lite.interop.official import official_names, rename_weights
 from wedefense_lite.models.bam import BAM
-from wedefense_lite.models.cfprf import CFPRF
+from wedefense_lite.models.cfprf import ATTENTION_DIM, CFPRF, TinyAttention
 from wedefense_lite.models.eabn import EABN
 from wedefense_lite.models.ecapa import ECAPA
 from wedefense_lite.models.lcnn import LCNNLSTM
@@ -40,9 +40,19 @@ from wedefense_lite.models.ssl_aasist import SSLAASIST
 from wedefense_lite.models.tcm import TCM
 
 torch.set_num_threads(1)
-# Statistics of a few utterances, in float32 here and in float64 there.
-BATCH_TOLERANCE = 1e-4
 LA_WEIGHTS = (0.1, 0.9)  # of the classes in the loss, [spoof, bonafide]
+TO_FLOAT32 = torch.Tensor.float
+
+
+def at_least_float32(values: torch.Tensor) -> torch.Tensor:
+    """Values that are not of fewer bits than float32."""
+    return values if values.dtype == torch.float64 else TO_FLOAT32(values)
+
+
+@pytest.fixture(autouse=True)
+def keep_float64(monkeypatch):
+    """Systems turn bf16 to float32 within; here, what is in float64 stays in it."""
+    monkeypatch.setattr(torch.Tensor, "float", at_least_float32)
 
 
 def load(reference: Reference, source: str, model: nn.Module, head: nn.Module) -> nn.ModuleDict:
@@ -53,12 +63,21 @@ def load(reference: Reference, source: str, model: nn.Module, head: nn.Module) -
 
 
 def without_dropout(system: nn.Module) -> nn.Module:
-    """The system in training mode, with batch norms on the batch and no dropout."""
-    system.train()
+    """The system in training mode, with batch norms on the batch and no dropout.
+
+    It is in float64, in which statistics of a few utterances and sums of gradients are as exact as
+    the expected ones.
+    """
+    system.train().double()
     for module in system.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return system
+
+
+def leaf(values: torch.Tensor) -> torch.Tensor:
+    """Input in float64, for which gradients are kept."""
+    return values.double().requires_grad_()
 
 
 def full(frames_BFD: torch.Tensor) -> torch.Tensor:
@@ -89,10 +108,13 @@ def test_rawnet2(name):
     embedding_BE = system.model(*frames)
     reference.compare("embedding", embedding_BE)
     reference.compare("logits", system.head(embedding_BE))
+    # Filters that are rounded otherwise let max pooling take other samples.
+    frontend.filters_D1W = torch.from_numpy(reference.expected["sinc_filters"])[:, None]
     without_dropout(system)
+    frames = frontend.double()(wav_BT.double(), full(wav_BT))
     loss, logits_BC = system.head.loss(system.model(*frames), reference.labels)
-    reference.compare("train_logits", logits_BC, BATCH_TOLERANCE)
-    reference.compare("loss", loss, BATCH_TOLERANCE)
+    reference.compare("train_logits", logits_BC)
+    check_gradients(reference, source, system, loss)
 
 
 def test_filterbanks_of_wespeaker_and_wedefense():
@@ -124,15 +146,30 @@ def test_lfcc_of_nii(name):
         reference.compare("bank_2021", frontend.filters_QD)
 
 
-def check_training(reference, source, system, frames_BFD, labels_B, logits="train_logits"):
-    """Loss, logits and gradients of a batch in training mode, bona fide last."""
+def check_training(
+    reference, source, system, frames_BFD, labels_B, logits="train_logits", factor=1.0
+):
+    """Loss, logits and gradients of a batch in training mode, bona fide last.
+
+    ``factor`` is that of the gradient of the input.
+    """
     without_dropout(system)
+    frames_BFD = leaf(frames_BFD)
+    frames_BFD.register_hook(partial(torch.mul, factor))
     embedding_BE = system.model(frames_BFD, full(frames_BFD))
     loss, logits_BC = system.head.loss(embedding_BE, labels_B)
-    reference.compare(logits, logits_BC, BATCH_TOLERANCE)
-    reference.compare("loss", loss, BATCH_TOLERANCE)
+    reference.compare(logits, logits_BC)
+    check_gradients(reference, source, system, loss, frames_BFD)
+
+
+def check_gradients(reference, source, system, loss, frames=None):
+    """Loss, and the gradients of all weights and of the input, if a set has that."""
+    reference.compare("loss", loss)
     loss.backward()
     reference.compare_gradients(system, official_names(source, reference.weights))
+    for name in ("features", "states", "layers"):
+        if f"gradient_norm_of_{name}" in reference.expected:
+            reference.compare(f"gradient_norm_of_{name}", frames.grad.norm())
 
 
 def test_ssl_aasist():
@@ -180,7 +217,7 @@ def test_mhfa_with_the_projection_of_wedefense():
     embedding_BE = system.model(centred_BFLJ.flatten(2), full(frames_BFD))
     reference.compare("embedding_cmvn", embedding_BE)
     reference.compare("logits_cmvn", system.head(embedding_BE))
-    check_training(reference, "mhfa", system, frames_BFD, reference.labels)
+    check_training(reference, "mhfa", system, frames_BFD, reference.labels, factor=0.05)
 
 
 def test_resnet18_with_the_projection_of_wespeaker_and_wedefense():
@@ -207,9 +244,10 @@ def test_se_res2net50():
     logits_BC = system.head(system.model(shorter_BFD, full(shorter_BFD)))
     reference.compare("log_probabilities_of_157", logits_BC.log_softmax(1))
     without_dropout(system)
+    frames_BFD = leaf(frames_BFD)
     loss, logits_BC = system.head.loss(system.model(frames_BFD, full(frames_BFD)), reference.labels)
-    reference.compare("train_log_probabilities", logits_BC.log_softmax(1), BATCH_TOLERANCE)
-    reference.compare("loss", loss, BATCH_TOLERANCE)
+    reference.compare("train_log_probabilities", logits_BC.log_softmax(1))
+    check_gradients(reference, "se_res2net50", system, loss, frames_BFD)
 
 
 def test_lfcc_of_matlab():
@@ -230,11 +268,10 @@ def test_sls():
     reference.compare("logits", system.head.linear(embedding_BE))
     reference.compare("log_probabilities", system.head(embedding_BE).log_softmax(1))
     without_dropout(system)
+    frames_BFD = leaf(frames_BFD)
     loss, logits_BC = system.head.loss(system.model(frames_BFD, full(frames_BFD)), reference.labels)
-    reference.compare("train_logits", logits_BC.log_softmax(1), BATCH_TOLERANCE)
-    reference.compare("loss", loss, BATCH_TOLERANCE)
-    loss.backward()
-    reference.compare_gradients(system, official_names("sls", reference.weights))
+    reference.compare("train_logits", logits_BC.log_softmax(1))
+    check_gradients(reference, "sls", system, loss, frames_BFD)
 
 
 def silence(layer: nn.Module) -> None:
@@ -251,10 +288,10 @@ def test_spectra_0():
     embedding_BE = system.model(frames_BFD, full(frames_BFD))
     reference.compare("embedding", embedding_BE)
     reference.compare("logits", system.head(embedding_BE))
-    check_training(reference, "spectra0", system, frames_BFD, reference.labels)
-    system = load(reference, "spectra0", Spectra(1024), head)
     silence(system.model.join)
     reference.compare("silent", system.head(system.model(frames_BFD, full(frames_BFD))))
+    system = load(reference, "spectra0", Spectra(1024), head)
+    check_training(reference, "spectra0", system, frames_BFD, reference.labels)
 
 
 @pytest.mark.parametrize("name", ["ecapa_c512", "ecapa_c512_glob"])
@@ -266,11 +303,22 @@ def test_ecapa(name):
     reference.compare("embedding", model(frames_BFD, full(frames_BFD)))
     shorter_BFD = frames_BFD[:, :77]
     reference.compare("embedding_of_77", model(shorter_BFD, full(shorter_BFD)))
-    without_dropout(system)
-    reference.compare("train_embedding", model(frames_BFD, full(frames_BFD)), BATCH_TOLERANCE)
-    load(reference, "wespeaker_ecapa", model, nn.Identity())
     silence(model.join)
     reference.compare("silent", model(frames_BFD, full(frames_BFD)))
+    load(reference, "wespeaker_ecapa", model, nn.Identity())
+    without_dropout(system)
+    frames_BFD = leaf(frames_BFD)
+    embedding_BE = model(frames_BFD, full(frames_BFD))
+    reference.compare("train_embedding", embedding_BE)
+    loss = (embedding_BE * reference.inputs["weights"]).sum()
+    check_gradients(reference, "wespeaker_ecapa", system, loss, frames_BFD)
+
+
+def bonafide_row(gradient: torch.Tensor) -> torch.Tensor:
+    """Gradient of the bona fide logit alone."""
+    gradient = gradient.clone()
+    gradient[0] = 0
+    return gradient
 
 
 def test_lcnn_lstm_with_a_sigmoid():
@@ -285,9 +333,13 @@ def test_lcnn_lstm_with_a_sigmoid():
     logits_BC = system.head(system.model(*LFCC()(wav_BT, full(wav_BT))))
     reference.compare("score_of_wave", logits_BC[:, 1] - logits_BC[:, 0])
     without_dropout(system)
+    # Their one logit is the difference of ours, of which that of spoof speech is 0.
+    for parameter in system.head.parameters():
+        parameter.register_hook(bonafide_row)
+    frames_BFD = leaf(frames_BFD)
     loss, logits_BC = system.head.loss(system.model(frames_BFD, full(frames_BFD)), reference.labels)
-    reference.compare("train_score", logits_BC.softmax(1)[:, 1], BATCH_TOLERANCE)
-    reference.compare("loss", loss, BATCH_TOLERANCE)
+    reference.compare("train_score", logits_BC.softmax(1)[:, 1])
+    check_gradients(reference, "nii_lcnn", system, loss, frames_BFD)
 
 
 def test_lcnn_lstm_with_p2sgrad():
@@ -316,11 +368,10 @@ def test_preact_resnet_with_oc_softmax():
     reference.compare("score", logits_BC[:, 1] - logits_BC[:, 0])
     without_dropout(system)
     labels_B = 1 - reference.labels  # theirs have bona fide first
+    frames_BFD = leaf(frames_BFD)
     loss, logits_BC = system.head.loss(system.model(frames_BFD, full(frames_BFD)), labels_B)
-    reference.compare("train_score", logits_BC[:, 1] - logits_BC[:, 0], BATCH_TOLERANCE)
-    reference.compare("loss", loss, BATCH_TOLERANCE)
-    loss.backward()
-    reference.compare_gradients(system, official_names("air_oc", reference.weights))
+    reference.compare("train_score", logits_BC[:, 1] - logits_BC[:, 0])
+    check_gradients(reference, "air_oc", system, loss, frames_BFD)
 
 
 TINY_ENCODER = {
@@ -338,6 +389,11 @@ ENCODERS = {
     "wavlm_tiny_large": "microsoft/wavlm-large",
     "wavlm_tiny_base": "microsoft/wavlm-base",
 }
+
+
+def keep_output(outputs: list, layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+    """Hook of a layer: its output, behind those before."""
+    outputs.append(output)
 
 
 def load_encoder(encoder: SSL, weights: dict[str, torch.Tensor]) -> None:
@@ -365,6 +421,18 @@ def test_encoders(name):
     reference.compare("states", states["states"].unflatten(2, (3, 32)).permute(2, 0, 1, 3))
     # As s3prl gives them: inputs of all layers, and the output with its norm.
     reference.compare("output", states["states with norm"][..., -32:])
+    encoder = SSL(ENCODERS[name], TINY_ENCODER, dropout=0.0, layers="last", normalize=False)
+    load_encoder(encoder, reference.weights)
+    encoder.eval().double()
+    features = []
+    norm = encoder.network.feature_projection.layer_norm
+    norm.register_forward_hook(partial(keep_output, features))
+    frames_BFD, _ = encoder(wav_BT.double(), full(wav_BT))
+    reference.compare("features", features[0])
+    (frames_BFD * reference.inputs["weights"]).sum().backward()
+    reference.compare("loss", (frames_BFD * reference.inputs["weights"]).sum())
+    names = {hub_name(official): official for official in reference.weights}
+    reference.compare_gradients(encoder.network, names)
 
 
 def test_antideepfake():
@@ -383,10 +451,10 @@ def test_antideepfake():
     reference.compare("embedding", embedding_BE)
     reference.compare("logits", system.head(embedding_BE))
     without_dropout(system)
-    embedding_BE = system.model(*frontend(wav_BT, full(wav_BT)))
+    embedding_BE = system.model(*frontend(wav_BT.double(), full(wav_BT)))
     loss, logits_BC = system.head.loss(embedding_BE, reference.labels)
     reference.compare("train_logits", logits_BC)
-    reference.compare("loss", loss)
+    check_gradients(reference, "antideepfake", system, loss)
 
 
 def frame_labels(utterances: int, frames: int) -> torch.Tensor:
@@ -405,27 +473,28 @@ def test_gmlp_of_partialspoof():
     reference.compare("mixed", model.sum(frames_BFD)[:, :10])
     heads = [system.head, *model.heads]
 
-    def cosines():
+    def cosines(frames_BFD):
         rows = model.resolutions(frames_BFD, lengths_B)
         frames = []
         for resolution, branch, head in zip(rows, model.branches, heads):
             frames.append(head(branch(*resolution)))
         return frames, heads[-1](model.embed_utterance(rows[-1]))
 
-    frames, utterance_BC = cosines()
+    frames, utterance_BC = cosines(frames_BFD)
     for number, frame_BGC in enumerate(frames):
         reference.compare(f"frames_{2 << number}", frame_BGC)
     reference.compare("utterance", utterance_BC)
     embedding_BGE, _ = model(frames_BFD, lengths_B)
     reference.compare("frames_2", system.head(embedding_BGE))
     without_dropout(system)
-    frames, utterance_BC = cosines()
+    frames_BFD = leaf(frames_BFD)
+    frames, utterance_BC = cosines(frames_BFD)
     reference.compare("train_utterance", utterance_BC)
     loss = F.mse_loss(utterance_BC, F.one_hot(reference.labels, 2).float())
     for frame_BGC in frames:
         labels_BG = frame_labels(*frame_BGC.shape[:2])
         loss = loss + F.mse_loss(frame_BGC, F.one_hot(labels_BG, 2).float())
-    reference.compare("loss", loss)
+    check_gradients(reference, "partialspoof", system, loss, frames_BFD)
 
 
 def test_tcm():
@@ -452,13 +521,14 @@ def test_sal():
     labels_BG = frame_labels(2, 10)
     assert (position_targets(labels_BG).numpy() == reference.expected["targets"]).all()
     without_dropout(system)
+    frames_BFD = leaf(frames_BFD)
+    rows_BGE, _ = system.model.pool(frames_BFD, lengths_B)
+    reference.compare("train_positions", system.model.position(rows_BGE))
     embedded, position_loss = system.model.embed_with_loss(frames_BFD, lengths_B, labels_BG)
     loss, logits_NC = system.head.loss(embedded[0].flatten(0, 1), labels_BG.flatten())
-    reference.compare("train_logits", logits_NC.unflatten(0, (2, 10)), BATCH_TOLERANCE)
+    reference.compare("train_logits", logits_NC.unflatten(0, (2, 10)))
     loss = 10 * (loss + position_loss)
-    reference.compare("loss", loss, BATCH_TOLERANCE)
-    loss.backward()
-    reference.compare_gradients(system, official_names("sal", reference.weights))
+    check_gradients(reference, "sal", system, loss, frames_BFD)
 
 
 def test_bam():
@@ -472,14 +542,15 @@ def test_bam():
     reference.compare("embedding", torch.cat(halves, 2))
     reference.compare("logits", system.head(embedding_BGE))
     without_dropout(system)
-    embedding_BGE, boundary_BG, _ = system.model.embed(frames_BFD, lengths_B)
-    reference.compare("train_boundary", boundary_BG.sigmoid(), BATCH_TOLERANCE)
+    frames_BFD = leaf(frames_BFD)
+    _, boundary_BG, _ = system.model.embed(frames_BFD, lengths_B)
+    reference.compare("train_boundary", boundary_BG.sigmoid())
     labels_BG = frame_labels(2, 12)
     embedded, boundary_loss = system.model.embed_with_loss(frames_BFD, lengths_B, labels_BG)
     loss, logits_NC = system.head.loss(embedded[0].flatten(0, 1), labels_BG.flatten())
-    reference.compare("train_logits", logits_NC.unflatten(0, (2, 12)), BATCH_TOLERANCE)
+    reference.compare("train_logits", logits_NC.unflatten(0, (2, 12)))
     loss = loss + boundary_loss
-    reference.compare("loss", loss, BATCH_TOLERANCE)
+    check_gradients(reference, "bam", system, loss, frames_BFD)
 
 
 def test_frame_detection_network_of_cfprf():
@@ -490,6 +561,30 @@ def test_frame_detection_network_of_cfprf():
     embedding_BFE, boundary_BFE = system.model.embed(frames_BFD, full(frames_BFD))
     reference.compare("logits", system.head(embedding_BFE))
     reference.compare("boundary", system.model.boundary(boundary_BFE))
+
+
+def mixed_attention(attention, frames_BFE, mask_BF1):
+    """What the official code makes of a batch: frames of each signal see those of all signals."""
+    query, key, value_FBE = attention.query_key_value(frames_BFE).transpose(0, 1).chunk(3, 2)
+    scores_FBB = query @ key.transpose(1, 2) / ATTENTION_DIM**0.5
+    return attention.project(scores_FBB.softmax(0) @ value_FBE).transpose(0, 1)
+
+
+def test_frame_detection_network_of_cfprf_on_a_batch_that_is_mixed(monkeypatch):
+    reference = Reference("cfprf_fdn")
+    system = load(reference, "cfprf", CFPRF(1024), SquaredError(128))
+    monkeypatch.setattr(TinyAttention, "forward", mixed_attention)
+    frames_BFD = reference.inputs["features"]
+    lengths_B = full(frames_BFD)
+    embedding_BFE, _ = system.model(frames_BFD, lengths_B)
+    reference.compare("logits_of_batch", system.head(embedding_BFE))
+    without_dropout(system)
+    frames_BFD = leaf(frames_BFD)
+    labels_BF = frame_labels(2, 60)
+    embedded, boundary_loss = system.model.embed_with_loss(frames_BFD, lengths_B, labels_BF)
+    loss, logits_NC = system.head.loss(embedded[0].flatten(0, 1), labels_BF.flatten())
+    reference.compare("train_logits", logits_NC.unflatten(0, (2, 60)))
+    check_gradients(reference, "cfprf", system, loss + boundary_loss, frames_BFD)
 
 
 def test_eabn():
@@ -512,6 +607,15 @@ def test_eabn():
     reference.compare("attention", attention_BDF[:2, :, :40])
     branch_BC = model.classifier(maps_BPDF.mean((2, 3)))
     reference.compare("branch_log_probabilities", branch_BC.log_softmax(1))
+    without_dropout(system)
+    frames_BFD = leaf(frames_BFD)
+    embedding_BE, branch_loss = model.embed_with_loss(
+        frames_BFD, full(frames_BFD), reference.labels
+    )
+    loss, logits_BC = head.loss(embedding_BE, reference.labels)
+    reference.compare("train_log_probabilities", logits_BC.log_softmax(1))
+    model.classifier.linear.bias.requires_grad_(False)
+    check_gradients(reference, "eabn", system, loss + branch_loss, frames_BFD)
 
 
 class StoredDraws:
