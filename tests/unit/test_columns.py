@@ -5,15 +5,16 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
-from test_parsers_fuzz import SETTINGS, mutants
+from test_parsers_fuzz import mutants
 
 from wedefense_lite import columns, files
 from wedefense_lite.files import InputError, number, read_labels, read_table
+from wedefense_lite.interop.cells import regular_table
 from wedefense_lite.scoring import scores as score_files
 
-MORE = settings(SETTINGS, max_examples=2 * SETTINGS.max_examples)  # of several kinds of files
 SCORES = "u1 1.5\nu2 -0.5\nu3 2e-1\n"
 OWN_SCORES = "filename\tcm-score\nu1\t1.5\nu2\t-0.5\nu3\t2e-1\n"
 KEYS = {
@@ -63,7 +64,7 @@ def drawn(data, text: str) -> bytes:
 
 
 @pytest.mark.parametrize("read", [read_table, read_labels])
-@SETTINGS
+@examples(60)
 @given(st.data())
 def test_a_damaged_table_is_read_as_line_by_line(tmp_path, monkeypatch, caplog, read, data):
     path = tmp_path / "table"
@@ -72,7 +73,7 @@ def test_a_damaged_table_is_read_as_line_by_line(tmp_path, monkeypatch, caplog, 
     assert_same(lambda: read(path), files, "_regular_pairs", monkeypatch, caplog)
 
 
-@MORE
+@examples(120)
 @given(st.data())
 def test_damaged_trials_are_read_as_line_by_line(tmp_path, monkeypatch, caplog, data):
     key = data.draw(st.sampled_from(list(KEYS.values())))
@@ -92,7 +93,7 @@ def test_damaged_trials_are_read_as_line_by_line(tmp_path, monkeypatch, caplog, 
     assert_same(scores, score_files, "_regular_scores", monkeypatch, caplog)
 
 
-@MORE
+@examples(120)
 @given(st.data())
 def test_a_damaged_condition_is_read_as_line_by_line(tmp_path, monkeypatch, caplog, data):
     path = tmp_path / "table"
@@ -150,7 +151,7 @@ def test_a_condition_without_a_fault_is_read_at_once(tmp_path, no_lines, kind):
 CELLS = st.lists(st.text("ab7é", min_size=1, max_size=20), min_size=1, max_size=30)
 
 
-@SETTINGS
+@examples(60)
 @given(CELLS, CELLS)
 def test_columns_are_compared_as_their_texts(texts, fields):
     column = columns.encoded(texts)
@@ -193,3 +194,16 @@ def test_one_long_field_does_not_take_memory_for_all():
     table = columns.table_of(content)
     assert table.column(0) is None
     assert columns.encoded(table.texts(0)) is None
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["u1\t\t1\nu2\t2\t\n", "u1\t2\t\r\nu2\t1\t \r\n", "\t1\t2\n\t1\t2\n", "u1\t \t2\nu2\t \t3"],
+)
+def test_cells_between_tabs_that_are_empty_are_left_to_the_reader_by_line(tmp_path, rows):
+    """White space alone would give the cells behind them to other columns."""
+    path = tmp_path / "table.tsv"
+    path.write_bytes(f"filename\tcm-score\tnote\n{rows}".encode())
+    assert regular_table(path) is None
+    path.write_bytes(b"filename\tcm-score\tnote\nu1\t1\tx\nu2\t2\ty\n")
+    assert len(regular_table(path)) == 3

@@ -10,8 +10,10 @@ from corpora import RATE, tone
 
 from wedefense_lite.audio.data_dir import Counts, Trial, check_data_dirs, write_data_dirs
 from wedefense_lite.audio.index import read_index
+from wedefense_lite.bin.compare import compare
 from wedefense_lite.bin.cross_table import cross_table
 from wedefense_lite.bin.evaluate import evaluate
+from wedefense_lite.bin.fuse import fuse
 from wedefense_lite.files import InputError
 from wedefense_lite.metrics.summary import likely_cause
 
@@ -88,6 +90,23 @@ def test_scores_without_labels_have_a_share_of_accepted_ones(monkeypatch, capsys
     results = results_of(monkeypatch, scored, "none", "--threshold", "0")
     assert (results["n_unlabelled"], results["accepted"], results["eer"]) == (4, 0.5, None)
     assert "no labels: EER n/a" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("spoof.txt", "spoof.txt: 4 trials, all spoof, expected both classes"), ("none", "'none' is")],
+)
+def test_comparison_and_fusion_of_one_class_are_refused(monkeypatch, capsys, scored, key, words):
+    path = key if key == "none" else str(scored / key)
+    llr = str(scored / "llr.txt")
+    options = ["--cm", llr, "--cal_cm", llr, "--cal_key", path, "--out", str(scored / "out.txt")]
+    messages = [
+        refused(monkeypatch, capsys, compare, llr, llr, "--cm_key", path, positional=True),
+        refused(monkeypatch, capsys, fuse, *options),
+    ]
+    for message in messages:
+        assert words in message
+        assert "bin/evaluate.py" in message
 
 
 def test_a_set_of_one_class_is_a_cell_of_a_table_of_systems(monkeypatch, capsys, scored):

@@ -24,6 +24,30 @@ SCORE_FILES = {
     "NII": "Output, LA_E_1, 1, 1.5\nOutput, LA_E_2, 0, -0.25\nOutput, LA_E_3, 0, -3e-7\n",
     "CSV": "score,file_name\n1.5,LA_E_1\n-0.25,LA_E_2\n-3e-7,LA_E_3\n",
     "TSV": "label\tutt\tllr\n1\tLA_E_1\t1.5\n0\tLA_E_2\t-0.25\n0\tLA_E_3\t-3e-7\n",
+    "semicolons": "filename;cm-score\nLA_E_1;1.5\nLA_E_2;-0.25\nLA_E_3;-3e-7\n",
+    "semicolons, commas in cells": (
+        "utt;text, spoken;score\nLA_E_1;a,b;1.5\nLA_E_2;c;-0.25\nLA_E_3;;-3e-7\n"
+    ),
+    "TSV with empty cells": (
+        "filename\tspeaker\tcm-score\nLA_E_1\t\t1.5\nLA_E_2\tx\t-0.25\nLA_E_3\t\t-3e-7\n"
+    ),
+    "TSV with spaces in cells": (
+        "filename\tspeaker\tcm-score\nLA_E_1\tAlec Guinness\t1.5\nLA_E_2\tx\t-0.25\n"
+        "LA_E_3\t\t-3e-7\n"
+    ),
+    "TSV of pandas": "\tutt\tnote\tscore\n0\tLA_E_1\t\t1.5\n1\tLA_E_2\t\t-0.25\n2\tLA_E_3\t\t-3e-7\n",
+    "protocol, tab, score": (
+        "LA_0039 LA_E_1 - - bonafide\t1.5\nLA_0014 LA_E_2 - A07 spoof\t-0.25\n"
+        "LA_0040 LA_E_3 - A19 spoof\t-3e-7\n"
+    ),
+    "two tabs between cells": "filename\t\tcm-score\nLA_E_1\t1.5\nLA_E_2\t\t-0.25\nLA_E_3\t-3e-7\n",
+    "AntiDeepfake": (
+        'ID,Score,Label\nLA_E_1,"[-0.75, 0.75]",1\nLA_E_2,"[0.125, -0.125]",0\n'
+        'LA_E_3,"[3e-07, 0.0]",0\n'
+    ),
+    "NII behind a line with bars": (
+        "a | b ; c\nOutput, LA_E_1, 1, 1.5\nOutput, LA_E_2, 0, -0.25\nOutput, LA_E_3, 0, -3e-7\n"
+    ),
     "ASVspoof 5's first package": (
         "LA_0015 LA_E_1 1.5 bonafide\nLA_0007 LA_E_2 -0.25 spoof\nLA_0007 LA_E_3 -3e-7 spoof\n"
     ),
@@ -50,6 +74,12 @@ ATTACKS = {"LA_E_1": "-", "LA_E_2": "A07", "LA_E_3": "A19"}
 KEY_FILES = {
     "ours": ("filename\tcm-label\nLA_E_1\tbonafide\nLA_E_2\tspoof\nLA_E_3\tspoof\n", ()),
     "utt2lab": ("LA_E_1 bonafide\nLA_E_2 spoof\nLA_E_3 spoof\n", ()),
+    "semicolons": ("file;label\nLA_E_1;bonafide\nLA_E_2;spoof\nLA_E_3;spoof\n", ()),
+    "AntiDeepfake": (
+        'ID,Score,Label\nLA_E_1,"[-0.75, 0.75]",1\nLA_E_2,"[0.125, -0.125]",0\n'
+        'LA_E_3,"[3e-07, 0.0]",0\n',
+        ("Score",),
+    ),
     "words": ("LA_E_1 Bona-Fide\nLA_E_2 FAKE\nLA_E_3 deepfake\n", ()),
     "2019": (
         "LA_0039 LA_E_1 - - bonafide\nLA_0014 LA_E_2 - A07 spoof\nLA_0040 LA_E_3 - A19 spoof\n",
@@ -163,6 +193,38 @@ def test_all_of_mlaad_is_spoofed(tmp_path):
     assert "all of it spoofed" in key.format
 
 
+def test_a_transcript_between_bars_may_begin_with_a_quote(tmp_path):
+    header = "path|model_name|architecture|transcript"
+    rows = 'a.wav|x|gl|"Er sagte, es sei so.\nb.wav|x|gl|Ja.\n'
+    (tmp_path / "meta.csv").write_text(f"{header}\n{rows}")
+    assert read_key_table(tmp_path / "meta.csv").labels == {"a.wav": "spoof", "b.wav": "spoof"}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("kind", ["numbers", "scalars", "arrays", "columns"])
+def test_scores_in_pickles_of_every_protocol(tmp_path, protocol, kind):
+    values = list(SCORES.values())
+    content = {
+        "numbers": dict(SCORES),
+        "scalars": dict(zip(SCORES, map(np.float64, values))),
+        "arrays": dict(zip(SCORES, np.array(values)[:, None])),
+        "columns": {"utt": np.array(list(SCORES)), "score": np.array(values)},
+    }[kind]
+    save_pickle(tmp_path / "s.pkl", content, protocol)
+    assert read_score_table(tmp_path / "s.pkl").scores == SCORES
+
+
+def test_scores_without_labels_say_that_a_key_is_needed(tmp_path):
+    (tmp_path / "s.txt").write_text("a 1\nb 2\n")
+    save_pickle(tmp_path / "s.pkl", {"a": 1.0})
+    (tmp_path / "s.log").write_text("Output, a, 1, 1.5\nOutput, b, 0, 2.5\n")
+    for name in ("s.txt", "s.pkl", "s.log"):
+        with pytest.raises(InputError, match=f"{name}: scores without labels in words, expected"):
+            read_labelled_scores(tmp_path / name)
+    with pytest.raises(InputError, match="s.log: NII's log has numbers as labels, and toolkits"):
+        read_key_table(tmp_path / "s.log")
+
+
 def test_scores_with_labels_need_no_ids_to_join_them_by(tmp_path):
     rows = "p257/p257_225 - bonafide 2\np257/p257_225 VC1 spoof -1\np257/p257_226 VC1 spoof -2\n"
     (tmp_path / "cm_dev.txt").write_text(rows)
@@ -195,6 +257,13 @@ BAD_SCORES = {
     "utt score llr\na 1 -1\n": ":1: header 'utt score llr' has two columns for 'score', score and",
     "utt file score\na b 1\n": ":1: header 'utt file score' has two columns for 'utt'",
     "utt score by by\na 1 x y\n": ":1: header 'utt score by by' has two columns for 'by'",
+    'file,score\n"a,1\nb,2\n': ":2: a quote that is not closed in its line",
+    'file,by,score\na,"x\ny",1\n': ":2: a quote that is not closed in its line",
+    "file,score\n,1\n": ":2: no utterance, expected its name",
+    "file;score\na;1,5\n": ":2: a: '1,5', expected a number",
+    "file\tby\tscore\na\t\t1\nb\tx\t\n": ":3: b: '', expected a number",
+    'ID,Score\na,"[1, 2]"\nb,3\n': ":3: b: '3', expected two logits",
+    "Output, a, 1, 1.5\nOutput, b, 0\n": ":2: 3 columns, expected 4",
     f"file,score\n{'x' * 200_000},1\n": ":2: field larger than field limit",
     " \n": "empty",
 }

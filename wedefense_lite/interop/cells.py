@@ -1,11 +1,16 @@
-"""Cells of a table as somebody wrote it: text or gzip, between spaces, tabs, commas or bars."""
+"""Cells of a table as somebody wrote it: text or gzip, between spaces, tabs, commas, bars, ...
+
+Semicolons separate too, as in tables of programs for offices.
+"""
 
 import csv
 import gzip
 import io
 import logging
 import os
+import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from wedefense_lite.columns import BYTE_ORDER_MARK, Table, table_of
@@ -23,16 +28,48 @@ MOST_BYTES = 1 << 30
 # Beginnings of lines that are no rows, before the first row. Behind it a line may be missed by
 # nobody, in a table without ids.
 COMMENTS = ("# ", ";;")
+# Of a line whose cells tabs separate.
+EMPTY_CELL = re.compile(rb"\t[ \r]*(?:\t|\n|\Z)|(?:\A|\n) *\t")
 
 
 def cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
     """Cells of each line of a table, with its number from 1.
 
-    The first line tells what separates the cells: commas, else bars, else spaces and tabs. Blank
-    lines are left out, and comments before the first row, which are counted in the log.
+    The first line tells what separates the cells: semicolons where it has as many of them as of
+    commas, else commas, else bars, else spaces and tabs. Tabs alone separate, so that a cell may be
+    empty, where all lines have as many of them, and a cell is empty or has spaces in it.
 
     Raises:
-        InputError: unreadable or empty file, no UTF-8, damaged gzip, or a control character.
+        InputError: unreadable or empty file, no UTF-8, damaged gzip, a control character, or a
+            quote that is not closed.
+    """
+    rows = rows_of(path)
+    if not rows:
+        raise InputError(f"{path}: empty, expected a line a trial")
+    separator = _separator(rows[0][1])
+    if separator == " ":
+        lines = [(line, split_fields(path, line, row)) for line, row in rows]
+        if _is_tabbed(rows):
+            tabbed = [(line, _stripped(row.split("\t"))) for line, row in rows]
+            lengths = {len(cells) for _, cells in lines}
+            # A protocol with a tab before the score alone has the cells of white space.
+            if len(lengths) > 1 or any("" in cells for _, cells in tabbed):
+                return tabbed
+        return lines
+    lines = []
+    for line, row in rows:
+        check_text(path, line, row)
+        lines.append((line, quoted_cells(path, line, row, separator)))
+    return lines
+
+
+def rows_of(path: str | Path) -> list[tuple[int, str]]:
+    """Lines of a table, packed or not, with their numbers from 1.
+
+    Blank lines are left out, and comments before the first row, which are counted in the log.
+
+    Raises:
+        InputError: unreadable file, no UTF-8, or damaged gzip.
     """
     note_input(path)
     content = read_bytes(path)
@@ -43,29 +80,20 @@ def cells_of(path: str | Path) -> list[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         reason = f"{error.reason} at byte {error.start}"
         raise InputError(f"{path}: not UTF-8 text ({reason})") from error
-    rows = text.splitlines() if "\n" not in text else text.removesuffix("\n").split("\n")
-    lines = []
-    separator = None
+    texts = text.splitlines() if "\n" not in text else text.removesuffix("\n").split("\n")
+    rows = []
     comments = 0
-    for line, row in enumerate(rows, 1):
+    for line, row in enumerate(texts, 1):
         row = row.removesuffix("\r")
         if not row.strip():
             continue
-        if separator is None and row.startswith(COMMENTS):
+        if not rows and row.startswith(COMMENTS):
             comments += 1
             continue
-        if separator is None:
-            separator = _separator(row)
-        if separator == " ":
-            lines.append((line, split_fields(path, line, row)))
-        else:
-            check_text(path, line, row)
-            lines.append((line, _quoted_cells(path, line, row, separator)))
-    if not lines:
-        raise InputError(f"{path}: empty, expected a line a trial")
-    if comments:
+        rows.append((line, row))
+    if comments and rows:
         logging.info("%s: %d comments before the first row", path, comments)
-    return lines
+    return rows
 
 
 def regular_table(path: str | Path) -> Table | None:
@@ -81,26 +109,59 @@ def regular_table(path: str | Path) -> Table | None:
     if content.startswith(GZIP):
         content = unpacked(path, content)
     # The first row decides, as there; a blank line before it is rare enough to be left to it.
-    first_row = content.removeprefix(BYTE_ORDER_MARK).partition(b"\n")[0].decode(errors="replace")
+    content = content.removeprefix(BYTE_ORDER_MARK)
+    first_row = content.partition(b"\n")[0].decode(errors="replace")
     is_particular = _separator(first_row) != " " or first_row.startswith(COMMENTS)
     if is_particular or not first_row.strip():
+        return None
+    if b"\t" in content and EMPTY_CELL.search(content):
         return None
     return table_of(content)
 
 
 def _separator(row: str) -> str:
+    if ";" in row and row.count(";") >= row.count(","):
+        return ";"
     for separator in (",", "|"):
         if separator in row:
             return separator
     return " "
 
 
-def _quoted_cells(path: str | Path, line: int, row: str, separator: str) -> list[str]:
-    """Cells of a line that may be in quotes, as in CSV."""
+def _is_tabbed(rows: Sequence[tuple[int, str]]) -> bool:
+    """Whether a single tab stands between any two cells, some of which may be empty.
+
+    A title is not empty, but for the first, of a column of numbers that pandas writes.
+    """
+    titles = rows[0][1].split("\t")
+    has_titles = len(titles) > 1 and all(title.strip() for title in titles[1:])
+    return has_titles and all(row.count("\t") == len(titles) - 1 for _, row in rows)
+
+
+def quoted_cells(path: str | Path, line: int, row: str, separator: str) -> list[str]:
+    """Cells of a line that may be in quotes, as in CSV.
+
+    Raises:
+        InputError: a quote that is not closed in this line. Between bars it is part of the cell,
+            since transcripts of MLAAD begin with one.
+    """
+    # An open quote goes on in the next line.
+    reader = csv.reader([row, ""], delimiter=separator, skipinitialspace=True)
     try:
-        cells = next(csv.reader([row], delimiter=separator, skipinitialspace=True), [])
+        cells = next(reader, [])
     except csv.Error as error:
         raise InputError(f"{path}:{line}: {error}") from error
+    if reader.line_num > 1:
+        if separator == "|":
+            return _stripped(row.split(separator))
+        raise InputError(
+            f"{path}:{line}: a quote that is not closed in its line, expected an even number of "
+            "them, and each trial in one line"
+        )
+    return _stripped(cells)
+
+
+def _stripped(cells: Sequence[str]) -> list[str]:
     return [cell.strip() for cell in cells]
 
 

@@ -40,7 +40,10 @@ HOSTILE = (
 MAX_SHOWN = 40  # characters of a wrong value in a message
 NPY = b"\x93NUMPY"  # first bytes of files
 NPZ = b"PK\x03\x04"
-PICKLE = b"\x80"
+PICKLE = b"\x80"  # from protocol 2 on
+# Beginnings of pickles of protocols 0 and 1: a dictionary, a list, or a name to call.
+OLD_PICKLES = (b"(dp", b"(lp", b"}q", b"]q", b"cnumpy", b"ccollections")
+PICKLE_END = b"."
 MOST_BYTES = 1 << 31  # of a member of an archive, unpacked
 LAST_CODE_POINT = 0x10FFFF
 SMALLEST_ROOM = 1 << 16  # values that any file may have, whatever its length
@@ -108,6 +111,16 @@ class _Scalar(_Array):
         self.values = _buffer(data, dtype.type)
 
 
+class _FromBuffer(_Array):
+    """Stands for ``_frombuffer``: an array as protocol 5 writes it."""
+
+    def __init__(self, data: bytes, dtype: _Type, shape: tuple, order: str):
+        super().__init__()
+        self.values = _buffer(data, dtype.type)
+        self.shape = shape
+        self.is_fortran = order == "F"
+
+
 class _Dictionary(dict):
     """Stands for ``defaultdict``: its function that makes values is not needed."""
 
@@ -145,9 +158,11 @@ ADMITTED = {
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy.core.multiarray", "scalar"): _Scalar,
     ("numpy._core.multiarray", "scalar"): _Scalar,
+    ("numpy.core.numeric", "_frombuffer"): _FromBuffer,
+    ("numpy._core.numeric", "_frombuffer"): _FromBuffer,
 }
 # Steps that push their argument, by the beginning or the end of their names in ``pickletools``.
-VALUES = ("FLOAT", "INT", "INT1", "INT2", "LONG", "LONG1", "LONG4", "BYTES", "BYTES8")
+VALUES = ("FLOAT", "INT", "INT1", "INT2", "LONG", "LONG1", "LONG4", "BYTES", "BYTES8", "BYTEARRAY8")
 TEXTS = ("STRING", "UNICODE", "UNICODE8")
 
 
@@ -371,7 +386,11 @@ class _Room:
 def is_pickled(path: str | Path) -> bool:
     """Whether a file begins like one that this module reads."""
     with open_bytes(path) as file:
-        return file.read(len(NPY)).startswith((NPY, NPZ, PICKLE))
+        begin = file.read(max(map(len, OLD_PICKLES)))
+        if not begin.startswith(OLD_PICKLES):
+            return begin.startswith((NPY, NPZ, PICKLE))
+        # A text may begin so, but none of ours ends with a point of its own.
+        return (begin + file.read()).endswith(PICKLE_END)
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray] | list[np.ndarray]:
@@ -416,7 +435,7 @@ def _members(content: bytes) -> dict[str, np.ndarray]:
 
 def _value(content: bytes):
     """Value of a pickle, or of a ``.npy`` file, whose array of one object is that object."""
-    if content.startswith(PICKLE):
+    if content.startswith((PICKLE, *OLD_PICKLES)):
         return _Reader().read(content)
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)

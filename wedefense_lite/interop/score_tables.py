@@ -10,6 +10,7 @@ formats apart. What a file was taken for is part of the result, so that commands
 | scores of ASVspoof 2019 | ``utt attack label score`` |
 | scores of ASVspoof 5's first package | ``speaker utt score label`` |
 | log of NII's toolkit | ``Output, utt, label, score``, between other lines |
+| scores of AntiDeepfake | header ``ID,Score,Label``, a score is ``"[fake, real]"``, logits |
 | a protocol or ``trial_metadata.txt`` with a score at the end of each line | as below, ``score`` |
 | key of ASVspoof 5 and of this toolkit | header ``filename cm-label`` |
 | full key of ASVspoof 5 | header with ``trial_anon``, ``cm-label`` and conditions |
@@ -32,13 +33,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
 from wedefense_lite.columns import Table, is_unique
-from wedefense_lite.files import NO_VALUE, InputError, number
-from wedefense_lite.interop.cells import cells_of, plain, regular_table
+from wedefense_lite.files import NO_VALUE, InputError, check_text, converted, number
+from wedefense_lite.interop.cells import cells_of, plain, quoted_cells, regular_table, rows_of
 from wedefense_lite.interop.pickled import is_pickled, read_arrays
 from wedefense_lite.labels import label_of_word
 
@@ -51,8 +52,12 @@ SCORE_COLUMNS = ("cmscore", "score", "scores", "llr")
 LABEL_COLUMNS = ("cmlabel", "label", "key", "groundtruth")
 # Columns of MLAAD's tables, which need no label: all of it is spoofed.
 MLAAD_COLUMNS = ("modelname", "architecture")
-NII_OUTPUT = "Output"  # first cell of the lines of NII's log that have scores
-NII_FIRST_CELLS = (NII_OUTPUT.encode(), f"{NII_OUTPUT},".encode())
+NII_OUTPUT = "Output,"  # beginning of the lines of NII's log that have scores
+NII_COLUMNS = ("-", "utt", "-", "score")  # its labels are numbers, which are not taken
+# A score of AntiDeepfake: logits of the classes.
+LOGITS = re.compile(r"\[\s*(\S+)\s*,\s*(\S+)\s*\]")
+LOGIT_LABELS = {"0": "spoof", "1": "bonafide"}  # and its labels
+LOGIT_TABLE = "scores of AntiDeepfake, real minus fake logit"
 DEFAULT_PHASE = "eval"  # of ASVspoof 2021
 ALL_PHASES = "all"
 ASVSPOOF_2021 = "ASVspoof 2021"  # beginning of the names of formats with phases
@@ -137,10 +142,6 @@ def _has(count: int, label: int | None = None, score: int | None = None) -> Call
     return test
 
 
-def _is_nii_log(cells: Sequence[str]) -> bool:
-    return len(cells) == 4 and cells[0] == NII_OUTPUT and _is_number(cells[3])
-
-
 def _is_had(cells: Sequence[str]) -> bool:
     """Whether a line has timed parts, and 0 where one of them is spoofed."""
     return len(cells) == 3 and all(map(TIMED_LABEL.fullmatch, cells[1].split("/")))
@@ -191,7 +192,6 @@ LABELLED_LAYOUTS = [
     ),
 ]
 SCORE_LAYOUTS = [
-    Layout("NII's log", ("-", "utt", "-", "score"), _is_nii_log),
     Layout("utterances and scores", ("utt", "score"), _has(2, score=1)),
     *LABELLED_LAYOUTS,
 ]
@@ -331,7 +331,10 @@ def read_labelled_scores(
     Raises:
         InputError: as the two other readers, or a file without labels or without scores.
     """
-    table = _read(path, LABELLED_LAYOUTS, "label", LABEL_COLUMNS)
+    try:
+        table = _read(path, LABELLED_LAYOUTS, "label", LABEL_COLUMNS)
+    except InputError as error:
+        _refuse_without_labels(path, error)
     columns = list(table.columns)
     scores_are_named = [name for name in columns if plain(name) in SCORE_COLUMNS]
     if len(scores_are_named) != 1:
@@ -358,6 +361,18 @@ def read_labelled_scores(
     if repeated:
         remark = f"{path}: {repeated} ids are on several lines, each of which is a trial"
     return _key_table(path, table, trials), scores, remark
+
+
+def _refuse_without_labels(path: str | Path, error: InputError) -> NoReturn:
+    """Say that a file has scores and no labels, where it is one of scores; else raise the error."""
+    try:
+        read_score_table(path)
+    except InputError:
+        raise error from None
+    raise InputError(
+        f"{path}: scores without labels in words, expected a key: --cm_key utt2lab, or none where "
+        "nobody knows the labels"
+    ) from error
 
 
 def _key_table(path: str | Path, table: "_Rows", trials: Sequence[str]) -> KeyTable:
@@ -472,8 +487,7 @@ def _regular_rows(
         return None
     table = table.rows(slice(len(table) - len(lines), None))
     is_particular = value not in columns or name == HAD or _is_llama(first_row)
-    is_log = value == "score" and _may_be_nii_log(table)
-    if is_particular or is_log or len(columns) != table.width:
+    if is_particular or _may_be_nii_log(table) or len(columns) != table.width:
         return None
     if phase and phase != ALL_PHASES and name.startswith(ASVSPOOF_2021):
         trials = len(table)
@@ -486,8 +500,8 @@ def _regular_rows(
 
 
 def _may_be_nii_log(table: Table) -> bool:
-    first_cells = table.column(0)
-    return first_cells is None or bool(np.isin(first_cells, NII_FIRST_CELLS).any())
+    begin = NII_OUTPUT.encode()
+    return table.content.startswith(begin) or b"\n" + begin in table.content
 
 
 def _regular_phase(table: Table, position: int, phase: str) -> Table:
@@ -525,9 +539,15 @@ def _read(
     Raises:
         InputError: unknown format, or another number of cells than in the first line.
     """
+    nii_lines = _nii_lines(path)
+    if nii_lines and value == "label":
+        raise InputError(
+            f"{path}: NII's log has numbers as labels, and toolkits differ in which of them is "
+            "bona fide: expected a key with words, such as utt2lab"
+        )
+    if nii_lines:
+        return _rows(path, "NII's log", NII_COLUMNS, nii_lines, {})
     lines = cells_of(path)
-    if value == "score":
-        lines = _output_lines(lines) or lines
     if value == "label" and _is_llama(lines[0][1]):
         rows = []
         for line, cells in lines:
@@ -541,11 +561,53 @@ def _read(
     if value not in columns and header:
         name = "MLAAD's table, all of it spoofed"
         added = {"label": "spoof"}
+    table = _rows(path, name, columns, lines, added)
+    score = next((column for column in columns if plain(column) in SCORE_COLUMNS), None)
+    if score and LOGITS.fullmatch(table.rows[0][1][score]):
+        return _with_differences(path, table, score)
+    return table
+
+
+def _rows(
+    path: str | Path,
+    name: str,
+    columns: Sequence[str],
+    lines: list[tuple[int, list[str]]],
+    added: Mapping[str, str],
+) -> _Rows:
+    """Rows of lines under the names of their columns, and ``added`` to each.
+
+    Raises:
+        InputError: a line of another number of cells, or without an utterance.
+    """
     rows = []
     for line, cells in lines:
         check_cells(path, line, cells, len(columns))
-        rows.append((line, dict(zip(columns, cells)) | added))
+        row = dict(zip(columns, cells)) | added
+        if not row["utt"]:
+            raise InputError(f"{path}:{line}: no utterance, expected its name: {cells}")
+        rows.append((line, row))
     return _Rows(name, columns, rows)
+
+
+def _with_differences(path: str | Path, table: _Rows, score: str) -> _Rows:
+    """Rows with the real minus the fake logit as the score, and labels by their words.
+
+    Raises:
+        InputError: a row without two logits.
+    """
+    for line, row in table.rows:
+        logits = LOGITS.fullmatch(row[score])
+        if not logits:
+            raise InputError(
+                f"{path}:{line}: {row['utt']}: {row[score]!r}, expected two logits '[fake, real]'"
+            )
+        fake = converted(path, line, row["utt"], logits[1], number)
+        real = converted(path, line, row["utt"], logits[2], number)
+        row[score] = repr(real - fake)
+        if "label" in row:
+            row["label"] = LOGIT_LABELS.get(row["label"], row["label"])
+    return _Rows(LOGIT_TABLE, table.columns, table.rows)
 
 
 def recognise(
@@ -595,15 +657,14 @@ def check_cells(
         raise InputError(f"{path}:{line}: {len(cells)} columns, expected {words}: {cells}")
 
 
-def _output_lines(lines: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
-    """Lines of NII's log that have scores; it has lines of other kinds around them."""
-    output_lines = []
-    for line, cells in lines:
-        # The first line of the file, not of this kind, may have told that spaces separate.
-        cells = [cell.removesuffix(",") for cell in cells]
-        if cells[0] == NII_OUTPUT:
-            output_lines.append((line, cells))
-    return output_lines
+def _nii_lines(path: str | Path) -> list[tuple[int, list[str]]]:
+    """Cells of the lines of NII's log that have scores; it has lines of other kinds around them."""
+    lines = []
+    for line, row in rows_of(path):
+        if row.startswith(NII_OUTPUT):
+            check_text(path, line, row)
+            lines.append((line, quoted_cells(path, line, row, ",")))
+    return lines
 
 
 def _columns_of_header(

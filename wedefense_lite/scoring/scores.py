@@ -57,7 +57,7 @@ from wedefense_lite.interop.verification_tables import (
     conditions_by_utterance,
     read_verification_table,
 )
-from wedefense_lite.labels import LABELS, SYNONYMS, label_of_word
+from wedefense_lite.labels import LABELS, NO_LABELS, SYNONYMS, label_of_word
 from wedefense_lite.scoring.sidecar import find_sidecar
 
 Phase = Literal["progress", "eval", "hidden", "all"]  # of an ASVspoof 2021 key
@@ -145,11 +145,20 @@ def read_trials(
         InputError: as ``read_columns``, an utterance of the key without a score, with
             ``needs_both`` a class without trials.
     """
+    if key == NO_LABELS:
+        raise InputError(
+            "a key is needed here, and 'none' is none; bin/evaluate.py alone takes scores without "
+            "labels"
+        )
     trials = _regular_trials(scores, key, convert, phase)
     if trials is None:
         trials = _trials_by_line(scores, key, convert, phase)
-    if needs_both:
-        _check_classes(trials[1], LABELS, key)
+    labels = trials[1]
+    if needs_both and len(set(labels)) < len(LABELS):
+        raise InputError(
+            f"{key}: {len(labels)} trials, all {labels[0]}, expected both classes; of one class "
+            "bin/evaluate.py has the error rate at a threshold"
+        )
     return trials
 
 
