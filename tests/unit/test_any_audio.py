@@ -99,6 +99,12 @@ FFMPEG = {
     "wma": ("asf", "wmav2", 44100, 1, 96000),
     "g722": ("g722", "g722", 16000, 1, 0),
     "wav": ("wav", "g722", 16000, 1, 0),
+    "ac3": ("ac3", "ac3", 48000, 2, 192000),
+    "eac3": ("eac3", "eac3", 48000, 1, 96000),
+    "ts": ("mpegts", "aac", 44100, 2, 128000),
+    "avi": ("avi", "ac3", 48000, 2, 192000),
+    "wv": ("wv", "wavpack", 44100, 1, 0),
+    "tta": ("tta", "tta", 44100, 1, 0),
 }
 
 
@@ -195,6 +201,19 @@ def test_truncated_files_of_ffmpeg_are_refused_where_lists_are_made(tmp_path):
         row = on_disk(tmp_path, data[: len(data) // 2])
         with pytest.raises(InputError, match=r"1 of 1 .*(truncated|damaged|not recognised)"):
             measure_lengths([row])
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "an empty file, expected audio"),
+        (b"\0\0\0\x1cftypM4A \0\0\0\0mdat", r"truncated: an MP4 or M4A without its index \(moov\)"),
+        (b"no audio at all", "Format not recognised"),
+    ],
+)
+def test_a_file_of_no_kind_says_what_is_wrong_where_that_is_known(tmp_path, data, words):
+    with pytest.raises(InputError, match=f"a.m4a: {words}"):
+        read(on_disk(tmp_path, data, "a.m4a"), RATE)
 
 
 # Lengths that no header states

@@ -36,6 +36,17 @@ def test_silence_around_speech_changes_nothing(detector):
         detector.score(before, trim=False)
 
 
+def test_silence_of_eight_bits_is_silence_on_either_side_of_zero():
+    quiet = np.concatenate([np.zeros(20000), talking(0.9), np.zeros(30000)])
+    for middle in (127.0, 128.0):
+        samples = np.floor(quiet * 127 + middle + 0.5).astype(np.uint8)
+        assert set(samples[:20000]) == {middle}
+        wav = (samples.astype(np.float64) - 128) / 128
+        span = speech_span(wav, RATE)
+        assert 17000 < span.first < 23000
+        assert 31000 < span.end < 38000
+
+
 @pytest.mark.parametrize(
     ("wav", "note"),
     [

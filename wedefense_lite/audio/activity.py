@@ -21,6 +21,7 @@ FRAME_SECONDS = 0.02
 MAX_PAUSE_SECONDS = 0.3  # longest pause within a segment
 MIN_SEGMENT_SECONDS = 0.1
 SILENCE_DB = -60.0  # of full scale; nothing below it is speech
+DIGITAL_SILENCE_DB = -120.0
 BELOW_LOUDEST_DB = 30.0  # range of a talker's levels below the recording's loud frames
 BELOW_OTHERS_DB = 15.0  # a stream that is so far below another at that time is its residue
 LOUD_QUANTILE = 0.95  # a click is louder than speech, but is in fewer frames
@@ -47,7 +48,9 @@ def activity(streams_KT: ArrayLike, sample_rate: int) -> list[list[tuple[float, 
     num_streams, samples = streams_KT.shape
     frame = max(1, round(FRAME_SECONDS * sample_rate))
     padding = -samples % frame
-    level_KF = _levels(np.pad(streams_KT, ((0, 0), (0, padding))), frame)
+    padded_KT = np.pad(streams_KT, ((0, 0), (0, padding)))
+    level_KF = _levels(padded_KT, frame)
+    level_KF[_is_constant(padded_KT, frame)] = DIGITAL_SILENCE_DB
     audible = level_KF[level_KF > SILENCE_DB]
     if not audible.size:
         return [[] for _ in range(num_streams)]
@@ -103,11 +106,21 @@ def is_steady(wav_T: np.ndarray, sample_rate: int) -> bool:
     return bool(high - low < STEADY_DB)
 
 
+def _is_constant(wav: np.ndarray, frame: int) -> np.ndarray:
+    """Whether each whole frame ``(..., F)`` has one value alone.
+
+    That is silence beside zero, as of eight bits whose middle lies between two values.
+    """
+    frames = wav.reshape(*wav.shape[:-1], -1, frame)
+    return frames.max(axis=-1) == frames.min(axis=-1)
+
+
 def _levels(wav: np.ndarray, frame: int) -> np.ndarray:
     """Levels ``(..., F)`` of whole frames in dB of full scale."""
     frames = wav.reshape(*wav.shape[:-1], -1, frame)
-    # Digital silence is at -120 dB, instead of an infinity.
-    return 10 * np.log10(np.square(frames).mean(axis=-1) + 1e-12)
+    # Digital silence has a level, instead of an infinity.
+    silence = 10 ** (DIGITAL_SILENCE_DB / 10)
+    return 10 * np.log10(np.square(frames).mean(axis=-1) + silence)
 
 
 def _bridge_pauses(is_active_F: np.ndarray, max_pause: float) -> list[list[int]]:

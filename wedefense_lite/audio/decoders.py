@@ -33,11 +33,15 @@ BLOCK = 2**18  # samples that are decoded at once, where they are only counted
 # Formats that FFmpeg opens where libsndfile doesn't know a file. No play lists among them, which
 # would lead to other files.
 FFMPEG_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "aac", "amr", "asf", "g722", "ogg")
+FFMPEG_FORMATS += ("ac3", "eac3", "mpegts", "avi", "flv", "wv", "tta", "ape")
 # Formats of which libsndfile knows the container, but not each codec in it.
 FFMPEG_CONTAINERS = ("wav", "w64", "aiff", "caf")
 # Extensions of audio files that FFmpeg reads.
 FFMPEG_EXTENSIONS = {"m4a", "m4b", "mp4", "mov", "3gp", "3g2", "aac", "amr", "awb", "webm", "mka"}
 FFMPEG_EXTENSIONS |= {"mkv", "matroska", "wma", "asf", "g722", "spx"}
+FFMPEG_EXTENSIONS |= {"ac3", "eac3", "ts", "avi", "flv", "wv", "tta", "ape"}
+MP4_BEGIN = slice(4, 8)  # bytes of an MP4, M4A or 3GP that name its kind
+MP4_NAME = b"ftyp"
 # Formats that begin with nothing that names them: extension, and FFmpeg's name.
 HEADERLESS_FORMATS = {"g722": "g722"}
 # An MP4 states how long it lasts. Its last frame, and samples to warm up the decoder, may miss.
@@ -407,10 +411,28 @@ def _ffmpeg_instead(
     try:
         decoder = FfmpegDecoder(source, formats, samples, is_open)
     except UnknownFormat:
+        _refuse_cut_file(source)
         raise error from None
     if decoder.container.partition("/")[2].startswith("pcm_"):
         raise error  # which libsndfile reads where it is not damaged
     return decoder
+
+
+def _refuse_cut_file(source: str | bytes) -> None:
+    """Say what is wrong with a file that is of no kind because part of it is missing.
+
+    Raises:
+        InputError: it is empty, or an MP4 without the index that is written at its end.
+    """
+    with _stream(source) as stream:
+        begin = stream.read(MP4_BEGIN.stop)
+    if not begin:
+        raise InputError("an empty file, expected audio")
+    if begin[MP4_BEGIN] == MP4_NAME:
+        raise InputError(
+            "truncated: an MP4 or M4A without its index (moov), which many programs write at the "
+            "end, so that nothing of it can be decoded"
+        )
 
 
 def _mp3_decoder(decoder: SoundFileDecoder, source: str | bytes, samples: int) -> Decoder:
