@@ -10,6 +10,8 @@ import tempfile
 import traceback
 from argparse import SUPPRESS, Action
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
@@ -72,22 +74,26 @@ def run(
         aliases: other names of options, such as those of official programs.
         several: parameter that takes all words that are no options.
     """
-    parser = Parser(description=(function.__doc__ or "").split("\n\n")[0])
-    parser.add_function_arguments(
-        function, as_positional=positional, fail_untyped=True, skip={several} if several else None
-    )
-    if several:
-        parser.add_argument(several, nargs="*", default=[], help=parameter_help(function, several))
-    if from_hub:
-        add_offline(parser)
-    if builds_systems:
-        add_components(parser)
-    words = rename_options(sys.argv[1:], aliases or {})
-    # A list before positional arguments would swallow them, so there a list is one word.
-    if not positional:
-        words = join_lists(words, list_options(parser))
-    words = complete_flags(words, flag_options(function))
-    with one_line_errors(parser.prog), inputs_kept():
+    with one_line_errors(program_name()), inputs_kept():
+        parser = Parser(description=(function.__doc__ or "").split("\n\n")[0])
+        parser.add_function_arguments(
+            function,
+            as_positional=positional,
+            fail_untyped=True,
+            skip={several} if several else None,
+        )
+        if several:
+            help_text = parameter_help(function, several)
+            parser.add_argument(several, nargs="*", default=[], help=help_text)
+        if from_hub:
+            add_offline(parser)
+        if builds_systems:
+            add_components(parser)
+        words = rename_options(sys.argv[1:], aliases or {})
+        # A list before positional arguments would swallow them, so there a list is one word.
+        if not positional:
+            words = join_lists(words, list_options(parser))
+        words = complete_flags(words, flag_options(function))
         arguments = parser.parse_args(words)
         function(**parser.instantiate(arguments).as_dict())
 
@@ -98,6 +104,11 @@ def parameter_help(function: Callable, name: str) -> str:
     # The next parameter is not indented as deeply as what follows of this one.
     description = re.split(r"\n {1,4}\S|\n\n", text)[0]
     return " ".join(description.split())
+
+
+def program_name() -> str:
+    """Name of the script that runs, as it stands before its errors."""
+    return Path(sys.argv[0]).name
 
 
 def rename_options(words: list[str], aliases: Mapping[str, str]) -> list[str]:
@@ -349,3 +360,29 @@ def needed(option: str, value: str | None) -> str:
     if not value:
         raise InputError(f"{option} is needed here, and is not given")
     return value
+
+
+def _report_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Hook of the interpreter: Ctrl-C while an entry point imports its libraries is one line."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{program_name()}: error: interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def _runs_entry_point() -> bool:
+    """Whether a script of the package, of tools/ or of a recipe was typed: what imports the package
+    keeps its own hook.
+    """
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is None:
+        return False
+    package = Path(__file__).resolve().parent
+    places = (package / "bin", package.parent / "tools", package.parent / "egs")
+    return any(place in Path(script).resolve().parents for place in places)
+
+
+if _runs_entry_point():
+    sys.excepthook = _report_uncaught

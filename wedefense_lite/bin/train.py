@@ -374,8 +374,8 @@ def _full_names(words: list[str]) -> list[str]:
 
 def main() -> None:
     """Read the command line and train."""
-    parser = _parser()
-    with cli.one_line_errors(parser.prog):
+    with cli.one_line_errors(cli.program_name()):
+        parser = _parser()
         words = checked_words(_full_names(sys.argv[1:]))
         arguments = parser.parse_args(words, env=False)
         options = set(inspect.signature(train).parameters) - {"experiment"}
