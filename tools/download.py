@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wedefense_lite import cli
 from wedefense_lite.downloads import check, fetch, unpack
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, file_path
 
 
 def download(
@@ -33,7 +33,7 @@ def download(
     if target.exists():
         logging.info("%s is there already", target)
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    file_path(target).parent.mkdir(parents=True, exist_ok=True)
     # The address may go on behind the name, as in x.tar.gz?download=1.
     ending = ".tar.gz" if ".tar.gz" in url else ".zip"
     archive = target.with_name(target.name + ending)

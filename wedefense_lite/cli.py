@@ -362,7 +362,7 @@ def needed(option: str, value: str | None) -> str:
     return value
 
 
-def _report_uncaught(
+def report_uncaught(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """Hook of the interpreter: Ctrl-C while an entry point imports its libraries is one line."""
@@ -372,7 +372,7 @@ def _report_uncaught(
         sys.__excepthook__(kind, error, trace)
 
 
-def _runs_entry_point() -> bool:
+def runs_entry_point() -> bool:
     """Whether a script of the package, of tools/ or of a recipe was typed: what imports the package
     keeps its own hook.
     """
@@ -384,5 +384,5 @@ def _runs_entry_point() -> bool:
     return any(place in Path(script).resolve().parents for place in places)
 
 
-if _runs_entry_point():
-    sys.excepthook = _report_uncaught
+if runs_entry_point():
+    sys.excepthook = report_uncaught

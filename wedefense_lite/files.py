@@ -62,6 +62,17 @@ def inputs_kept() -> Iterator[None]:
         _inputs.pop()
 
 
+def file_path(path: str | Path) -> Path:
+    """Path of a file, beside which there are others of names made of its own.
+
+    Raises:
+        InputError: a path that ends in no name, as that of the root of all folders.
+    """
+    if not Path(path).name:
+        raise InputError(f"{str(path)!r}: a folder, expected a file")
+    return Path(path)
+
+
 def note_input(path: str | Path) -> None:
     """Note a file that is read, and isn't to be written in the same command."""
     if _inputs:

@@ -324,6 +324,8 @@ def become(request: dict, standard_output: int) -> int:
     path = ROOT / script
     sys.argv = [str(path), *words]
     sys.path[0] = str(path.parent)
+    # The module was imported before there was a script, which decides on the hook.
+    sys.excepthook = sys.modules["wedefense_lite.cli"].report_uncaught
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if request["fault"]:
@@ -363,7 +365,7 @@ def exit_status(function: Callable) -> int:
         print(stop.code, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         return 130
     except BaseException:
         traceback.print_exc()

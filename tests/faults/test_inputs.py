@@ -25,6 +25,7 @@ from stages import (
     AVERAGE,
     EXPORT_READS,
     EXTRACT_READS,
+    FUSE_WORDS,
     INFER_READS,
     LLR_READS,
     LOCALIZATION_WORDS,
@@ -753,6 +754,41 @@ for kind in ("a link", *(("a device",) if os.geteuid() == 0 else ())):
     FAULTS.append(
         Fault("code", f"the output is {kind}", evaluate_words(), SCORED_READS,
               functools.partial(special_output, kind), (), functools.partial(kept, kind))
+    )  # fmt: skip
+
+
+# ---- Outputs
+
+
+def with_copy(path: str, folder: Path) -> None:
+    shutil.copy(folder / path, folder / "original")
+
+
+def as_before(path: str, folder: Path, ended) -> None:
+    """A refusal, after which a file is as it was."""
+    refused(ended, "an input of this command")
+    same = (folder / path).read_bytes() == (folder / "original").read_bytes()
+    assert same, f"{path} was changed"
+
+
+FUSE_OVER_INPUT = FUSE_WORDS.replace("fused/llr.txt", "exp/posteriors/dev/llr.txt")
+EXTRACT_OVER_CONFIG = extract_words().replace("exp/embeddings/dev/embedding.ark", "exp/config.yaml")
+for name, words, reads, path in (
+    ("fuse: scores", FUSE_OVER_INPUT, SCORED_READS, "exp/posteriors/dev/llr.txt"),
+    ("fuse: scores, their sidecar", FUSE_OVER_INPUT, SCORED_READS, "exp/posteriors/dev/llr.json"),
+    ("extract: configuration", EXTRACT_OVER_CONFIG, EXTRACT_READS, "exp/config.yaml"),
+):
+    FAULTS.append(
+        Fault("outputs", f"the output is an input: {name}", words, reads,
+              functools.partial(with_copy, path), (), functools.partial(as_before, path))
+    )  # fmt: skip
+for command, words, reads in (
+    ("extract", extract_words().replace("exp/embeddings/dev/embedding.ark", "/"), EXTRACT_READS),
+    ("logits_to_llr", llr_words(more="--llr_path /"), LLR_READS),
+    ("fuse", FUSE_WORDS.replace("fused/llr.txt", "/"), SCORED_READS),
+):
+    FAULTS.append(
+        Fault("outputs", f"the output is /: {command}", words, reads, nothing, ("'/': a folder",))
     )  # fmt: skip
 
 

@@ -186,9 +186,9 @@ def test_an_interruption_while_options_are_built_is_one_line(run, monkeypatch):
 
 def test_an_interruption_of_imports_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["bin/entry.py"])
-    cli._report_uncaught(KeyboardInterrupt, KeyboardInterrupt(), None)
+    cli.report_uncaught(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert capsys.readouterr().err == "entry.py: error: interrupted\n"
-    cli._report_uncaught(ValueError, ValueError("other errors are as ever"), None)
+    cli.report_uncaught(ValueError, ValueError("other errors are as ever"), None)
     assert "ValueError: other errors are as ever" in capsys.readouterr().err
 
 
@@ -200,7 +200,7 @@ def test_an_interruption_of_imports_is_one_line(monkeypatch, capsys):
 def test_what_imports_the_package_keeps_its_own_hook(monkeypatch, script, is_entry_point):
     path = str(ROOT / script) if script else None
     monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__file__=path))
-    assert cli._runs_entry_point() == is_entry_point
+    assert cli.runs_entry_point() == is_entry_point
 
 
 def test_errors_and_log_lines_do_not_steer_a_terminal(run, capsys):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.bin.logits_to_llr import logits_to_llr
-from wedefense_lite.files import InputError, read_json, write_json
+from wedefense_lite.files import InputError, inputs_kept, note_input, read_json, write_json
 from wedefense_lite.localization.frame_scores import read_frames
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.scores import read_scores
@@ -21,6 +21,7 @@ from wedefense_lite.scoring.sidecar import (
     begin_results,
     find_sidecar,
     read_sidecar,
+    sidecar_path,
     write_sidecar,
 )
 
@@ -112,6 +113,21 @@ def test_results_are_invalid_from_the_beginning_of_a_run_to_its_end(logits):
             read_sidecar(logits, required)
     write_sidecar(logits, SIDECAR)
     assert read_sidecar(logits).model == "m.pt"
+
+
+def test_the_sidecar_of_an_input_stays(logits):
+    """An output of the name of an input is refused before anything of it is invalid."""
+    before = logits.with_suffix(".json").read_bytes()
+    with inputs_kept(), pytest.raises(InputError, match="logits.scp: an input of this command"):
+        note_input(logits)
+        begin_results(logits)
+    assert logits.with_suffix(".json").read_bytes() == before
+
+
+@pytest.mark.parametrize("path", ["/", ".", ""])
+def test_a_path_without_a_name_has_no_sidecar(path):
+    with pytest.raises(InputError, match="a folder, expected a file"):
+        sidecar_path(path)
 
 
 @given(data=st.data())

@@ -17,6 +17,7 @@ from wedefense_lite.audio.stream import Stream
 from wedefense_lite.files import (
     InputError,
     check_writable,
+    file_path,
     folder_lock,
     note_input,
     read_labels,
@@ -98,7 +99,7 @@ def extract(
         )
     labels = read_labels(label) if label else None
     index = read_index(data_list, data_type, labels, lists_streams=True)
-    ark = Path(embed_ark)
+    ark = file_path(embed_ark)
     if part:
         if isinstance(index, Stream):
             raise InputError(

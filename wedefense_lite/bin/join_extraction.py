@@ -10,7 +10,7 @@ from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
-from wedefense_lite.files import InputError, check_writable, folder_lock, note_input
+from wedefense_lite.files import InputError, check_writable, file_path, folder_lock, note_input
 from wedefense_lite.scoring.joining import join, part_path
 from wedefense_lite.scoring.sidecar import (
     Sidecar,
@@ -42,7 +42,7 @@ def join_extraction(
         data_type: kind of the list.
     """
     task = load_experiment(config).system
-    archive = Path(embed_ark)
+    archive = file_path(embed_ark)
     check_writable(archive, archive.with_suffix(".scp"), sidecar_path(archive))
     archives = [part_path(archive, number, parts) for number in range(1, parts + 1)]
     for path in archives:

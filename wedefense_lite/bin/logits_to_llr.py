@@ -1,12 +1,11 @@
 """Stage 6: logits to log-likelihood ratios, calibrated where a held-out set is given."""
 
 import logging
-from pathlib import Path
 
 import numpy as np
 
 from wedefense_lite import cli
-from wedefense_lite.files import InputError, check_writable, folder_lock, read_labels
+from wedefense_lite.files import InputError, check_writable, file_path, folder_lock, read_labels
 from wedefense_lite.labels import LABELS
 from wedefense_lite.localization.frame_scores import write_frames
 from wedefense_lite.metrics.detection import SortedScores
@@ -61,7 +60,7 @@ def logits_to_llr(
     """
     if not 0 < pi_spoof < 1:
         raise InputError(f"--pi_spoof is {pi_spoof}, expected a number between 0 and 1")
-    out = Path(llr_path or Path(logits_scp_path).with_name("llr.txt"))
+    out = file_path(llr_path or file_path(logits_scp_path).with_name("llr.txt"))
     frames_out = out.with_name("frame_llr.txt")
     check_writable(*calibrated_files(out))
     sidecar = read_sidecar(logits_scp_path, required=False) or Sidecar()

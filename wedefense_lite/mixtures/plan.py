@@ -19,6 +19,7 @@ from wedefense_lite.audio.segments import parse_seconds
 from wedefense_lite.files import (
     NO_VALUE,
     InputError,
+    file_path,
     iter_rows,
     number,
     one_of,
@@ -161,7 +162,7 @@ def write_plan(path: str | Path, plan: list[Mixture]) -> None:
     for row in rows:
         lines.append("\t".join([_text(row.get(name)) for name in names]))
     # A plan that exists is complete, and so is the table beside it.
-    metadata = Path(path).with_suffix(".metadata.tsv")
+    metadata = file_path(path).with_suffix(".metadata.tsv")
     if most_talkers == 2:
         _write_metadata(metadata, plan)
     else:

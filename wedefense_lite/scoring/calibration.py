@@ -11,7 +11,7 @@ import numpy as np
 import scipy  # imports its parts where they are used, some of which take a second
 from numpy.typing import ArrayLike
 
-from wedefense_lite.files import InputError, read_json, write_json
+from wedefense_lite.files import InputError, file_path, read_json, write_json
 from wedefense_lite.scoring.scores import check_finite, write_scores
 from wedefense_lite.scoring.sidecar import (
     Sidecar,
@@ -315,7 +315,7 @@ def refuse_overlap(fitted_on: Iterable[str], applied_to: Iterable[str], source: 
 
 def calibrated_files(path: str | Path) -> tuple[Path, Path, Path]:
     """Files of ``write_calibrated``: the LLRs, ``calibration.json`` and the sidecar."""
-    path = Path(path)
+    path = file_path(path)
     return path, path.with_name("calibration.json"), sidecar_path(path)
 
 

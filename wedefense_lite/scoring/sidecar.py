@@ -18,7 +18,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from wedefense_lite.files import InputError, read_json, write_json
+from wedefense_lite.files import InputError, file_path, read_json, refuse_input, write_json
 from wedefense_lite.labels import LABELS, POLARITY
 from wedefense_lite.provenance import file_hash
 
@@ -185,7 +185,7 @@ def read_record(path: str | Path, record: type, optional: tuple[str, ...] = ()) 
 
 def sidecar_path(archive: str | Path) -> Path:
     """Path of the sidecar of an ``.ark``, ``.scp`` or ``.txt`` file."""
-    return Path(archive).with_suffix(".json")
+    return file_path(archive).with_suffix(".json")
 
 
 def begin_results(*archives: str | Path) -> None:
@@ -196,7 +196,13 @@ def begin_results(*archives: str | Path) -> None:
 
     Args:
         archives: files to be written, of which each has a sidecar.
+
+    Raises:
+        InputError: one of the files is an input of the command, whose sidecar stays as it is.
     """
+    for archive in archives:
+        for path in _described_files(archive):
+            refuse_input(path)
     for archive in archives:
         write_json(sidecar_path(archive), {UNFINISHED: Path(archive).name})
 

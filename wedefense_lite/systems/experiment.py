@@ -17,7 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, s
 
 import wedefense_lite
 from wedefense_lite import cli
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, note_input
 from wedefense_lite.systems.components import (
     SECTIONS,
     check_words,
@@ -239,6 +239,7 @@ def load_experiment(
     Raises:
         InputError: missing file, unknown key or wrong type; names the file.
     """
+    note_input(path)
     text = read_yaml_text(path)
     settings = parse_settings(text, path)
     parser = _section_parser()
