@@ -579,13 +579,15 @@ def test_stage_2_refuses_by_name_what_can_not_be_used(mixed):
 def test_crops_and_scores_are_those_of_converted_audio(mixed):
     as_they_are = listed(mixed)
     config = DataConfig(crop_seconds=0.2, eval_seconds=0.3)
-    crops = [read_training_sample(row, config, (1, 2)) for row in as_they_are]
+    crops = [
+        read_training_sample(row, config, np.random.default_rng((1, 2))) for row in as_they_are
+    ]
     scored = [read_scoring_sample(row, config) for row in as_they_are]
     converted = listed(mixed, convert=True)
     for row, crop, sample in zip(converted, crops, scored, strict=True):
         # The same place, to the 16 bits of FLAC: chance is drawn from equal numbers of samples.
         for other, own in (
-            (read_training_sample(row, config, (1, 2)), crop),
+            (read_training_sample(row, config, np.random.default_rng((1, 2))), crop),
             (read_scoring_sample(row, config), sample),
         ):
             wav = as_float(other.signals.wav_T)

@@ -9,6 +9,7 @@ import pytest
 import soundfile as sf
 from corpora import RATE, audio_bytes, flac_that_states, tone
 
+from wedefense_lite.audio import reading
 from wedefense_lite.audio.containers import check_length
 from wedefense_lite.audio.reading import (
     ALLOW_PIPES,
@@ -72,6 +73,37 @@ def test_a_part_is_a_slice_and_its_place_is_drawn(flac):
     assert len(starts) > 10
     assert np.array_equal(read(at(flac), RATE, 1000), WAV[:1000])
     assert len(read_anywhere(at(flac), 9000, np.random.default_rng(0))) == 8000
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4096, 2**15, 2**15 + 1, 50000])
+def test_parts_of_flac_are_the_same_whether_they_are_sought_or_decoded_up_to(tmp_path, offset):
+    wav = tone(0, 60000)
+    (tmp_path / "long.flac").write_bytes(audio_bytes(wav))
+    row = at(tmp_path / "long.flac")
+    assert np.array_equal(read(row, RATE, 100, offset), wav[offset : offset + 100])
+    with open_audio(row, RATE) as file:  # in any order
+        for place in (offset, 50, offset):
+            assert np.array_equal(decode(file, 100, place), wav[place : place + 100])
+
+
+def test_a_listed_file_is_not_checked_again_unless_it_has_changed(flac, monkeypatch):
+    row = measure_lengths([at(flac)])[0]
+    checks = []
+
+    def check(stream):
+        checks.append(stream.name)
+        return check_length(stream)
+
+    monkeypatch.setattr(reading, "check_length", check)
+    assert np.array_equal(read(row, RATE), WAV)
+    assert checks == []
+    flac.write_bytes(flac.read_bytes()[:-1000])
+    with pytest.raises(InputError, match=r"utt1: .*a\.flac: .*lost sync"):
+        read(row, RATE)
+    flac.write_bytes(audio_bytes(WAV[:-1]))
+    with pytest.raises(InputError, match=r"7999 samples, but 8000 when it was listed"):
+        read(row, RATE)
+    assert len(checks) == 1
 
 
 def test_the_place_reaches_both_ends(flac):

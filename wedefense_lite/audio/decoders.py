@@ -29,6 +29,7 @@ CUT_SHORT = re.compile(r"^ *(data|SSND|Data Size) *:.*should be", re.MULTILINE)
 # Encodings of which a header may state another length than a list, or than the file has.
 UNCERTAIN_ENCODINGS = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
 UNRECOGNISED = 1  # code of libsndfile's error for a file of no kind that it knows
+FLAC_NEAR = 2**15  # samples that are decoded in the time of seeking in FLAC
 BLOCK = 2**18  # samples that are decoded at once, where they are only counted
 # Formats that FFmpeg opens where libsndfile doesn't know a file. No play lists among them, which
 # would lead to other files.
@@ -155,6 +156,7 @@ class SoundFileDecoder:
         self.channels = self.file.channels
         # Asked once: soundfile asks the library each time.
         self.encoding = self.file.subtype
+        self._has_moved = False
 
     @property
     def container(self) -> str:
@@ -166,10 +168,13 @@ class SoundFileDecoder:
 
     def read(self, count: int, offset: int) -> np.ndarray:
         """Decoded samples, as ``Decoder.read`` says."""
-        if (
-            count < self.samples
-        ):  # the whole of a file is read without seeking, as a stream would be
-            self.file.seek(offset)
+        # The whole of a file is read without seeking, as a stream would be.
+        if count == self.samples:
+            return self._read_on(count)
+        # To seek in FLAC, libFLAC decodes frames here and there until it has the right one.
+        if offset <= FLAC_NEAR and not self._has_moved and self.container == "FLAC":
+            return self._read_on(offset + count)[offset:]
+        self.file.seek(offset)
         return self._read_on(count)
 
     def check_all(self) -> None:
@@ -181,6 +186,7 @@ class SoundFileDecoder:
     def _read_on(self, count: int) -> np.ndarray:
         """The next samples, as ``read`` gives them."""
         dtype = "int16" if self.encoding == "PCM_16" else "float32"
+        self._has_moved = True
         try:
             wav = self.file.read(count, dtype=dtype)
         except MemoryError as error:
@@ -329,6 +335,27 @@ def _stated_seconds(container, stream) -> float:
     if name in ("mov", *FFMPEG_CONTAINERS) and stream.duration:
         return float(stream.duration * stream.time_base)
     return 0.0
+
+
+def open_as_listed(source: str | bytes, samples: int, rate: int) -> SoundFileDecoder | None:
+    """The decoder of a file that was checked when it was listed, and still states the same length.
+
+    Args:
+        source: path of the file, or its bytes.
+        samples: number of samples when it was listed.
+        rate: sample rate in Hz when it was listed.
+
+    Returns:
+        None where the file is none of libsndfile's, or has changed: it has to be checked anew.
+    """
+    try:
+        decoder = SoundFileDecoder(source)
+    except sf.LibsndfileError:
+        return None
+    if decoder.samples == samples and decoder.rate == rate:
+        return decoder
+    decoder.close()
+    return None
 
 
 @contextmanager

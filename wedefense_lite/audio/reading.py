@@ -5,6 +5,7 @@ Whatever rate and channels a file has, samples come out as the system takes them
 with one channel give their own samples.
 """
 
+import contextlib
 import io
 import logging
 import os
@@ -26,6 +27,7 @@ from wedefense_lite.audio.decoders import (
     Decoder,
     as_float,
     memory_file,
+    open_as_listed,
     open_decoder,
 )
 from wedefense_lite.audio.resampling import resample, resampled_length, source_span
@@ -159,17 +161,27 @@ def open_audio(utterance: Utterance, sample_rate: int = 0, channel: int = 0) -> 
     """
     try:
         is_part = bool(utterance.size) or utterance.data is not None
-        if is_part or is_command(utterance.path):
+        is_in_memory = is_part or is_command(utterance.path)
+        if is_in_memory:
             source = file_bytes(utterance)
-            length = check_length(io.BytesIO(source))
         else:
             check_regular_file(utterance.path)
             source = utterance.path
-            with open(source, "rb") as stream:
-                length = check_length(stream)
         format_name = utterance.format
         if not is_part and not format_name:
             format_name = headerless_format(utterance.path.rpartition(".")[2])
+        # What a file states was compared with its bytes when it was listed.
+        is_listed = utterance.samples > 0 and utterance.rate > 0 and not format_name
+        listed = None
+        if is_listed:
+            listed = open_as_listed(source, utterance.samples, utterance.rate)
+        if listed is not None:
+            with contextlib.closing(listed) as decoder:
+                _check_facts(decoder, utterance, sample_rate, channel)
+                yield AudioFile(decoder, sample_rate or decoder.rate, channel)
+            return
+        with io.BytesIO(source) if is_in_memory else open(source, "rb") as stream:
+            length = check_length(stream)
         is_piped = is_command(utterance.path) and utterance.data is None
         with open_decoder(source, length, utterance.samples, format_name, is_piped) as decoder:
             _check_facts(decoder, utterance, sample_rate, channel)

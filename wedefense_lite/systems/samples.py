@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.pre_emphasis import pre_emphasise
 from wedefense_lite.audio.reading import AudioFile, as_float
-from wedefense_lite.audio.stream import Draw, Seed
+from wedefense_lite.audio.stream import Draw
 from wedefense_lite.audio.tracks import make_track
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
@@ -85,19 +85,20 @@ class Sample(NamedTuple):
     length: int
 
 
-def read_training_sample(utterance: Utterance, config: DataConfig, seed: Seed) -> Sample:
+def read_training_sample(
+    utterance: Utterance, config: DataConfig, rng: np.random.Generator
+) -> Sample:
     """A crop, augmented, of the length that the configuration asks for.
 
     Args:
         utterance: utterance to read.
         config: crop, augmentation and padding.
-        seed: seed of the crop and of all augmentation.
+        rng: source of the crop and of all augmentation.
 
     Raises:
         InputError: audio that can't be used, or augmentation that changes the length of a mixture
             whose stems go with it.
     """
-    rng = np.random.default_rng(seed)
     count = round(config.crop_seconds * config.sample_rate)
     # Augmentation may shorten: it gets a longer crop, from which one of full length is cut.
     stretch = math.prod(augment.stretch for augment in config.augment)
@@ -221,11 +222,13 @@ def read_training_batch(draws: list[Draw], config: DataConfig) -> Batch:
         draws: utterances, each with its seed.
         config: as ``read_training_sample`` takes it.
     """
-    rows = []
+    rows = [utterance for utterance, _ in draws]
+    # Seeded together: one by one, between files, it takes several times as long, as other code and
+    # data have taken its place in the caches.
+    rngs = [np.random.default_rng(seed) for _, seed in draws]
     samples = []
-    for utterance, seed in draws:
-        rows.append(utterance)
-        samples.append(read_training_sample(utterance, config, seed))
+    for utterance, rng in zip(rows, rngs):
+        samples.append(read_training_sample(utterance, config, rng))
     return _collate(rows, samples)
 
 
