@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -17,10 +18,13 @@ from torch import nn
 from wedefense_lite import heartbeat
 from wedefense_lite.files import InputError
 
-Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "auto"]
 
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Flags of processors that multiply bf16 by instructions of their own: AVX-512, AMX, and ARM's.
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+CPU_INFO = Path("/proc/cpuinfo")
 # Longest wait of a process for another one. A process that is stopped or killed is noticed within a
 # minute by its heartbeat; this is for two that wait for each other. In scoring they meet only at
 # the end, after work of unequal length.
@@ -185,8 +189,23 @@ def _check_meeting_place() -> None:
     _variable("MASTER_PORT", default=0, least=1, most=65535)
 
 
-def make_deterministic() -> None:
-    """Make GPU gradients deterministic, so that a resumed training is bit-identical."""
+def choose_kernels(device: torch.device, deterministic: bool) -> None:
+    """Choose the kernels of a GPU for training; a CPU has deterministic ones alone.
+
+    Args:
+        device: device of the model.
+        deterministic: whether gradients are the same each time, so that a resumed training is
+            bit-identical; otherwise the fastest kernels are taken.
+    """
+    if device.type != "cuda":
+        return
+    if deterministic:
+        _make_deterministic()
+    else:
+        _allow_all_kernels()
+
+
+def _make_deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False
@@ -194,6 +213,43 @@ def make_deterministic() -> None:
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def _allow_all_kernels() -> None:
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.enable_flash_sdp(True)
+    torch.backends.cuda.enable_mem_efficient_sdp(True)
+    torch.backends.cuda.enable_cudnn_sdp(True)
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bf16; without them it is several times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        words = CPU_INFO.read_text().split()
+    except OSError:  # macOS has no such file
+        return False
+    return not BF16_FLAGS.isdisjoint(words)
+
+
+def choose_precision(device: torch.device, precision: Precision) -> Precision:
+    """The precision that is meant, for ``auto`` by the device; another one stays.
+
+    A warning says where bf16 was asked for and is slower than fp32.
+    """
+    if precision == "auto":
+        chosen = "bf16" if multiplies_bf16(device) else "tf32"
+        logging.info("precision auto: %s on this %s", chosen, device.type)
+        return chosen
+    if precision == "bf16" and not multiplies_bf16(device):
+        logging.warning(
+            "precision bf16: this %s has no instructions for it, which makes it up to eleven times "
+            "slower than fp32; --precision auto takes what is fast",
+            device.type,
+        )
+    return precision
 
 
 def use_fused_kernels(optimizer: torch.optim.Optimizer) -> None:

@@ -14,6 +14,7 @@ import tiny
 import torch
 from torch import nn
 
+from wedefense_lite import runtime
 from wedefense_lite.audio.segments import Segments
 from wedefense_lite.augment.base import WhiteNoise
 from wedefense_lite.bin.average_model import average_model
@@ -685,3 +686,68 @@ def test_last_holds_all_that_continuing_needs(rows, tmp_path):
     )
     assert {"bad_validations", "labels", "class_prior", "config", "torch"} <= set(state)
     assert len(state["optimizer"]["state"]) == len(list(tiny.experiment().system.parameters()))
+
+
+# ---- Kernels and precisions
+
+
+@pytest.mark.parametrize(
+    "flags, auto, is_warned",
+    [("fpu avx2", "tf32", True), ("fpu avx512_bf16", "bf16", False), ("amx_bf16", "bf16", False)],
+)
+def test_bf16_is_taken_where_a_processor_has_instructions_for_it(
+    tmp_path, monkeypatch, caplog, flags, auto, is_warned
+):
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+    monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "cpuinfo")
+    device = torch.device("cpu")
+    assert runtime.choose_precision(device, "auto") == auto
+    assert runtime.choose_precision(device, "bf16") == "bf16"
+    assert ("has no instructions for it" in caplog.text) == is_warned
+    monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "none")
+    assert runtime.choose_precision(device, "auto") == "tf32"
+
+
+def test_training_takes_the_precision_that_is_meant(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "multiplies_bf16", lambda device: True)
+    trained = tiny.trainer(tiny.experiment(precision="auto"), tmp_path, rows["train"])
+    assert trained.precision == "bf16"
+    _, logits, _ = trained._forward(next(trained.train_loader.epoch(1)).to("cpu"))
+    assert logits.dtype == torch.bfloat16
+
+
+def test_kernels_are_deterministic_unless_asked_otherwise(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    device = torch.device("cuda")
+    try:
+        for deterministic in (True, False):
+            runtime.choose_kernels(device, deterministic)
+            assert torch.are_deterministic_algorithms_enabled() == deterministic
+            assert torch.backends.cuda.flash_sdp_enabled() == (not deterministic)
+            assert torch.backends.cudnn.benchmark == (not deterministic)
+            runtime.choose_kernels(torch.device("cpu"), not deterministic)
+            assert torch.are_deterministic_algorithms_enabled() == deterministic
+    finally:
+        torch.backends.cudnn.benchmark = False
+
+
+def test_a_compiled_training_is_the_same_training(rows, tmp_path, monkeypatch):
+    """With the backend that computes as uncompiled code does: what is compiled is the whole step,
+    and weights keep their names."""
+    plain = torch.compile
+    compiled = []
+
+    def compile_eagerly(function, *arguments, **options):
+        compiled.append(function)
+        return plain(function, *arguments, backend="eager", **options)
+
+    monkeypatch.setattr(torch, "compile", compile_eagerly)
+    expected = epochs(tiny.experiment(num_epochs=1), tmp_path / "plain", rows)
+    assert not compiled
+    trained = epochs(tiny.experiment(num_epochs=1, compile=True), tmp_path / "compiled", rows)
+    assert len(compiled) == 1
+    assert trained.history == expected.history
+    states = [one.task.state_dict() for one in (trained, expected)]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], msg=name)

@@ -23,7 +23,14 @@ from wedefense_lite.files import (
     read_labels,
 )
 from wedefense_lite.provenance import code_commit, file_hash
-from wedefense_lite.runtime import Precision, barrier, end_process, gather_objects, start_process
+from wedefense_lite.runtime import (
+    Precision,
+    barrier,
+    choose_precision,
+    end_process,
+    gather_objects,
+    start_process,
+)
 from wedefense_lite.scoring.archives import write_archive
 from wedefense_lite.scoring.joining import block, join, parse_part, part_path
 from wedefense_lite.scoring.loader import EvalLoader
@@ -72,7 +79,8 @@ def extract(
             rounding only. By default one, or ``data.batch_size`` where ``data.eval_seconds`` makes
             all of one length.
         num_workers: reading processes; auto chooses by cores, GPUs and processes.
-        precision: of the model's forward pass.
+        precision: of the model's forward pass; auto takes bf16 where the device has instructions
+            for it.
         gpus: devices, as ``0,1`` or ``[0,1]``.
         label: utt2lab, whose utterances must be those of the list. A list that is streamed is read
             once more without it, to know its utterances.
@@ -122,6 +130,7 @@ def extract(
         # No share is written before those of earlier runs are gone.
         barrier(process)
         function = task.logits if output == "logits" else task.embed
+        precision = choose_precision(process.device, precision)
         batches = run_inference(task, loader, process, function, precision, output)
         write_archive(shares[process.rank], _rows(task, batches))
         barrier(process)

@@ -50,6 +50,8 @@ TRAINING_NAMES = (
     "early_stop_patience",
     "validate_interval",
     "precision",
+    "deterministic",
+    "compile",
     "seed",
 )
 DATA_NAMES = ("batch_size", "num_workers")
@@ -215,6 +217,9 @@ def _fit(experiment: Experiment, process: Process, exp_dir: Path, trainer: Train
         seed = experiment.training.seed
         config_hash = experiment.config_hash
         env = environment(seed, config_hash, trainer.class_prior, process.gpu_name, process.world)
+        env["precision"] = trainer.precision
+        env["deterministic"] = experiment.training.deterministic or process.gpu_name is None
+        env["compiled"] = experiment.training.compile
         write_json(exp_dir / "env.json", env)
     trainer.fit(_epoch_logger(exp_dir))
     for name in ("config.yaml", "env.json", "metrics.csv"):

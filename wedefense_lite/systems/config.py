@@ -115,7 +115,13 @@ class TrainingConfig:
         accumulate_steps: batches whose gradients are summed for one step of the optimizer.
         clip_norm: largest norm of the gradient; 0 disables clipping.
         precision: fp32; tf32, which multiplies with ten mantissa bits on GPUs, and is faster there;
-            bf16 or fp16 in the forward pass by autocast, except in spectral front ends.
+            bf16 or fp16 in the forward pass by autocast, except in spectral front ends; auto takes
+            bf16 where the device multiplies it by instructions of its own, and tf32 elsewhere.
+        deterministic: a GPU gives the same bits each time; false lets it choose among all kernels,
+            fused attention among them, which is faster, and a continued training is no longer equal
+            to one that ran through. CPUs always repeat.
+        compile: compile the training step with ``torch.compile``: the first steps take minutes, the
+            others less time, and results differ by rounding.
         ema_decay: decay of an exponential moving average of the weights, which is then validated
             and saved; 0 disables it.
         early_stop_patience: validations without a better dev EER before training ends; 0 or less
@@ -141,6 +147,8 @@ class TrainingConfig:
     accumulate_steps: Count = 1
     clip_norm: Norm = 5.0
     precision: Precision = "tf32"
+    deterministic: bool = True
+    compile: bool = False
     ema_decay: Decay = 0.0
     early_stop_patience: int = 0
     validate_interval: PositiveInt = 1

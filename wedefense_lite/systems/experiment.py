@@ -67,6 +67,8 @@ LATER_SETTINGS = {
     "data.balance_corpora": False,
     "data.corpus_weights": {},
     "training.average": "last",
+    "training.compile": False,
+    "training.deterministic": True,
     "training.sam_radius": 0.0,
     "training.schedule.warmup_steps": 0,
     "training.schedule.decay_in_warmup": False,

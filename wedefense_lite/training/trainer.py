@@ -29,9 +29,10 @@ from wedefense_lite.runtime import (
     average_buffers,
     barrier,
     broadcast_from_main,
+    choose_kernels,
+    choose_precision,
     float32_precision,
     gather_objects,
-    make_deterministic,
     saved_buffers,
     sum_over_ranks,
     usable_cores,
@@ -198,8 +199,8 @@ class Trainer:
         # gives other numbers: its average starts at the first update, not at the initial weights,
         # and decays integer buffers, which are copied here; its state dict has other names than
         # those in the last.pt of earlier trainings.
-        if process.device.type == "cuda":
-            make_deterministic()
+        choose_kernels(process.device, self.config.deterministic)
+        self.precision = choose_precision(process.device, self.config.precision)
         self.task = experiment.system.to(process.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.task) if self.config.ema_decay > 0 else None
 
@@ -225,12 +226,15 @@ class Trainer:
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor_of_update)
             self.schedules[name.replace("optimizer", "schedule")] = schedule
         self.schedule = self.schedules["schedule"]
-        uses_fp16 = self.config.precision == "fp16"
+        uses_fp16 = self.precision == "fp16"
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=uses_fp16)
 
         # Several ranks. Buffers are averaged before every save instead of copied from rank 0 at
         # every step.
         self.wrapped = self._averaging_gradients()
+        if self.config.compile:
+            # In place: names of weights stay. The moving average, a copy, is only validated.
+            self.task.compile()
 
         # What checkpoints say of the data.
         self.class_prior = train_loader.class_prior
@@ -392,7 +396,7 @@ class Trainer:
 
         # Forward in the precision that was asked for. The backward pass stays outside autocast,
         # which has noted the types of its operations, and inside the precision of float32.
-        with self._gradients_of_this_rank(not ends_group), float32_precision(self.config.precision):
+        with self._gradients_of_this_rank(not ends_group), float32_precision(self.precision):
             loss, logits_NC, labels_N = self._forward(batch)
             self.scaler.scale(loss / batches_in_group).backward()
             if self.config.sam_radius > 0:
@@ -458,7 +462,7 @@ class Trainer:
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Output of the task in the precision of training."""
-        with autocast(self.process.device, self.config.precision):
+        with autocast(self.process.device, self.precision):
             return self.wrapped(batch)
 
     def _take_gradient_uphill(self, batch: Batch) -> None:
