@@ -63,12 +63,15 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
     Raises:
         InputError: a score that is not finite, or an utterance that was not scored exactly once.
     """
-    decisions: Decisions = {}
-    losses: dict[str, float] = {}
 
     def evaluate(batch: Batch) -> list:
         return list(task.evaluate_each(batch))
 
+    # On the device until all are there: one by one, they would be waited for.
+    keys = []
+    losses_of_device = []
+    scores_of_device = []
+    labels_of_device = []
     batches = run_inference(task, loader, process, evaluate, output_name="validation")
     for batch, results in batches:
         for key, (loss, logits_NC, labels_N) in zip(batch.keys, results):
@@ -76,8 +79,17 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
             score_N = logits_NC[:, BONAFIDE] - logits_NC[:, SPOOF]
             if task.classes:
                 score_N = _of_likeliest(logits_NC)
-            decisions[key] = labels_N.cpu().numpy(), score_N.cpu().numpy()
-            losses[key] = loss.item()
+            keys.append(key)
+            losses_of_device.append(loss)
+            scores_of_device.append(score_N)
+            labels_of_device.append(labels_N)
+    decisions: Decisions = {}
+    losses: dict[str, float] = {}
+    if keys:
+        losses = dict(zip(keys, torch.stack(losses_of_device).tolist()))
+        labels = _arrays(labels_of_device)
+        scores = _arrays(scores_of_device)
+        decisions = dict(zip(keys, zip(labels, scores)))
     decisions, losses = _gather(process, decisions, losses, len(loader.positions))
     for key, (_, score_N) in decisions.items():
         if not np.isfinite(score_N).all():
@@ -93,6 +105,12 @@ def validate(task: Task, loader: EvalLoader, process: Process) -> dict[str, floa
     elif task.head is not None:
         metrics |= _error_rates(decisions, loader.corpora)
     return metrics
+
+
+def _arrays(tensors: list[torch.Tensor]) -> list[np.ndarray]:
+    """Tensors ``(N,)`` on the CPU, moved together."""
+    ends = np.cumsum([len(tensor) for tensor in tensors])
+    return np.split(torch.cat(tensors).cpu().numpy(), ends[:-1])
 
 
 def _error_rates(decisions: Decisions, corpora: dict[str, str]) -> dict[str, float]:
