@@ -1,5 +1,6 @@
 """Batches read by worker processes."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -113,11 +114,14 @@ def _megabytes(count: int | None) -> str:
     return "unknown MB" if count is None else f"{count / 1e6:.3g} MB"
 
 
-def _outlive_preemption(_worker: int) -> None:
+def _begin_worker(_worker: int) -> None:
     """Let a worker deliver a while longer: what ends is decided by the process that it reads for.
 
     Runs in a worker, after PyTorch's own handlers are set.
     """
+    # The collector would look at every object of the process that it reads for, such as all rows of
+    # the list, and so copy them.
+    gc.freeze()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_later)
 
@@ -220,7 +224,7 @@ class BatchReader:
             pin_memory=torch.cuda.is_available(),
             timeout=longest_wait(READING_TIMEOUT).total_seconds() if has_workers else 0,
             generator=generator,
-            worker_init_fn=_outlive_preemption,
+            worker_init_fn=_begin_worker,
         )
 
 

@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 import torch
 
+from wedefense_lite.audio.packed import PackedRows
 from wedefense_lite.audio.stream import Draw, Stream
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
@@ -18,7 +19,13 @@ from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
 from wedefense_lite.systems.delivery import BatchReader
 from wedefense_lite.systems.samples import read_training_batch
-from wedefense_lite.training.order import Group, epoch_order, sampling_groups
+from wedefense_lite.training.order import (
+    Group,
+    Sampling,
+    order_of_epoch,
+    prepare_sampling,
+    sampling_groups,
+)
 
 
 class TrainLoader:
@@ -208,7 +215,11 @@ class EpochPlan:
     def __init__(
         self, index: list[Utterance] | Stream, config: DataConfig, seed: int, rank: int, world: int
     ):
-        self.index = index
+        self.index: PackedRows | Stream = index
+        self._sampling: Sampling | None = None
+        if not isinstance(index, Stream):
+            self.index = PackedRows(index)
+            self._sampling = prepare_sampling(index, config)
         self.config = config
         self.seed = seed
         self.rank = rank
@@ -229,11 +240,11 @@ class EpochPlan:
             epoch: number of the epoch.
             drawn: utterances that another number of ranks has drawn before step 0.
         """
-        if isinstance(self.index, Stream):
+        if self._sampling is None:
             return
         # The first draws of an order don't depend on its length.
         total = drawn + self.steps(drawn) * self.world * self.config.batch_size
-        order = epoch_order(self.index, self.config, self.seed, epoch, total)
+        order = order_of_epoch(self._sampling, self.config, self.seed, epoch, total)
         self._rows[:total] = torch.from_numpy(order)
 
     def __call__(

@@ -8,6 +8,7 @@ draws is drawn once, another part in each epoch, and a smaller group is repeated
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +31,42 @@ class Group(NamedTuple):
     share: float
 
 
+class Sampling(NamedTuple):
+    """What the order of every epoch is drawn from, as it follows from the list.
+
+    Attributes:
+        count: number of utterances.
+        groups: groups of these.
+        shard_of_row: ``(count,)``, numbers of their shards; None where these don't matter.
+    """
+
+    count: int
+    groups: list[Group]
+    shard_of_row: np.ndarray | None
+
+
+def prepare_sampling(index: Sequence[Utterance], config: DataConfig) -> Sampling:
+    """Look at all utterances once, for ``order_of_epoch``.
+
+    Raises:
+        InputError: as ``sampling_groups``.
+    """
+    shard_of_row = None
+    if config.shuffle_window:
+        paths = [utterance.path for utterance in index]
+        _, shard_of_row = np.unique(paths, return_inverse=True)
+    return Sampling(len(index), sampling_groups(index, config), shard_of_row)
+
+
 def epoch_order(
-    index: list[Utterance], config: DataConfig, seed: int, epoch: int, total: int
+    index: Sequence[Utterance], config: DataConfig, seed: int, epoch: int, total: int
+) -> np.ndarray:
+    """Row numbers of an index in the order of an epoch, as ``order_of_epoch`` gives them."""
+    return order_of_epoch(prepare_sampling(index, config), config, seed, epoch, total)
+
+
+def order_of_epoch(
+    sampling: Sampling, config: DataConfig, seed: int, epoch: int, total: int
 ) -> np.ndarray:
     """Row numbers of an index in the order in which an epoch draws them.
 
@@ -40,7 +75,7 @@ def epoch_order(
     random phase, so that no rank and no place in a batch sees one group alone.
 
     Args:
-        index: the training list.
+        sampling: of the training list.
         config: ``balance_classes``, ``balance_corpora``, ``corpus_weights`` and ``shuffle_window``
             are used.
         seed: seed of the training.
@@ -51,21 +86,18 @@ def epoch_order(
         ``(total,)`` row numbers.
     """
     rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(index))
-    if config.shuffle_window:
-        paths = [utterance.path for utterance in index]
-        _, shard_of_row = np.unique(paths, return_inverse=True)
-        rank_of_shard = rng.permutation(shard_of_row.max() + 1)
-        window_of_row = rank_of_shard[shard_of_row] // config.shuffle_window
+    order = rng.permutation(sampling.count)
+    if sampling.shard_of_row is not None:
+        rank_of_shard = rng.permutation(sampling.shard_of_row.max() + 1)
+        window_of_row = rank_of_shard[sampling.shard_of_row] // config.shuffle_window
         # A stable sort keeps the random order of the rows of a window.
         order = order[np.argsort(window_of_row[order], kind="stable")]
-    groups = sampling_groups(index, config)
-    if len(groups) > 1:
-        order = _take_turns(order, groups, total, rng if config.by_corpus else None)
+    if len(sampling.groups) > 1:
+        order = _take_turns(order, sampling.groups, total, rng if config.by_corpus else None)
     return np.resize(order, total)
 
 
-def sampling_groups(index: list[Utterance], config: DataConfig) -> list[Group]:
+def sampling_groups(index: Sequence[Utterance], config: DataConfig) -> list[Group]:
     """Groups of utterances that sampling draws equally often; one where nothing is balanced.
 
     Raises:
@@ -93,7 +125,7 @@ def sampling_groups(index: list[Utterance], config: DataConfig) -> list[Group]:
     return groups
 
 
-def _corpus_shares(index: list[Utterance], config: DataConfig) -> dict[str, float]:
+def _corpus_shares(index: Sequence[Utterance], config: DataConfig) -> dict[str, float]:
     """Share of the draws of each corpus; of all together, named ``""``, where none is weighted."""
     if not config.by_corpus:
         return {"": 1.0}
