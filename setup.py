@@ -49,6 +49,8 @@ setup(
         "remote": ["fsspec", "s3fs", "gcsfs"],
         # Text to speech with the weights inside the wheel.
         "neural": ["hibari-tts", "onnxruntime"],
+        # Attributions of bin/explain.py.
+        "explain": ["captum>=0.7"],
         # The site of the documentation, with pages from docstrings.
         "docs": ["mkdocs", "mkdocstrings[python]"],
         "dev": [

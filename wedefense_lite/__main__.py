@@ -12,6 +12,7 @@ PROGRAM = "wedefense-lite"
 # Subcommand to its module in bin/, and what it does.
 COMMANDS = {
     "score": ("score", "score recordings: bona fide, spoof, or not sure"),
+    "explain": ("explain", "show which parts of a recording made a detector say spoof"),
     "export": ("export_bundle", "make one folder of a trained system, to be handed on"),
     "report": ("report", "show the results of an experiment on one page"),
 }

@@ -268,6 +268,16 @@ class Detector:
         rows, _ = self._compute(recording, self.task.logits, trim, "first")
         return rows[0]
 
+    def samples(self, audio: Audio, channel: int | None = None) -> np.ndarray:
+        """All samples ``(T,)`` of a recording at the rate of the system, floats in [-1, 1]."""
+        recording = self._open(audio, channel)
+        return _read_whole(recording.utterance, recording.data)
+
+    def batch(self, audio: Audio, channel: int | None = None) -> Batch:
+        """The first window of a recording as the system takes it."""
+        recording = self._open(audio, channel)
+        return read_scoring_batch([recording.utterance], recording.data).to(self.device)
+
     def _answer(
         self,
         audio: Audio,
