@@ -10,7 +10,19 @@ import soundfile as sf
 import tiny
 import torch
 
+from wedefense_lite.bin.explain import explain
 from wedefense_lite.explain import mask as masks
+from wedefense_lite.explain.attribution import (
+    METHODS,
+    Explained,
+    attribute,
+    completeness_error,
+    feature_hertz,
+    map_layers,
+    named_layer,
+    onto_grid,
+    randomise_weights,
+)
 from wedefense_lite.explain.mask import (
     difference,
     gaussian,
@@ -18,6 +30,12 @@ from wedefense_lite.explain.mask import (
     stft,
     top_cells,
     truth_mask,
+)
+from wedefense_lite.explain.measures import (
+    against_mask,
+    mean_with_interval,
+    perturbation_curves,
+    ratio_with_interval,
 )
 from wedefense_lite.files import InputError, write_table
 from wedefense_lite.frontends import LFCC, Fbank
@@ -68,30 +86,9 @@ def test_a_tone_that_a_vocoder_adds_is_the_mask(kind):
         truth_mask(real_T, fake_T[1:])
 
 
-captum_attr = pytest.importorskip("captum.attr", reason="the extra explain isn't installed")
-
-from wedefense_lite.bin.explain import explain  # noqa: E402
-from wedefense_lite.explain.attribution import (  # noqa: E402
-    METHODS,
-    Explained,
-    attribute,
-    completeness_error,
-    feature_hertz,
-    map_layers,
-    named_layer,
-    onto_grid,
-    randomise_weights,
-)
-from wedefense_lite.explain.measures import (  # noqa: E402
-    against_mask,
-    mean_with_interval,
-    perturbation_curves,
-    ratio_with_interval,
-)
-
-
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
+    pytest.importorskip("captum", reason="the extra explain isn't installed")
     folder = tmp_path_factory.mktemp("models") / "tiny"
     return Detector(tiny.bundle(folder, class_prior=(0.5, 0.5)), trim=False)
 
