@@ -35,6 +35,7 @@ settings() {
 # ---- Options: each variable that has a value here is an option --NAME VALUE
 
 settings stage 1 stop_stage 8 # first and last stage to run
+settings dry_run false        # true: print the commands, as they are typed in the repository
 settings nproc "" gpus ""     # processes and devices; by default of the machine
 settings task detection data_type shard # detection, localization, tracing, talkers; shard, raw
 settings corpus_dir "" data_dir "" exp_dir ""
@@ -59,6 +60,8 @@ fi
 . "$root/tools/parse_options.sh"
 
 [[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
+
+[[ $dry_run == true || $dry_run == false ]] || refuse "--dry_run is true or false"
 
 # ---- Settings that depend on options
 
@@ -108,18 +111,37 @@ if [ -z "$dev_dir" ] || [ "$score" != difference ]; then calibrated=(); fi
 counted=$train_dir # data directory with the class counts of the training loss
 
 . "$root/conf/cmd.sh"
+if [ "$dry_run" = true ]; then
+  cpu_cmd="show $cpu_cmd"
+  gpu_cmd="show $gpu_cmd"
+fi
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -d "$root/.venv" ]; then PATH=$root/.venv/bin:$PATH; fi
 bin=$root/wedefense_lite/bin
 launch=($gpu_cmd "$root/tools/launch.sh" "--nproc=$nproc" "--gpus=$gpus")
 
 # ---- Commands
 
+# show WORDS...: the command as it is typed in the root of the repository.
+show() {
+  local word line=
+  for word in "$@"; do
+    word=${word//"$root/"/}
+    # The shell leaves these characters as they are.
+    [[ $word =~ ^[][A-Za-z0-9_./:=,@%+-]+$ ]] || printf -v word %q "$word"
+    line+="$word "
+  done
+  printf '%s\n' "${line% }"
+}
+
+# has FILE: true where a file is there; a dry run takes it that earlier stages have written it.
+has() { [ "$dry_run" = true ] || [ -f "$1" ]; }
+
 list_of() { echo "$data_dir/$1/$data_type.list"; }
 
 make_list() {
   local dir=$data_dir/$1 utt2lab=none
   if [ "$labels" != none ]; then utt2lab=$dir/utt2lab; fi
-  if [ ! -f "$dir/wav.scp" ]; then
+  if ! has "$dir/wav.scp"; then
     [ -f "$dir/shard.list" ] || refuse "$dir has neither wav.scp nor shard.list: stage 1 writes it"
     [ "$data_type" = shard ] || refuse "$dir has shards only: --data_type shard"
   elif [ "$data_type" = shard ]; then
@@ -162,7 +184,7 @@ average() {
 extract() {
   local dir=$data_dir/$1 label=
   # A list of shards alone may be a stream, of which labels say what is in it.
-  if [ "$labels" != none ] && [ ! -f "$dir/wav.scp" ]; then label=$dir/utt2lab; fi
+  if [ "$labels" != none ] && ! has "$dir/wav.scp"; then label=$dir/utt2lab; fi
   "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$model" \
     --data_type "$data_type" --data_list "$(list_of "$1")" ${label:+--label "$label"} \
     ${score_batch_size:+--batch_size "$score_batch_size"} \
@@ -200,7 +222,7 @@ evaluate() {
   if [ "$by" = attack ]; then meta=$data_dir/$set/utt2attack; fi
   if [ "$labels" = none ]; then key=none; fi
   # Labels alone have no attacks. Any other condition was asked for, and is missed.
-  if [ -f "$meta" ] || [ "$by" != attack ]; then
+  if has "$meta" || [ "$by" != attack ]; then
     conditions=(--meta "$meta" --by "$by" --both "$both")
   fi
   # The threshold of dev is one of differences of logits as they are.
@@ -210,7 +232,7 @@ evaluate() {
   echo "-- $1"
   if [ -n "$asv_scores" ]; then
     asv=${corpus_dir:+$corpus_dir/}${asv_scores//SET/$set}
-    if [ ! -f "$asv" ]; then
+    if ! has "$asv"; then
       [ "${expect_counts:-true}" = false ] || refuse "no ASV scores at $asv"
       echo "no ASV scores at $asv: no t-DCF"
       asv=
@@ -224,7 +246,7 @@ evaluate() {
 
 report() {
   $cpu_cmd python "$bin/report.py" --exp_dir "$exp_dir" --data_dir "$data_dir"
-  echo "open $exp_dir/report.html"
+  [ "$dry_run" = true ] || echo "open $exp_dir/report.html"
 }
 
 # for_each COMMAND WORDS...: the command with each word.

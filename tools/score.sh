@@ -49,8 +49,10 @@ settle() {
   fi
   echo "model: $model"
   # Stages look for a set below one folder, which here is made of links.
-  mkdir -p "$exp_dir/data"
-  ln -sfn "$(realpath "$data_dir")" "$exp_dir/data/$name"
+  if [ "$dry_run" = false ]; then
+    mkdir -p "$exp_dir/data"
+    ln -sfn "$(realpath "$data_dir")" "$exp_dir/data/$name"
+  fi
   test_sets=$name
   data_dir=$exp_dir/data
 }

@@ -13,6 +13,7 @@ PROGRAM = "wedefense-lite"
 COMMANDS = {
     "score": ("score", "score recordings: bona fide, spoof, or not sure"),
     "explain": ("explain", "show which parts of a recording made a detector say spoof"),
+    "stages": ("stages", "print the commands of a recipe, stage by stage"),
     "export": ("export_bundle", "make one folder of a trained system, to be handed on"),
     "report": ("report", "show the results of an experiment on one page"),
 }

@@ -17,7 +17,7 @@ from wedefense_lite.bin.score import columns_of, score
 from wedefense_lite.files import InputError
 from wedefense_lite.scoring import recording_scores
 from wedefense_lite.scoring.bundle import Detector
-from wedefense_lite.scoring.journal import journal_path
+from wedefense_lite.scoring.journal import journal_path, open_journal
 from wedefense_lite.scoring.recording_scores import (
     Request,
     Scored,
@@ -183,6 +183,23 @@ def test_a_run_that_was_killed_goes_on_and_scores_nothing_twice(
     assert len(answers) == 6
     status, _, errors = run(monkeypatch, capsys, "--resume", *words, "another.wav")
     assert status == 2 and "complete, but another.wav is not in it" in errors
+
+
+def test_a_line_that_a_kill_cut_is_not_continued(tmp_path):
+    """Also where the run that goes on is killed too."""
+    path = tmp_path / "a.journal"
+    with open_journal(path, {"model": "m"}, resume=True) as journal:
+        journal.add("first")
+    with open(path, "a") as file:
+        file.write("sec")
+    with open_journal(path, {"model": "m"}, resume=True) as journal:
+        assert journal.lines == ["first"]
+        journal.add("second")
+        told = pytest.raises(InputError, match="the journal of another model")
+        with told, open_journal(path, {"model": "other"}, resume=True):
+            pass
+    with open_journal(path, {"model": "m"}, resume=True) as journal:
+        assert journal.lines == ["first", "second"]
 
 
 def test_a_journal_of_other_options_is_refused(monkeypatch, capsys, tmp_path, bundle, recordings):

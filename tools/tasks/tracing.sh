@@ -16,6 +16,8 @@ archive_of() { echo "embeddings/$1/embedding.ark"; }
 # Options of stage 3 that follow from data of stage 1.
 late_train_options() {
   local sources
+  [ -f "$train_dir/utt2attack" ] ||
+    refuse "no $train_dir/utt2attack, whose attacks are options of stage 3: stage 1 writes it"
   sources=$(cut -d' ' -f2 "$train_dir/utt2attack" | sort -u | grep -vx -e - | paste -sd, -)
   task_train_options+=(--system.classes "[$sources]")
   task_train_options+=(--system.head.num_classes "$(tr ',' '\n' <<< "$sources" | wc -l)")

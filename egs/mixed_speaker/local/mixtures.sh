@@ -42,9 +42,10 @@ simulate() {
   local counts=($num_mixtures) exclude=() number=0 data_dirs folder out set
   [ ${#counts[@]} = 3 ] || refuse "--num_mixtures is '$num_mixtures', expected numbers for train, dev and eval"
   if [ "$mini" = true ]; then
-    "$mini_dir/run.sh" --stage 1 --stop_stage 1 --scale "$scale" --corpus_dir "$mini_corpus" --data_dir "$corpora"
+    "$mini_dir/run.sh" --stage 1 --stop_stage 1 --scale "$scale" --corpus_dir "$mini_corpus" --data_dir "$corpora" \
+      --dry_run "$dry_run"
   fi
-  mkdir -p "$mixed_dir/oracle"
+  [ "$dry_run" = true ] || mkdir -p "$mixed_dir/oracle"
   for set in "${sets_of_mixtures[@]}"; do
     out=$mixed_dir/mixtures/$set
     data_dirs=()
@@ -59,10 +60,10 @@ simulate() {
     fi
     exclude+=("$out/plan.tsv")
     # Systems read $mixed_dir/$system: for oracle the stems, for joint and direct (below) the mixtures.
-    ln -sfn "../mixtures/$set/stems" "$mixed_dir/oracle/$set"
+    [ "$dry_run" = true ] || ln -sfn "../mixtures/$set/stems" "$mixed_dir/oracle/$set"
     number=$((number + 1))
   done
-  if [ "$task" = talkers ]; then
+  if [ "$task" = talkers ] && [ "$dry_run" = false ]; then
     ln -sfn mixtures "$mixed_dir/$system"
   fi
 }
