@@ -50,6 +50,35 @@ def keys(batches):
     return [key for batch in batches for key in batch.keys]
 
 
+def test_an_epoch_has_all_slices_of_each_utterance(index):
+    """They overlap by half; an utterance is repeated up to a whole number of them."""
+    config = replace(CONFIG, crop="slices", batch_size=1)
+    loader = TrainLoader(index, config, seed=1)
+    expected = []
+    for batch in EvalLoader(index, config, batch_size=1):
+        wav_T = batch.to("cpu").wav_BT[0].numpy()
+        count = -(-len(wav_T) // SAMPLES)
+        repeated_T = np.tile(wav_T, 2)[: count * SAMPLES]
+        for number in range(2 * count - 1):
+            first = number * (SAMPLES // 2)
+            expected.append((batch.keys[0], repeated_T[first : first + SAMPLES].tolist()))
+    found = [(key, wav) for key, wav, _, _ in rows(loader.epoch(1))]
+    assert loader.steps_per_epoch == len(found) == len(expected) > len(index)
+    assert sorted(found) == sorted(expected)
+
+
+def test_slices_need_lengths_and_utterances_alone(index):
+    config = replace(CONFIG, crop="slices")
+    with pytest.raises(InputError, match="crop is slices, expected a list with lengths"):
+        TrainLoader([replace(index[0], samples=0)], config, seed=1)
+    with pytest.raises(InputError, match="expected utterances without segments and stems"):
+        TrainLoader([replace(index[0], stems=(index[1],))], config, seed=1)
+    with pytest.raises(ValueError, match="crop_seconds 0"):
+        DataConfig(crop="slices", crop_seconds=0)
+    with pytest.raises(ValueError, match="augment_whole True"):
+        DataConfig(crop="slices", augment_whole=True)
+
+
 # Scoring
 
 

@@ -3,6 +3,7 @@ by hand.
 """
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -132,6 +133,29 @@ def test_maps_are_pooled_over_valid_frames():
 
 
 # Blocks
+
+
+@pytest.mark.parametrize("name", ["SERes2Net", "EABN"])
+def test_slices_in_scoring_by_hand(name):
+    """10 frames in slices of 4: 12 frames, the last two of which are the first ones again."""
+    trunk = partial(SERes2Net, channels=4, scale=2)
+    make = trunk if name == "SERes2Net" else partial(EABN, trunk=trunk)
+    torch.manual_seed(0)
+    model = make(12, slice_frames=4).eval()
+    frames_BFD = torch.randn(2, 14, 12)
+    lengths_B = torch.tensor([10, 14])
+    embedding_BE = model(frames_BFD, lengths_B)
+    frames_FD = torch.cat((frames_BFD[0, :10], frames_BFD[0, :2]))
+    model.slice_frames = 0
+    slices = []
+    for first in (0, 2, 4, 6, 8):
+        slice_1FD = frames_FD[None, first : first + 4]
+        slices.append(model(slice_1FD, torch.tensor([4])))
+    torch.testing.assert_close(embedding_BE[:1], torch.stack(slices).mean(0))
+    model.slice_frames = 4
+    whole_BE = model.train()(frames_BFD, lengths_B)
+    model.slice_frames = 0
+    torch.testing.assert_close(whole_BE, model(frames_BFD, lengths_B))
 
 
 def test_gates_by_hand_for_maps_and_for_frames():

@@ -2,13 +2,13 @@
 
 import multiprocessing
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from wedefense_lite.audio.packed import PackedRows
+from wedefense_lite.audio.packed import NUMBERS, OBJECTS, PackedRows
 from wedefense_lite.audio.segments import Segments
 from wedefense_lite.audio.utterance import Corpus, Utterance
 
@@ -25,6 +25,12 @@ def test_packed_rows_are_the_rows():
     assert list(PackedRows([])) == []
     with pytest.raises(IndexError):
         PackedRows(ROWS)[3]
+
+
+def test_no_attribute_of_an_utterance_is_forgotten():
+    packed = {"key", "path", "label", "format", *NUMBERS, *OBJECTS}
+    assert packed == {attribute.name for attribute in fields(Utterance)}
+    assert PackedRows([replace(ROWS[0], part=2)])[0].part == 2
 
 
 def test_what_few_tasks_have_is_kept():

@@ -42,6 +42,7 @@ class Utterance:
             system that reads it.
         format: name of the format of a file that doesn't say it itself, such as ``g722``.
         corpus: corpus that the utterance is from, where a list has several.
+        part: number of the slice that is trained on, from 0 on; None for any part.
     """
 
     key: str
@@ -57,6 +58,7 @@ class Utterance:
     rate: int = 0
     format: str = ""
     corpus: Corpus | None = field(default=None, repr=False, compare=False)
+    part: int | None = None
 
     def samples_at(self, sample_rate: int) -> int:
         """Length of the audio at another rate; 0 where it is unknown."""

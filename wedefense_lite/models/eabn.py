@@ -5,6 +5,7 @@ Letters: B utterances, F frames, D features of a frame, P channels.
 
 from collections.abc import Callable
 
+from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 
 from wedefense_lite.heads.cross_entropy import CrossEntropy
@@ -13,6 +14,7 @@ from wedefense_lite.models.blocks import conv_norm
 from wedefense_lite.models.pooling import as_maps, mean_over_time
 from wedefense_lite.models.res2net import SERes2Net
 from wedefense_lite.models.resnet import BasicBlock
+from wedefense_lite.models.slices import embed_slices
 
 WIDTHS = (2, 4, 8, 12, 16)  # channels of the branch, of the official code
 
@@ -33,6 +35,8 @@ class EABN(Backbone):
         trunk: model that makes the embedding of the weighted frames.
         branch_weight: factor of the loss of the branch.
         class_weights: weights ``[spoof, bonafide]`` in the loss of the branch.
+        slice_frames: in scoring, the embedding is the mean of those of slices of so many frames,
+            which overlap by half, as the official code has 400; 0: it is that of all frames.
     """
 
     def __init__(
@@ -41,8 +45,10 @@ class EABN(Backbone):
         trunk: Callable[[int], Backbone] = SERes2Net,
         branch_weight: float = 0.1,
         class_weights: tuple[float, float] | None = None,
+        slice_frames: NonNegativeInt = 0,
     ):
         super().__init__()
+        self.slice_frames = slice_frames
         self.trunk = trunk(input_dim)
         self.embed_dim = self.trunk.embed_dim
         blocks = [BasicBlock(narrow, wide, stride=1) for narrow, wide in zip(WIDTHS, WIDTHS[1:])]
@@ -60,6 +66,11 @@ class EABN(Backbone):
         return frames_BFD * (1 + mask_BFD), maps_BPDF
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
+        if self.slice_frames and not self.training:
+            return embed_slices(self._embed, frames_BFD, frame_lengths_B, self.slice_frames)
+        return self._embed(frames_BFD, frame_lengths_B)
+
+    def _embed(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         weighted_BFD, _ = self._weight_frames(frames_BFD)
         return self.trunk(weighted_BFD, frame_lengths_B)
 

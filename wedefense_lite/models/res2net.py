@@ -6,12 +6,14 @@ Letters: B utterances, F frames, D features of a frame, P channels.
 from functools import partial
 
 import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 
 from wedefense_lite.models.base import Backbone
 from wedefense_lite.models.blocks import Res2, SqueezeExcitation, conv_norm
 from wedefense_lite.models.pooling import as_maps, halved, mean_over_time
 from wedefense_lite.models.resnet import stacked
+from wedefense_lite.models.slices import embed_slices
 
 EXPANSION = 2  # channels of the output of a block, over its own
 
@@ -66,6 +68,8 @@ class SERes2Net(Backbone):
             channels.
         kaiming: draw weights of convolutions from a normal distribution after He et al., by their
             outputs, as the official code does; else PyTorch's initial weights.
+        slice_frames: in scoring, the embedding is the mean of those of slices of so many frames,
+            which overlap by half, as the official code has 400; 0: it is that of all frames.
     """
 
     def __init__(
@@ -77,8 +81,10 @@ class SERes2Net(Backbone):
         scale: int = 4,
         embed_dim: int = 0,
         kaiming: bool = False,
+        slice_frames: NonNegativeInt = 0,
     ):
         super().__init__()
+        self.slice_frames = slice_frames
         pairs = [(1, channels), (channels, channels), (channels, channels)]
         self.stem = nn.Sequential(*(conv_norm(*pair, kernel=3) for pair in pairs))
         block = partial(Res2Block, base_width=base_width, scale=scale)
@@ -93,6 +99,11 @@ class SERes2Net(Backbone):
                     nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
+        if self.slice_frames and not self.training:
+            return embed_slices(self._embed, frames_BFD, frame_lengths_B, self.slice_frames)
+        return self._embed(frames_BFD, frame_lengths_B)
+
+    def _embed(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
         maps_BPDF = self.stages(self.stem(as_maps(frames_BFD)))
         lengths_B = halved(frame_lengths_B, self.halvings)
         return self.embed(mean_over_time(maps_BPDF.mean(2), lengths_B))

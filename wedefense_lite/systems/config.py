@@ -42,7 +42,8 @@ class DataConfig:
         crop_seconds: length of training crops; 0 takes whole utterances, in batches padded with
             zeros.
         crop: a random part of an utterance in training, or its beginning, as loaders that cut
-            utterances to one length have it.
+            utterances to one length have it, or all of its slices, each once an epoch: they overlap
+            by half, and an utterance is repeated up to a whole number of them.
         pad: filling of an utterance that is shorter than a crop.
         eval_seconds: length that is scored, filled up as ``pad`` says; 0 scores whole utterances.
         eval_crop: for utterances longer than ``eval_seconds``, score the beginning or the centre.
@@ -66,7 +67,7 @@ class DataConfig:
     sample_rate: Rate = 16000
     channel: NonNegativeInt = 0
     crop_seconds: Seconds = 3.0
-    crop: Literal["random", "first"] = "random"
+    crop: Literal["random", "first", "slices"] = "random"
     pad: Literal["repeat", "zero"] = "repeat"
     eval_seconds: Seconds = 0.0
     eval_crop: Literal["first", "centre"] = "first"
@@ -85,6 +86,11 @@ class DataConfig:
             raise ValueError(
                 f"eval_crop is {self.eval_crop}, but eval_seconds is 0:"
                 " all of an utterance is scored"
+            )
+        if self.crop == "slices" and (self.augment_whole or not self.crop_seconds):
+            raise ValueError(
+                f"crop is slices, crop_seconds {self.crop_seconds:g} and augment_whole "
+                f"{self.augment_whole}, expected seconds and no augmentation of the whole"
             )
         if self.balance_corpora and self.corpus_weights:
             raise ValueError("balance_corpora gives all one weight: not with corpus_weights")

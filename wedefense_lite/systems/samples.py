@@ -106,9 +106,12 @@ def read_training_sample(
     if config.augment and config.augment_whole:
         longer_count = 0
     with reading.open_audio(utterance, config.sample_rate, config.channel) as file:
-        spare = reading.spare_samples(file, longer_count)
-        offset = _crop_offset(spare, config, rng)
-        crop = _decode_crop(file, longer_count, offset, config)
+        if utterance.part is None:
+            spare = reading.spare_samples(file, longer_count)
+            offset = _crop_offset(spare, config, rng)
+            crop = _decode_crop(file, longer_count, offset, config)
+        else:
+            crop = _decode_slice(file, count, utterance.part, config)
     # Not inside of the block, whose errors name the mixture: those of stems name the stem.
     stems = _read_stems(utterance, crop, config.sample_rate)
     wav_T = crop.wav_T
@@ -162,6 +165,28 @@ def _decode_crop(file: AudioFile, count: int, offset: int, config: DataConfig) -
         offset -= 1
         count += 1
     return Crop(reading.decode(file, count, offset), offset, has_previous)
+
+
+def num_slices(samples: int, count: int) -> int:
+    """Slices of an utterance, which overlap by half, after it was repeated up to whole ones.
+
+    Source: feats_extraction/feat_slicing.py of
+    https://github.com/lixucuhk/ASV-anti-spoofing-with-Res2Net, there of frames.
+
+    Args:
+        samples: length of the utterance.
+        count: length of a slice.
+    """
+    return 2 * math.ceil(samples / count) - 1
+
+
+def _decode_slice(file: AudioFile, count: int, number: int, config: DataConfig) -> Crop:
+    """Slice of an utterance that is repeated up to a whole number of them."""
+    offset = number * (count // 2)
+    if offset + count <= file.samples:
+        return _decode_crop(file, count, offset, config)
+    wav_T = reading.decode(file)
+    return Crop(np.resize(wav_T, offset + count)[offset:], offset, has_previous=False)
 
 
 def _read_stems(mixture: Utterance, crop: Crop, sample_rate: int) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -18,7 +19,7 @@ from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
 from wedefense_lite.systems.delivery import BatchReader
-from wedefense_lite.systems.samples import read_training_batch
+from wedefense_lite.systems.samples import num_slices, read_training_batch
 from wedefense_lite.training.order import (
     Group,
     Sampling,
@@ -45,7 +46,8 @@ class TrainLoader:
 
     Raises:
         InputError: an utterance without label, ``balance_classes`` with one class only, weights of
-            other corpora than those of the list, or a batch that is larger than the memory.
+            other corpora than those of the list, slices of what has none, or a batch that is larger
+            than the memory.
     """
 
     def __init__(
@@ -56,12 +58,12 @@ class TrainLoader:
         rank: int = 0,
         world: int = 1,
     ):
-        self.index = index
+        self.index = _all_slices(index, config) if config.crop == "slices" else index
         self.config = config
         self.seed = seed
         self.rank = rank
         self.world = world
-        self._plan = EpochPlan(index, config, seed, rank, world)
+        self._plan = EpochPlan(self.index, config, seed, rank, world)
         self.steps_per_epoch = self.steps()
         balances = config.balance_classes or config.by_corpus
         if isinstance(index, Stream) and (balances or config.shuffle_window):
@@ -273,6 +275,30 @@ class EpochPlan:
                 seed = (self.seed, epoch, position + 1)
                 draws.append((self.index[row], seed))
             yield draws
+
+
+def _all_slices(index: list[Utterance] | Stream, config: DataConfig) -> list[Utterance]:
+    """Rows of all slices of each utterance.
+
+    Raises:
+        InputError: a stream, whose lengths are unknown, or utterances with segments or stems, which
+            are not cut along.
+    """
+    if isinstance(index, Stream):
+        raise InputError("crop is slices, expected a list with an index; a stream has none")
+    count = round(config.crop_seconds * config.sample_rate)
+    rows = []
+    for row in index:
+        if row.segments is not None or row.stems:
+            raise InputError(
+                f"{row.key}: crop is slices, expected utterances without segments and stems"
+            )
+        samples = row.samples_at(config.sample_rate)
+        if not samples:
+            raise InputError(f"{row.key}: crop is slices, expected a list with lengths")
+        for number in range(num_slices(samples, count)):
+            rows.append(replace(row, part=number))
+    return rows
 
 
 def _draws_of_rows(groups: list[Group], count: int) -> np.ndarray:
