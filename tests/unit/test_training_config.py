@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import itertools
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,15 @@ def test_a_system_that_follows_a_repository_names_the_commit(path):
     repositories = re.findall(r"https://github\.com/[\w-]+/[\w-]+", header)
     commits = re.findall(r" at [0-9a-f]{7}\b", header)
     assert len(commits) >= len(repositories), f"{path.name}: a repository without a commit"
+
+
+def test_the_readme_tells_of_every_system_how_it_differs_from_what_is_published():
+    told = []
+    for line in (CONFIGS[0].parents[1] / "README.md").read_text().splitlines():
+        if line.startswith("| `"):
+            told.extend(re.findall(r"`([\w*]+)`", line.split("|")[1]))
+    for path in CONFIGS:
+        assert any(fnmatchcase(path.stem, pattern) for pattern in told), path.stem
 
 
 def test_another_setting_is_another_hash_and_the_way_to_save_models_is_not(tmp_path):
