@@ -141,7 +141,14 @@ def had_lines() -> str:
     return "".join(lines)
 
 
+def write_pickled_labels(path, protocol: int):
+    published = {name: labels.astype(str) for name, labels in LABELS_BY_NAME.items()}
+    path.write_bytes(pickle.dumps(published, protocol))
+
+
 REFERENCES = {
+    "eval_seglab_0.02.pkl": lambda path: write_pickled_labels(path, 4),
+    "dev_seglab_0.02.pkl": lambda path: write_pickled_labels(path, 0),
     "eval_seglab_0.02.npy": lambda path: write_seglab(path, 0.02),
     "eval_seglab_0.16.npy": lambda path: write_seglab(path, 0.16),
     "spoofed_parts.rttm": lambda path: path.write_text(rttm_lines(of=(0,))),

@@ -88,6 +88,8 @@ SCORES = {
     "2021 with metadata": rows("{speaker} {utt} {codec} x {attack} {label} notrim eval {score}"),
     "NII's log": "warning: x\n" + rows("Output, {utt}, 1, {score}") + "done in 3 s\n",
     "ASVspoof 5's first package": rows("{speaker} {utt} {score} {label}"),
+    "semicolons": "file;cm-score\n" + rows("{utt};{score}"),
+    "AntiDeepfake": "ID,Score,Label\n" + rows('{utt},"[0.0, {score}]",0'),
     "CSV": "score,label,file_name\n" + rows("{score},{label},flac/{utt}.flac"),
     "TSV": "cm-score\tcodec\tutt\n" + rows("{score}\t{codec}\t{utt}"),
 }
@@ -144,6 +146,21 @@ def test_attacks_and_codecs_stand_in_the_key(monkeypatch, tmp_path, ours, name):
         # The same file as metadata of another key.
         meta = ["--meta", tmp_path / "key"]
         assert_close(evaluated(monkeypatch, tmp_path, *ours, *meta, *by), expected)
+
+
+def test_metadata_is_matched_without_folder_and_extension(monkeypatch, caplog, tmp_path, ours):
+    by = ["--by", "codec", "--meta", tmp_path / "meta"]
+    (tmp_path / "meta").write_text("filename codec\n" + rows("{utt} {codec}"))
+    expected = evaluated(monkeypatch, tmp_path, *ours, *by)
+    (tmp_path / "meta").write_text("path,codec\n" + rows("flac/{utt}.flac,{codec}"))
+    assert_close(evaluated(monkeypatch, tmp_path, *ours, *by), expected)
+    assert "ids of" in caplog.text and "matched without folder and extension" in caplog.text
+
+
+def test_a_folder_is_no_score_file(monkeypatch, capsys, tmp_path, ours):
+    monkeypatch.chdir(tmp_path)
+    message = refused(monkeypatch, capsys, evaluate, "--cm", ".", *ours[2:])
+    assert message.endswith("error: .: a folder, expected a file")
 
 
 def test_scores_with_labels_need_no_key(monkeypatch, caplog, tmp_path, ours):

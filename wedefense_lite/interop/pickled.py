@@ -16,7 +16,7 @@ import tokenize
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -468,6 +468,24 @@ HEADERS = {
 }
 
 
+def _pickle_in(file: BinaryIO) -> bytes:
+    """Pickle of a file, which is all of it, or what follows the header of a ``.npy`` file.
+
+    Raises:
+        ValueError: neither.
+    """
+    begin = file.read(len(NPY))
+    if begin.startswith((PICKLE, *OLD_PICKLES)):
+        return begin + file.read()
+    file.seek(0)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("another version of .npy")
+    _, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if not dtype.hasobject:
+        raise ValueError(f"an array of {dtype}")
+    return file.read()
+
+
 def read_frame_labels(path: str | Path) -> dict[str, np.ndarray]:
     """Labels of the frames of each utterance, as published.
 
@@ -475,18 +493,15 @@ def read_frame_labels(path: str | Path) -> dict[str, np.ndarray]:
         By utterance ``(G,)`` int8, 0 spoof and 1 bona fide; G frames.
 
     Raises:
-        InputError: the file is no ``.npy`` file with a pickled dictionary of labels, or the pickle
-            names anything else than arrays and containers; nothing that it names is run.
+        InputError: the file is no pickled dictionary of labels, in a ``.npy`` file or by itself, or
+            the pickle names anything else than arrays and containers; nothing that it names is run.
     """
     try:
         with open(path, "rb") as file:
-            if np.lib.format.read_magic(file) != (1, 0):
-                raise ValueError("another version of .npy")
-            _, _, dtype = np.lib.format.read_array_header_1_0(file)
-            if not dtype.hasobject:
-                raise ValueError(f"an array of {dtype}")
-            data = file.read()
-        labels = _Reader().read(data).values
+            data = _pickle_in(file)
+        labels = _Reader().read(data)
+        if isinstance(labels, _Array):
+            labels = labels.values
         # np.save wraps a dictionary in an array of one object.
         if isinstance(labels, list) and len(labels) == 1:
             labels = labels[0]

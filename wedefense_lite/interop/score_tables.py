@@ -727,12 +727,7 @@ def matched(
     Raises:
         InputError: utterances of the key without a value; says how many and names the first five.
     """
-    remarks = []
-    renamed = values
-    if not values.keys() & reference.keys():
-        renamed = _by_stem(values, reference, has_speakers)
-        if renamed:
-            remarks.append(f"ids of {source} are matched without folder and extension")
+    renamed, remarks = renamed_by_stem(values, source, reference, has_speakers)
     missing = [utterance for utterance in reference if utterance not in renamed]
     if missing:
         names = ", ".join(missing[:5])
@@ -750,6 +745,32 @@ def matched(
 def surplus_remark(count: int, source: str | Path, key: str | Path) -> str:
     """Sentence about trials that only a score file has."""
     return f"{count} trials of {source} are left out, as {key} lacks them"
+
+
+def renamed_by_stem(
+    values: Mapping[str, Value],
+    source: str | Path,
+    reference: Mapping[str, str],
+    has_speakers: bool = False,
+) -> tuple[Mapping[str, Value], list[str]]:
+    """Values under the ids of a reference, where only folder and extension keep them apart.
+
+    Args:
+        values: what was read from ``source``, by utterance.
+        source: file of the values.
+        reference: utterances of the reference.
+        has_speakers: ids are a speaker, a space and an utterance.
+
+    Returns:
+        the values as they are where some id is the same, or where stems are no ids; sentences that
+        say what was done.
+    """
+    if values.keys() & reference.keys():
+        return values, []
+    renamed = _by_stem(values, reference, has_speakers)
+    if not renamed:
+        return values, []
+    return renamed, [f"ids of {source} are matched without folder and extension"]
 
 
 def _by_stem(

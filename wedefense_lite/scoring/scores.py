@@ -48,6 +48,7 @@ from wedefense_lite.interop.score_tables import (
     refuse_phase,
     regular_key_rows,
     regular_score_rows,
+    renamed_by_stem,
     surplus_remark,
 )
 from wedefense_lite.interop.verification_tables import (
@@ -671,10 +672,13 @@ def attacks_of_key(path: str | Path) -> set[str]:
 
 def _values_of(path: str | Path, table: Mapping[str, str], names: Sequence[str]) -> np.ndarray:
     """Values of utterances in a table that may have more of them."""
-    missing = [name for name in names if name not in table]
+    values, remarks = renamed_by_stem(table, path, dict.fromkeys(names, ""))
+    for remark in remarks:
+        logging.warning("%s", remark)
+    missing = [name for name in names if name not in values]
     if missing:
         raise InputError(f"{path}: no line for {missing[0]}{_count(missing)}")
-    return np.array([table[name] for name in names])
+    return np.array([values[name] for name in names])
 
 
 def _begins_with_header(ids: Sequence[str], names: Iterable[str]) -> bool:

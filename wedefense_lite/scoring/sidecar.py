@@ -257,6 +257,8 @@ def find_sidecar(table: str | Path) -> Sidecar | None:
     Raises:
         InputError: as ``read_sidecar``.
     """
+    if not Path(table).name:  # a folder, such as "."; the reader of the table says so
+        return None
     path = sidecar_path(table)
     # A table of its own may end in .json.
     if path == Path(table) or not (path.exists() and is_sidecar(path)):
