@@ -251,6 +251,8 @@ class one_line_errors:
         self.program = program
 
     def __enter__(self):
+        # With it jsonargparse raises what it else handles, such as the first of several types.
+        os.environ.pop("JSONARGPARSE_DEBUG", None)
         # A rank that is no number is told by the stages that need one.
         is_main = os.environ.get("RANK", "0") == "0"
         level = logging.INFO if is_main else logging.WARNING

@@ -84,6 +84,14 @@ def test_options_that_are_missing_shortened_unknown_or_of_another_type_are_refus
     assert "error" in errors
 
 
+def test_debugging_of_the_parser_changes_nothing(run, monkeypatch):
+    def several(value: int | str | None = None) -> None:
+        print(repr(value))
+
+    monkeypatch.setenv("JSONARGPARSE_DEBUG", "1")
+    assert run("--value", "word", function=several) == (0, "'word'\n", "")
+
+
 def test_an_input_error_is_one_line_and_status_2(run):
     status, output, errors = run("--table", "absent")
     assert (status, output) == (2, "")
