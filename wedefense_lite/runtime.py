@@ -33,9 +33,9 @@ SCORING_TIMEOUT = timedelta(hours=12)
 # Longest wait for a batch of the reading processes.
 READING_TIMEOUT = timedelta(minutes=10)
 MOST_PROCESSES = 10**6
-# Of ``num_workers: auto``: reading processes of a process, and cores of a CPU for each.
+# Of ``num_workers: auto``: reading processes of a process, and threads of a CPU for each.
 MOST_READERS = 8
-CORES_OF_READER = 4
+THREADS_OF_READER = 4
 # Minutes that take the place of all three.
 TIMEOUT_VARIABLE = "WEDEFENSE_TIMEOUT"
 
@@ -92,14 +92,14 @@ def reading_processes(setting: int | Literal["auto"]) -> int:
 
     Args:
         setting: number, or ``auto``: with a GPU, all cores of this process but one, at most 8;
-            without, one for every four cores, as the model has use for all of them.
+            without, one for every four threads, as the model has use for all of them.
     """
     if setting != "auto":
         return setting
-    cores = usable_cores() // _variable("LOCAL_WORLD_SIZE", default=1, least=1)
     if torch.cuda.is_available():
+        cores = usable_cores() // _variable("LOCAL_WORLD_SIZE", default=1, least=1)
         return max(0, min(MOST_READERS, cores - 1))
-    return min(MOST_READERS, cores // CORES_OF_READER)
+    return min(MOST_READERS, torch.get_num_threads() // THREADS_OF_READER)
 
 
 def start_process(gpus: str | None = None, timeout: timedelta = SCORING_TIMEOUT) -> Process:

@@ -278,9 +278,13 @@ def test_workers_live_on_from_epoch_to_epoch_and_read_ahead(index):
 
 def test_the_number_of_workers_is_chosen_by_cores_and_processes(monkeypatch):
     monkeypatch.setattr(runtime, "usable_cores", lambda: 16)
-    for has_gpu, processes, expected in [(0, 1, 4), (0, 4, 1), (0, 8, 0), (1, 1, 8), (1, 4, 3)]:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda answer=bool(has_gpu): answer)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for processes, expected in [(1, 8), (4, 3), (16, 0), (32, 0)]:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert runtime.reading_processes("auto") == expected
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for threads, expected in [(1, 0), (3, 0), (4, 1), (16, 4), (64, 8)]:
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=threads: count)
         assert runtime.reading_processes("auto") == expected
     assert runtime.reading_processes(3) == 3
 
