@@ -48,6 +48,7 @@ settings llr_options "" # more of logits_to_llr.py where it calibrates
 # What is scored: difference of the logits, of which LLRs are made, or bonafide_logit, the logit of
 # which some authors publish EERs; no LLR is made of it, and its results are in a folder of its name.
 settings score difference
+settings windows first merge mean # all: windows of eval_seconds over whole utterances, merged by mean, min, lowest3
 settings threshold ""   # of error rates in stage 7: a number, or results
 settings same_sources ""  # tracing: test attacks that are a class, A16=A04,...
 settings both false     # true: a condition selects trials of both classes
@@ -96,6 +97,10 @@ case $score in
     ;;
   *) refuse "--score is difference or bonafide_logit" ;;
 esac
+
+[[ $windows == first || $windows == all ]] || refuse "--windows is first or all"
+[[ $merge =~ ^(mean|min|lowest[1-9][0-9]{0,3})$ ]] ||
+  refuse "--merge is mean, min, or lowest3 and the like"
 
 read -ra sets <<< "$test_sets"
 scored=("${sets[@]}")                   # sets with scores
@@ -189,7 +194,7 @@ extract() {
     --data_type "$data_type" --data_list "$(list_of "$1")" ${label:+--label "$label"} \
     ${score_batch_size:+--batch_size "$score_batch_size"} \
     ${num_workers:+--num_workers "$num_workers"} \
-    --output "$extracted" --embed_ark "$exp_dir/$(archive_of "$1")"
+    --windows "$windows" --output "$extracted" --embed_ark "$exp_dir/$(archive_of "$1")"
 }
 
 infer() {
@@ -203,7 +208,7 @@ to_llr() {
   $cpu_cmd python "$bin/logits_to_llr.py" \
     --logits_scp_path "$exp_dir/posteriors/$1/logits.scp" \
     ${counted:+--training_counts "$counted/lab2num_utts" --train_label "$counted/utt2lab"} \
-    --pi_spoof "$pi_spoof" "${@:2}"
+    --pi_spoof "$pi_spoof" --merge "$merge" "${@:2}"
 }
 
 to_calibrated_llr() {
@@ -220,13 +225,15 @@ evaluate() {
   meta=$data_dir/$set/meta.tsv
   key=$data_dir/$set/cm_key_file.txt
   if [ "$by" = attack ]; then meta=$data_dir/$set/utt2attack; fi
+  # A data directory by hand may have the labels that stages before read, and no key.
+  if [ ! -f "$key" ]; then key=$data_dir/$set/utt2lab; fi
   if [ "$labels" = none ]; then key=none; fi
   # Labels alone have no attacks. Any other condition was asked for, and is missed.
   if has "$meta" || [ "$by" != attack ]; then
     conditions=(--meta "$meta" --by "$by" --both "$both")
   fi
-  # The threshold of dev is one of differences of logits as they are.
-  if [[ -z $rates && -n ${dev_results:-} && $1 != *_calibrated && $score == difference ]]; then
+  # The threshold of dev is one of differences of logits as they are, of one window.
+  if [[ $windows == first && -z $rates && -n ${dev_results:-} && $1 != *_calibrated && $score == difference ]]; then
     rates=$dev_results
   fi
   echo "-- $1"

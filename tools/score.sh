@@ -3,7 +3,7 @@
 #   tools/score.sh --exp_dir egs/asvspoof2019_la/exp/aasist --data_dir data/in_the_wild
 #     [--name itw] [--dev_dir egs/asvspoof2019_la/data/dev] [--by codec] [--both true]
 #     [--model exp/X/models/model_9.pt] [--train_dir egs/asvspoof2019_la/data/train]
-#     [--labels none] [--threshold 1.5]
+#     [--labels none] [--threshold 1.5] [--windows all --merge min]
 #     [--stage 1] [--stop_stage 7] [--cost NAME] [--data_type raw|shard] [--nproc N] [--gpus 0,1]
 #     [--corpus_dir DB --asv_scores FILE] [--score bonafide_logit]
 # Results are in results_NAME.json of the experiment; NAME is by default the name of --data_dir.
@@ -12,6 +12,8 @@
 # --score bonafide_logit: results of the bona fide logit, below bonafide_logit/ of the experiment.
 # --train_dir: training data with the class prior, for a model that was saved without it.
 # --model: by default the average of the experiment, else its best model.
+# --windows all: a system with eval_seconds scores windows over whole utterances. --merge: of their
+#   LLRs, which are in window_llr.txt, mean (the default), min, or lowest3, the mean of the lowest.
 # --labels none: labels that nobody knows; the table has the share of accepted trials.
 # --threshold: of the error rates in the table, a number or results of evaluate.py; by default that
 #   of the EER on dev, if the experiment has it.

@@ -12,7 +12,7 @@ from wedefense_lite.audio.utterance import Utterance
 
 NUMBERS = ("offset", "size", "samples", "rate")
 # Attributes that few tasks have; where a row has one, its object is kept.
-OBJECTS = ("data", "segments", "source", "stems", "corpus", "part")
+OBJECTS = ("data", "segments", "source", "stems", "corpus", "part", "first")
 
 
 class PackedTexts(Sequence[str]):

@@ -43,6 +43,8 @@ class Utterance:
         format: name of the format of a file that doesn't say it itself, such as ``g722``.
         corpus: corpus that the utterance is from, where a list has several.
         part: number of the slice that is trained on, from 0 on; None for any part.
+        first: sample that the window which is scored begins with, at the rate of the system; None
+            leaves that to the configuration.
     """
 
     key: str
@@ -59,6 +61,7 @@ class Utterance:
     format: str = ""
     corpus: Corpus | None = field(default=None, repr=False, compare=False)
     part: int | None = None
+    first: int | None = None
 
     def samples_at(self, sample_rate: int) -> int:
         """Length of the audio at another rate; 0 where it is unknown."""

@@ -1,8 +1,10 @@
 """Stage 4: embeddings, or logits, of every utterance of a list, under ``torchrun`` or alone."""
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +16,7 @@ from torch import Tensor
 from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.audio.stream import Stream
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import (
     InputError,
     check_writable,
@@ -34,6 +37,7 @@ from wedefense_lite.runtime import (
 from wedefense_lite.scoring.archives import write_archive
 from wedefense_lite.scoring.joining import block, join, parse_part, part_path
 from wedefense_lite.scoring.loader import EvalLoader
+from wedefense_lite.scoring.recordings import Windows, window_rows
 from wedefense_lite.scoring.run import run_inference
 from wedefense_lite.scoring.sidecar import (
     Sidecar,
@@ -61,6 +65,7 @@ def extract(
     gpus: str | None = None,
     label: str | None = None,
     part: str | None = None,
+    windows: Windows = "first",
 ) -> None:
     """Write one embedding for every utterance of a list, or its logits, a row for each of its
     frames.
@@ -86,6 +91,9 @@ def extract(
             once more without it, to know its utterances.
         part: part of the list that this job extracts, such as ``3/8``, for which the archive goes
             into a folder of its own; bin/join_extraction.py joins all of them.
+        windows: first: one of ``data.eval_seconds``, at the place of ``data.eval_crop``; all: as
+            many as cover an utterance, a row each, of which stage 6 makes one score. It changes
+            nothing for a system that scores whole utterances.
     """
     number, parts = parse_part(part) if part else (1, 1)
     process = start_process(gpus)
@@ -99,12 +107,7 @@ def extract(
     if state["config_hash"] != experiment.config_hash:
         raise InputError(f"{model_path}: not trained with {config}")
     task = experiment.system
-    if task.head is None:
-        raise InputError(f"{config}: it trains no detector; bin/separate.py takes it")
-    if task.frame_samples and (output != "logits" or experiment.data.eval_seconds):
-        raise InputError(
-            f"{config}: frames of whole utterances are scored: --output logits, eval_seconds 0"
-        )
+    _check_task(experiment, config, output)
     labels = read_labels(label) if label else None
     index = read_index(data_list, data_type, labels, lists_streams=True)
     ark = file_path(embed_ark)
@@ -115,6 +118,12 @@ def extract(
             )
         index = block(index, number, parts)
         ark = part_path(ark, number, parts)
+    window_seconds = None
+    if windows == "all" and not experiment.data.eval_seconds:
+        logging.info("--windows all: eval_seconds is 0, so each utterance is scored as a whole")
+    elif windows == "all":
+        window_seconds = experiment.data.eval_seconds
+        index = _windows(index, experiment, data_list)
     loader = EvalLoader(
         index, experiment.data, process.rank, process.world, batch_size, num_workers
     )
@@ -123,6 +132,7 @@ def extract(
     with ExitStack() as held:
         if process.is_main:
             sidecar = _sidecar(model_path, model_hash, state, experiment)
+            sidecar = replace(sidecar, window_seconds=window_seconds)
             check_writable(ark, ark.with_suffix(".scp"), sidecar_path(ark))
             held.enter_context(folder_lock(ark.parent, "extraction"))
             begin_results(ark)
@@ -142,6 +152,41 @@ def extract(
             _remove_shares(ark)
             write_sidecar(ark, sidecar)
     end_process()
+
+
+def _check_task(experiment: Experiment, config: str, output: str) -> None:
+    """Refuse a system that has no such output.
+
+    Raises:
+        InputError: no detector, or one of frames whose embeddings or crops are asked for.
+    """
+    task = experiment.system
+    if task.head is None:
+        raise InputError(f"{config}: it trains no detector; bin/separate.py takes it")
+    if task.frame_samples and (output != "logits" or experiment.data.eval_seconds):
+        raise InputError(
+            f"{config}: frames of whole utterances are scored: --output logits, eval_seconds 0"
+        )
+
+
+def _windows(
+    index: list[Utterance] | Stream, experiment: Experiment, data_list: str
+) -> list[Utterance]:
+    """Rows of all windows of a list.
+
+    Raises:
+        InputError: the list is streamed, so that lengths are unknown; or the task gives an
+            utterance several decisions, or sources.
+    """
+    if experiment.system.num_talkers or experiment.system.classes:
+        raise InputError("--windows all is for detection, expected first")
+    if isinstance(index, Stream):
+        raise InputError(
+            f"{data_list}: lengths that are unknown before reading, as of any stream, expected "
+            "files, or shards on a disk; or --windows first"
+        )
+    size = round(experiment.data.eval_seconds * experiment.data.sample_rate)
+    return window_rows(index, size, experiment.data.sample_rate)
 
 
 def _sidecar(model_path: str, model_hash: str, state: dict, experiment: Experiment) -> Sidecar:

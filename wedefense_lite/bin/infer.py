@@ -66,6 +66,11 @@ def infer(
         model_hash=model_hash,
         config_hash=experiment.config_hash,
     )
+    if sidecar.window_seconds and score != "difference":
+        raise InputError(
+            f"{embedding_scp_path}: embeddings of windows, of which stage 6 makes LLRs: expected "
+            f"--windows first in stage 4, or no --score {score}"
+        )
     embeddings = read_archive(embedding_scp_path)
     embed_dim = experiment.system.model.embed_dim
     archives = {name: Path(out_path) / f"{name}.ark" for name in ("logits", "posteriors")}

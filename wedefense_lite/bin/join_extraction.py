@@ -12,6 +12,7 @@ from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.files import InputError, check_writable, file_path, folder_lock, note_input
 from wedefense_lite.scoring.joining import join, part_path
+from wedefense_lite.scoring.recordings import window_rows
 from wedefense_lite.scoring.sidecar import (
     Sidecar,
     begin_results,
@@ -41,18 +42,22 @@ def join_extraction(
         parts: number of parts.
         data_type: kind of the list.
     """
-    task = load_experiment(config).system
+    experiment = load_experiment(config)
     archive = file_path(embed_ark)
     check_writable(archive, archive.with_suffix(".scp"), sidecar_path(archive))
     archives = [part_path(archive, number, parts) for number in range(1, parts + 1)]
     for path in archives:
         note_input(path)
-    keys = []
-    for row in read_index(data_list, data_type):
-        keys.extend(task.names(row.key))
     with folder_lock(archive.parent, "joining"):
         # Before anything is replaced: a part may be missing, or of another model.
         sidecar = _common_sidecar(archives)
+        index = read_index(data_list, data_type)
+        if sidecar.window_seconds:
+            rate = experiment.data.sample_rate
+            index = window_rows(index, round(sidecar.window_seconds * rate), rate)
+        keys = []
+        for row in index:
+            keys.extend(experiment.system.names(row.key))
         begin_results(archive)
         join(keys, archives, archive)
         write_sidecar(archive, sidecar)

@@ -57,7 +57,10 @@ def facts_of_stage_6(
         raise InputError(
             f"{calibration_path}: of {len(calibration.affine.scale)} systems, expected one"
         )
-    fields = asdict(read_sidecar_of(logits, origin))
+    sidecar = read_sidecar_of(logits, origin)
+    # A bundle has windows of its own, of the speech.
+    check_sidecar(logits, sidecar, window_seconds=None)
+    fields = asdict(sidecar)
     fields["model"] = Path(fields["model"]).name
     fields["class_prior"] = calibration.training_prior
     del fields["hashes"]

@@ -1,16 +1,19 @@
 """What of a recording is scored: its speech, in one window or in several.
 
-Recipes score what the protocol of a corpus says. A recording that somebody has may begin with
-seconds of ringing or end in silence, to which systems give scores of their own.
+Recipes score what the protocol of a corpus says, and all windows of it where that is asked for. A
+recording that somebody has may begin with seconds of ringing or end in silence, to which systems
+give scores of their own.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from wedefense_lite.audio.activity import speech
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 
 Windows = Literal["first", "all"]
@@ -18,6 +21,7 @@ Windows = Literal["first", "all"]
 MIN_SPEECH_SECONDS = 0.5
 # Kept before the first and behind the last segment of speech: soft beginnings and ends of words.
 MARGIN_SECONDS = 0.1
+WINDOW_MARK = "#"  # in ids of windows, between the recording and the second
 LOWEST = re.compile(r"lowest([1-9][0-9]{0,3})")
 
 
@@ -85,6 +89,38 @@ def windows_of(
         spans.append(Span(first, first + size))
     spans.append(Span(span.end - size, span.end))
     return spans
+
+
+def window_rows(rows: Iterable[Utterance], size: int, sample_rate: int) -> list[Utterance]:
+    """A row for each window of each row of a list, as ``windows_of`` covers it.
+
+    Its id is that of the row, ``#``, and the second at which the window begins.
+
+    Args:
+        rows: rows of a list, with their lengths.
+        size: samples of a window, at the rate of the system.
+        sample_rate: of the system, Hz.
+    """
+    windows = []
+    for row in rows:
+        whole = Span(0, row.samples_at(sample_rate))
+        for span in windows_of(whole, size, "all"):
+            key = f"{row.key}{WINDOW_MARK}{span.first / sample_rate:.6f}"
+            windows.append(replace(row, key=key, first=span.first))
+    return windows
+
+
+def by_recording(windows: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Scores of the windows of each recording, by the second at which they begin.
+
+    Args:
+        windows: score by id of a row of ``window_rows``.
+    """
+    recordings: dict[str, dict[str, float]] = {}
+    for key, score in windows.items():
+        recording, _, second = key.rpartition(WINDOW_MARK)
+        recordings.setdefault(recording, {})[second] = score
+    return recordings
 
 
 def merger(name: str) -> Callable[[np.ndarray], float]:

@@ -25,7 +25,7 @@ from wedefense_lite.provenance import file_hash
 # Key of the mark that stands for a sidecar while a run writes the files.
 UNFINISHED = "unfinished"
 # Fields that sidecars from before they existed don't have.
-LATER_FIELDS = ("frame_seconds", "hashes", "score", "classes")
+LATER_FIELDS = ("frame_seconds", "hashes", "score", "classes", "window_seconds")
 # An object with as many fields of a sidecar is one, though perhaps a damaged one.
 LEAST_FIELDS = 3
 # What a value has to be, by the type of its field.
@@ -48,6 +48,7 @@ class Sidecar:
         commit: version of the code.
         model_hash: hash of the checkpoint file, so that another one is noticed.
         frame_seconds: length of a frame, of an archive that has a row a frame; else None.
+        window_seconds: length of a window, of an archive that has a row a window; else None.
         polarity: always ``wedefense_lite.labels.POLARITY``.
         score: what the score of an utterance is: ``difference``, bona fide minus spoof logit, of
             which stage 6 makes an LLR; or ``bonafide_logit`` alone, which is no LLR.
@@ -68,6 +69,7 @@ class Sidecar:
     commit: str = ""
     model_hash: str = ""
     frame_seconds: float | None = None
+    window_seconds: float | None = None
     polarity: str = POLARITY
     score: Score = "difference"
     classes: tuple[str, ...] = ()
@@ -82,8 +84,10 @@ class Sidecar:
         if self.class_prior is not None and not _is_prior(self.class_prior):
             expected = f"{len(LABELS)} positive parts of 1"
             raise ValueError(f"class_prior is {list(self.class_prior)}, expected {expected}")
-        if self.frame_seconds is not None and self.frame_seconds <= 0:
-            raise ValueError(f"frame_seconds is {self.frame_seconds}, expected a positive number")
+        for name in ("frame_seconds", "window_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and seconds <= 0:
+                raise ValueError(f"{name} is {seconds}, expected a positive number")
 
 
 def _is_prior(prior: tuple[float, ...]) -> bool:

@@ -149,6 +149,8 @@ def read_scoring_sample(utterance: Utterance, config: DataConfig) -> Sample:
     with reading.open_audio(utterance, config.sample_rate, config.channel) as file:
         spare = reading.spare_samples(file, count)
         offset = spare // 2 if config.eval_crop == "centre" else 0
+        if utterance.first is not None:
+            offset = utterance.first
         crop = _decode_crop(file, count, offset, config)
     stems = _read_stems(utterance, crop, config.sample_rate)
     track_T = _track_of_crop(utterance, crop, config.sample_rate)
