@@ -138,6 +138,10 @@ def test_integrated_gradients_that_stay_incomplete_are_told(explained, monkeypat
     monkeypatch.setattr("wedefense_lite.explain.attribution.IG_STEPS", (2,))
     attribute(explained, "integrated_gradients")
     assert "of the evidence are missing from integrated gradients of 2 steps" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr("wedefense_lite.explain.attribution.IG_STEPS", (2, 10**9))
+    attribute(explained, "integrated_gradients", completes=False)
+    assert caplog.text == ""
 
 
 def test_grad_cam_is_its_definition(explained):

@@ -186,7 +186,11 @@ def onto_grid(map_DG: Tensor, frontend: Frontend, bins: int, frames: int) -> np.
 
 
 def attribute(
-    explained: Explained, method: Method, layer: str | None = None, seed: int = 0
+    explained: Explained,
+    method: Method,
+    layer: str | None = None,
+    seed: int = 0,
+    completes: bool = True,
 ) -> np.ndarray:
     """Attribution ``(Q, F)`` of a method; positive where a cell speaks for spoof.
 
@@ -204,6 +208,8 @@ def attribute(
         method: name of the method.
         layer: layer of ``grad_cam``; None for the last one with a map.
         seed: seed of the noise of ``smooth_grad`` and ``random``.
+        completes: whether ``integrated_gradients`` takes more steps until its sum is right, and
+            says where it stays wrong.
 
     Raises:
         InputError: a layer without a map.
@@ -220,7 +226,10 @@ def attribute(
         )
         bins, frames = levels_BQF.shape[1:]
         return onto_grid(map_BPDG.detach()[0, 0], explained.task.frontend, bins, frames)
-    attribution_BQF = GRADIENT_METHODS[method](explained, levels_BQF, seed)
+    if method == "integrated_gradients":
+        attribution_BQF = _integrated_gradients(explained, levels_BQF, completes)
+    else:
+        attribution_BQF = GRADIENT_METHODS[method](explained, levels_BQF, seed)
     return attribution_BQF.detach()[0].cpu().numpy()
 
 
@@ -228,12 +237,12 @@ def _input_x_gradient(explained: Explained, levels_BQF: Tensor, _seed: int) -> T
     return captum_attr().InputXGradient(explained).attribute(levels_BQF)
 
 
-def _integrated_gradients(explained: Explained, levels_BQF: Tensor, _seed: int) -> Tensor:
+def _integrated_gradients(explained: Explained, levels_BQF: Tensor, completes: bool) -> Tensor:
     method = captum_attr().IntegratedGradients(explained)
     for steps in IG_STEPS:
         attribution_BQF = method.attribute(levels_BQF, n_steps=steps, internal_batch_size=BATCH)
         error = completeness_error(explained, attribution_BQF.detach()[0].cpu().numpy())
-        if error <= LARGEST_INCOMPLETENESS:
+        if error <= LARGEST_INCOMPLETENESS or not completes:
             return attribution_BQF
     logging.warning(
         "%.1f %% of the evidence are missing from integrated gradients of %d steps",
@@ -278,7 +287,6 @@ def _occlusion(explained: Explained, levels_BQF: Tensor, _seed: int) -> Tensor:
 
 GRADIENT_METHODS: dict[str, Callable[[Explained, Tensor, int], Tensor]] = {
     "input_x_gradient": _input_x_gradient,
-    "integrated_gradients": _integrated_gradients,
     "smooth_grad": _smooth_grad,
     "occlusion": _occlusion,
 }

@@ -142,7 +142,8 @@ class Explainer:
         if mask_QF is not None:
             control = Explained(self._randomised, batch)
             for method in self.methods:
-                values_QF = attribute(control, method, self.layer, seed)
+                # Its sum says nothing of the model: no more steps for it.
+                values_QF = attribute(control, method, self.layer, seed, completes=False)
                 measures[f"{method}, {RANDOMISED}"] = against_mask(values_QF, mask_QF)
         return Explanation(spectra, mask_QF, attributions, measures)
 
