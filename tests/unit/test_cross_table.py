@@ -211,6 +211,18 @@ def test_the_pool_has_one_threshold(monkeypatch, capsys, tmp_path, scored):
     assert lines[-1].split() == ["a", "0.00", "66.67", "4.0000", "33.33", "0.3333"]
 
 
+def test_labels_of_a_data_directory_by_hand_are_its_key(monkeypatch, tmp_path, scored):
+    words = ("--sets", "low,high", "--pooled", "--json", tmp_path / "t.json")
+    print_table(monkeypatch, scored, *words)
+    expected = json.loads((tmp_path / "t.json").read_text())
+    key = scored[0] / "data/low/cm_key_file.txt"
+    lines = key.read_text().splitlines()[1:]
+    key.with_name("utt2lab").write_text("".join(line.replace("\t", " ") + "\n" for line in lines))
+    key.unlink()
+    print_table(monkeypatch, scored, *words)
+    assert json.loads((tmp_path / "t.json").read_text()) == expected
+
+
 def test_spoofs_that_pass_the_threshold_of_another_set(monkeypatch, capsys, tmp_path, scored):
     words = ("--sets", "high,fakes", "--threshold_set", "low", "--json", tmp_path / "t.json")
     print_table(monkeypatch, scored, *words, "--markdown", tmp_path / "t.md")

@@ -11,7 +11,7 @@ from wedefense_lite.metrics.costs import CostModel
 from wedefense_lite.metrics.detection import DEFAULT_TIE, SortedScores
 from wedefense_lite.metrics.summary import warn_of_polarity
 from wedefense_lite.report.tables import check_outputs, publish, table
-from wedefense_lite.scoring.scores import read_trials
+from wedefense_lite.scoring.scores import key_of_set, read_trials
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def cross_table(
             empty where a number is unknown.
         pooled: a second table from the LLRs themselves: the mean EER of the sets, the EER of all
             trials in one pool, and at its one threshold accuracy and F1 of bona fide.
-        data_dir: folder of the sets with their cm_key_file.txt, for ``pooled`` and
+        data_dir: folder of the sets with their keys or labels, for ``pooled`` and
             ``threshold_set``; by default the folder data of each experiment.
         threshold_set: a set whose EER threshold decides on the others: the table has the share of
             spoofs that it accepts (1 - SRR), on sets of spoofs alone too.
@@ -163,7 +163,7 @@ def _read_set_scores(
                 raise InputError(f"{llr}: No such file, and --threshold_set is {threshold_set}")
             logging.warning("%s: No such file: %s is not in the pool", llr, set_name)
             continue
-        key = (Path(data_dir) if data_dir else folder / "data") / set_name / "cm_key_file.txt"
+        key = key_of_set((Path(data_dir) if data_dir else folder / "data") / set_name)
         _, classes, values = read_trials(llr, key, needs_both=False)
         is_bonafide = classes == "bonafide"
         scores[set_name] = SetScores(values[is_bonafide], values[~is_bonafide])

@@ -12,7 +12,7 @@ from wedefense_lite.files import InputError, file_name, read_json, read_text
 from wedefense_lite.metrics.costs import CostModel, cost_model
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.metrics.summary import warn_of_polarity
-from wedefense_lite.scoring.scores import read_condition, read_trials
+from wedefense_lite.scoring.scores import key_of_set, read_condition, read_trials
 
 CALIBRATED = "_calibrated"  # scores of a set a second time, after calibration
 SETS = ("dev", "eval", "eval_calibrated")
@@ -140,7 +140,7 @@ def read_set(exp_dir: Path, data_dir: Path, name: str) -> ScoredSet:
     """
     path = exp_dir / "posteriors" / name / "llr.txt"
     results_path = exp_dir / f"results_{name}.json"
-    key, labels, llr = read_trials(path, data_dir / "cm_key_file.txt")
+    key, labels, llr = read_trials(path, key_of_set(data_dir))
     scores = SortedScores(llr[labels == "bonafide"], llr[labels == "spoof"])
     results = read_results(results_path)
     warn_of_polarity(name, results)

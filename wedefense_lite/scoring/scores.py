@@ -309,6 +309,13 @@ def _regular_scores(path: str | Path, convert: Callable[[str], float]) -> Regula
     return RegularScores(rows.format, rows.names, values)
 
 
+def key_of_set(folder: str | Path) -> Path:
+    """Key of a data directory; one made by hand may have labels alone, which are a key too."""
+    key = Path(folder) / "cm_key_file.txt"
+    labels = Path(folder) / "utt2lab"
+    return labels if labels.exists() and not key.exists() else key
+
+
 def read_key(path: str | Path, phase: str = DEFAULT_PHASE) -> dict[str, str]:
     """Label of each utterance of a key: of ours, or of another format, which is said.
 
