@@ -118,11 +118,8 @@ def extract(
             )
         index = block(index, number, parts)
         ark = part_path(ark, number, parts)
-    window_seconds = None
-    if windows == "all" and not experiment.data.eval_seconds:
-        logging.info("--windows all: eval_seconds is 0, so each utterance is scored as a whole")
-    elif windows == "all":
-        window_seconds = experiment.data.eval_seconds
+    window_seconds = _window_seconds(windows, experiment)
+    if window_seconds is not None:
         index = _windows(index, experiment, data_list)
     loader = EvalLoader(
         index, experiment.data, process.rank, process.world, batch_size, num_workers
@@ -167,6 +164,16 @@ def _check_task(experiment: Experiment, config: str, output: str) -> None:
         raise InputError(
             f"{config}: frames of whole utterances are scored: --output logits, eval_seconds 0"
         )
+
+
+def _window_seconds(windows: Windows, experiment: Experiment) -> float | None:
+    """Length of the windows that cover utterances; None where an utterance is scored at once."""
+    if windows == "first":
+        return None
+    if not experiment.data.eval_seconds:
+        logging.info("--windows all: eval_seconds is 0, so each utterance is scored as a whole")
+        return None
+    return experiment.data.eval_seconds
 
 
 def _windows(
