@@ -139,7 +139,7 @@ def test_a_table_without_a_fault_is_read_at_once(tmp_path, no_lines, kind, ends)
     assert labels[0] == "spoof" and labels[1] == "bonafide"
 
 
-@pytest.mark.parametrize("kind", CONDITIONS.keys() - {"other titles"})
+@pytest.mark.parametrize("kind", sorted(CONDITIONS.keys() - {"other titles"}))
 def test_a_condition_without_a_fault_is_read_at_once(tmp_path, no_lines, kind):
     (tmp_path / "table").write_text(CONDITIONS[kind])
     attacks = score_files.read_condition(tmp_path / "table", "attack", ["u2", "u1"])
