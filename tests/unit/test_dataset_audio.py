@@ -178,7 +178,7 @@ def short_shard(folder):
         (cut("AU half"), "truncated"),
         (cut("MP3 half"), "truncated"),
         (cut("FLAC headless"), "Format not recognised"),
-        (cut("WAV empty"), "Format not recognised"),
+        (cut("WAV empty"), "an empty file, expected audio"),
         (written(np.zeros(0, np.int16)), "no samples"),
         (written(WAV, 999), "sample rate 999 Hz, expected 1000 to 768000 Hz"),
         (written(np.array([0, np.nan], np.float32), subtype="FLOAT"), "not finite"),
