@@ -56,7 +56,7 @@ mutations: setup
 RUNS ?= 200
 FAULT_SEED ?= 1
 faults: setup
-	python -m pytest tests/faults --runs $(RUNS) --fault_seed $(FAULT_SEED) \
+	ALL_TESTS=1 python -m pytest tests/faults --runs $(RUNS) --fault_seed $(FAULT_SEED) \
 	  --fault_table build/faults.tsv
 
 # Training and scoring in a loop, with a random kill a minute.

@@ -56,7 +56,7 @@ def plan_storage(
     start = time.process_time()
     for number in chosen:
         row = index[number]
-        read_training_sample(row, config, (0, int(number)))
+        read_training_sample(row, config, np.random.default_rng(int(number)))
         sizes.append(row.size + 4 * TAR_BLOCK)
         seconds.append(row.samples / row.rate)
     reading_seconds = (time.process_time() - start) / count

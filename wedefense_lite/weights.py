@@ -81,7 +81,10 @@ def check_kinds(
     """
     for name, value in weights.items():
         if not isinstance(value, Tensor):
-            raise InputError(f"{path}: {name} is a {type(value).__name__}, expected a tensor")
+            kind = type(value).__name__
+            raise InputError(
+                f"{path}: weights of another model: {name} is a {kind}, expected a tensor"
+            )
         own = expected.get(name)
         if own is not None and own.is_floating_point() != value.is_floating_point():
             raise InputError(f"{path}: {name} is of type {value.dtype}, expected {own.dtype}")

@@ -129,6 +129,7 @@ def test_they_write_the_files_of_the_design(tutorial):
     assert len((folder / "data/eval/utt2lab").read_text().splitlines()) == 16
 
 
+@pytest.mark.turns("recipes")
 def test_their_numbers_are_those_of_run_sh(tutorial, la_corpus):
     folder, typed = tutorial
     words = "bash egs/asvspoof2019_la/run.sh --expect_counts false --data_dir data_run".split()

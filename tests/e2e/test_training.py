@@ -58,6 +58,7 @@ def kill_after(words: list[str], folder, last, saves: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.turns("trainings")
 @pytest.mark.parametrize(
     ("processes", "options"), [(1, "--training.save_step_interval 1"), (2, "")], ids=["one", "two"]
 )
@@ -128,6 +129,7 @@ def test_training_again_changes_nothing_and_another_configuration_is_refused(pre
     assert "training.optimizer.init_args.lr" in typed(words, status=2)
 
 
+@pytest.mark.turns("trainings")
 def test_another_training_of_two_processes_is_refused_or_overwrites(prepared):
     folder, typed = prepared
     words = train_command("exp/over", "raw", 2, "--num_epochs 3 --num_avg 3")

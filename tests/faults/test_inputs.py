@@ -864,6 +864,7 @@ for words, path in ((SEGMENT_WORDS, "segments"), (LOCALIZATION_WORDS, "evaluate_
         FAULTS.append(Fault("numbers", f"{path}: {name} in frames", words, ("frames",), change))
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("area", sorted({fault.area for fault in FAULTS}))
 def test_inputs(area, world, injected):
     for fault in FAULTS:

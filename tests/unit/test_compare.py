@@ -114,6 +114,7 @@ def test_the_interval_of_clusters_is_that_of_a_bootstrap_paired_by_cluster(monke
     assert row["ci"][1] - row["ci"][0] > 1.2 * (single[1] - single[0])
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("clustered", [False, True], ids=["utterances", "clusters"])
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.95])
 def test_equally_good_systems_rarely_differ(monkeypatch, tmp_path, correlation, clustered):

@@ -324,6 +324,7 @@ def make(name: str, folder: Path) -> tuple[str, str, dict, nn.Module]:
     return source, path, official, system
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("name", CASES)
 def test_a_checkpoint_scores_as_the_model_that_it_was_made_from(name, tmp_path):
     case = CASES[name]
