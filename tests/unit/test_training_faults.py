@@ -126,6 +126,29 @@ def test_the_room_of_shared_memory_is_looked_at_before_workers_start(monkeypatch
         read_by_workers(batch_of, num_workers=12, samples=samples)
 
 
+def test_auto_takes_as_many_workers_as_shared_memory_has_room_for(monkeypatch, caplog):
+    """Eight of a machine with a GPU, in a container with Docker's 64 MB."""
+    monkeypatch.setattr(delivery, "reading_processes", lambda setting: 8)
+    samples = 32 * 3 * 16000
+    for free, expected in [(64_000_000, 8), (20_000_000, 3), (1_000_000, 0), (None, 8)]:
+        monkeypatch.setattr(delivery, "free_shared_memory", lambda free=free: free)
+        assert delivery.readers_that_fit("auto", samples) == expected
+        assert delivery.readers_that_fit("auto", 0) == 8
+    assert "0 workers read ahead in place of 8" in caplog.text
+
+
+def test_without_workers_nothing_is_in_shared_memory(rows, monkeypatch):
+    def full(tensor):
+        raise RuntimeError("unable to allocate shared memory: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    exp = tiny.experiment(data={"num_workers": 0})
+    assert len(list(TrainLoader(rows["train"], exp.data, seed=1).epoch(1))) > 0
+    exp = tiny.experiment(data={"num_workers": 1})
+    with pytest.raises(InputError, match="workers need .* of shared memory for what they read"):
+        TrainLoader(rows["train"], exp.data, seed=1)
+
+
 def test_training_says_how_much_a_batch_holds(rows, monkeypatch):
     monkeypatch.setattr(delivery, "free_shared_memory", lambda: 102_399)
     exp = tiny.experiment(data={"num_workers": 2})

@@ -1,6 +1,7 @@
 """Batches read by worker processes."""
 
 import gc
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -82,6 +83,21 @@ def share_memory(batch: Batch) -> None:
         ) from error
 
 
+def share_state(tensor: Tensor) -> None:
+    """Move what workers are told into shared memory, where those that have begun before see it.
+
+    Raises:
+        InputError: there is no room for it.
+    """
+    try:
+        tensor.share_memory_()
+    except (RuntimeError, OSError) as error:
+        raise InputError(
+            f"workers need {_megabytes(tensor.nbytes)} of shared memory for what they read, "
+            f"{_megabytes(free_shared_memory())} are free: {WAY_OUT}"
+        ) from error
+
+
 def free_shared_memory() -> int | None:
     """Free bytes of shared memory; None where that is not known."""
     if not SHARED_MEMORY.is_dir():
@@ -108,6 +124,30 @@ def check_shared_memory(samples: int, num_workers: int) -> None:
             f"for their batches, {_megabytes(free)} are free: {WAY_OUT}, "
             "fewer workers or smaller batches less"
         )
+
+
+def readers_that_fit(setting: int | Literal["auto"], samples: int) -> int:
+    """Number of workers; of ``auto`` no more than shared memory has room for.
+
+    Args:
+        setting: number of workers, or ``auto``.
+        samples: samples of a batch, at least.
+    """
+    count = reading_processes(setting)
+    free = free_shared_memory()
+    if setting != "auto" or free is None or samples == 0:
+        return count
+    room = free // (samples * BYTES_PER_SAMPLE * PREFETCHED)
+    if room < count:
+        logging.warning(
+            "%d workers read ahead in place of %d: %s has %s free, more room (--shm-size) lets "
+            "more of them read",
+            room,
+            count,
+            SHARED_MEMORY,
+            _megabytes(free),
+        )
+    return min(count, room)
 
 
 def _megabytes(count: int | None) -> str:
@@ -160,12 +200,12 @@ class BatchReader:
         samples: int = 0,
         count: int = 0,
     ):
-        self.num_workers = reading_processes(num_workers)
+        self.num_workers = readers_that_fit(num_workers, samples)
         self._samples = samples
         # In shared memory, where workers that have begun before see the pass that they begin.
         self._numbers = torch.zeros(count, dtype=torch.int64)
         if self.num_workers and count:
-            self._numbers.share_memory_()
+            share_state(self._numbers)
         self._dataset = _Reader(plan, read_batch, config, self._numbers)
         self._loader: DataLoader | None = None
         self._begun: tuple[tuple[int, ...], Iterator] | None = None

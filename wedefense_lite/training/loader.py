@@ -18,7 +18,7 @@ from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
-from wedefense_lite.systems.delivery import BatchReader
+from wedefense_lite.systems.delivery import BatchReader, share_state
 from wedefense_lite.systems.samples import num_slices, read_training_batch
 from wedefense_lite.training.order import (
     Group,
@@ -81,6 +81,8 @@ class TrainLoader:
             samples=config.batch_size * round(config.crop_seconds * config.sample_rate),
             count=3,
         )
+        if self._reader.num_workers:
+            self._plan.share()
 
     def _check_memory(self) -> None:
         config = self.config
@@ -226,10 +228,17 @@ class EpochPlan:
         self.seed = seed
         self.rank = rank
         self.world = world
-        # Rows of an epoch in shared memory, where workers that have begun before find them. As long
-        # as any epoch's: it is filled up by less than a step of all ranks.
+        # As long as any epoch's: it is filled up by less than a step of all ranks.
         longest = 0 if isinstance(index, Stream) else len(index) + world * config.batch_size
-        self._rows = torch.empty(longest, dtype=torch.int64).share_memory_()
+        self._rows = torch.empty(longest, dtype=torch.int64)
+
+    def share(self) -> None:
+        """Let workers see the rows of epochs that are prepared after they have begun.
+
+        Raises:
+            InputError: shared memory has no room for them.
+        """
+        share_state(self._rows)
 
     def steps(self, drawn: int) -> int:
         """Batches of each rank that an epoch has left; see ``TrainLoader.steps``."""
