@@ -168,7 +168,7 @@ def typist(folder: Path):
         process = subprocess.run(
             words,
             cwd=folder,
-            env=os.environ | own | environment,
+            env=warm.environment() | own | environment,
             capture_output=True,
             text=True,
             check=False,

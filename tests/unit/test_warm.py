@@ -64,6 +64,13 @@ def test_variables_that_count_at_start_make_an_interpreter_start(tmp_path):
     assert typed(["python", "-c", "print(1)"]) == "1\n"
 
 
+def test_variables_that_a_package_has_set_meanwhile_make_none_start(monkeypatch, tmp_path):
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))
+    typed = typist(tmp_path)
+    (tmp_path / "script.py").write_text("import os, sys; print('torch' in sys.modules)")
+    assert typed("python script.py") == "True\n"
+
+
 def test_ranks_know_their_places_and_end_together(tmp_path):
     typed = typist(tmp_path)
     names = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE"

@@ -14,7 +14,20 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from warm.server import start_variables
+
 FOLDER = Path(__file__).parent
+# Variables that an interpreter reads at its start, as the session has them. Packages that a test
+# imports set more, MPLCONFIGDIR for example: commands of later tests would all start afresh.
+START_VARIABLES = start_variables(dict(os.environ))
+
+
+def environment() -> dict[str, str]:
+    """Variables for a command, without those of its start that came after that of the session."""
+    variables = dict(os.environ)
+    for name in start_variables(variables):
+        del variables[name]
+    return variables | START_VARIABLES
 
 
 def programs() -> str:
@@ -34,7 +47,7 @@ def start() -> str:
     own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     server = subprocess.Popen(
         command,
-        env=os.environ | own,
+        env=environment() | own,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
