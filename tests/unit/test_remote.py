@@ -347,8 +347,12 @@ def test_object_stores_are_read_through_fsspec(served, monkeypatch):
     assert scored(url_list, corpus) == sorted(corpus.wavs)
     remote.manifest_path(url_list).unlink()
     store.rm(f"/bucket/{names(urls)[0]}")
+    other = remote.ShardCache(url_list.parent / "other")
     with pytest.raises(InputError, match=f"{stored[0]}: "):
-        remote.ShardCache(url_list.parent / "other").hold(stored[0])
+        other.hold(stored[0])
+    # Where a manifest gives the size, the store is asked for the file itself, once.
+    with pytest.raises(InputError, match=f"{stored[0]}: attempt 1: "):
+        other.hold(stored[0], remote.ShardFacts(10, "0" * 64, 3))
 
 
 def test_make_shard_list_writes_the_manifest_and_removes_one_of_other_shards(tmp_path):

@@ -34,6 +34,8 @@ CACHE_FOLDER = "WEDEFENSE_CACHE"
 CACHE_GIGABYTES = "WEDEFENSE_CACHE_GB"
 DEFAULT_GIGABYTES = 50.0
 GIGABYTE = 10**9
+# What a later attempt doesn't change.
+REFUSALS = (urllib.error.HTTPError, FileNotFoundError, PermissionError)
 ATTEMPTS = 6
 FIRST_DELAY = 1.0  # seconds before the second attempt; each later delay is twice as long
 TIMEOUT = 60.0  # seconds without a byte
@@ -266,15 +268,20 @@ class ShardCache:
                 if not isinstance(error, Unfinished):
                     # Not to be gone on from.
                     os.truncate(part, 0)
-                is_refused = isinstance(error.__cause__, urllib.error.HTTPError)
-                is_refused = is_refused and not isinstance(error, Unfinished)
+                is_unfinished = isinstance(error, Unfinished)
+                is_refused = not is_unfinished and isinstance(error.__cause__, REFUSALS)
                 if is_refused or attempt == ATTEMPTS:
                     raise InputError(f"{url}: attempt {attempt}: {error}") from error
-                delay = FIRST_DELAY * 2 ** (attempt - 1) * _jitter.uniform(0.5, 1.5)
+                delay = _delay(attempt)
                 logging.warning(
                     "%s: attempt %d of %d in %.1f s: %s", url, attempt + 1, ATTEMPTS, delay, error
                 )
                 time.sleep(delay)
+
+
+def _delay(attempt: int) -> float:
+    """Seconds after an attempt, from 1 on; readers that failed together don't come back so."""
+    return FIRST_DELAY * 2 ** (attempt - 1) * _jitter.uniform(0.5, 1.5)
 
 
 def _default_folder() -> Path:
@@ -347,7 +354,7 @@ def _remote_size(url: str) -> int:
                 is_refusal = not is_busy(error.code)
             if is_refusal or attempt == ATTEMPTS:
                 raise InputError(f"{url}: {error}") from error
-            time.sleep(FIRST_DELAY * 2 ** (attempt - 1) * _jitter.uniform(0.5, 1.5))
+            time.sleep(_delay(attempt))
     raise AssertionError("the last attempt returns or raises")
 
 
