@@ -67,9 +67,9 @@ def extract(
     part: str | None = None,
     windows: Windows = "first",
 ) -> None:
-    """Write one embedding for every utterance of a list, or its logits, a row for each of its
-    frames.
+    """Write the embedding, or the logits, of every utterance of a list.
 
+    Of a system that localizes, the logits have a row for each frame.
     Each process writes its share; when all are done, process 0 checks that every utterance is there
     exactly once and joins the shares in list order.
 
