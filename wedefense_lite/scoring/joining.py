@@ -18,9 +18,12 @@ def parse_part(text: str) -> tuple[int, int]:
         InputError: another text.
     """
     match = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise InputError(f"--part {text!r}: expected the number of a part and of all, such as 3/8")
-    return int(match[1]), int(match[2])
+    if match is not None:
+        number = int(match[1])
+        parts = int(match[2])
+        if 1 <= number <= parts:
+            return number, parts
+    raise InputError(f"--part {text!r}: expected the number of a part and of all, such as 3/8")
 
 
 def part_path(archive: Path, number: int, parts: int) -> Path:
