@@ -29,11 +29,16 @@ from wedefense_lite.scoring.joining import join
 from wedefense_lite.scoring.scores import read_scores
 from wedefense_lite.scoring.sidecar import read_sidecar, write_sidecar
 from wedefense_lite.systems import checkpoint
+from wedefense_lite.systems.experiment import load_experiment
 from wedefense_lite.training.exp_dir import remove_training
 
 
 class System:
-    """A trained tiny system, its evaluation list, and the stages as functions."""
+    """A trained tiny system, its evaluation list, and the stages as functions.
+
+    Tests that load another model load it into an experiment of their own: ``exp`` keeps the trained
+    weights, whatever the order of tests.
+    """
 
     def __init__(self, folder):
         self.folder = folder
@@ -203,8 +208,9 @@ def test_a_file_that_is_missing_is_named_and_the_earlier_output_stays(system):
 
 
 def test_parts_of_an_array_are_joined_to_the_same_archive(system, monkeypatch, tmp_path):
-    monkeypatch.setattr(extract_module, "load_experiment", lambda config: system.exp)
-    monkeypatch.setattr(join_module, "load_experiment", lambda config: system.exp)
+    experiment = load_experiment(str(system.config))
+    monkeypatch.setattr(extract_module, "load_experiment", lambda config: experiment)
+    monkeypatch.setattr(join_module, "load_experiment", lambda config: experiment)
     ark = tmp_path / "embedding.ark"
     arguments = (str(system.config), system.list, str(ark))
 
@@ -224,8 +230,9 @@ def test_parts_of_an_array_are_joined_to_the_same_archive(system, monkeypatch, t
 
 
 def test_parts_of_two_models_are_not_joined(system, other_model, monkeypatch, tmp_path):
-    monkeypatch.setattr(extract_module, "load_experiment", lambda config: system.exp)
-    monkeypatch.setattr(join_module, "load_experiment", lambda config: system.exp)
+    experiment = load_experiment(str(system.config))
+    monkeypatch.setattr(extract_module, "load_experiment", lambda config: experiment)
+    monkeypatch.setattr(join_module, "load_experiment", lambda config: experiment)
     ark = tmp_path / "embedding.ark"
     for part, model in (("1/2", system.model), ("2/2", other_model)):
         extract(str(system.config), str(model), system.list, str(ark), "raw", part=part)
@@ -423,7 +430,8 @@ def other_model(system, tmp_path) -> Path:
 
 def test_a_killed_extraction_leaves_no_mixture(system, other_model, tmp_path, monkeypatch):
     # Building the system and asking git take longer than all the rest.
-    monkeypatch.setattr(extract_module, "load_experiment", lambda config: system.exp)
+    experiment = load_experiment(str(system.config))
+    monkeypatch.setattr(extract_module, "load_experiment", lambda config: experiment)
     monkeypatch.setattr(extract_module, "code_commit", lambda: "unknown")
     ark = tmp_path / "e/embedding.ark"
 
@@ -438,7 +446,7 @@ def test_a_killed_extraction_leaves_no_mixture(system, other_model, tmp_path, mo
 
 
 def test_a_killed_inference_leaves_no_mixture(system, other_model, tmp_path, monkeypatch):
-    experiment = system.exp
+    experiment = load_experiment(str(system.config))
     monkeypatch.setattr(extract_module, "load_experiment", lambda config: experiment)
     monkeypatch.setattr(infer_module, "load_experiment", lambda config: experiment)
     out = tmp_path / "p"
