@@ -10,3 +10,5 @@ gpu_cmd=
 # and of training and scoring.
 cpu_job="--cpus-per-task=8"
 gpu_job="--nodes=1 --gpus-per-node=1 --cpus-per-task=16"
+# Of each job of the array of --array; empty: as gpu_job.
+array_job=

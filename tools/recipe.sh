@@ -48,6 +48,9 @@ settings llr_options "" # more of logits_to_llr.py where it calibrates
 # What is scored: difference of the logits, of which LLRs are made, or bonafide_logit, the logit of
 # which some authors publish EERs; no LLR is made of it, and its results are in a folder of its name.
 settings score difference
+# What stage 4 does: whole, or one job of tools/submit.sh --array: average, a part such as 3/8 or
+# array/8, which is the one of this job of Slurm's array, or join/8.
+settings extraction whole
 settings windows first merge mean # all: windows of eval_seconds over whole utterances, merged by mean, min, lowest3
 settings threshold ""   # of error rates in stage 7: a number, or results
 settings same_sources ""  # tracing: test attacks that are a class, A16=A04,...
@@ -105,6 +108,20 @@ esac
 read -ra sets <<< "$test_sets"
 scored=("${sets[@]}")                   # sets with scores
 calibrated=("${sets[@]/%/_calibrated}") # scores once more, calibrated on dev
+part=
+part_number="[1-9][0-9]{0,3}"
+[[ $extraction =~ ^(whole|average|(array|join|$part_number)/$part_number)$ ]] ||
+  refuse "--extraction is whole, average, 3/8, array/8 or join/8"
+case $extraction in
+  array/*)
+    [ -n "${SLURM_ARRAY_TASK_ID:-}" ] ||
+      refuse "--extraction $extraction is for a job of an array: SLURM_ARRAY_TASK_ID is not set"
+    part=$SLURM_ARRAY_TASK_ID/${extraction#array/}
+    ;;
+  join/*) ;;
+  */*) part=$extraction ;;
+esac
+
 if [ "$trains" = true ]; then
   train_dir=$data_dir/train
   dev_dir=$data_dir/dev
@@ -193,8 +210,15 @@ extract() {
   "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$model" \
     --data_type "$data_type" --data_list "$(list_of "$1")" ${label:+--label "$label"} \
     ${score_batch_size:+--batch_size "$score_batch_size"} \
-    ${num_workers:+--num_workers "$num_workers"} \
+    ${num_workers:+--num_workers "$num_workers"} ${part:+--part "$part"} \
     --windows "$windows" --output "$extracted" --embed_ark "$exp_dir/$(archive_of "$1")"
+}
+
+# join SET: the parts of its extraction.
+join() {
+  $cpu_cmd python "$bin/join_extraction.py" --config "$exp_dir/config.yaml" --model_path "$model" \
+    --data_type "$data_type" --data_list "$(list_of "$1")" \
+    --embed_ark "$exp_dir/$(archive_of "$1")" --parts "${extraction#join/}"
 }
 
 infer() {
@@ -287,8 +311,13 @@ if [ "$trains" = true ] && runs 3 "train"; then
 fi
 
 if runs 4 "$extracted of the averaged model"; then
-  if [ "$trains" = true ]; then average; fi
-  for_each extract "${scored[@]}"
+  # The jobs of an array extract what one job before them has averaged.
+  if [[ $trains == true && $extraction =~ ^(whole|average)$ ]]; then average; fi
+  case $extraction in
+    average) ;;
+    join/*) for_each join "${scored[@]}" ;;
+    *) for_each extract "${scored[@]}" ;;
+  esac
 fi
 
 if [ "$extracted" = embeddings ] && runs 5 "logits and posteriors"; then

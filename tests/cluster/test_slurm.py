@@ -4,6 +4,7 @@
 """
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -80,6 +81,11 @@ def finish(cluster, root, job: str) -> None:
     assert cluster.state(job) == "COMPLETED", log[-5000:]
 
 
+def end(cluster, job: str, state: str) -> None:
+    """Wait until a job has ended in a state."""
+    cluster.wait_for(lambda: cluster.state(job) == state, 600, f"{job} is {state}")
+
+
 def check_models(root, exp_dir: str) -> None:
     """Check that a training has the bits of the one of two processes."""
     for name in ("model_3.pt", "model_4.pt", "avg_model.pt"):
@@ -118,6 +124,20 @@ def ranks_of(exp_dir: str) -> list[int]:
     return pids
 
 
+def ask_for(root, cpu_job: str, gpu_job: str) -> None:
+    """Set what the jobs of a chain ask for."""
+    settings = root / "conf/cmd.sh"
+    settings.write_text(settings.read_text() + f'cpu_job="{cpu_job}"\ngpu_job="{gpu_job}"\n')
+
+
+def submit_chain(cluster, root, *words: str) -> tuple[list[str], list[list[str]]]:
+    """Submit a chain of jobs: their numbers, and the commands that were printed."""
+    lines = cluster.call(["bash", "tools/submit.sh", *words], root).splitlines()
+    jobs = [line.split()[-1] for line in lines if line.startswith("stage ")]
+    commands = [shlex.split(line) for line in lines if line.startswith("sbatch")]
+    return jobs, commands
+
+
 def test_two_nodes_end_with_the_bits_of_two_processes(cluster, root, submit):
     job = submit("exp_nodes")
     finish(cluster, root, job)
@@ -129,18 +149,12 @@ def test_two_nodes_end_with_the_bits_of_two_processes(cluster, root, submit):
 
 
 def test_a_chain_of_jobs_does_the_same_and_cpu_stages_hold_one_node(cluster, root, submit):
-    settings = root / "conf/cmd.sh"
-    settings.write_text(settings.read_text() + 'cpu_job="--nodes=1"\ngpu_job="--nodes=2"\n')
-    command = ["bash", "tools/submit.sh", *RECIPE, *TRAINING]
-    command += ["--exp_dir", "exp_chain", "--nproc", "1", "--stage", "3"]
-    lines = cluster.call(command, root).splitlines()
-    jobs = [line.split()[-1] for line in lines if line.startswith("stage ")]
+    ask_for(root, cpu_job="--nodes=1", gpu_job="--nodes=2")
+    options = ["--exp_dir", "exp_chain", "--nproc", "1", "--stage", "3"]
+    jobs, commands = submit_chain(cluster, root, *RECIPE, *TRAINING, *options)
     assert len(jobs) == 6
-    assert [line.count("--nodes=2") for line in lines if line.startswith("sbatch")] == [
-        1,
-        1,
-        *[0] * 4,
-    ]
+    two_nodes = ["--nodes=2" in command for command in commands]
+    assert two_nodes == [True, True, False, False, False, False]
     for job in jobs:
         finish(cluster, root, job)
     check_models(root, "exp_chain")
@@ -174,11 +188,48 @@ def test_a_preempted_job_saves_its_step_and_goes_on(cluster, root, submit, how):
 
 
 def test_a_failed_stage_cancels_the_stages_behind_it(cluster, root, submit):
-    command = ["bash", "tools/submit.sh", *RECIPE, "--exp_dir", "exp_none", "--stage", "6"]
-    lines = cluster.call(command, root).splitlines()
-    jobs = [line.split()[-1] for line in lines if line.startswith("stage ")]
-    cluster.wait_for(lambda: cluster.state(jobs[0]) == "FAILED", 300)
-    cluster.wait_for(lambda: cluster.state(jobs[-1]) == "CANCELLED", 60)
+    ask_for(root, cpu_job="--nodes=1", gpu_job="--nodes=1")
+    options = ["--exp_dir", "exp_none", "--stage", "6"]
+    jobs, _ = submit_chain(cluster, root, *RECIPE, *options)
+    end(cluster, jobs[0], "FAILED")
+    end(cluster, jobs[-1], "CANCELLED")
+
+
+def test_an_array_whose_part_is_missing_names_it_and_ends_as_one_job_does(cluster, root, submit):
+    ask_for(root, cpu_job="--nodes=1", gpu_job="--nodes=1")
+    results = shutil.ignore_patterns("embeddings", "posteriors", "avg_model.pt")
+    shutil.copytree(root / "exp_local", root / "exp_array", ignore=results)
+    options = ["--exp_dir", "exp_array", "--nproc", "1", *UNTRAINED]
+    options += ["--stage", "4", "--stop_stage", "6"]
+    jobs, commands = submit_chain(cluster, root, "--array", "3", *RECIPE, *options)
+    _, extraction, joining, inference, scoring = jobs
+    cluster.call(f"scancel {extraction}_2")
+    end(cluster, joining, "FAILED")
+    log = (root / f"slurm-{joining}.log").read_text()
+    assert "extract again --part 2/3, and join then" in log
+    for job in (inference, scoring):
+        end(cluster, job, "CANCELLED")
+    assert not (root / "exp_array/embeddings/dev/embedding.ark").exists()
+    # The printed commands again: the part that is missing, and what is behind it.
+    again = [word.replace("--array=1-3", "--array=2") for word in commands[1]]
+    before = ""
+    for command in (again, *commands[2:]):
+        words = [word for word in command if not word.startswith("--dependency=")]
+        if before:
+            words.insert(1, f"--dependency=afterany:{before}")
+        before = cluster.call(words, root)
+        finish(cluster, root, before)
+    for name in ("embeddings/dev", "embeddings/eval"):
+        written = sorted(path.name for path in (root / "exp_array" / name).iterdir())
+        assert not any(path.startswith("part_") for path in written), written
+        archive = f"{name}/embedding.ark"
+        expected = (root / "exp_local" / archive).read_bytes()
+        assert (root / "exp_array" / archive).read_bytes() == expected
+    for name in ("dev", "eval", "eval_calibrated"):
+        scores = f"posteriors/{name}/llr.txt"
+        assert (root / "exp_array" / scores).read_bytes() == (
+            root / "exp_local" / scores
+        ).read_bytes()
 
 
 def test_two_machines_on_a_network_end_with_the_bits_of_two_processes(root):

@@ -207,7 +207,9 @@ def test_a_file_that_is_missing_is_named_and_the_earlier_output_stays(system):
     system.extract()
 
 
-def test_parts_of_an_array_are_joined_to_the_same_archive(system, monkeypatch, tmp_path):
+def test_parts_of_an_array_are_joined_to_the_same_archive(
+    system, other_model, monkeypatch, tmp_path
+):
     experiment = load_experiment(str(system.config))
     monkeypatch.setattr(extract_module, "load_experiment", lambda config: experiment)
     monkeypatch.setattr(join_module, "load_experiment", lambda config: experiment)
@@ -217,13 +219,16 @@ def test_parts_of_an_array_are_joined_to_the_same_archive(system, monkeypatch, t
     def extract_part(part: str, model=system.model) -> None:
         extract(str(system.config), str(model), system.list, str(ark), "raw", part=part)
 
-    for part in ("1/3", "2/3"):
-        extract_part(part)
-    with pytest.raises(InputError, match=r"part_3_of_3/embedding\.json: No such file"):
+    extract_part("2/3")
+    missing = r"part_1_of_3/embedding\.json: No such file .*: extract again --part 1/3, 3/3, "
+    with pytest.raises(InputError, match=missing):
         join_extraction(*arguments, 3, "raw")
-    assert not ark.exists() and (tmp_path / "part_1_of_3/embedding.ark").exists()
-    extract_part("3/3")
-    join_extraction(*arguments, 3, "raw")
+    assert not ark.exists() and (tmp_path / "part_2_of_3/embedding.ark").exists()
+    for part in ("1/3", "3/3"):
+        extract_part(part)
+    with pytest.raises(InputError, match=r"part_1_of_3/embedding\.json: model_hash is"):
+        join_extraction(*arguments, 3, "raw", str(other_model))
+    join_extraction(*arguments, 3, "raw", str(system.model))
     assert ark.read_bytes() == system.ark.read_bytes()
     assert read_rows(ark.with_suffix(".scp")) == read_rows(system.ark.with_suffix(".scp"))
     assert not list(tmp_path.glob("part_*"))

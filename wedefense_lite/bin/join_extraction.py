@@ -10,12 +10,21 @@ from jsonargparse.typing import PositiveInt
 
 from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
-from wedefense_lite.files import InputError, check_writable, file_path, folder_lock, note_input
+from wedefense_lite.files import (
+    InputError,
+    abbreviate,
+    check_writable,
+    file_path,
+    folder_lock,
+    note_input,
+)
+from wedefense_lite.provenance import file_hash
 from wedefense_lite.scoring.joining import join, part_path
 from wedefense_lite.scoring.recordings import window_rows
 from wedefense_lite.scoring.sidecar import (
     Sidecar,
     begin_results,
+    check_sidecar,
     read_sidecar,
     sidecar_path,
     write_sidecar,
@@ -29,6 +38,7 @@ def join_extraction(
     embed_ark: str,
     parts: PositiveInt,
     data_type: Literal["shard", "raw"] = "shard",
+    model_path: str | None = None,
 ) -> None:
     """Join what ``extract.py --part 1/N`` to ``N/N`` wrote: as one extraction writes it.
 
@@ -41,6 +51,7 @@ def join_extraction(
         embed_ark: archive to write, as it was given to extract.py.
         parts: number of parts.
         data_type: kind of the list.
+        model_path: checkpoint that they have to be of; by default that of the first part.
     """
     experiment = load_experiment(config)
     archive = file_path(embed_ark)
@@ -51,6 +62,8 @@ def join_extraction(
     with folder_lock(archive.parent, "joining"):
         # Before anything is replaced: a part may be missing, or of another model.
         sidecar = _common_sidecar(archives)
+        if model_path is not None:
+            check_sidecar(archives[0], sidecar, model_hash=file_hash(model_path))
         index = read_index(data_list, data_type)
         if sidecar.window_seconds:
             rate = experiment.data.sample_rate
@@ -72,9 +85,21 @@ def _common_sidecar(archives: list[Path]) -> Sidecar:
     Raises:
         InputError: a part is missing or unfinished, or two are of different models or code.
     """
-    first = replace(read_sidecar(archives[0]), hashes={})
-    for path in archives[1:]:
-        sidecar = replace(read_sidecar(path), hashes={})
+    sidecars = []
+    missing = []
+    reasons = []
+    for number, path in enumerate(archives, 1):
+        try:
+            sidecar = read_sidecar(path)
+        except InputError as error:
+            missing.append(f"{number}/{len(archives)}")
+            reasons.append(str(error))
+            continue
+        sidecars.append(replace(sidecar, hashes={}))
+    if missing:
+        raise InputError(f"{reasons[0]}: extract again --part {abbreviate(missing)}, and join then")
+    first = sidecars[0]
+    for path, sidecar in zip(archives, sidecars):
         if sidecar != first:
             raise InputError(
                 f"{sidecar_path(path)}: of another model or code than "
