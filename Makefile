@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: setup mini test test_all gpu_test cluster_test lint audit recipes mutations faults soak fuzz docs clean
+.PHONY: setup mini test test_all gpu_test cluster_test lint audit recipes mutations faults soak fuzz benchmark docs clean
 
 setup: $(VENV)/.installed
 
@@ -68,6 +68,10 @@ soak: setup
 # as make test tries, and new ones each time.
 fuzz: setup
 	HYPOTHESIS_PROFILE=fuzz python -m pytest --timeout 0 -m hypothesis tests
+
+# Each stage beside its floor, on a quiet machine; docs/benchmarks.md.
+benchmark: setup
+	python tools/benchmark.py --json build/benchmark.json
 
 docs: setup
 	$(BIN)/python -m pip install -q -e '.[docs]'
