@@ -68,6 +68,7 @@ class Case(NamedTuple):
     optional: tuple[str, ...] = ()
 
 
+MAMBA = "the names of the code of XLSR-Mamba"
 SMALL_RESNET = {"channels": 8, "se_ratio": 0}
 # By --from and, in brackets, what it is of.
 CASES = {
@@ -80,6 +81,9 @@ CASES = {
     "sls": Case("xlsr_sls", "sls", "module", DEEP),
     "nes2net": Case("xlsr_nes2net", "nes2net_x", shape={}),
     "tcm": Case("xlsr_tcm", "tcm", "state_dict", {}),
+    "xlsr_mamba": Case(
+        "xlsr_mamba", MAMBA, "safetensors", {}, options={"embed_dim": 32, "blocks": 1}
+    ),
     "spectra0": Case("xlsr_ecapa", "spectra_0", "safetensors", {}),
     "antideepfake": Case("antideepfake", "antideepfake_tiny", "model", {}),
     "wedefense (MHFA)": Case("xlsr_mhfa", "mhfa", shape=DEEP, options={"heads": 32}),
@@ -144,7 +148,24 @@ def run_in(system: nn.Module) -> None:
             value += 0.1 * torch.rand_like(value)
 
 
+def names_of_mamba() -> list[str]:
+    """Names of a column of two blocks, the last of which has the number of the sixth."""
+    names = ["LL.weight", "LL.bias", "conformer.norm_f.weight"]
+    names += [f"first_bn.{key}" for key in nn.BatchNorm2d(1).state_dict()]
+    for layer in ("f_attention_pool", "b_attention_pool", "LL", "classifier"):
+        names += [f"conformer.{layer}.weight", f"conformer.{layer}.bias"]
+    block = ["norm.weight", "mixer.A_log", "mixer.D", "mixer.conv1d.weight", "mixer.conv1d.bias"]
+    block += ["mixer.in_proj.weight", "mixer.x_proj.weight", "mixer.out_proj.weight"]
+    block += ["mixer.dt_proj.weight", "mixer.dt_proj.bias"]
+    for column in ("forward", "backward"):
+        for number in (0, 5):
+            names += [f"conformer.{column}_layers.{number}.{name}" for name in block]
+    return names
+
+
 def listed_names(reference: str) -> list[str]:
+    if reference == MAMBA:
+        return names_of_mamba()
     listing = json.loads((FIDELITY / f"{reference}.json").read_text())
     return [entry["name"] for entry in listing["state"]]
 
