@@ -1,5 +1,7 @@
 """Audit of the installed packages: known vulnerabilities, but for those with a reason to stay."""
 
+from wedefense_lite import cli
+
 import json
 import logging
 import subprocess
@@ -7,7 +9,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, read_text
 
 REASONS = Path(__file__).with_name("audit.toml")

@@ -7,6 +7,8 @@ them alike; the first round warms up and isn't counted. Audio is noise and weigh
 nothing is downloaded. Use ratios: seconds depend on the machine and on what else it does.
 """
 
+from wedefense_lite import cli
+
 import math
 import os
 import platform
@@ -25,7 +27,6 @@ from benchmarks.text import metrics, startup
 from benchmarks.work import SMALLEST, Bench, Size
 from jsonargparse.typing import PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.files import NO_VALUE, InputError, read_json
 from wedefense_lite.provenance import code_commit
 from wedefense_lite.report.tables import check_outputs, publish, table

@@ -3,14 +3,15 @@
 Shapes: T samples, K streams (1 without a separator), E embedding size, C classes.
 """
 
+import wedefense_lite
+from wedefense_lite import cli
+
 import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
-import wedefense_lite
-from wedefense_lite import cli
 from wedefense_lite.files import InputError
 from wedefense_lite.mixtures.separation import separate, trained_separator
 from wedefense_lite.report.tables import publish, table

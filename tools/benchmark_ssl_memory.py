@@ -7,6 +7,8 @@ takes, with weights, gradients and moments: on a GPU tensors, on a CPU memory be
 libraries.
 """
 
+from wedefense_lite import cli
+
 import os
 import resource
 import subprocess
@@ -14,7 +16,6 @@ import sys
 
 import torch
 
-from wedefense_lite import cli
 from wedefense_lite.frontends import SSL
 from wedefense_lite.runtime import start_process, use_fused_kernels
 

@@ -1,8 +1,9 @@
 """Several data directories as one, whose meta.tsv says which set an utterance is from."""
 
+from wedefense_lite import cli
+
 import argparse
 
-from wedefense_lite import cli
 from wedefense_lite.audio.subsets import combine, read_data_dir, write_data_dir
 from wedefense_lite.files import inputs_kept
 

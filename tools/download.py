@@ -1,9 +1,10 @@
 """Download of the archive of a corpus: continued where it stopped, checked, and unpacked whole."""
 
+from wedefense_lite import cli
+
 import logging
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.downloads import check, fetch, unpack
 from wedefense_lite.files import InputError, file_path
 

@@ -3,6 +3,8 @@
 FLOORS is the plan that tests/recipes/test_house.py holds the imports to.
 """
 
+from wedefense_lite import cli
+
 import ast
 import io
 import tokenize
@@ -11,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, write_text
 from wedefense_lite.report.tables import table
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "wedefense_lite"
 GROUND = (
+    "interruption",
     "labels",
     "columns",
     "files",

@@ -1,8 +1,9 @@
 """A list of the audio files of a wav.scp, for reading without shards."""
 
+from wedefense_lite import cli
+
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.index import read_corpus, write_raw_list
 from wedefense_lite.files import check_writable

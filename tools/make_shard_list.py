@@ -1,12 +1,13 @@
 """Tar shards of the audio of a wav.scp, and their list."""
 
+from wedefense_lite import cli
+
 import logging
 import random
 from pathlib import Path
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.conversion import Converter
 from wedefense_lite.audio.index import read_corpus

@@ -1,12 +1,13 @@
 """Shards, bytes, readers and bandwidth that a corpus and a number of GPUs need."""
 
+from wedefense_lite import cli
+
 import math
 import time
 
 import numpy as np
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.audio.stream import Stream
 from wedefense_lite.files import InputError

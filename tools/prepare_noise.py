@@ -1,5 +1,7 @@
 """Tables of noises and of room impulse responses for augmentation, from MUSAN and RIRS_NOISES."""
 
+from wedefense_lite import cli
+
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +10,6 @@ from typing import Literal
 import soundfile as sf
 from jsonargparse.typing import PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.data_dir import check_file_names, durations
 from wedefense_lite.audio.index import check_keys

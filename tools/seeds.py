@@ -1,10 +1,11 @@
 """Mean and spread of the results of several seeds, for tools/seeds.sh."""
 
+from wedefense_lite import cli
+
 import math
 import statistics
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, check_writable, read_json, write_json, write_lines
 from wedefense_lite.report.tables import table
 

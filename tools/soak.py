@@ -6,6 +6,8 @@ again. The scores of each round must have the bytes of the first round, which no
 Memory, open files and shared memory of the commands must not grow from round to round.
 """
 
+from wedefense_lite import cli
+
 import logging
 import os
 import random
@@ -24,7 +26,6 @@ import numpy as np
 import soundfile as sf
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, write_table
 
 ROOT = Path(__file__).resolve().parents[1]

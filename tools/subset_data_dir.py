@@ -1,10 +1,11 @@
 """A part of a data directory as another: by list, class, condition, number."""
 
+from wedefense_lite import cli
+
 from typing import Literal
 
 from jsonargparse.typing import PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio.subsets import (
     Order,
     listed,

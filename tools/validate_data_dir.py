@@ -3,9 +3,10 @@
 Recordings that are in two of them under two ids are reported, which reads all audio.
 """
 
+from wedefense_lite import cli
+
 import argparse
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import UTT2LAB, check_data_dirs
 from wedefense_lite.labels import NO_LABELS
 

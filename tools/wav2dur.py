@@ -1,8 +1,9 @@
 """Durations of the audio files of a wav.scp."""
 
+from wedefense_lite import cli
+
 from jsonargparse.typing import PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.data_dir import durations
 from wedefense_lite.audio.index import read_wavs

@@ -1,6 +1,10 @@
 """Speech spoof detection: train, score, calibrate and evaluate, as recipes."""
 
+from wedefense_lite import interruption
+
 __version__ = "0.1.0"
+
+interruption.leave_at_once()
 
 
 def load(folder, device="cpu", trim=True):

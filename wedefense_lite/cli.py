@@ -1,5 +1,7 @@
 """Entry points: options from the signature of a function, and errors of one line."""
 
+from wedefense_lite import interruption, preemption
+
 import inspect
 import json
 import logging
@@ -10,13 +12,10 @@ import tempfile
 import traceback
 from argparse import SUPPRESS, Action
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
 
-from wedefense_lite import preemption
 from wedefense_lite.files import InputError, disk_error, inputs_kept, printable
 
 # Environment variable with the packages that hold a user's own components, separated by commas.
@@ -74,7 +73,7 @@ def run(
         aliases: other names of options, such as those of official programs.
         several: parameter that takes all words that are no options.
     """
-    with one_line_errors(program_name()), inputs_kept():
+    with one_line_errors(interruption.program_name()), inputs_kept():
         parser = Parser(description=(function.__doc__ or "").split("\n\n")[0])
         parser.add_function_arguments(
             function,
@@ -104,11 +103,6 @@ def parameter_help(function: Callable, name: str) -> str:
     # The next parameter is not indented as deeply as what follows of this one.
     description = re.split(r"\n {1,4}\S|\n\n", text)[0]
     return " ".join(description.split())
-
-
-def program_name() -> str:
-    """Name of the script that runs, as it stands before its errors."""
-    return Path(sys.argv[0]).name
 
 
 def rename_options(words: list[str], aliases: Mapping[str, str]) -> list[str]:
@@ -259,6 +253,7 @@ class one_line_errors:
         handler = logging.StreamHandler()
         handler.setFormatter(PrintableFormatter())
         logging.basicConfig(level=level, handlers=[handler])
+        interruption.begin_work()
         return self
 
     def __exit__(self, kind, error, trace):
@@ -285,7 +280,7 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
     if isinstance(error, preemption.Preempted):
         return str(error), preemption.EXIT_STATUS
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", 130
+        return "interrupted", interruption.STATUS
     of_files = _message_about_files(error)
     if of_files:
         return of_files, 2
@@ -362,29 +357,3 @@ def needed(option: str, value: str | None) -> str:
     if not value:
         raise InputError(f"{option} is needed here, and is not given")
     return value
-
-
-def report_uncaught(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    """Hook of the interpreter: Ctrl-C while an entry point imports its libraries is one line."""
-    if issubclass(kind, KeyboardInterrupt):
-        print(f"{program_name()}: error: interrupted", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-def runs_entry_point() -> bool:
-    """Whether a script of the package, of tools/ or of a recipe was typed: what imports the package
-    keeps its own hook.
-    """
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    if script is None:
-        return False
-    package = Path(__file__).resolve().parent
-    places = (package / "bin", package.parent / "tools", package.parent / "egs")
-    return any(place in Path(script).resolve().parents for place in places)
-
-
-if runs_entry_point():
-    sys.excepthook = report_uncaught

@@ -1,5 +1,7 @@
 """Which code and which files made a result."""
 
+from wedefense_lite import __version__
+
 import hashlib
 import os
 import platform
@@ -8,7 +10,6 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from wedefense_lite import __version__
 from wedefense_lite.files import open_bytes
 
 PACKAGE = Path(__file__).resolve().parent

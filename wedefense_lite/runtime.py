@@ -1,5 +1,7 @@
 """Device, precision, backend and collectives: the one place that decides where things run."""
 
+from wedefense_lite import heartbeat
+
 import gc
 import logging
 import os
@@ -15,7 +17,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from wedefense_lite import heartbeat
 from wedefense_lite.files import InputError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "auto"]

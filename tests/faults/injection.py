@@ -324,10 +324,11 @@ def become(request: dict, standard_output: int) -> int:
     path = ROOT / script
     sys.argv = [str(path), *words]
     sys.path[0] = str(path.parent)
-    # The module was imported before there was a script, which decides on the hook.
-    sys.excepthook = sys.modules["wedefense_lite.cli"].report_uncaught
+    # The package was imported before there was a script, which decides on these.
+    interruption = sys.modules["wedefense_lite.interruption"]
+    sys.excepthook = interruption.report_uncaught
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interruption.leave)
     if request["fault"]:
         inject(request["folder"], str(outputs / "changes"), **request["fault"])
     if request["file_size"] is not None:

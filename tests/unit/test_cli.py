@@ -5,11 +5,9 @@ import logging
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Literal
 
 import pytest
-from conftest import ROOT
 
 from wedefense_lite import cli
 from wedefense_lite.files import InputError, read_table, write_table
@@ -190,25 +188,6 @@ def test_an_interruption_while_options_are_built_is_one_line(run, monkeypatch):
 
     monkeypatch.setattr(cli.Parser, "add_function_arguments", interrupt)
     assert run() == (130, "", "entry.py: error: interrupted\n")
-
-
-def test_an_interruption_of_imports_is_one_line(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["bin/entry.py"])
-    cli.report_uncaught(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert capsys.readouterr().err == "entry.py: error: interrupted\n"
-    cli.report_uncaught(ValueError, ValueError("other errors are as ever"), None)
-    assert "ValueError: other errors are as ever" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("script", "is_entry_point"),
-    [("wedefense_lite/bin/x.py", True), ("tools/x.py", True), ("egs/a/local/x.py", True),
-     ("tests/x.py", False), ("../x.py", False), (None, False)],
-)  # fmt: skip
-def test_what_imports_the_package_keeps_its_own_hook(monkeypatch, script, is_entry_point):
-    path = str(ROOT / script) if script else None
-    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__file__=path))
-    assert cli.runs_entry_point() == is_entry_point
 
 
 def test_errors_and_log_lines_do_not_steer_a_terminal(run, capsys):

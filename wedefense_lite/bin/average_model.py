@@ -1,12 +1,13 @@
 """Stage 4: average the weights of the last epochs of a training."""
 
+from wedefense_lite import cli
+
 import contextlib
 import logging
 import os
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.files import InputError, check_writable, folder_lock, note_input
 from wedefense_lite.systems import checkpoint

@@ -1,11 +1,12 @@
 """Is system A better than system B: paired bootstrap over the same trials."""
 
+from wedefense_lite import cli
+
 import logging
 
 import numpy as np
 from jsonargparse.typing import PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError
 from wedefense_lite.metrics.bootstrap import interval, replicates
 from wedefense_lite.metrics.costs import cost_model

@@ -1,10 +1,11 @@
 """Systems by corpora: the main numbers of several experiments in one table."""
 
+from wedefense_lite import cli
+
 import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, note_input, read_json, write_lines
 from wedefense_lite.metrics.arenas import SetScores, pooled_metrics, spoof_acceptance
 from wedefense_lite.metrics.costs import CostModel

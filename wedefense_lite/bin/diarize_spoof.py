@@ -3,14 +3,15 @@
 Shapes: T samples, A audio channels, K streams of a separator.
 """
 
+import wedefense_lite
+from wedefense_lite import cli
+
 import logging
 from pathlib import Path
 
 import numpy as np
 from jsonargparse.typing import NonNegativeInt
 
-import wedefense_lite
-from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.activity import speech
 from wedefense_lite.audio.segments import write_rttm

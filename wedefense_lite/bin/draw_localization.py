@@ -1,10 +1,11 @@
 """Pictures of utterances: waveform, spectrogram, reference, decisions and frame scores."""
 
+from wedefense_lite import cli
+
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.index import read_wavs
 from wedefense_lite.audio.segments import Segments, read_rttm

@@ -1,5 +1,7 @@
 """Stage 7: scores and keys to every metric, pooled and by condition, as a table and as JSON."""
 
+from wedefense_lite import cli
+
 import logging
 import math
 from dataclasses import replace
@@ -8,7 +10,6 @@ from typing import Literal
 import numpy as np
 from jsonargparse.typing import NonNegativeInt
 
-from wedefense_lite import cli
 from wedefense_lite.files import (
     NO_VALUE,
     InputError,

@@ -1,5 +1,7 @@
 """Frame scores, and decided segments, against reference segments."""
 
+from wedefense_lite import cli
+
 import logging
 import math
 from typing import NamedTuple
@@ -7,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from jsonargparse.typing import NonNegativeInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio.segments import Segments, parse_seconds, read_rttm
 from wedefense_lite.files import InputError, converted, iter_rows, number
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF

@@ -1,5 +1,7 @@
 """Scores of the talkers of mixtures to metrics of mixtures and of their talkers."""
 
+from wedefense_lite import cli
+
 import logging
 import math
 from pathlib import Path
@@ -7,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from jsonargparse.typing import NonNegativeInt
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, folder_lock, write_text
 from wedefense_lite.metrics.bootstrap import Resampler, intervals
 from wedefense_lite.metrics.costs import CostModel, cost_model

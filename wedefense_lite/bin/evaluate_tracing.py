@@ -1,10 +1,11 @@
 """Source tracing: top-1, macro F1 and open-set EER, by logits and by distance."""
 
+from wedefense_lite import cli
+
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wedefense_lite import cli
 from wedefense_lite.files import NO_VALUE, InputError
 from wedefense_lite.report.tables import check_outputs, publish, table
 from wedefense_lite.scoring.archives import Archive, read_archive

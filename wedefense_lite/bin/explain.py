@@ -1,11 +1,12 @@
 """Explanations: which parts of a recording made a detector say spoof."""
 
+from wedefense_lite import cli
+
 import json
 from pathlib import Path
 
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
-from wedefense_lite import cli
 from wedefense_lite.audio.index import read_wavs
 from wedefense_lite.explain.attribution import METHODS, captum_attr
 from wedefense_lite.explain.explainer import Explainer, Measures, Pair

@@ -2,6 +2,8 @@
 card.
 """
 
+from wedefense_lite import cli, report
+
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,7 +14,6 @@ from jinja2 import StrictUndefined, Template
 from jsonargparse.typing import OpenUnitInterval
 from torch import Tensor
 
-from wedefense_lite import cli, report
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.audio.reading import as_float, read
 from wedefense_lite.audio.stream import Stream

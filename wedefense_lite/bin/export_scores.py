@@ -1,5 +1,7 @@
 """Scores in the files that the leaderboards of the field take."""
 
+from wedefense_lite import cli
+
 import hashlib
 import logging
 import re
@@ -10,7 +12,6 @@ from typing import Literal
 import numpy as np
 import yaml
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, check_writable, write_text
 from wedefense_lite.metrics.arenas import interpolated_eer, spoof_acceptance
 from wedefense_lite.scoring.scores import (

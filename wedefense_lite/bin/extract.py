@@ -1,5 +1,7 @@
 """Stage 4: embeddings, or logits, of every utterance of a list, under ``torchrun`` or alone."""
 
+from wedefense_lite import cli
+
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -13,7 +15,6 @@ import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
-from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.audio.stream import Stream
 from wedefense_lite.audio.utterance import Utterance

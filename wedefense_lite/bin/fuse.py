@@ -1,10 +1,11 @@
 """Scores of several systems to one calibrated LLR, by logistic regression on a held-out set."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 
 import numpy as np
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, check_writable, folder_lock
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.metrics.summary import warn_of_polarity

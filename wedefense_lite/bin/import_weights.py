@@ -1,5 +1,7 @@
 """Experiment folders of weights that were trained with the official code of a system."""
 
+from wedefense_lite import cli
+
 import logging
 import math
 import re
@@ -10,7 +12,6 @@ from typing import Literal, TypedDict, Unpack
 from jsonargparse.typing import PositiveFloat
 from torch import Tensor, nn
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, abbreviate, check_writable, write_json, write_text
 from wedefense_lite.interop.official import (
     check_rawnet2,

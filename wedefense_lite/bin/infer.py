@@ -1,5 +1,7 @@
 """Stage 5: logits and posteriors of embeddings."""
 
+from wedefense_lite import cli
+
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, check_writable, folder_lock
 from wedefense_lite.heads import Head
 from wedefense_lite.labels import BONAFIDE, LABELS

@@ -1,5 +1,7 @@
 """Join the archives that the jobs of an array extracted to the one of the whole list."""
 
+from wedefense_lite import cli
+
 import logging
 import shutil
 from dataclasses import replace
@@ -8,7 +10,6 @@ from typing import Literal
 
 from jsonargparse.typing import PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.files import (
     InputError,

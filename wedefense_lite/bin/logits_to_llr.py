@@ -1,11 +1,12 @@
 """Stage 6: logits to log-likelihood ratios, calibrated where a held-out set is given."""
 
+from wedefense_lite import cli
+
 import logging
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from wedefense_lite import cli
 from wedefense_lite.files import (
     InputError,
     check_writable,

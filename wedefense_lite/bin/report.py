@@ -1,9 +1,10 @@
 """Stage 8: the results of an experiment on one page that opens without a network."""
 
+from wedefense_lite import cli
+
 import logging
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.files import write_text
 from wedefense_lite.report.page import render
 from wedefense_lite.report.pictures import draw

@@ -1,5 +1,7 @@
 """Scores of recordings: is what somebody has bona fide speech, and how sure is that?"""
 
+from wedefense_lite import cli
+
 import json
 import logging
 import sys
@@ -12,7 +14,6 @@ from typing import Literal
 
 from jsonargparse.typing import OpenUnitInterval, PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, check_writable, printable, read_text, write_lines
 from wedefense_lite.progress import progress
 from wedefense_lite.scoring.journal import Journal, journal_path, open_journal

@@ -1,10 +1,11 @@
 """Frame LLRs to segments that a person can open beside the audio."""
 
+from wedefense_lite import cli
+
 import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio.segments import read_rttm, write_rttm
 from wedefense_lite.files import InputError, check_writable, file_name, write_json, write_lines
 from wedefense_lite.labels import LABELS, SPOOF

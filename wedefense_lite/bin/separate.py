@@ -3,6 +3,8 @@
 Shapes: T samples, K streams of a mixture, S stems (talkers) that they are compared with.
 """
 
+from wedefense_lite import cli
+
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,7 +17,6 @@ import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
-from wedefense_lite import cli
 from wedefense_lite.audio import reading
 from wedefense_lite.audio.data_dir import SHARD_LIST, check_data_dir, remove_tables, write_tables
 from wedefense_lite.audio.index import read_index

@@ -1,5 +1,7 @@
 """Mixtures of several talkers, some of them spoofed: a plan, then its audio."""
 
+from wedefense_lite import cli
+
 import hashlib
 import logging
 import re
@@ -9,7 +11,6 @@ from typing import Literal
 import numpy as np
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import SHARD_LIST
 from wedefense_lite.audio.index import read_wavs
 from wedefense_lite.audio.reading import measure_lengths

@@ -1,11 +1,12 @@
 """The commands of a recipe, stage by stage."""
 
+from wedefense_lite import cli
+
 import subprocess
 import sys
 from argparse import REMAINDER
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, read_text
 
 

@@ -1,5 +1,7 @@
 """Stage 3: train a system, under ``torchrun`` or as a single process."""
 
+from wedefense_lite import cli, interruption
+
 import contextlib
 import inspect
 import logging
@@ -9,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite import cli
 from wedefense_lite.audio.corpora import with_corpora
 from wedefense_lite.audio.index import read_index
 from wedefense_lite.audio.tracks import with_segments
@@ -379,7 +380,7 @@ def _full_names(words: list[str]) -> list[str]:
 
 def main() -> None:
     """Read the command line and train."""
-    with cli.one_line_errors(cli.program_name()):
+    with cli.one_line_errors(interruption.program_name()):
         parser = _parser()
         words = checked_words(_full_names(sys.argv[1:]))
         arguments = parser.parse_args(words, env=False)

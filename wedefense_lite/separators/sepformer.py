@@ -1,8 +1,9 @@
 """SepFormer, by SpeechBrain."""
 
+from wedefense_lite import cli
+
 from torch import Tensor
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError
 from wedefense_lite.separators.base import Separator
 

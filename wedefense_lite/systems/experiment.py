@@ -1,5 +1,8 @@
 """Typed configuration: one YAML a system, every key an option, and back."""
 
+import wedefense_lite
+from wedefense_lite import cli
+
 import hashlib
 import importlib
 import os
@@ -15,8 +18,6 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
 
-import wedefense_lite
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, note_input
 from wedefense_lite.systems.components import (
     SECTIONS,

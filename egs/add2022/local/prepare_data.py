@@ -1,8 +1,9 @@
 """A labelled set of ADD 2022 to a data directory."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import write_data_dirs
 from wedefense_lite.audio.protocol import read_protocol
 

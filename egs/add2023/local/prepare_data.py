@@ -1,9 +1,10 @@
 """ADD 2023 track 1.2, as published, to data directories."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Trial
 from wedefense_lite.audio.protocol import read_protocol
 from wedefense_lite.audio.published import Subset, write_sets

@@ -1,10 +1,11 @@
 """ASVspoof 2017 version 2 (replayed speech), as published, to data directories."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 
 from jsonargparse.typing import PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, write_data_dirs
 from wedefense_lite.audio.protocol import read_protocol
 

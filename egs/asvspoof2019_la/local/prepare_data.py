@@ -1,11 +1,12 @@
 """ASVspoof 2019, as published, to data directories: logical access (LA) or physical access (PA)."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 from typing import Literal
 
 from jsonargparse.typing import PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, write_data_dirs
 from wedefense_lite.audio.protocol import read_protocol
 

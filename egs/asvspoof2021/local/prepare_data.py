@@ -1,9 +1,10 @@
 """One phase of ASVspoof 2021 LA or DF, as published, to a data directory."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, write_data_dirs
 from wedefense_lite.audio.protocol import read_protocol
 from wedefense_lite.files import InputError

@@ -1,9 +1,10 @@
 """The sets of ASVspoof 5, as published, to data directories."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, Trial, write_data_dirs
 from wedefense_lite.audio.protocol import make_trial, read_protocol
 from wedefense_lite.files import InputError

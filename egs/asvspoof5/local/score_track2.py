@@ -1,11 +1,12 @@
 """Scores of ASVspoof 5's track 2, of a spoof detector and given scores of speaker verification."""
 
+from wedefense_lite import cli
+
 import logging
 from pathlib import Path
 
 import numpy as np
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError, abbreviate, write_lines
 from wedefense_lite.interop.verification_tables import read_verification_table
 from wedefense_lite.metrics.costs import PRESETS

@@ -1,10 +1,11 @@
 """Deepfake-Eval-2024 (audio), as published, to data directories."""
 
+from wedefense_lite import cli
+
 import logging
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import write_data_dirs
 from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import read_csv

@@ -1,8 +1,9 @@
 """DFADD, as published in ZIP files, to data directories."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, Trial
 from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import Subset, find_audio, write_sets

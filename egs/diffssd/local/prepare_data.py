@@ -1,8 +1,9 @@
 """DiffSSD, as published, to data directories."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Trial
 from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import Subset, read_csv, write_sets

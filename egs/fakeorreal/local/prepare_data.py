@@ -1,9 +1,10 @@
 """Fake-or-Real (FoR), as published, to data directories."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, Trial
 from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import Subset, find_audio, write_sets

@@ -1,8 +1,9 @@
 """A corpus whose folders are its labels, to a data directory."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import write_data_dirs
 from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import find_audio

@@ -1,8 +1,9 @@
 """HAD (half-truth audio detection), as published, to data directories with segments."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Trial
 from wedefense_lite.audio.segments import Segments
 from wedefense_lite.files import NO_VALUE, InputError

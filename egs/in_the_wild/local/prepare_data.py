@@ -1,8 +1,9 @@
 """In-the-Wild, as published, to a data directory."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, Trial, write_data_dirs
 from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import read_csv

@@ -1,8 +1,9 @@
 """LibriSeVoc, as published, to a data directory."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, write_data_dirs
 from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import find_audio

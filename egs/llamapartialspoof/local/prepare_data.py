@@ -1,9 +1,10 @@
 """LlamaPartialSpoof, as published, to data directories with the segments of every utterance."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 from typing import Literal
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, Trial, check_labels
 from wedefense_lite.audio.segments import Segments
 from wedefense_lite.files import NO_VALUE, InputError, abbreviate, read_rows

@@ -1,5 +1,7 @@
 """How well trivial statistics alone tell spoofs from human speech: they should hardly do so."""
 
+from wedefense_lite import cli
+
 import sys
 from pathlib import Path
 
@@ -11,7 +13,6 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from wedefense_lite import cli
 from wedefense_lite.files import NO_VALUE, InputError, read_rows
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.progress import progress

@@ -1,5 +1,7 @@
 """Build the mini corpus: real human speech and real spoofs, laid out as ASVspoof 2019 LA."""
 
+from wedefense_lite import cli
+
 import hashlib
 import itertools
 import logging
@@ -23,7 +25,6 @@ from sources import ASTERISK, PACKAGES, SETS, Source, asterisk, load, own_folder
 from vocoders import VOCODERS
 from write import flac_path, manifest_row, write_tables
 
-from wedefense_lite import cli
 from wedefense_lite.audio.resampling import resample
 from wedefense_lite.files import NO_VALUE, InputError, read_text, write_text
 from wedefense_lite.progress import progress

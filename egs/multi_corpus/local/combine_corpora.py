@@ -1,9 +1,10 @@
 """Several prepared corpora to the data directories of one training."""
 
+from wedefense_lite import cli
+
 import logging
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import UTT2LAB
 from wedefense_lite.audio.index import check_keys
 from wedefense_lite.audio.subsets import combine, of_corpus, read_data_dir, write_data_dir

@@ -1,9 +1,10 @@
 """PartialEdit, as published, to data directories of edited speech with segments."""
 
+from wedefense_lite import cli
+
 import csv
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, Trial
 from wedefense_lite.audio.ids import make_id
 from wedefense_lite.audio.segments import Segments, parse_seconds

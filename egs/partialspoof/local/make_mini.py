@@ -7,6 +7,8 @@ nothing of the class. A quarter is untouched.
 Letters: T samples, N parts of an utterance.
 """
 
+from wedefense_lite import cli
+
 import hashlib
 import logging
 import math
@@ -22,7 +24,6 @@ import numpy as np
 import soundfile as sf
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Trial
 from wedefense_lite.audio.protocol import read_protocol
 from wedefense_lite.audio.segments import runs

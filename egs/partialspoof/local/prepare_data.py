@@ -1,5 +1,7 @@
 """PartialSpoof, as published, to data directories with the segments of every utterance."""
 
+from wedefense_lite import cli
+
 import logging
 import math
 from collections.abc import Iterable, Iterator
@@ -9,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from jsonargparse.typing import PositiveInt
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import Counts, Trial, durations, write_data_dirs
 from wedefense_lite.audio.protocol import read_protocol
 from wedefense_lite.audio.segments import parse_seconds, read_rttm, rttm_lines, runs

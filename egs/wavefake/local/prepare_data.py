@@ -1,8 +1,9 @@
 """WaveFake, as published, to a data directory of spoofed speech alone."""
 
+from wedefense_lite import cli
+
 from pathlib import Path
 
-from wedefense_lite import cli
 from wedefense_lite.audio.data_dir import write_data_dirs
 from wedefense_lite.audio.protocol import make_trial
 from wedefense_lite.audio.published import find_audio
