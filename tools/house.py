@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "wedefense_lite"
 GROUND = (
     "interruption",
+    "limits",
     "labels",
     "columns",
     "files",

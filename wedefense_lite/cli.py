@@ -1,6 +1,6 @@
 """Entry points: options from the signature of a function, and errors of one line."""
 
-from wedefense_lite import interruption, preemption
+from wedefense_lite import interruption, limits, preemption
 
 import inspect
 import json
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import traceback
 from argparse import SUPPRESS, Action
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
@@ -73,7 +73,8 @@ def run(
         aliases: other names of options, such as those of official programs.
         several: parameter that takes all words that are no options.
     """
-    with one_line_errors(interruption.program_name()), inputs_kept():
+    options = inspect.signature(function).parameters
+    with one_line_errors(interruption.program_name(), options), inputs_kept():
         parser = Parser(description=(function.__doc__ or "").split("\n\n")[0])
         parser.add_function_arguments(
             function,
@@ -232,6 +233,7 @@ class one_line_errors:
     | error | exit status |
     |---|---|
     | bad input or output, a full disk, a file in the way or gone, a loss that isn't finite | 2 |
+    | too little memory, too many processes or open files | 2 |
     | a signal to a training, which has saved its state | 85 |
     | Ctrl-C | 130, as shells have it |
     | a reader of standard output that is gone | 141, as shells have it |
@@ -239,10 +241,12 @@ class one_line_errors:
 
     Args:
         program: name before the message.
+        options: names of options of the program, of which some save memory.
     """
 
-    def __init__(self, program: str):
+    def __init__(self, program: str, options: Iterable[str] = ()):
         self.program = program
+        self.options = options
 
     def __enter__(self):
         # With it jsonargparse raises what it else handles, such as the first of several types.
@@ -263,7 +267,7 @@ class one_line_errors:
             # Python would flush standard output once more at its exit, and complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
-        message, status = message_and_status(error)
+        message, status = message_and_status(error, self.options)
         if len(message) > LONGEST_MESSAGE:
             # A cell of a file that is no table may have megabytes.
             half = LONGEST_MESSAGE // 2
@@ -273,7 +277,7 @@ class one_line_errors:
         sys.exit(status)
 
 
-def message_and_status(error: BaseException) -> tuple[str, int]:
+def message_and_status(error: BaseException, options: Iterable[str] = ()) -> tuple[str, int]:
     """Message of an error for its user, and the exit status of the program."""
     if isinstance(error, InputError | FloatingPointError):
         return str(error), 2
@@ -281,9 +285,9 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
         return str(error), preemption.EXIT_STATUS
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", interruption.STATUS
-    of_files = _message_about_files(error)
-    if of_files:
-        return of_files, 2
+    message = limits.shortage(error, options) or _message_about_files(error)
+    if message:
+        return message, 2
     return f"{type(error).__name__}: {error} (a defect; {_kept_traceback(error)})", 1
 
 

@@ -380,7 +380,8 @@ def _full_names(words: list[str]) -> list[str]:
 
 def main() -> None:
     """Read the command line and train."""
-    with cli.one_line_errors(interruption.program_name()):
+    options = ("batch_size", "data.crop_seconds", "num_workers")
+    with cli.one_line_errors(interruption.program_name(), options):
         parser = _parser()
         words = checked_words(_full_names(sys.argv[1:]))
         arguments = parser.parse_args(words, env=False)
