@@ -19,6 +19,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
 
 from wedefense_lite.files import InputError, note_input
+from wedefense_lite.limits import shortage
 from wedefense_lite.systems.components import (
     SECTIONS,
     check_words,
@@ -206,7 +207,7 @@ def build(arguments: Namespace) -> Experiment:
                 if optimizer is not None:
                     optimizer([torch.nn.Parameter(torch.zeros(1, 1))])
     except REFUSALS as error:  # a component refuses its options; jsonargparse adds its layout
-        reason = cli.in_one_line(str(error)) or type(error).__name__
+        reason = shortage(error) or cli.in_one_line(str(error)) or type(error).__name__
         raise InputError(f"the system can't be built: {reason}") from error
     for name, parameter in objects.system.named_parameters():
         if parameter.numel() == 0:
