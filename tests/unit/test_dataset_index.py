@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wedefense_lite.audio import shards
 from wedefense_lite.audio.index import (
     HEADER_ID,
     check_keys,
@@ -25,7 +27,7 @@ from wedefense_lite.audio.index import (
     read_index,
     write_raw_list,
 )
-from wedefense_lite.audio.reading import ALLOW_PIPES, file_bytes
+from wedefense_lite.audio.reading import ALLOW_PIPES, file_bytes, measure_lengths
 from wedefense_lite.audio.shards import ShardSet, _hash_rows, pack, read_shard, shard_writer
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError, read_table, write_lines, write_table
@@ -186,6 +188,64 @@ def test_plain_webdataset_reads_our_shards(corpus):
     for sample in samples:
         assert sample["flac"] == Path(corpus.wavs[sample["__key__"]]).read_bytes()
         assert sample["lab"].decode() == corpus.labels[sample["__key__"]]
+
+
+def utterances_of_every_kind(folder: Path) -> list[Utterance]:
+    """Files of several kinds, listed and not, whose names need every sort of header."""
+    rows = []
+    keys = ["a", "é", "b" * 120, "c", "d", "e", "f"]
+    kinds = ["FLAC", "WAV", "OGG", "FLAC", "MP3", "AIFF", "FLAC"]
+    for number, (key, kind) in enumerate(zip(keys, kinds)):
+        path = folder / f"{number}.{kind.lower()}"
+        path.write_bytes(audio_bytes(tone(number, 1500 + number), kind))
+        rows.append(Utterance(key, str(path), label=["spoof", "bonafide", None][number % 3]))
+    (folder / "6.flac").rename(folder / "6.odd")  # the file itself says what it is
+    rows[6] = replace(rows[6], path=str(folder / "6.odd"))
+    return measure_lengths(rows[:5]) + rows[5:]
+
+
+def test_shards_have_the_bytes_of_webdatasets_writer(tmp_path):
+    rows = utterances_of_every_kind(tmp_path)
+    pack(rows, tmp_path / "shards", tmp_path / "list", num_utts_per_shard=3)
+    for number in range(3):
+        expected = io.BytesIO()
+        with wds.TarWriter(expected, encoder=False, mtime=0) as tar:
+            for row in rows[3 * number : 3 * number + 3]:
+                name = "flac" if row.path.endswith("odd") else row.path.rpartition(".")[2]
+                sample = {"__key__": row.key, name: Path(row.path).read_bytes()}
+                if row.label:
+                    sample["lab"] = row.label.encode()
+                tar.write(sample)
+        shard = tmp_path / f"shards/shards_{number:09d}.tar"
+        assert shard.read_bytes() == expected.getvalue()
+
+
+def test_the_writer_knows_what_a_reader_of_the_shard_finds(tmp_path):
+    pack(utterances_of_every_kind(tmp_path), tmp_path / "shards", tmp_path / "list")
+    shard = tmp_path / "shards/shards_000000000.tar"
+    index = index_of(shard)
+    written = json.loads(index.read_text())
+    index.unlink()
+    assert len(read_shard(str(shard))) == 7
+    assert json.loads(index.read_text())[2] == written[2]
+    assert json.loads(index.read_text()) == written
+
+
+def test_the_index_of_the_writer_is_read_and_not_made_anew(corpus, monkeypatch):
+    corpus.list("shard")
+    monkeypatch.setattr(shards, "read_tar", None)
+    assert len(read_index(str(corpus.folder / "shard.list"), "shard")) == len(LENGTHS)
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "WAV"])
+def test_a_file_that_is_cut_between_list_and_shard_is_refused(tmp_path, kind):
+    """Its header still states what the list does."""
+    path = tmp_path / f"a.{kind.lower()}"
+    path.write_bytes(audio_bytes(tone(0, 9000), kind))
+    rows = measure_lengths([Utterance("a", str(path), label="spoof")])
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(InputError, match="^a: .*truncated"):
+        pack(rows, tmp_path / "shards", tmp_path / "list")
 
 
 def test_packing_is_deterministic_and_keeps_the_order_of_its_rows(corpus):

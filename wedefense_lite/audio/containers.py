@@ -26,6 +26,7 @@ OGG_TAIL = 2**16 + 1024  # bytes: the longest page has 65,307
 FLAC_TAIL = 2**16  # bytes: where the header doesn't state the longest frame
 # What comes before a FLAC stream: "fLaC", head of a block, and of STREAMINFO 18 bytes are of use.
 FLAC_HEAD = 26
+FLAC_RATE_SHIFT = 44  # bits of channels, bits and samples behind those of the rate
 # Sizes that stand for an unknown one begin here: 0xFFFFFFFF of FFmpeg, 0x7FFFF000 and a little more
 # of sox, 0x80000000 of arecord.
 UNKNOWN_SIZE = 0x7FFF0000
@@ -77,11 +78,15 @@ class Length(NamedTuple):
         position: byte at which ``patch`` belongs.
         patch: bytes that state the length where libsndfile would take an open one for none; empty
             where the file can be read as it is.
+        samples: number that the header of a FLAC file states; 0 of others, and of an open one.
+        rate: in Hz, of the same.
     """
 
     is_open: bool = False
     position: int = 0
     patch: bytes = b""
+    samples: int = 0
+    rate: int = 0
 
 
 def check_length(stream: BinaryIO) -> Length:
@@ -259,7 +264,7 @@ def _check_flac(stream: BinaryIO, length: int, begin: int) -> Length:
         raise InputError(f"truncated: {end or 0} of {stated} samples are in its FLAC frames")
     if end > stated:
         raise InputError(f"{stated} samples by its header, {end} by its last FLAC frame")
-    return Length()
+    return Length(samples=stated, rate=facts >> FLAC_RATE_SHIFT)
 
 
 def _end_of_last_flac_frame(tail: bytes, block_size: int) -> int | None:

@@ -100,11 +100,25 @@ def file_bytes(utterance: Utterance) -> bytes:
             raise InputError(f"command ended with status {process.returncode}: {message}")
         return process.stdout
     check_regular_file(utterance.path)
-    with open(utterance.path, "rb") as file:
-        file.seek(utterance.offset)
-        data = file.read(utterance.size or -1)
+    # Without a buffer, which would be filled at each place that is read.
+    with open(utterance.path, "rb", buffering=0) as file:
+        if utterance.size:
+            data = _read_part(file, utterance.offset, utterance.size)
+        else:
+            data = file.read()
     if len(data) < utterance.size:
         raise InputError(f"file ends before the utterance, at byte {utterance.offset + len(data)}")
+    return data
+
+
+def _read_part(file: io.FileIO, offset: int, size: int) -> bytes:
+    """Bytes of a file, as many as there are; the system may give a large part in pieces."""
+    data = os.pread(file.fileno(), size, offset)
+    while len(data) < size:
+        piece = os.pread(file.fileno(), size - len(data), offset + len(data))
+        if not piece:
+            break
+        data += piece
     return data
 
 
