@@ -276,6 +276,7 @@ MEDIA = {
     "a text": ("LA_X_0", lambda path: path.write_text("no audio\n")),
     "no file": ("LA_X_0", lambda path: path.unlink()),
 }
+LYING = ("FLAC header says half the samples", "WAV header says half the data", "OGG cut in half")
 TRAIN_MEDIA = train_words("new").replace("data/train", "data/dev")
 
 
@@ -305,6 +306,21 @@ for name, (key, spoil) in MEDIA.items():
     FAULTS.append(
         Fault("media", f"{name}: make_raw_list", RAW_LIST_WORDS, (), change, (), check)
     )  # fmt: skip
+
+
+def damaged_recording(key: str, spoil: Callable[[Path], None], folder: Path) -> None:
+    (folder / "media").mkdir()
+    path = write_media(folder / "media")[key]
+    spoil(path)
+    shutil.copy(path, folder / "recording.wav")
+
+
+for name in LYING:
+    key, spoil = MEDIA[name]
+    change = functools.partial(damaged_recording, key, spoil)
+    FAULTS.append(
+        Fault("media", f"{name}: score", SCORE_WORDS, BUNDLE_READS, change, ("recording.wav",))
+    )
 
 
 # ---- Shards

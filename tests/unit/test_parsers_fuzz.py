@@ -200,15 +200,37 @@ def test_audio_is_refused_or_read(kind, data):
         assert str(error).startswith("u1: a.audio: ")
 
 
-@examples(60)
-@given(st.data())
-def test_a_shard_is_refused_or_read(tmp_path, data):
-    with tarfile.open(tmp_path / "x.tar", "w") as tar:
-        for key in "ab":
+def write_shard(path: Path, keys: str) -> None:
+    """A shard of short utterances."""
+    with tarfile.open(path, "w") as tar:
+        for key in keys:
             for name, member in ((f"{key}.wav", SHORT_WAV), (f"{key}.lab", b"spoof")):
                 info = tarfile.TarInfo(name)
                 info.size = len(member)
                 tar.addfile(info, io.BytesIO(member))
+
+
+@examples(60)
+@given(st.data())
+def test_a_list_of_shards_is_refused_or_has_those_of_each_line(tmp_path, data):
+    for name, key in (("ab.tar", "a"), ("b.tar", "b")):
+        if not (tmp_path / name).exists():
+            write_shard(tmp_path / name, key)
+    path = tmp_path / "shard.list"
+    content = data.draw(mutants(f"{tmp_path}/ab.tar\n{tmp_path}/b.tar\n"))
+    path.write_bytes(content)
+    try:
+        rows = read_index(str(path), "shard")
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1 or not str(error).isprintable()
+        return
+    assert len(rows) == count_lines(content)
+
+
+@examples(60)
+@given(st.data())
+def test_a_shard_is_refused_or_read(tmp_path, data):
+    write_shard(tmp_path / "x.tar", "ab")
     content = bytearray((tmp_path / "x.tar").read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, 511)) + 512 * data.draw(st.integers(0, 13))
