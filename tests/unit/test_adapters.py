@@ -1,4 +1,4 @@
-"""Low-rank adaptation of encoders: it begins as nothing, trains alone, resumes, and merges."""
+"""Adapters of encoders: they begin as nothing, are trained alone, go on, and are merged."""
 
 import sys
 
@@ -55,7 +55,7 @@ def test_adapters_begin_as_nothing_and_are_trained_alone(family):
 def test_what_is_merged_gives_the_same_under_the_names_of_an_encoder_without_adapters():
     adapted = moved(encoder(lora_rank=2, layers="all")).eval()
     before = frames_of(adapted)
-    assert adapted.merge_adapters() == {"lora_rank": 0}
+    assert adapted.merge_adapters() == {"lora_rank": 0, "ia3_targets": None}
     assert not torch.allclose(before, frames_of(encoder(layers="all").eval()), atol=1e-3)
     torch.testing.assert_close(frames_of(adapted), before, rtol=1e-5, atol=1e-5)
     plain = encoder(layers="all").eval()
@@ -64,12 +64,45 @@ def test_what_is_merged_gives_the_same_under_the_names_of_an_encoder_without_ada
     assert plain.merge_adapters() == {}
 
 
-def test_published_weights_go_beside_the_adapters(tmp_path, monkeypatch):
+@pytest.mark.parametrize("family", ["wav2vec2", "wavlm"])
+def test_scales_begin_as_nothing_are_trained_alone_and_are_merged(family):
+    targets = ["output_dense"] if family == "wavlm" else ["k_proj", "v_proj", "output_dense"]
+    plain = encoder(family).eval()
+    adapted = encoder(family, ia3_targets=targets)
+    torch.testing.assert_close(frames_of(adapted.eval()), frames_of(plain), rtol=0, atol=0)
+    frames_of(adapted.train()).square().sum().backward()
+    num_trained = 0
+    for name, parameter in adapted.named_parameters():
+        assert parameter.requires_grad is ("ia3_l" in name), name
+        if parameter.requires_grad:
+            assert parameter.grad.any(), name
+            num_trained += parameter.numel()
+            nn.init.uniform_(parameter, 0.5, 1.5)
+    # Of keys and values 16 each, of what is inside a feed-forward layer 24.
+    a_layer = 24 if family == "wavlm" else 16 + 16 + 24
+    assert num_trained == tiny.ENCODER["num_hidden_layers"] * a_layer
+    before = frames_of(adapted.eval())
+    assert not torch.allclose(before, frames_of(plain), atol=1e-3)
+    adapted.merge_adapters()
+    plain.load_state_dict(adapted.state_dict(), strict=True)
+    torch.testing.assert_close(frames_of(plain), before, rtol=1e-5, atol=1e-5)
+
+
+def test_scales_multiply_values_by_hand():
+    adapted = encoder(ia3_targets=["v_proj"]).eval()
+    layer = adapted.network.encoder.layers[0].attention.v_proj
+    nn.init.constant_(layer.ia3_l["default"], 3.0)
+    values = torch.randn(1, 2, 16)
+    torch.testing.assert_close(layer(values), 3 * layer.get_base_layer()(values))
+
+
+@pytest.mark.parametrize("options", [{"lora_rank": 2}, {"ia3_targets": ["k_proj", "output_dense"]}])
+def test_published_weights_go_beside_the_adapters(options, tmp_path, monkeypatch):
     plain = encoder().eval()
     plain.network.save_pretrained(tmp_path / "made-up")
     monkeypatch.setenv("WEDEFENSE_MODELS", str(tmp_path))
     torch.manual_seed(1)
-    adapted = SSL("made-up", tiny.ENCODER, trained="none", lora_rank=2, dropout=0.0)
+    adapted = SSL("made-up", tiny.ENCODER, trained="none", dropout=0.0, **options)
     adapted.load_pretrained()
     torch.testing.assert_close(frames_of(adapted.eval()), frames_of(plain), rtol=0, atol=0)
 
@@ -119,6 +152,19 @@ def test_training_with_adapters_killed_and_begun_again_gives_the_same_bits(tmp_p
 def test_what_cannot_be_adapted_is_said_in_one_line(family, options, message):
     with pytest.raises(InputError, match=message):
         encoder(family, lora_rank=2, **options)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "message"),
+    [
+        ("wav2vec2", {"trained": 1}, r"ia3_targets is \['k_proj'\], expected trained: none"),
+        ("wav2vec2", {"lora_rank": 2}, "lora_rank and ia3_targets, expected one of them"),
+        ("wavlm", {}, "ia3_targets has k_proj, expected some of intermediate_dense, output_dense"),
+    ],
+)
+def test_scales_that_cannot_be_are_said_in_one_line(family, options, message):
+    with pytest.raises(InputError, match=message):
+        encoder(family, ia3_targets=["k_proj"], **options)
 
 
 def test_a_missing_library_is_named_with_the_way_out(monkeypatch):

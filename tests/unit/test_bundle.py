@@ -200,24 +200,30 @@ def test_a_bundle_knows_what_dev_was_like_and_where_it_is_in_doubt(made):
     assert detector.answer(0.02 * NOISE).note.startswith("unlike dev: level -5")
 
 
-def test_adapters_are_a_part_of_the_weights_of_a_bundle(tmp_path):
+@pytest.mark.parametrize(
+    ("option", "trained"),
+    [({"lora_rank": 2}, "lora_B"), ({"ia3_targets": ["v_proj"]}, "ia3_l")],
+)
+def test_adapters_are_a_part_of_the_weights_of_a_bundle(option, trained, tmp_path):
     """It scores as the experiment does, has the encoder's own names, and asks for no adapters."""
     pytest.importorskip("peft", reason="the extra lora isn't installed")
-    options = {"model": "made-up", "architecture": tiny.ENCODER, "trained": "none", "lora_rank": 2}
+    options = {"model": "made-up", "architecture": tiny.ENCODER, "trained": "none"} | option
     made = Made(
         tmp_path,
         frontend={"class_path": "SSL", "init_args": options},
         model={"class_path": "MeanPooling"},
     )
     saved = checkpoint.load(made.model)["model"]
-    assert any(value.any() for name, value in saved.items() if "lora_B" in name), "trained"
+    at_first = float(trained == "ia3_l")
+    moved = [(value != at_first).any() for name, value in saved.items() if trained in name]
+    assert any(moved), "trained"
     detector = wedefense_lite.load(made.export("bundle"), trim=False)
     llrs = read_scores(made.exp / "posteriors/eval/llr.txt")
     for row in made.rows["eval"]:
         assert detector.score(row.path) == pytest.approx(llrs[row.key][0], abs=1e-4)
     names = detector.task.state_dict()
-    assert not [name for name in names if "lora" in name or "base_layer" in name]
-    assert "lora_rank: 0" in (tmp_path / "bundle/config.yaml").read_text()
+    assert not [name for name in names if trained in name or "base_layer" in name]
+    assert not detector.task.frontend.has_adapters
     with pytest.raises(InputError, match="adapters change the encoder"):
         made.export("referenced", reference_encoder=True)
 

@@ -21,7 +21,12 @@ from torch import Tensor, nn
 
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends import encoders
-from wedefense_lite.frontends.adapters import add_adapters, merge_adapters, with_adapters
+from wedefense_lite.frontends.adapters import (
+    add_matrices,
+    add_scales,
+    merge_adapters,
+    with_adapters,
+)
 from wedefense_lite.frontends.base import Frontend, valid_mask
 from wedefense_lite.weights import load_state
 
@@ -74,6 +79,9 @@ class SSL(Frontend):
         lora_alpha: factor of these matrices, over their rank.
         lora_targets: linear layers that have one: q_proj, k_proj, v_proj, out_proj,
             intermediate_dense, output_dense, of WavLM the last two alone; None: q_proj and v_proj.
+        ia3_targets: linear layers, of the same ones, whose output is multiplied by a trained
+            vector ((IA)^3), of output_dense its input, with ``trained`` none; None adds none. The
+            paper has k_proj, v_proj and output_dense. A bundle has them in the weights.
         normalize_floor: added to the variance; 1e-7 in transformers, 1e-5 in fairseq and s3prl.
         mask: keep attention off the padding; by default as in pretraining.
 
@@ -104,6 +112,7 @@ class SSL(Frontend):
         lora_rank: NonNegativeInt = 0,
         lora_alpha: PositiveFloat = 16.0,
         lora_targets: list[str] | None = None,
+        ia3_targets: list[str] | None = None,
     ):
         super().__init__()
         if architecture is None and model not in encoders.PUBLISHED:
@@ -136,12 +145,17 @@ class SSL(Frontend):
         self.mask = in_pretraining if mask is None else mask
         self.encoder = encoders.TransformersEncoder(shape, dropout, checkpointing)
         self._freeze(freeze_extractor)
-        self.has_adapters = lora_rank > 0
-        if self.has_adapters:
-            if trained != "none":
-                raise InputError(f"{model}: lora_rank is {lora_rank}, expected trained: none")
+        self.has_adapters = lora_rank > 0 or ia3_targets is not None
+        if self.has_adapters and trained != "none":
+            option = f"lora_rank is {lora_rank}" if lora_rank else f"ia3_targets is {ia3_targets}"
+            raise InputError(f"{model}: {option}, expected trained: none")
+        if lora_rank and ia3_targets is not None:
+            raise InputError(f"{model}: lora_rank and ia3_targets, expected one of them")
+        if lora_rank:
             targets = lora_targets or ["q_proj", "v_proj"]
-            add_adapters(self.network, shape["model_type"], lora_rank, lora_alpha, targets)
+            add_matrices(self.network, shape["model_type"], lora_rank, lora_alpha, targets)
+        elif ia3_targets is not None:
+            add_scales(self.network, shape["model_type"], ia3_targets)
         if layer_drop:
             for layer in self.network.encoder.layers:
                 layer.register_forward_hook(partial(_drop_layer, layer_drop))
@@ -183,7 +197,7 @@ class SSL(Frontend):
             return {}
         merge_adapters(self.network)
         self.has_adapters = False
-        return {"lora_rank": 0}
+        return {"lora_rank": 0, "ia3_targets": None}
 
     def rate_factors(self) -> dict[nn.Parameter, float]:
         factors = {}
