@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,8 @@ def begin_training(cluster, root, job: str, exp_dir: str) -> None:
 def begin_at_once(cluster, job: str) -> None:
     """Let a requeued job begin without the two minutes that Slurm holds it."""
     cluster.wait_for(lambda: cluster.state(job) == "PENDING", 120, cluster.state(job))
+    # A node refuses a job that begins again in the second in which it has ended there.
+    time.sleep(3)
     cluster.call(f"scontrol update JobId={job} StartTime=now")
 
 
@@ -138,6 +141,15 @@ def submit_chain(cluster, root, *words: str) -> tuple[list[str], list[list[str]]
     return jobs, commands
 
 
+def rank_of(pid: int) -> str:
+    """Number that a launcher has given to a process."""
+    for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        name, _, value = variable.decode().partition("=")
+        if name == "RANK":
+            return value
+    return ""
+
+
 def test_two_nodes_end_with_the_bits_of_two_processes(cluster, root, submit):
     job = submit("exp_nodes")
     finish(cluster, root, job)
@@ -146,6 +158,9 @@ def test_two_nodes_end_with_the_bits_of_two_processes(cluster, root, submit):
         expected = (root / f"exp_local/posteriors/{name}/llr.txt").read_bytes()
         assert (root / f"exp_nodes/posteriors/{name}/llr.txt").read_bytes() == expected
     assert (root / "exp_nodes/report.html").is_file()
+    first, *_, final = (root / f"slurm-{job}.log").read_text().splitlines()
+    assert f"job {job} on n[1-2]: bash egs/mini/run.sh" in first
+    assert final.endswith(f"job {job} on n[1-2]: exit status 0")
 
 
 def test_a_chain_of_jobs_does_the_same_and_cpu_stages_hold_one_node(cluster, root, submit):
@@ -168,6 +183,21 @@ def test_a_killed_rank_ends_the_job_and_the_next_one_continues(cluster, root, su
     cluster.wait_for(lambda: not ranks_of("exp_killed"), 60)
     finish(cluster, root, submit("exp_killed", "--stop_stage", "4"))
     check_models(root, "exp_killed")
+
+
+def test_a_rank_that_is_stopped_ends_the_job_with_its_name_in_two_minutes(cluster, root, submit):
+    job = submit("exp_stopped", "--stop_stage", "3")
+    begin_training(cluster, root, job, "exp_stopped")
+    (second,) = [pid for pid in ranks_of("exp_stopped") if rank_of(pid) == "1"]
+    os.kill(second, signal.SIGSTOP)
+    start = time.monotonic()
+    end(cluster, job, "FAILED")
+    assert time.monotonic() - start < 120
+    assert (
+        "process 1 has been silent for 60 s: the run has ended"
+        in (root / f"slurm-{job}.log").read_text()
+    )
+    cluster.wait_for(lambda: not ranks_of("exp_stopped"), 60)
 
 
 @pytest.mark.parametrize("how", ["the end of its time", "a requeue"])
@@ -218,7 +248,7 @@ def test_an_array_whose_part_is_missing_names_it_and_ends_as_one_job_does(cluste
         if before:
             words.insert(1, f"--dependency=afterany:{before}")
         before = cluster.call(words, root)
-        finish(cluster, root, before)
+        end(cluster, before, "COMPLETED")
     for name in ("embeddings/dev", "embeddings/eval"):
         written = sorted(path.name for path in (root / "exp_array" / name).iterdir())
         assert not any(path.startswith("part_") for path in written), written
