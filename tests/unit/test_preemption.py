@@ -155,6 +155,7 @@ def test_an_epoch_that_other_processes_began_draws_each_utterance_once(rows, bef
 
 
 def test_a_training_goes_on_with_another_number_of_processes_and_says_so(rows, tmp_path, caplog):
+    caplog.set_level("INFO")
     stopped = make_trainer(rows, tmp_path)
     send_in_step(stopped, 2, signal.SIGUSR1)
     with pytest.raises(preemption.Preempted):
@@ -167,6 +168,7 @@ def test_a_training_goes_on_with_another_number_of_processes_and_says_so(rows, t
     assert "8 of 12 utterances of epoch 1 are left" in caplog.text
     assert (again.epoch, again.step, again.drawn, again.steps_of_epoch) == (1, 0, 4, 4)
     again.fit()
+    assert "2 utterances an update: batches of 2, on 1 processes, 1 accumulated" in caplog.text
     # A third of six steps had been done; the schedule has twelve.
     assert [row["step"] for row in again.history] == [6, 12]
     assert checkpoint.load(tmp_path / "models/last.pt")["drawn"] == 0

@@ -2,15 +2,9 @@
 gradient.
 """
 
-import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import tiny
+from ranks import run_two
 
 from wedefense_lite.systems import checkpoint
 
@@ -19,31 +13,7 @@ from wedefense_lite.systems import checkpoint
 def ranks(tmp_path_factory):
     """What each of two ranks ended with, and the folder they worked in."""
     folder = tmp_path_factory.mktemp("ranks")
-    script = [sys.executable, str(Path(__file__).parent / "two_ranks.py"), str(folder)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = [
-        subprocess.Popen(
-            script,
-            env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in "01"
-    ]
-    try:
-        for process in processes:
-            said, _ = process.communicate(timeout=120)
-            assert process.returncode == 0, said
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)], folder
+    return run_two("two_ranks.py", folder), folder
 
 
 def test_weights_and_buffers_are_equal_at_every_save(ranks):

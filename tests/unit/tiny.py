@@ -166,11 +166,16 @@ def write_lists(folder: Path, rows: list[Utterance]) -> tuple[str, str]:
 
 
 def trainer(
-    exp: Experiment, exp_dir: Path, train: list, dev: list | None = None, process=ALONE
+    exp: Experiment,
+    exp_dir: Path,
+    train: list,
+    dev: list | None = None,
+    process=ALONE,
+    parallel="ddp",
 ) -> Trainer:
     loader = TrainLoader(train, exp.data, exp.training.seed, process.rank, process.world)
     dev_loader = None if dev is None else EvalLoader(dev, exp.data, process.rank, process.world)
-    return Trainer(exp, process, exp_dir, loader, dev_loader)
+    return Trainer(exp, process, exp_dir, loader, dev_loader, parallel=parallel)
 
 
 def talking(seconds: float, seed: int = 0) -> np.ndarray:

@@ -40,6 +40,7 @@ from wedefense_lite.systems.tasks import Task
 from wedefense_lite.tracing.sources import with_sources
 from wedefense_lite.training.exp_dir import continues, data_hashes, remove_training
 from wedefense_lite.training.loader import TrainLoader
+from wedefense_lite.training.sharding import Parallel
 from wedefense_lite.training.trainer import Trainer
 from wedefense_lite.training.validation import check_classes
 
@@ -85,6 +86,7 @@ def train(
     noise_data: str | None = None,
     reverb_data: str | None = None,
     overwrite: bool = False,
+    parallel: Parallel = "ddp",
 ) -> None:
     """Train a system on one or more processes; continue the training of ``exp_dir``, if there is
     one.
@@ -118,6 +120,8 @@ def train(
         reverb_data: wav.scp of room impulse responses, for the augmentation Reverberation.
         overwrite: remove the files of another training in exp_dir first: models, metrics, log,
             curves. A training that ``last.pt`` continues is continued.
+        parallel: of several processes, ddp: each holds the whole system; fsdp: each holds a part of
+            every weight, for systems that don't fit one GPU. Files are the same.
     """
     val_signals = val_segments or val_stems or val_corpora or val_sources
     if (val_data is None) != (val_label is None) or val_signals and not val_data:
@@ -166,7 +170,7 @@ def train(
 
         # Initial weights.
         _load_initial_weights(experiment.system, resume, checkpoint, separator)
-        trainer = Trainer(experiment, process, exp_dir, train_loader, dev_loader, resume)
+        trainer = Trainer(experiment, process, exp_dir, train_loader, dev_loader, resume, parallel)
 
         # Removed only now: all that may refuse has been built.
         if removes:

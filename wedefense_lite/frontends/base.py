@@ -47,6 +47,10 @@ class Frontend(nn.Module, ABC):
     def load_pretrained(self) -> None:  # noqa: B027  most have nothing to load
         """Load published weights, if the front end starts from any. Training calls it first."""
 
+    def blocks(self) -> list[nn.Module]:
+        """Large modules that are computed one after another, such as the layers of an encoder."""
+        return []
+
     def merge_adapters(self) -> dict[str, Any]:
         """Add what was trained beside weights to these.
 

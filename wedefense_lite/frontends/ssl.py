@@ -199,6 +199,9 @@ class SSL(Frontend):
         self.has_adapters = False
         return {"lora_rank": 0, "ia3_targets": None}
 
+    def blocks(self) -> list[nn.Module]:
+        return list(self.network.encoder.layers)
+
     def rate_factors(self) -> dict[nn.Parameter, float]:
         factors = {}
         for parameter, depth in self._depths().items():

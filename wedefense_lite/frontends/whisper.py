@@ -164,6 +164,9 @@ class Whisper(Frontend):
         """Training or evaluation mode; a frozen encoder is always in evaluation mode."""
         return super().train(mode and self.trained != "none")
 
+    def blocks(self) -> list[nn.Module]:
+        return list(self.network.layers)
+
     def rate_factors(self) -> dict[nn.Parameter, float]:
         return dict.fromkeys(self.parameters(), self.rate_factor)
 

@@ -78,6 +78,10 @@ class Task(nn.Module, ABC):
         """Factors of the learning rate, of the parameters whose factor is not 1."""
         return {}
 
+    def blocks(self) -> list[nn.Module]:
+        """Large modules that are computed one after another, such as the layers of an encoder."""
+        return []
+
     def parameter_groups(self) -> list[dict]:
         """Groups of trained parameters for an optimizer, one a learning-rate factor, 1 first."""
         factors = self.rate_factors()
@@ -147,6 +151,9 @@ class Classification(Task):
 
     def rate_factors(self) -> dict[nn.Parameter, float]:
         return self.frontend.rate_factors()
+
+    def blocks(self) -> list[nn.Module]:
+        return self.frontend.blocks()
 
     def targets(self, batch: Batch) -> Tensor:
         """Classes of the decisions, ``B`` or ``BG``, ``NO_LABEL`` where unknown."""

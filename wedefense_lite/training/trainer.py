@@ -45,7 +45,7 @@ from wedefense_lite.systems.config import TrainingConfig
 from wedefense_lite.systems.delivery import lost_workers_told
 from wedefense_lite.systems.experiment import Experiment
 from wedefense_lite.systems.tasks import Task
-from wedefense_lite.training import last
+from wedefense_lite.training import last, sharding
 from wedefense_lite.training.exp_dir import (
     data_hashes,
     difference,
@@ -167,6 +167,8 @@ class Trainer:
         dev_loader: this rank's share of the dev list, or None to train without validation.
         resume: continue from ``models/last.pt``, if it is there. Another number of processes
             continues with the utterances of the epoch that have not been drawn yet.
+        parallel: ddp: each process holds the whole system; fsdp: a part of every weight. A run may
+            go on by the other one.
 
     Raises:
         InputError: early stopping or a plateau without a dev set, training data of one class,
@@ -182,6 +184,7 @@ class Trainer:
         train_loader: TrainLoader,
         dev_loader: EvalLoader | None,
         resume: bool = True,
+        parallel: sharding.Parallel = "ddp",
     ):
         self.config = experiment.training
         if dev_loader is None:
@@ -201,8 +204,11 @@ class Trainer:
         # those in the last.pt of earlier trainings.
         choose_kernels(process.device, self.config.deterministic)
         self.precision = choose_precision(process.device, self.config.precision)
-        self.task = experiment.system.to(process.device, memory_format=torch.channels_last)
-        self.ema = copy.deepcopy(self.task) if self.config.ema_decay > 0 else None
+        self.task = experiment.system
+        self.ema: Task | None = None
+        # Undivided copy that is validated and saved, of a system that is divided among the ranks.
+        self.whole: Task | None = None
+        self._place(parallel)
 
         # The optimizers, their learning rates, and the scale of losses in fp16. The head has an
         # optimizer of its own where the configuration says so.
@@ -264,9 +270,28 @@ class Trainer:
         if resume and (self.models / "last.pt").exists():
             self._resume()
 
+    def _place(self, parallel: sharding.Parallel) -> None:
+        """Bring the task and the moving average of its weights to the device, or parts of them.
+
+        Raises:
+            InputError: a system that can't be divided, or settings that it isn't trained with.
+        """
+        has_average = self.config.ema_decay > 0
+        if parallel == "fsdp" and self.process.world > 1:
+            sharding.check(self.config, self.precision)
+            self.whole = copy.deepcopy(self.task)
+            if has_average:
+                self.ema = copy.deepcopy(self.task)
+                sharding.shard(self.ema, self.process, self.precision)
+            sharding.shard(self.task, self.process, self.precision)
+            return
+        self.task.to(self.process.device, memory_format=torch.channels_last)
+        if has_average:
+            self.ema = copy.deepcopy(self.task)
+
     def _averaging_gradients(self) -> nn.Module:
         """The task, whose backward pass averages gradients over the ranks."""
-        if self.process.world == 1:
+        if self.process.world == 1 or self.whole is not None:
             return self.task
         return DistributedDataParallel(self.task, broadcast_buffers=False)
 
@@ -281,6 +306,8 @@ class Trainer:
     @property
     def final(self) -> nn.Module:
         """The module that is validated and saved: the moving average where there is one."""
+        if self.whole is not None:
+            return self.whole
         return self.task if self.ema is None else self.ema
 
     @property
@@ -304,6 +331,7 @@ class Trainer:
                 there is missing at the end.
             Preempted: a signal has arrived; ``last.pt`` has the step that it arrived in.
         """
+        self._log_batches()
         if self.process.is_main:
             self.models.mkdir(parents=True, exist_ok=True)
             self._folder_id = _folder_id(self.exp_dir)
@@ -316,6 +344,7 @@ class Trainer:
                 readers.callback(self.dev_loader.close)
             while not self.finished:
                 row = self.train_epoch()
+                self._gather_final()
                 is_last = self.epoch == self.config.num_epochs
                 if not is_last:
                     self.train_loader.begin(self.epoch + 1)
@@ -425,13 +454,23 @@ class Trainer:
         """
         # All ranks are asked for their sums now: on a signal, rank 0 has to save them alone.
         sums = self._gather_sums()
+        states = self._gather_states()
+        self.final.to(self.process.device)
         try:
             with self.requests.at_once():
                 return validate(self.final, self.dev_loader, self.process)
         except Preempted:
             if self.process.is_main:
-                self._write_last(sums)
+                self._write_last(states, sums)
             raise
+        finally:
+            if self.whole is not None:
+                self.whole.cpu()
+
+    def _gather_final(self) -> None:
+        """Give the undivided copy of a divided system its weights of now; all ranks call it."""
+        if self.whole is not None:
+            sharding.gather_into(self.whole, self.task if self.ema is None else self.ema)
 
     def _end_here(self, save_every: int) -> NoReturn:
         """End on a signal after a step, whose state is saved.
@@ -446,8 +485,9 @@ class Trainer:
             own_states = gather_objects(self.process, self._own_state())
         self._synchronise()
         sums = self._gather_sums()
+        states = self._gather_states()
         if self.process.is_main:
-            self._write_last(sums, own_states)
+            self._write_last(states, sums, own_states)
         raise Preempted(
             f"stopped by {reason} after step {self.step} of epoch {self.epoch}, "
             f"which {self.models / 'last.pt'} holds: the same command continues"
@@ -515,6 +555,18 @@ class Trainer:
         self.updates += 1
         if self.ema is not None:
             update_average(self.ema, self.task, self.config.ema_decay)
+
+    def _log_batches(self) -> None:
+        """Say how many utterances an update has, of which a learning rate is chosen."""
+        batch_size = self.train_loader.config.batch_size
+        logging.info(
+            "%d utterances an update: batches of %d, on %d processes, %d accumulated; the learning "
+            "rate is not scaled",
+            batch_size * self.process.world * self.config.accumulate_steps,
+            batch_size,
+            self.process.world,
+            self.config.accumulate_steps,
+        )
 
     def _log_speed(self, steps: int, seconds: float, waited: float) -> None:
         utterances = steps * self.train_loader.config.batch_size * self.process.world
@@ -726,8 +778,9 @@ class Trainer:
     def _save_last(self) -> None:
         """Write ``last.pt`` on rank 0: all that the next step depends on."""
         sums = self._gather_sums()
+        states = self._gather_states()
         if self.process.is_main:
-            self._write_last(sums)
+            self._write_last(states, sums)
 
     def _gather_sums(self) -> Tensor:
         """Sums of all ranks, which rank 0 has alone from here on.
@@ -742,14 +795,29 @@ class Trainer:
             self.running.reset()
         return sums
 
-    def _write_last(self, sums: Tensor, own_states: list[dict] | None = None) -> None:
+    def _gather_states(self) -> dict[str, dict]:
+        """State dicts that rank 0 saves; those of a divided system are gathered, by all ranks."""
+        states = {}
+        for name, stateful in self._stateful().items():
+            if self.whole is not None and isinstance(stateful, nn.Module):
+                states[name] = sharding.whole_weights(stateful)
+            elif self.whole is not None and isinstance(stateful, torch.optim.Optimizer):
+                states[name] = sharding.whole_optimizer(self.task, stateful)
+            else:
+                states[name] = stateful.state_dict()
+        return states
+
+    def _write_last(
+        self, states: dict[str, dict], sums: Tensor, own_states: list[dict] | None = None
+    ) -> None:
         """Write ``last.pt``.
 
         Args:
+            states: as ``_gather_states`` gives them.
             sums: as ``_gather_sums`` gives them.
             own_states: as ``_own_state`` gives them, a rank each, within an epoch.
         """
-        state = {name: stateful.state_dict() for name, stateful in self._stateful().items()}
+        state = dict(states)
         state |= {name: getattr(self, name) for name in (*COUNTERS, *MODEL_NOTES)}
         state |= {
             "world": self.process.world,
@@ -802,6 +870,7 @@ class Trainer:
             self._load_own_state(path, state[OWN_STATES][self.process.rank])
         elif self.process.is_main:
             self.running.set(state["sums"])
+        self._gather_final()
         if self.process.is_main:
             self._write_history()
         logging.info("continue from %s: epoch %d, step %d", path, self.epoch, self.step)
@@ -862,9 +931,28 @@ class Trainer:
             modules["ema"] = self.ema
         for name, module in modules.items():
             buffers = own_state.get(name, {})
-            if buffers.keys() != saved_buffers(module).keys():
+            own_buffers = saved_buffers(module)
+            if buffers.keys() != own_buffers.keys():
                 raise InputError(f"{path}: {OWN_STATES} are of another system: {last.WAY_OUT}")
-            load_state(module, module.state_dict() | buffers, path)
+            if self.whole is None:
+                load_state(module, module.state_dict() | buffers, path)
+                continue
+            load_state(self.whole, self.whole.state_dict() | buffers, path)
+            for buffer_name, buffer in own_buffers.items():
+                buffer.copy_(buffers[buffer_name])
+
+    def _load_module(self, path: Path, module: nn.Module, weights: dict[str, Tensor]) -> None:
+        """Load the system, or the moving average of its weights.
+
+        Raises:
+            InputError: weights of another system, or some that are not finite.
+        """
+        if self.whole is None:
+            load_state(module, weights, path)
+            return
+        # All checks are those of the undivided copy.
+        load_state(self.whole, weights, path)
+        sharding.load_weights(module, self.whole.state_dict())
 
     def _load_states(self, path: Path, state: dict) -> None:
         """Load all that has a ``state_dict``.
@@ -879,10 +967,13 @@ class Trainer:
             if name not in state:
                 raise InputError(f"{path}: it lacks {name}: {last.WAY_OUT}")
             if isinstance(stateful, nn.Module):
-                load_state(stateful, state[name], path)
+                self._load_module(path, stateful, state[name])
                 continue
             try:
-                stateful.load_state_dict(state[name])
+                if self.whole is not None and isinstance(stateful, torch.optim.Optimizer):
+                    sharding.load_optimizer(self.task, stateful, state[name])
+                else:
+                    stateful.load_state_dict(state[name])
             # What a state of another kind ends with is up to each class.
             except Exception as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
