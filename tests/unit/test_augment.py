@@ -328,6 +328,16 @@ def test_speed_changes_length_and_pitch():
     assert {len(Speed(1.0)(WAV, rng(seed))) > RATE for seed in range(9)} == {True, False}
 
 
+def test_speeds_are_those_of_a_list_alone():
+    augment = Speed(1.0, speeds=[0.9, 1.0, 1.1])
+    lengths = {len(augment(WAV, rng(seed))) for seed in range(40)}
+    assert lengths == {-(-RATE * 100 // 90), RATE, -(-RATE * 100 // 110)}
+    assert augment.stretch == 1.1
+    for speeds, message in [([], r"speeds is \[\]"), ([1.005], "speeds has 1.005, expected")]:
+        with pytest.raises(InputError, match=message):
+            Speed(speeds=speeds)
+
+
 @pytest.mark.parametrize("semitones", [-2, 1])
 def test_pitch_changes_and_length_does_not(semitones):
     changed = PitchShift(1.0, (semitones, semitones))(sine(1000), rng())

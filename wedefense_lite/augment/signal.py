@@ -8,6 +8,7 @@ import scipy  # imports its parts where they are used, some of which take a seco
 from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
 
 from wedefense_lite.augment.base import Augment, Range
+from wedefense_lite.files import InputError
 
 # Speeds and pitches are rounded to hundredths, so that resampling is by a ratio of small numbers.
 STEPS = 100
@@ -22,15 +23,34 @@ class Speed(Augment):
     Args:
         p: probability in [0, 1] that an utterance is changed.
         factor: lowest and highest speed; 1.1 is a tenth faster.
+        speeds: these speeds alone, one as likely as another, in place of all between two, as the
+            recipes of Kaldi and WeSpeaker have 0.9, 1 and 1.1. A changed speed is no class of its
+            own, as it is for speakers there.
+
+    Raises:
+        InputError: no speeds, or one that isn't a multiple of 0.01 of 0.01 or more.
     """
 
-    def __init__(self, p: ClosedUnitInterval = 0.5, factor: Range = (0.9, 1.1)):
+    def __init__(
+        self,
+        p: ClosedUnitInterval = 0.5,
+        factor: Range = (0.9, 1.1),
+        speeds: list[PositiveFloat] | None = None,
+    ):
         super().__init__(p)
+        if speeds is not None and not speeds:
+            raise InputError("Speed: speeds is [], expected speeds such as [0.9, 1.0, 1.1]")
+        for speed in speeds or []:
+            steps = round(STEPS * speed)
+            if steps < 1 or abs(steps - STEPS * speed) > 1e-6:
+                raise InputError(f"Speed: speeds has {speed}, expected multiples of 0.01")
         self.factor = factor
-        self.stretch = max(1.0, factor[1])
+        self.speeds = speeds
+        self.stretch = max(1.0, max(speeds) if speeds else factor[1])
 
     def apply(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return scipy.signal.resample_poly(wav, STEPS, round(STEPS * rng.uniform(*self.factor)))
+        speed = rng.choice(self.speeds) if self.speeds else rng.uniform(*self.factor)
+        return scipy.signal.resample_poly(wav, STEPS, round(STEPS * speed))
 
 
 class PitchShift(Augment):
