@@ -261,8 +261,9 @@ def test_lfcc_of_matlab():
 def test_sls():
     reference = Reference("sls")
     head = CrossEntropy(1024, class_weights=LA_WEIGHTS, selu=True)
-    system = load(reference, "sls", SLS(24 * 1024, num_layers=24), head)
-    frames_BFD = reference.inputs["layers"].permute(1, 2, 0, 3).flatten(2)
+    # In float64: a logit is what is left of sums over 22,000 features.
+    system = load(reference, "sls", SLS(24 * 1024, num_layers=24), head).double()
+    frames_BFD = reference.inputs["layers"].permute(1, 2, 0, 3).flatten(2).double()
     embedding_BE = system.model(frames_BFD, full(frames_BFD))
     reference.compare("embedding", embedding_BE)
     reference.compare("logits", system.head.linear(embedding_BE))
