@@ -203,15 +203,22 @@ average() {
     "${task_average_options[@]}"
 }
 
+# extract SETS: all in one process, which starts PyTorch once.
 extract() {
-  local dir=$data_dir/$1 label=
-  # A list of shards alone may be a stream, of which labels say what is in it.
-  if [ "$labels" != none ] && ! has "$dir/wav.scp"; then label=$dir/utt2lab; fi
+  local set lists=() archives=() labels_of_sets=() label=()
+  for set in "$@"; do
+    lists+=("$(list_of "$set")")
+    archives+=("$exp_dir/$(archive_of "$set")")
+    labels_of_sets+=("$data_dir/$set/utt2lab")
+    # A list of shards alone may be a stream, of which labels say what is in it.
+    if [ "$labels" != none ] && ! has "$data_dir/$set/wav.scp"; then label=(--label); fi
+  done
+  if [ ${#label[@]} -gt 0 ]; then label+=("${labels_of_sets[@]}"); fi
   "${launch[@]}" "$bin/extract.py" --config "$exp_dir/config.yaml" --model_path "$model" \
-    --data_type "$data_type" --data_list "$(list_of "$1")" ${label:+--label "$label"} \
+    --data_type "$data_type" --data_list "${lists[@]}" "${label[@]}" \
     ${score_batch_size:+--batch_size "$score_batch_size"} \
     ${num_workers:+--num_workers "$num_workers"} ${part:+--part "$part"} \
-    --windows "$windows" --output "$extracted" --embed_ark "$exp_dir/$(archive_of "$1")"
+    --windows "$windows" --output "$extracted" --embed_ark "${archives[@]}"
 }
 
 # join SET: the parts of its extraction.
@@ -221,10 +228,15 @@ join() {
     --embed_ark "$exp_dir/$(archive_of "$1")" --parts "${extraction#join/}"
 }
 
+# infer SETS: all in one process as well.
 infer() {
+  local set archives=() folders=()
+  for set in "$@"; do
+    archives+=("$exp_dir/embeddings/$set/embedding.scp")
+    folders+=("$scored_dir/posteriors/$set")
+  done
   $cpu_cmd python "$bin/infer.py" --model_path "$model" --config "$exp_dir/config.yaml" \
-    --embedding_scp_path "$exp_dir/embeddings/$1/embedding.scp" \
-    --score "$score" --out_path "$scored_dir/posteriors/$1"
+    --embedding_scp_path "${archives[@]}" --score "$score" --out_path "${folders[@]}"
 }
 
 # to_llr SET [OPTIONS]
@@ -316,12 +328,12 @@ if runs 4 "$extracted of the averaged model"; then
   case $extraction in
     average) ;;
     join/*) for_each join "${scored[@]}" ;;
-    *) for_each extract "${scored[@]}" ;;
+    *) extract "${scored[@]}" ;;
   esac
 fi
 
 if [ "$extracted" = embeddings ] && runs 5 "logits and posteriors"; then
-  for_each infer "${scored[@]}"
+  infer "${scored[@]}"
 fi
 
 if [ "$task" != tracing ] && [ "$score" = difference ] && runs 6 "log-likelihood ratios, of test sets also calibrated on dev"

@@ -326,6 +326,31 @@ def _kept_traceback(error: BaseException) -> str:
     return f"its traceback is in {file.name}"
 
 
+def paired(options: str, *values: list[str] | str | None) -> list[tuple[str | None, ...]]:
+    """Values of options that belong together: those of the first data set, of the second, ...
+
+    Args:
+        options: names of the options, for the error.
+        values: one or several of each option; None where the option was not given.
+
+    Raises:
+        InputError: different numbers of values.
+    """
+    columns = []
+    for value in values:
+        if value is not None:
+            columns.append([value] if isinstance(value, str) else list(value))
+    counts = {len(column) for column in columns}
+    if len(counts) > 1 or 0 in counts:
+        numbers = " and ".join(str(len(column)) for column in columns)
+        raise InputError(f"{options} have {numbers} values, expected as many of each")
+    count = counts.pop()
+    for number, value in enumerate(values):
+        if value is None:
+            columns.insert(number, [None] * count)
+    return list(zip(*columns))
+
+
 def checked(function: Callable, *arguments):
     """Result of ``function(*arguments)``, for arguments that the user typed.
 

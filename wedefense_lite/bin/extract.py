@@ -29,6 +29,7 @@ from wedefense_lite.files import (
 from wedefense_lite.provenance import code_commit, file_hash
 from wedefense_lite.runtime import (
     Precision,
+    Process,
     barrier,
     choose_precision,
     end_process,
@@ -56,19 +57,19 @@ from wedefense_lite.systems.tasks import Task
 def extract(
     config: str,
     model_path: str,
-    data_list: str,
-    embed_ark: str,
+    data_list: list[str] | str,
+    embed_ark: list[str] | str,
     data_type: Literal["shard", "raw"] = "shard",
     output: Literal["embeddings", "logits"] = "embeddings",
     batch_size: PositiveInt | None = None,
     num_workers: Workers = "auto",
     precision: Precision = "fp32",
     gpus: str | None = None,
-    label: str | None = None,
+    label: list[str] | str | None = None,
     part: str | None = None,
     windows: Windows = "first",
 ) -> None:
-    """Write the embedding, or the logits, of every utterance of a list.
+    """Write the embedding, or the logits, of every utterance of one list or several.
 
     Of a system that localizes, the logits have a row for each frame.
     Each process writes its share; when all are done, process 0 checks that every utterance is there
@@ -77,8 +78,9 @@ def extract(
     Args:
         config: exp/X/config.yaml.
         model_path: checkpoint.
-        data_list: list made in stage 2.
-        embed_ark: archive to write; a sorted ``.scp`` and a sidecar ``.json`` stand beside it.
+        data_list: list made in stage 2, or several, which saves the start of a process for each.
+        embed_ark: archive to write, one a list; a sorted ``.scp`` and a sidecar ``.json`` stand
+            beside it.
         data_type: kind of the list.
         output: what is written; of frames, logits only, as their embeddings would fill disks.
         batch_size: utterances of equal length scored at once; it changes speed, and scores by
@@ -88,14 +90,18 @@ def extract(
         precision: of the model's forward pass; auto takes bf16 where the device has instructions
             for it.
         gpus: devices, as ``0,1`` or ``[0,1]``.
-        label: utt2lab, whose utterances must be those of the list. A list that is streamed is read
-            once more without it, to know its utterances.
+        label: utt2lab, one a list, whose utterances must be those of the list. A list that is
+            streamed is read once more without it, to know its utterances.
         part: part of the list that this job extracts, such as ``3/8``, for which the archive goes
             into a folder of its own; bin/join_extraction.py joins all of them.
         windows: first: one of ``data.eval_seconds``, at the place of ``data.eval_crop``; all: as
             many as cover an utterance, a row each, of which stage 6 makes one score. It changes
             nothing for a system that scores whole utterances.
     """
+    sets = cli.paired("--data_list, --embed_ark and --label", data_list, embed_ark, label)
+    arks = [file_path(ark) for _, ark, _ in sets]
+    if len(set(arks)) < len(arks):
+        raise InputError(f"--embed_ark {arks[0]}: twice, expected an archive for each list")
     number, parts = parse_part(part) if part else (1, 1)
     process = start_process(gpus)
     experiment = load_experiment(config)
@@ -109,38 +115,66 @@ def extract(
         raise InputError(f"{model_path}: not trained with {config}")
     task = experiment.system
     _check_task(experiment, config, output)
-    labels = read_labels(label) if label else None
-    index = read_index(data_list, data_type, labels, lists_streams=True)
-    ark = file_path(embed_ark)
-    if part:
-        if isinstance(index, Stream):
-            raise InputError(
-                f"{data_list}: a stream, which has no parts: extract it without --part"
-            )
-        index = block(index, number, parts)
-        ark = part_path(ark, number, parts)
     window_seconds = _window_seconds(windows, experiment)
-    if window_seconds is not None:
-        index = _windows(index, experiment, data_list)
-    loader = EvalLoader(
-        index, experiment.data, process.rank, process.world, batch_size, num_workers
-    )
+    # All lists before the work on the first of them.
+    indexes = []
+    for number_of_set, (path, _, utt2lab) in enumerate(sets):
+        labels = read_labels(utt2lab) if utt2lab else None
+        index = read_index(path, data_type, labels, lists_streams=True)
+        if part:
+            if isinstance(index, Stream):
+                raise InputError(f"{path}: a stream, which has no parts: extract it without --part")
+            index = block(index, number, parts)
+            arks[number_of_set] = part_path(arks[number_of_set], number, parts)
+        if window_seconds is not None:
+            index = _windows(index, experiment, path)
+        indexes.append(index)
+    sidecar = None
+    if process.is_main:
+        sidecar = _sidecar(model_path, model_hash, state, experiment)
+        sidecar = replace(sidecar, window_seconds=window_seconds)
+        for ark in arks:
+            check_writable(ark, ark.with_suffix(".scp"), sidecar_path(ark))
     task = task.to(process.device, memory_format=torch.channels_last)
+    precision = choose_precision(process.device, precision)
+    for index, ark in zip(indexes, arks):
+        loader = EvalLoader(
+            index, experiment.data, process.rank, process.world, batch_size, num_workers
+        )
+        function = task.logits if output == "logits" else task.embed
+        batches = run_inference(task, loader, process, function, precision, output)
+        _write(index, _rows(task, batches), ark, task, process, sidecar)
+        loader.close()
+    end_process()
+
+
+def _write(
+    index: list[Utterance] | Stream,
+    rows: Iterable[tuple[str, np.ndarray]],
+    ark: Path,
+    task: Task,
+    process: Process,
+    sidecar: Sidecar | None,
+) -> None:
+    """Write the archive of a list.
+
+    Args:
+        index: the list.
+        rows: outputs of the share of this process.
+        ark: archive.
+        task: the system.
+        process: this process.
+        sidecar: of the archive; process 0 has it.
+    """
     shares = [ark.with_suffix(f".part{rank}.ark") for rank in range(process.world)]
     with ExitStack() as held:
         if process.is_main:
-            sidecar = _sidecar(model_path, model_hash, state, experiment)
-            sidecar = replace(sidecar, window_seconds=window_seconds)
-            check_writable(ark, ark.with_suffix(".scp"), sidecar_path(ark))
             held.enter_context(folder_lock(ark.parent, "extraction"))
             begin_results(ark)
             _remove_shares(ark)
         # No share is written before those of earlier runs are gone.
         barrier(process)
-        function = task.logits if output == "logits" else task.embed
-        precision = choose_precision(process.device, precision)
-        batches = run_inference(task, loader, process, function, precision, output)
-        write_archive(shares[process.rank], _rows(task, batches))
+        write_archive(shares[process.rank], rows)
         barrier(process)
         if process.is_main:
             keys = []
@@ -149,7 +183,6 @@ def extract(
             join(keys, shares, ark)
             _remove_shares(ark)
             write_sidecar(ark, sidecar)
-    end_process()
 
 
 def _check_task(experiment: Experiment, config: str, output: str) -> None:

@@ -17,13 +17,14 @@ from wedefense_lite.scoring.archives import Archive, read_archive, write_archive
 from wedefense_lite.scoring.scores import write_scores
 from wedefense_lite.scoring.sidecar import (
     Score,
+    Sidecar,
     begin_results,
     check_sidecar,
     read_sidecar,
     write_sidecar,
 )
 from wedefense_lite.systems.checkpoint import load_weights
-from wedefense_lite.systems.experiment import load_experiment
+from wedefense_lite.systems.experiment import Experiment, load_experiment
 
 CHUNK = 4096  # embeddings that go through the head at once, which bounds the memory
 
@@ -31,8 +32,8 @@ CHUNK = 4096  # embeddings that go through the head at once, which bounds the me
 def infer(
     model_path: str,
     config: str,
-    embedding_scp_path: str,
-    out_path: str,
+    embedding_scp_path: list[str] | str,
+    out_path: list[str] | str,
     num_classes: int | None = None,
     score: Score = "difference",
 ) -> None:
@@ -41,8 +42,8 @@ def infer(
     Args:
         model_path: the checkpoint that the embeddings were made with.
         config: exp/X/config.yaml.
-        embedding_scp_path: embeddings of stage 4.
-        out_path: folder for ``logits.{ark,scp}``, which stage 6 reads, and
+        embedding_scp_path: embeddings of stage 4, of one set or several.
+        out_path: folder, one a set, for ``logits.{ark,scp}``, which stage 6 reads, and
             ``posteriors.{ark,scp}``, their softmax, an output for other programs: float32 vectors
             ``[spoof, bonafide]``, each archive with a sidecar.
         num_classes: number of classes, which is 2, or that of the sources in source tracing.
@@ -51,6 +52,10 @@ def infer(
             no LLR, so stage 6 refuses these logits, and ``scores.txt`` beside them has the scores
             for ``evaluate.py --cm``. The sidecars say which.
     """
+    sets = cli.paired("--embedding_scp_path and --out_path", embedding_scp_path, out_path)
+    folders = [folder for _, folder in sets]
+    if len(set(folders)) < len(folders):
+        raise InputError(f"--out_path {folders[0]}: twice, expected a folder for each set")
     experiment = load_experiment(config)
     classes = experiment.system.classes
     expected = len(classes or LABELS)
@@ -60,36 +65,40 @@ def infer(
         raise InputError(f"--score {score}: {config} traces sources, expected no --score")
     model_hash = file_hash(model_path)
     load_weights(model_path, experiment.system)
-    sidecar = read_sidecar(embedding_scp_path)
-    check_sidecar(
-        embedding_scp_path,
-        sidecar,
-        model_hash=model_hash,
-        config_hash=experiment.config_hash,
-    )
-    if sidecar.window_seconds and score != "difference":
-        raise InputError(
-            f"{embedding_scp_path}: embeddings of windows, of which stage 6 makes LLRs: expected "
-            f"--windows first in stage 4, or no --score {score}"
-        )
-    embeddings = read_archive(embedding_scp_path)
+    sidecars = []
+    # All sets before the work on the first of them.
+    for scp, _ in sets:
+        sidecar = read_sidecar(scp)
+        check_sidecar(scp, sidecar, model_hash=model_hash, config_hash=experiment.config_hash)
+        if sidecar.window_seconds and score != "difference":
+            raise InputError(
+                f"{scp}: embeddings of windows, of which stage 6 makes LLRs: expected --windows "
+                f"first in stage 4, or no --score {score}"
+            )
+        sidecars.append(dataclasses.replace(sidecar, score=score))
+    for (scp, folder), sidecar in zip(sets, sidecars):
+        _infer_set(experiment, scp, Path(folder), sidecar)
+
+
+def _infer_set(experiment: Experiment, scp: str, folder: Path, sidecar: Sidecar) -> None:
+    """Write logits and posteriors of a set; see ``infer``."""
+    embeddings = read_archive(scp)
     embed_dim = experiment.system.model.embed_dim
-    archives = {name: Path(out_path) / f"{name}.ark" for name in ("logits", "posteriors")}
-    scores_path = Path(out_path) / "scores.txt"
-    sidecar = dataclasses.replace(sidecar, score=score)
+    archives = {name: folder / f"{name}.ark" for name in ("logits", "posteriors")}
+    scores_path = folder / "scores.txt"
     for ark in archives.values():
         check_writable(ark, ark.with_suffix(".scp"), ark.with_suffix(".json"))
     check_writable(scores_path, scores_path.with_suffix(".json"))
-    with folder_lock(out_path, "inference"):
+    with folder_lock(folder, "inference"):
         begin_results(*archives.values())
-        if score == "bonafide_logit":
+        if sidecar.score == "bonafide_logit":
             begin_results(scores_path)
         logits = dict(_logits(experiment.system.head.eval(), embeddings, embed_dim))
         posteriors = {key: torch.from_numpy(row).softmax(0).numpy() for key, row in logits.items()}
         for name, rows in {"logits": logits, "posteriors": posteriors}.items():
             write_archive(archives[name], rows.items())
             write_sidecar(archives[name], sidecar)
-        if score == "bonafide_logit":
+        if sidecar.score == "bonafide_logit":
             write_scores(scores_path, logits, [row[BONAFIDE] for row in logits.values()])
             write_sidecar(scores_path, sidecar)
 
