@@ -20,7 +20,8 @@ from torch import nn
 from wedefense_lite.files import InputError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "auto"]
-
+# Of a training by several processes: each holds all weights, or a part of them.
+Parallel = Literal["ddp", "fsdp"]
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Flags of processors that multiply bf16 by instructions of their own: AVX-512, AMX, and ARM's.

@@ -28,6 +28,7 @@ from wedefense_lite.mixtures.stems import with_talkers
 from wedefense_lite.provenance import environment
 from wedefense_lite.runtime import (
     TRAINING_TIMEOUT,
+    Parallel,
     Process,
     barrier,
     end_process,
@@ -40,7 +41,6 @@ from wedefense_lite.systems.tasks import Task
 from wedefense_lite.tracing.sources import with_sources
 from wedefense_lite.training.exp_dir import continues, data_hashes, remove_training
 from wedefense_lite.training.loader import TrainLoader
-from wedefense_lite.training.sharding import Parallel
 from wedefense_lite.training.trainer import Trainer
 from wedefense_lite.training.validation import check_classes
 
@@ -144,6 +144,8 @@ def train(
     train_loader = TrainLoader(
         train_index, data, experiment.training.seed, process.rank, process.world
     )
+    # The loader has it in arrays; as objects it takes six times as much.
+    del train_index
     dev_loader = None
     if val_data is not None:
         dev_index = _read_index(

@@ -23,6 +23,7 @@ from wedefense_lite.labels import LABELS
 from wedefense_lite.preemption import Preempted, Requests
 from wedefense_lite.progress import progress
 from wedefense_lite.runtime import (
+    Parallel,
     Process,
     any_rank,
     autocast,
@@ -45,7 +46,7 @@ from wedefense_lite.systems.config import TrainingConfig
 from wedefense_lite.systems.delivery import lost_workers_told
 from wedefense_lite.systems.experiment import Experiment
 from wedefense_lite.systems.tasks import Task
-from wedefense_lite.training import last, sharding
+from wedefense_lite.training import last
 from wedefense_lite.training.exp_dir import (
     data_hashes,
     difference,
@@ -184,7 +185,7 @@ class Trainer:
         train_loader: TrainLoader,
         dev_loader: EvalLoader | None,
         resume: bool = True,
-        parallel: sharding.Parallel = "ddp",
+        parallel: Parallel = "ddp",
     ):
         self.config = experiment.training
         if dev_loader is None:
@@ -206,8 +207,8 @@ class Trainer:
         self.precision = choose_precision(process.device, self.config.precision)
         self.task = experiment.system
         self.ema: Task | None = None
-        # Undivided copy that is validated and saved, of a system that is divided among the ranks.
-        self.whole: Task | None = None
+        # Of a system that is divided among the ranks.
+        self.parts = None
         self._place(parallel)
 
         # The optimizers, their learning rates, and the scale of losses in fp16. The head has an
@@ -270,7 +271,7 @@ class Trainer:
         if resume and (self.models / "last.pt").exists():
             self._resume()
 
-    def _place(self, parallel: sharding.Parallel) -> None:
+    def _place(self, parallel: Parallel) -> None:
         """Bring the task and the moving average of its weights to the device, or parts of them.
 
         Raises:
@@ -278,12 +279,15 @@ class Trainer:
         """
         has_average = self.config.ema_decay > 0
         if parallel == "fsdp" and self.process.world > 1:
+            # Slow to import.
+            from wedefense_lite.training import sharding
+
             sharding.check(self.config, self.precision)
-            self.whole = copy.deepcopy(self.task)
+            self.parts = sharding.Parts(self.task, self.process, self.precision)
             if has_average:
                 self.ema = copy.deepcopy(self.task)
-                sharding.shard(self.ema, self.process, self.precision)
-            sharding.shard(self.task, self.process, self.precision)
+                self.parts.shard(self.ema)
+            self.parts.shard(self.task)
             return
         self.task.to(self.process.device, memory_format=torch.channels_last)
         if has_average:
@@ -291,7 +295,7 @@ class Trainer:
 
     def _averaging_gradients(self) -> nn.Module:
         """The task, whose backward pass averages gradients over the ranks."""
-        if self.process.world == 1 or self.whole is not None:
+        if self.process.world == 1 or self.parts is not None:
             return self.task
         return DistributedDataParallel(self.task, broadcast_buffers=False)
 
@@ -306,8 +310,8 @@ class Trainer:
     @property
     def final(self) -> nn.Module:
         """The module that is validated and saved: the moving average where there is one."""
-        if self.whole is not None:
-            return self.whole
+        if self.parts is not None:
+            return self.parts.whole
         return self.task if self.ema is None else self.ema
 
     @property
@@ -464,13 +468,13 @@ class Trainer:
                 self._write_last(states, sums)
             raise
         finally:
-            if self.whole is not None:
-                self.whole.cpu()
+            if self.parts is not None:
+                self.parts.whole.cpu()
 
     def _gather_final(self) -> None:
         """Give the undivided copy of a divided system its weights of now; all ranks call it."""
-        if self.whole is not None:
-            sharding.gather_into(self.whole, self.task if self.ema is None else self.ema)
+        if self.parts is not None:
+            self.parts.gather(self.task if self.ema is None else self.ema)
 
     def _end_here(self, save_every: int) -> NoReturn:
         """End on a signal after a step, whose state is saved.
@@ -799,10 +803,10 @@ class Trainer:
         """State dicts that rank 0 saves; those of a divided system are gathered, by all ranks."""
         states = {}
         for name, stateful in self._stateful().items():
-            if self.whole is not None and isinstance(stateful, nn.Module):
-                states[name] = sharding.whole_weights(stateful)
-            elif self.whole is not None and isinstance(stateful, torch.optim.Optimizer):
-                states[name] = sharding.whole_optimizer(self.task, stateful)
+            if self.parts is not None and isinstance(stateful, nn.Module):
+                states[name] = self.parts.whole_weights(stateful)
+            elif self.parts is not None and isinstance(stateful, torch.optim.Optimizer):
+                states[name] = self.parts.whole_optimizer(self.task, stateful)
             else:
                 states[name] = stateful.state_dict()
         return states
@@ -934,25 +938,12 @@ class Trainer:
             own_buffers = saved_buffers(module)
             if buffers.keys() != own_buffers.keys():
                 raise InputError(f"{path}: {OWN_STATES} are of another system: {last.WAY_OUT}")
-            if self.whole is None:
+            if self.parts is None:
                 load_state(module, module.state_dict() | buffers, path)
                 continue
-            load_state(self.whole, self.whole.state_dict() | buffers, path)
+            load_state(self.parts.whole, self.parts.whole.state_dict() | buffers, path)
             for buffer_name, buffer in own_buffers.items():
                 buffer.copy_(buffers[buffer_name])
-
-    def _load_module(self, path: Path, module: nn.Module, weights: dict[str, Tensor]) -> None:
-        """Load the system, or the moving average of its weights.
-
-        Raises:
-            InputError: weights of another system, or some that are not finite.
-        """
-        if self.whole is None:
-            load_state(module, weights, path)
-            return
-        # All checks are those of the undivided copy.
-        load_state(self.whole, weights, path)
-        sharding.load_weights(module, self.whole.state_dict())
 
     def _load_states(self, path: Path, state: dict) -> None:
         """Load all that has a ``state_dict``.
@@ -967,11 +958,14 @@ class Trainer:
             if name not in state:
                 raise InputError(f"{path}: it lacks {name}: {last.WAY_OUT}")
             if isinstance(stateful, nn.Module):
-                self._load_module(path, stateful, state[name])
+                if self.parts is None:
+                    load_state(stateful, state[name], path)
+                else:
+                    self.parts.load_weights(stateful, state[name], path)
                 continue
             try:
-                if self.whole is not None and isinstance(stateful, torch.optim.Optimizer):
-                    sharding.load_optimizer(self.task, stateful, state[name])
+                if self.parts is not None and isinstance(stateful, torch.optim.Optimizer):
+                    self.parts.load_optimizer(self.task, stateful, state[name])
                 else:
                     stateful.load_state_dict(state[name])
             # What a state of another kind ends with is up to each class.
