@@ -10,14 +10,15 @@ from pathlib import Path
 import warm
 
 
-def run_two(script: str, folder: Path) -> list[dict]:
+def run_two(script: str, folder: Path, *words: str) -> list[dict]:
     """Results of both ranks, which the script writes into ``rank0.json`` and ``rank1.json``.
 
     Args:
         script: its name, beside this file.
-        folder: its one argument.
+        folder: its first argument.
+        words: its others.
     """
-    command = ["python", str(Path(__file__).parent / script), str(folder)]
+    command = ["python", str(Path(__file__).parent / script), str(folder), *words]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -3,6 +3,7 @@ it ended with. Started by the test beside it.
 """
 
 import contextlib
+import copy
 import json
 import os
 import signal
@@ -115,36 +116,37 @@ class ScaledFrame(tiny.MeanFrame):
         self.scale = nn.Parameter(torch.tensor(1.0))
 
 
-def main(folder: Path) -> None:
-    process = start_process()
-    torch.set_num_threads(1)
-    own = folder / str(process.rank)
-    rows = tiny.corpus(own / "train", 40, 0)
-    dev = tiny.corpus(own / "dev", 6, 1)
-    few = rows[:16]
-    found = {}
-    for parallel in ("ddp", "fsdp"):
-        cases = {
-            "resnet": tiny.trainer(
-                resnet(), folder / f"resnet_{parallel}", rows, dev, process, parallel
-            ),
-            "encoder": tiny.trainer(
-                encoder("fp32"), folder / f"encoder_{parallel}", rows[:12], None, process, parallel
-            ),
-            "bf16": tiny.trainer(
-                encoder("bf16"), folder / f"bf16_{parallel}", rows[:4], None, process, parallel
-            ),
-            "few": tiny.trainer(
-                resnet(1), folder / f"few_{parallel}", few, None, process, parallel
-            ),
+def compare(exp: Experiment, folder: Path, rows: list, dev: list | None, process: Process) -> dict:
+    """What a training of this rank ended with, by ``ddp`` and by ``fsdp``."""
+    # A training changes the system of its experiment.
+    experiments = {"ddp": copy.deepcopy(exp), "fsdp": exp}
+    results = {}
+    for parallel, own in experiments.items():
+        trained = tiny.trainer(own, folder / parallel, rows, dev, process, parallel)
+        results[parallel] = {
+            "losses": train(trained),
+            "numbers": numbers(trained),
+            "history": trained.history,
         }
-        for name, trained in cases.items():
-            found[f"{name}_{parallel}"] = {
-                "losses": train(trained),
-                "numbers": numbers(trained),
-                "history": trained.history,
-            }
-    # By a signal, and on from what it saved: in parts, and with all weights again.
+    return results
+
+
+def train_encoders(folder: Path, rows: list, process: Process) -> dict:
+    """An encoder in two precisions."""
+    return {
+        "fp32": compare(encoder("fp32"), folder / "fp32", rows[:12], None, process),
+        "bf16": compare(encoder("bf16"), folder / "bf16", rows[:4], None, process),
+    }
+
+
+def train_resnets(folder: Path, rows: list, dev: list, process: Process) -> dict:
+    """Twenty steps; four, with and without a signal behind the second; and what is refused."""
+    few = rows[:16]
+    found = {
+        "resnet": compare(resnet(), folder / "resnet", rows, dev, process),
+        "few": compare(resnet(1), folder / "few", few, None, process),
+    }
+    # On from what was saved: in parts, and with all weights again.
     for name, parallel in (("again", "fsdp"), ("joined", "ddp")):
         stopped = tiny.trainer(resnet(1), folder / name, few, None, process, "fsdp")
         signalled(stopped, process, 1)
@@ -163,10 +165,22 @@ def main(folder: Path) -> None:
             tiny.experiment(model=ScaledFrame),
         )
     ]
+    return found
+
+
+def main(folder: Path, kind: str) -> None:
+    process = start_process()
+    torch.set_num_threads(1)
+    own = folder / str(process.rank)
+    rows = tiny.corpus(own / "train", 40, 0)
+    dev = tiny.corpus(own / "dev", 6, 1)
+    if kind == "encoders":
+        found = train_encoders(folder, rows, process)
+    else:
+        found = train_resnets(folder, rows, dev, process)
     (folder / f"rank{process.rank}.json").write_text(json.dumps(found))
-    del trained, stopped, cases
     end_process()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

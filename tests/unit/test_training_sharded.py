@@ -13,45 +13,28 @@ from wedefense_lite.systems import checkpoint
 def ranks(tmp_path_factory):
     """What each of two ranks ended with, and the folder they worked in."""
     folder = tmp_path_factory.mktemp("sharded")
-    return run_two("sharded_ranks.py", folder), folder
+    return run_two("sharded_ranks.py", folder, "resnets"), folder
 
 
-@pytest.mark.parametrize(
-    ("name", "steps", "tolerance"),
-    [("resnet", 20, 1e-5), ("encoder", 6, 1e-5), ("bf16", 2, 1e-2)],
-)
-def test_losses_are_those_of_whole_systems(ranks, name, steps, tolerance):
-    """With accumulated gradients, clipping by the norm of all parts, recomputed activations."""
-    for found in ranks[0]:
-        whole = found[f"{name}_ddp"]["losses"]
-        parts = found[f"{name}_fsdp"]["losses"]
-        assert len(whole) == steps
-        assert parts == pytest.approx(whole, abs=tolerance)
-        assert whole[0] != whole[-1]
+def check_losses(results: dict, steps: int, tolerance: float) -> None:
+    whole = results["ddp"]["losses"]
+    assert len(whole) == steps
+    assert results["fsdp"]["losses"] == pytest.approx(whole, abs=tolerance)
 
 
-@pytest.mark.parametrize("name", ["resnet", "encoder"])
-def test_each_rank_holds_half_of_the_weights(ranks, name):
-    first, second = ranks[0]
-    whole = first[f"{name}_ddp"]["numbers"]
-    halves = [found[f"{name}_fsdp"]["numbers"] for found in (first, second)]
-    assert sum(halves) == whole
-    assert max(halves) < 0.6 * whole
+def check_halves(first: dict, second: dict) -> None:
+    """Check that each rank holds half of the weights."""
+    halves = [first["fsdp"]["numbers"], second["fsdp"]["numbers"]]
+    assert sum(halves) == first["ddp"]["numbers"]
+    assert max(halves) < 0.6 * sum(halves)
 
 
-def test_the_validated_average_is_that_of_all_parts(ranks):
-    (first, second), _ = ranks
-    assert first["resnet_fsdp"]["history"] == second["resnet_fsdp"]["history"]
-    for whole, parts in zip(first["resnet_ddp"]["history"], first["resnet_fsdp"]["history"]):
-        assert parts == pytest.approx(whole, abs=1e-5)
-
-
-@pytest.mark.parametrize("name", ["resnet", "encoder"])
-def test_models_are_the_ordinary_ones(ranks, name):
-    _, folder = ranks
+def check_models(folder) -> None:
+    """Check that the files are those of whole systems, but for rounding."""
+    assert tiny.files(folder / "fsdp/models") == tiny.files(folder / "ddp/models")
     for model in ("model_2.pt", "last.pt"):
-        whole = checkpoint.load(folder / f"{name}_ddp/models" / model)
-        parts = checkpoint.load(folder / f"{name}_fsdp/models" / model)
+        whole = checkpoint.load(folder / "ddp/models" / model)
+        parts = checkpoint.load(folder / "fsdp/models" / model)
         assert list(parts) == list(whole)
         assert list(parts["model"]) == list(whole["model"])
         for key, value in whole["model"].items():
@@ -63,22 +46,55 @@ def test_models_are_the_ordinary_ones(ranks, name):
     for number, values in optimizers[0]["state"].items():
         for key, value in values.items():
             assert optimizers[1]["state"][number][key].allclose(value, atol=1e-4), (number, key)
-    assert tiny.files(folder / f"{name}_fsdp/models") == tiny.files(folder / f"{name}_ddp/models")
+
+
+def test_losses_of_twenty_steps_are_those_of_whole_systems(ranks):
+    """With accumulated gradients, and clipping by the norm of all parts."""
+    (first, second), _ = ranks
+    for found in (first, second):
+        check_losses(found["resnet"], steps=20, tolerance=1e-5)
+    check_halves(first["resnet"], second["resnet"])
+
+
+def test_the_validated_average_is_that_of_all_parts(ranks):
+    (first, second), _ = ranks
+    whole = first["resnet"]["ddp"]["history"]
+    parts = first["resnet"]["fsdp"]["history"]
+    assert parts == second["resnet"]["fsdp"]["history"]
+    for whole_row, row in zip(whole, parts, strict=True):
+        assert row == pytest.approx(whole_row, abs=1e-5)
+
+
+def test_models_are_the_ordinary_ones(ranks):
+    _, folder = ranks
+    check_models(folder / "resnet")
+
+
+@pytest.mark.turns("trainings")
+def test_an_encoder_is_gathered_a_layer_at_a_time(tmp_path):
+    """It recomputes its activations; in bf16 its layers are gathered in 16 bits."""
+    first, second = run_two("sharded_ranks.py", tmp_path, "encoders")
+    for found in (first, second):
+        check_losses(found["fp32"], steps=6, tolerance=1e-5)
+        check_losses(found["bf16"], steps=2, tolerance=1e-2)
+    check_halves(first["fp32"], second["fp32"])
+    check_models(tmp_path / "fp32")
+    check_models(tmp_path / "bf16")
 
 
 def test_a_signal_inside_an_epoch_loses_no_step_and_changes_no_bit(ranks):
     results, folder = ranks
     assert results[0]["saved"] == [1, 2, True]
     for found in results:
-        assert found["again"] == found["few_fsdp"]["losses"][2:]
+        assert found["again"] == found["few"]["fsdp"]["losses"][2:]
     again = checkpoint.load(folder / "again/models/model_1.pt")["model"]
-    for key, value in checkpoint.load(folder / "few_fsdp/models/model_1.pt")["model"].items():
+    for key, value in checkpoint.load(folder / "few/fsdp/models/model_1.pt")["model"].items():
         assert again[key].equal(value), key
 
 
 def test_what_was_trained_in_parts_goes_on_whole(ranks):
     for found in ranks[0]:
-        assert found["joined"] == pytest.approx(found["few_ddp"]["losses"][2:], abs=1e-5)
+        assert found["joined"] == pytest.approx(found["few"]["ddp"]["losses"][2:], abs=1e-5)
 
 
 def test_what_is_not_trained_in_parts_is_refused_in_a_line(ranks):
