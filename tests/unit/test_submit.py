@@ -161,3 +161,24 @@ def test_stage_4_does_its_share_of_an_array(tmp_path):
                     words.append(f"{option} {value}")
             shortened.append(" ".join(words).removeprefix("wedefense_lite/bin/"))
         assert shortened == expected, extraction
+
+
+def test_rendering_runs_as_jobs_without_a_gpu_and_separation_as_jobs_with_one(submitted):
+    settings = submitted.folder / "conf/cmd.sh"
+    settings.write_text(settings.read_text() + 'cpu_cmd="srun -n1"\ngpu_cmd="srun -n1 -G1"\n')
+    command = "bash egs/mixed_speaker/run.sh --corpora DB --dry_run true --stop_stage 1"
+    output = subprocess.check_output(command.split(), cwd=submitted.folder, text=True)
+    programs = []
+    for line in output.splitlines():
+        words = line.split()
+        scripts = [word.rpartition("/")[2] for word in words if word.endswith((".py", ".sh"))]
+        if words[0] == "srun":
+            programs.append((" ".join(words[2:3]), *scripts))
+    with_gpu = ("-G1", "launch.sh")
+    assert programs == [
+        *[("python", "simulate_mixtures.py")] * 3,
+        (*with_gpu, "train.py"),
+        ("-G1", "average_model.py"),
+        *[(*with_gpu, "separate.py")] * 3,
+        ("python", "validate_data_dir.py"),
+    ]
