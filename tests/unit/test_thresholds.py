@@ -18,7 +18,8 @@ from wedefense_lite.metrics.costs import DEFAULT, CostModel
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.metrics.tandem import measure_asv_rates, min_adcf
 from wedefense_lite.mixtures.metrics import best_threshold, mixture_metrics
-from wedefense_lite.scoring.bundle import Detector, Recording
+from wedefense_lite.scoring.bundle import Detector
+from wedefense_lite.scoring.detector import Recording
 from wedefense_lite.scoring.facts import BundleFacts
 from wedefense_lite.scoring.recordings import Span
 

@@ -79,7 +79,7 @@ def score(
     check_writable(output)
     request = Request(find_model(model), prior, threshold, windows, merge, trim, channel)
     # Conversions are counted below, in place of a line for each file.
-    logging.getLogger("wedefense_lite.scoring.bundle").setLevel(logging.WARNING)
+    logging.getLogger("wedefense_lite.scoring.detector").setLevel(logging.WARNING)
     scorer = Scorer(request, device)
     facts = asdict(request) | {"model": scorer.model_hashes}
     journal_context = nullcontext()

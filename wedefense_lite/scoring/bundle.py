@@ -1,35 +1,26 @@
 """Bundles: a trained system as one folder, and the detector that it is loaded as.
 
-Letters: T samples, N trials, E embedding size.
+Letters: E embedding size.
 """
 
 import hashlib
-import logging
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import safetensors.torch
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from wedefense_lite.audio import reading
-from wedefense_lite.audio.arrays import samples_utterance
-from wedefense_lite.audio.reading import as_float, is_command, open_audio
-from wedefense_lite.audio.resampling import resampled_length
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 from wedefense_lite.provenance import file_hash
 from wedefense_lite.runtime import precision_context
+from wedefense_lite.scoring.detector import Audio, RecordingDetector
 from wedefense_lite.scoring.experiment_facts import Origin, facts_of_experiment
-from wedefense_lite.scoring.facts import BundleError, read_facts
-from wedefense_lite.scoring.recordings import Span, Windows, merger, speech_span, windows_of
+from wedefense_lite.scoring.facts import read_facts
 from wedefense_lite.scoring.sidecar import check_hashes
-from wedefense_lite.scoring.traits import measure_traits, unlike
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
@@ -43,82 +34,10 @@ CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 FACTS = "bundle.json"
 MODEL = "models/avg_model.pt"  # of an experiment
-# Root mean square about the mean, against full scale: -80 dB, above dither and below speech.
-SILENCE = 1e-4
-# A logger of its own, so that commands of many files can count conversions in place of lines.
-LOG = logging.getLogger(__name__)
-Audio = str | PathLike | ArrayLike | Tensor | tuple[ArrayLike | Tensor, int]
 
 
-class Window(NamedTuple):
-    """A part of a recording that was scored by itself.
-
-    Attributes:
-        start: its begin in seconds.
-        end: its end in seconds.
-        llr: its LLR in nats.
-    """
-
-    start: float
-    end: float
-    llr: float
-
-
-class Answer(NamedTuple):
-    """What a detector says of a recording.
-
-    Attributes:
-        llr: LLR in nats, higher is more bona fide; None where it can't be scored.
-        evidence: what thresholds are compared with; None as well.
-        note: why it can't be scored, such as ``0.20 s of speech, 0.5 s needed``; else how it is
-            unlike the recordings of dev; empty otherwise.
-        windows: the windows that ``llr`` is merged from.
-        seconds: length of the recording; None where it can't be read.
-        conversion: what was done to its samples, such as ``resampled to 16000 Hz``; empty if
-            nothing was.
-    """
-
-    llr: float | None
-    evidence: float | None
-    note: str
-    windows: list[Window]
-    seconds: float | None = None
-    conversion: str = ""
-
-
-class Recording(NamedTuple):
-    """Audio that is about to be scored.
-
-    Attributes:
-        utterance: where it is, with its length and rate.
-        data: how it is read.
-        conversion: what reading does to its samples; empty for nothing.
-    """
-
-    utterance: Utterance
-    data: DataConfig
-    conversion: str
-
-
-class Detector:
+class Detector(RecordingDetector):
     """Spoof detector of a bundle or an experiment; ``wedefense_lite.load`` makes one.
-
-    Audio is the path of a file of any kind, rate and channels, or samples at ``data.sample_rate``
-    Hz, or ``(samples, rate)`` as ``soundfile.read`` and ``torchaudio.load`` give them: arrays or
-    tensors of any shape and dtype that ``audio.arrays`` takes, floats with peaks of up to 2. It is
-    resampled to the rate of the system, and channels are mixed down, or the one that ``channel``
-    names, from 1 on, is taken. Its speech is scored: what comes before the first and behind the
-    last segment of it is trimmed, and there has to be half a second of it. It is scored whole, or
-    in windows of the ``eval_seconds`` of the configuration.
-
-    Options of ``score``, ``answer`` and ``classify``:
-
-    - ``channel``: channel of audio with several, from 1 on; 0 mixes all down; None is
-      ``data.channel``.
-    - ``trim``: False scores all of the recording, as stage 4 does.
-    - ``windows``: ``first``, as stage 4 does, or ``all`` to the end of the speech.
-    - ``merge``: score of several windows: ``mean`` of their LLRs, ``min``, or ``lowest3``, the mean
-      of the three lowest.
 
     Args:
         folder: folder that ``bin/export_bundle.py`` wrote, or an experiment after stage 6.
@@ -132,8 +51,6 @@ class Detector:
 
     Raises:
         InputError: a file of the bundle is missing, was changed, or contradicts another one.
-            Methods raise it for audio that can't be scored. Silence is refused too: detectors give
-            it a score like any other, and some a high one.
     """
 
     def __init__(self, folder: str | PathLike, device: str = "cpu", trim: bool = True):
@@ -196,68 +113,12 @@ class Detector:
             )
         return encoder
 
-    def score(self, audio: Audio, channel: int | None = None, **options) -> float:
-        """LLR in nats of stage 6, calibrated if the bundle is; higher is more bona fide.
-
-        Args:
-            audio: path or samples.
-            channel: as the class says.
-            options: ``trim``, ``windows`` and ``merge`` of the class.
-
-        Raises:
-            InputError: there is too little speech.
-        """
-        answer = self._answer(audio, channel, **options)
-        return answer.llr
-
-    def answer(self, audio: Audio, channel: int | None = None, **options) -> Answer:
-        """Score of a recording with those of its windows, or why there is none.
-
-        Args:
-            audio: path or samples.
-            channel: as the class says.
-            options: ``trim``, ``windows`` and ``merge`` of the class.
-
-        Raises:
-            BundleError: the bundle can score nothing.
-        """
-        try:
-            return self._answer(audio, channel, **options)
-        except BundleError:
-            raise
-        except InputError as error:
-            return Answer(None, None, str(error), [])
-
-    def answers(self, recordings: Iterable[Audio], **options) -> list[Answer]:
-        """An answer for each of several recordings; one that can't be scored ends nothing."""
-        return [self.answer(audio, **options) for audio in recordings]
-
-    def classify(
-        self,
-        audio: Audio,
-        threshold: float | None = None,
-        channel: int | None = None,
-        **options,
-    ) -> str:
-        """``bonafide`` or ``spoof``.
-
-        Args:
-            audio: path or samples.
-            threshold: evidence at or above it is bona fide; None: ``facts.threshold``.
-            channel: as the class says.
-            options: ``trim``, ``windows`` and ``merge`` of the class.
-        """
-        if threshold is None:
-            threshold = self.facts.threshold
-        answer = self._answer(audio, channel, **options)
-        return self.facts.decide(answer.evidence, threshold)
-
     def embed(
         self, audio: Audio, channel: int | None = None, trim: bool | None = None
     ) -> np.ndarray:
         """Embedding ``(E,)``, float32, of the first window."""
         recording = self._open(audio, channel)
-        rows, _ = self._compute(recording, self.task.embed, trim, "first")
+        rows, _ = self._compute(recording, self._embedding, trim, "first")
         return rows[0]
 
     def logits(
@@ -265,124 +126,30 @@ class Detector:
     ) -> np.ndarray:
         """Logits ``[spoof, bonafide]``, float32, of the first window."""
         recording = self._open(audio, channel)
-        rows, _ = self._compute(recording, self.task.logits, trim, "first")
+        rows, _ = self._compute(recording, self._logits, trim, "first")
         return rows[0]
-
-    def samples(self, audio: Audio, channel: int | None = None) -> np.ndarray:
-        """All samples ``(T,)`` of a recording at the rate of the system, floats in [-1, 1]."""
-        recording = self._open(audio, channel)
-        return _read_whole(recording.utterance, recording.data)
 
     def batch(self, audio: Audio, channel: int | None = None) -> Batch:
         """The first window of a recording as the system takes it."""
         recording = self._open(audio, channel)
-        return read_scoring_batch([recording.utterance], recording.data).to(self.device)
+        return self._read(recording.utterance, recording.data)
 
-    def _answer(
-        self,
-        audio: Audio,
-        channel: int | None = None,
-        trim: bool | None = None,
-        windows: Windows = "first",
-        merge: str = "mean",
-    ) -> Answer:
-        """Score of a recording.
+    def _read(self, part: Utterance, data: DataConfig) -> Batch:
+        return read_scoring_batch([part], data).to(self.device)
 
-        Raises:
-            InputError: it can't be scored.
-        """
-        merged = merger(merge)
-        recording = self._open(audio, channel)
-        logits_WC, spans = self._compute(recording, self.task.logits, trim, windows)
-        llr_W = self.facts.llr(logits_WC)
-        scored = []
-        for span, llr in zip(spans, llr_W):
-            start = span.first / self.data.sample_rate
-            scored.append(Window(start, span.end / self.data.sample_rate, float(llr)))
-        evidence = float(merged(self.facts.evidence(logits_WC)))
-        return Answer(
-            llr=float(merged(llr_W)),
-            evidence=evidence,
-            note=self._remark(recording),
-            windows=scored,
-            seconds=recording.utterance.samples / recording.utterance.rate,
-            conversion=recording.conversion,
-        )
+    def _level(self, window: Batch) -> float:
+        return float(window.wav_BT.std(correction=0))
 
-    def _remark(self, recording: Recording) -> str:
-        """How a recording is unlike those of dev; empty where nothing is known of these."""
-        if not self.facts.dev_ranges:
-            return ""
-        wav_T = _read_whole(recording.utterance, recording.data)
-        return unlike(measure_traits(wav_T, self.data.sample_rate), self.facts.dev_ranges)
+    def _logits(self, window: Batch) -> np.ndarray:
+        return self._first_row(self.task.logits, window)
 
-    def _open(self, audio: Audio, channel: int | None) -> Recording:
-        """Recording of which length, rate and channel are known."""
-        data = self.data if channel is None else replace(self.data, channel=channel)
-        return _described(_as_utterance(audio, data.sample_rate), data)
+    def _embedding(self, window: Batch) -> np.ndarray:
+        return self._first_row(self.task.embed, window)
 
     @torch.no_grad()
-    def _compute(
-        self,
-        recording: Recording,
-        function: Callable[[Batch], Tensor],
-        trim: bool | None,
-        windows: Windows,
-    ) -> tuple[np.ndarray, list[Span]]:
-        """Outputs ``(W, ...)`` of a function for each window of a recording, and the windows."""
-        if windows not in ("first", "all"):
-            raise InputError(f"windows {windows!r}, expected first or all")
-        utterance = recording.utterance
-        data = recording.data
-        size = round(data.eval_seconds * data.sample_rate)
-        trims = self.trim if trim is None else trim
-        if not trims and windows == "first":
-            # Read as in stage 4, to the last bit.
-            samples = resampled_length(utterance.samples, utterance.rate, data.sample_rate)
-            spans = windows_of(Span(0, samples), size, windows, data.eval_crop)
-            parts = [utterance]
-        else:
-            wav_T = _read_whole(utterance, data)
-            span = Span(0, len(wav_T))
-            if trims:
-                try:
-                    span = speech_span(wav_T, data.sample_rate)
-                except InputError as error:
-                    raise InputError(f"{utterance.path}: {error}") from None
-            spans = windows_of(span, size, windows, data.eval_crop)
-            parts = []
-            for span in spans:
-                part_T = np.float32(wav_T[span.first : span.end])
-                parts.append(samples_utterance((part_T, data.sample_rate), 0, utterance.path))
-            data = replace(data, channel=0)
-        rows = []
-        scored = []
-        loudest = 0.0
-        for part, span in zip(parts, spans):
-            batch = read_scoring_batch([part], data).to(self.device)
-            level = float(batch.wav_BT.std(correction=0))
-            loudest = max(loudest, level)
-            # A window within a long pause has no score; the others have.
-            if level >= SILENCE:
-                rows.append(self._row(batch, utterance.path, function))
-                scored.append(span)
-        if not rows:
-            raise InputError(
-                f"{utterance.path}: silence, a level of {loudest:.2g} in what is scored, "
-                "expected speech"
-            )
-        return np.stack(rows), scored
-
-    def _row(self, batch: Batch, path: str, function: Callable[[Batch], Tensor]) -> np.ndarray:
-        """Output of a function for a window of a recording, whose path is for errors."""
+    def _first_row(self, function: Callable[[Batch], Tensor], window: Batch) -> np.ndarray:
         with precision_context(self.device):
-            row = function(batch)[0].float().cpu().numpy()
-        if not np.isfinite(row).all():
-            raise BundleError(
-                f"{self.folder}: its output for {path} is {row[~np.isfinite(row)][0]}, "
-                "expected finite numbers: its weights are damaged"
-            )
-        return row
+            return function(window)[0].float().cpu().numpy()
 
 
 def check_is_detection(experiment: Experiment, path: Path) -> None:
@@ -400,31 +167,6 @@ def check_is_detection(experiment: Experiment, path: Path) -> None:
         raise InputError(
             f"{path}: its task is {name}, expected Detection, which decides for utterances"
         )
-
-
-def _read_whole(utterance: Utterance, data: DataConfig) -> np.ndarray:
-    """All samples of a recording at the rate of the system, float."""
-    with open_audio(utterance, data.sample_rate, data.channel) as file:
-        return as_float(reading.decode(file, 0, 0))
-
-
-def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:
-    """Utterance of a file, or of samples, for which a WAV in memory holds them exactly."""
-    if isinstance(audio, str | PathLike):
-        if is_command(str(audio)):
-            raise InputError(f"{audio}: a command, expected an audio file")
-        return Utterance(Path(audio).name, str(audio))
-    return samples_utterance(audio, sample_rate)
-
-
-def _described(utterance: Utterance, data: DataConfig) -> Recording:
-    """The recording of an utterance; the log says what is converted of it."""
-    with open_audio(utterance, data.sample_rate, data.channel) as file:
-        if file.conversion:
-            LOG.info("%s: %s: %s", utterance.path, file.kind, file.conversion)
-        # The length is known then, and read once more as what was listed.
-        listed = replace(utterance, samples=file.decoder.samples, rate=file.decoder.rate)
-        return Recording(listed, data, file.conversion)
 
 
 def _device(name: str) -> torch.device:
