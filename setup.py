@@ -14,7 +14,10 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["wedefense_lite", "wedefense_lite.*"]),
     entry_points={"console_scripts": ["wedefense-lite = wedefense_lite.__main__:main"]},
-    package_data={"wedefense_lite.report": ["*.html", "*.md"]},
+    package_data={
+        "wedefense_lite.report": ["*.html", "*.md"],
+        "wedefense_lite.serve": ["*.html"],
+    },
     install_requires=[
         "torch>=2.6",
         "numpy",
@@ -51,6 +54,8 @@ setup(
         "neural": ["hibari-tts", "onnxruntime"],
         # Attributions of bin/explain.py.
         "explain": ["captum>=0.7"],
+        # The service of bin/serve.py.
+        "serve": ["starlette", "uvicorn", "python-multipart", "prometheus-client"],
         # The site of the documentation, with pages from docstrings.
         "docs": ["mkdocs", "mkdocstrings[python]"],
         "dev": [
@@ -59,6 +64,8 @@ setup(
             "pytest-xdist",
             "pytest-timeout",
             "hypothesis",
+            # The test client of the service.
+            "httpx",
             "pip-audit",
             "ruff",
         ],

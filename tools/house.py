@@ -41,7 +41,7 @@ FLOORS = (
     ("augment", "frontends", "heads", "models", "separators"),
     ("systems",),
     ("training", "scoring", "interop"),
-    ("report", "localization", "mixtures", "tracing", "explain"),
+    ("report", "localization", "mixtures", "tracing", "explain", "serve"),
     ("bin",),
 )
 # A task in one place: nothing but entry points needs them, and a deleted folder is a deleted task.

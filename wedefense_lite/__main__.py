@@ -12,6 +12,7 @@ PROGRAM = "wedefense-lite"
 # Subcommand to its module in bin/, and what it does.
 COMMANDS = {
     "score": ("score", "score recordings: bona fide, spoof, or not sure"),
+    "serve": ("serve", "score recordings that come by HTTP, with a page to upload them"),
     "explain": ("explain", "show which parts of a recording made a detector say spoof"),
     "stages": ("stages", "print the commands of a recipe, stage by stage"),
     "export": ("export_bundle", "make one folder of a trained system, to be handed on"),

@@ -4,6 +4,7 @@ Letters: E embedding size.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -43,6 +44,7 @@ class Detector(RecordingDetector):
         folder: folder that ``bin/export_bundle.py`` wrote, or an experiment after stage 6.
         device: device of the computation.
         trim: default of the option.
+        max_seconds: longer recordings are refused before they are decoded.
 
     Attributes:
         facts: content of ``bundle.json``, or what an experiment has of it.
@@ -53,8 +55,15 @@ class Detector(RecordingDetector):
         InputError: a file of the bundle is missing, was changed, or contradicts another one.
     """
 
-    def __init__(self, folder: str | PathLike, device: str = "cpu", trim: bool = True):
+    def __init__(
+        self,
+        folder: str | PathLike,
+        device: str = "cpu",
+        trim: bool = True,
+        max_seconds: float = math.inf,
+    ):
         self.trim = trim
+        self.max_seconds = max_seconds
         folder = Path(folder)
         self.folder = folder
         self.device = _device(device)

@@ -31,7 +31,7 @@ SILENCE = 1e-4
 # A logger of its own, so that commands of many files can count conversions in place of lines.
 LOG = logging.getLogger(__name__)
 # Samples may be a tensor as well, which this module doesn't name.
-Audio = str | PathLike | ArrayLike | tuple[ArrayLike, int]
+Audio = str | PathLike | Utterance | ArrayLike | tuple[ArrayLike, int]
 
 
 class Reading(Protocol):
@@ -96,9 +96,9 @@ class Recording(NamedTuple):
 class RecordingDetector(ABC):
     """Spoof detector of recordings.
 
-    Audio is the path of a file of any kind, rate and channels, or samples at ``data.sample_rate``
-    Hz, or ``(samples, rate)`` as ``soundfile.read`` and ``torchaudio.load`` give them: arrays or
-    tensors of any shape and dtype that ``audio.arrays`` takes, floats with peaks of up to 2. It is
+    Audio is the path of a file of any kind, rate and channels, or an ``Utterance`` that holds the
+    bytes of such a file, or samples at ``data.sample_rate`` Hz, or ``(samples, rate)`` as
+    ``soundfile.read`` and ``torchaudio.load`` give them: arrays or tensors of any shape and dtype that ``audio.arrays`` takes, floats with peaks of up to 2. It is
     resampled to the rate of the system, and channels are mixed down, or the one that ``channel``
     names, from 1 on, is taken. Its speech is scored: what comes before the first and behind the
     last segment of it is trimmed, and there has to be half a second of it. It is scored whole, or
@@ -121,12 +121,14 @@ class RecordingDetector(ABC):
         data: how recordings are read.
         folder: where the detector lies, for errors.
         trim: default of the option.
+        max_seconds: longer recordings are refused before they are decoded.
     """
 
     facts: BundleFacts
     data: Reading
     folder: Path
     trim: bool
+    max_seconds: float
 
     @abstractmethod
     def _read(self, part: Utterance, data: Reading) -> Any:
@@ -242,7 +244,14 @@ class RecordingDetector(ABC):
     def _open(self, audio: Audio, channel: int | None) -> Recording:
         """Recording of which length, rate and channel are known."""
         data = self.data if channel is None else replace(self.data, channel=channel)
-        return _described(_as_utterance(audio, data.sample_rate), data)
+        recording = _described(_as_utterance(audio, data.sample_rate), data)
+        seconds = recording.utterance.samples / recording.utterance.rate
+        if seconds > self.max_seconds:
+            raise InputError(
+                f"{recording.utterance.path}: {seconds:.1f} s long, expected at most "
+                f"{self.max_seconds:g} s"
+            )
+        return recording
 
     def _compute(
         self,
@@ -318,6 +327,8 @@ def _read_whole(utterance: Utterance, data: Reading) -> np.ndarray:
 
 def _as_utterance(audio: Audio, sample_rate: int) -> Utterance:
     """Utterance of a file, or of samples, for which a WAV in memory holds them exactly."""
+    if isinstance(audio, Utterance):
+        return audio
     if isinstance(audio, str | PathLike):
         if is_command(str(audio)):
             raise InputError(f"{audio}: a command, expected an audio file")

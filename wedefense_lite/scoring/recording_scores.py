@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wedefense_lite.audio.ids import AUDIO_EXTENSIONS
+from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import NO_VALUE, InputError, number, printable
 
 # Environment variable with the folder of bundles that commands look into without --model.
@@ -51,13 +52,17 @@ class Scored:
     windows: tuple[tuple[float, float, float], ...]
     note: str
 
-    def json(self) -> str:
-        """One line of JSON."""
+    def fields(self) -> dict[str, Any]:
+        """Object of JSON."""
         fields = asdict(self)
         fields["windows"] = []
         for start, end, llr in self.windows:
             fields["windows"].append({"start": start, "end": end, "llr": llr})
-        return json.dumps(fields, allow_nan=False)
+        return fields
+
+    def json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.fields(), allow_nan=False)
 
     @classmethod
     def of_json(cls, text: str) -> "Scored":
@@ -243,6 +248,7 @@ class Scorer:
     Args:
         request: how recordings are scored.
         device: where to compute.
+        max_seconds: longer recordings are refused before they are decoded.
 
     Attributes:
         model_hashes: hashes of the model, by which it is recognised.
@@ -251,25 +257,29 @@ class Scorer:
         InputError: no such model, threshold, or device.
     """
 
-    def __init__(self, request: Request, device: str = "cpu"):
+    def __init__(self, request: Request, device: str = "cpu", max_seconds: float = math.inf):
         from wedefense_lite.scoring.bundle import Detector  # imports PyTorch
 
         self.request = request
-        self.detector = Detector(request.model, device, trim=request.trim)
+        self.detector = Detector(request.model, device, request.trim, max_seconds)
         facts = self.detector.facts
         self.threshold = named_threshold(request.threshold, facts.thresholds, facts.threshold)
         # A threshold without a name, a number of the command line, has no range of doubt.
         self.threshold_name = request.threshold or facts.default_threshold
         self.model_hashes = [facts.model_hash, facts.config_hash, facts.scale, facts.offset]
 
-    def score(self, path: str) -> tuple[Scored, str]:
+    def score(self, path: str, utterance: Utterance | None = None) -> tuple[Scored, str]:
         """Row of a file, and what was converted of it.
+
+        Args:
+            path: the file.
+            utterance: the same with its bytes, where it is in memory.
 
         Raises:
             BundleError: the model can score nothing.
         """
         answer = self.detector.answer(
-            path,
+            path if utterance is None else utterance,
             channel=self.request.channel,
             windows=self.request.windows,
             merge=self.request.merge,

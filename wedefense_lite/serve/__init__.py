@@ -1,0 +1,1 @@
+"""An HTTP service that scores recordings; nothing of a recording is kept."""
