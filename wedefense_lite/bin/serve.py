@@ -1,5 +1,7 @@
 """An HTTP service that scores recordings."""
 
+from wedefense_lite import cli
+
 import ipaddress
 import logging
 import socket
@@ -13,7 +15,6 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 
-from wedefense_lite import cli
 from wedefense_lite.files import InputError
 from wedefense_lite.scoring.recording_scores import Request, find_model
 from wedefense_lite.serve.limits import Limits

@@ -98,11 +98,12 @@ class RecordingDetector(ABC):
 
     Audio is the path of a file of any kind, rate and channels, or an ``Utterance`` that holds the
     bytes of such a file, or samples at ``data.sample_rate`` Hz, or ``(samples, rate)`` as
-    ``soundfile.read`` and ``torchaudio.load`` give them: arrays or tensors of any shape and dtype that ``audio.arrays`` takes, floats with peaks of up to 2. It is
-    resampled to the rate of the system, and channels are mixed down, or the one that ``channel``
-    names, from 1 on, is taken. Its speech is scored: what comes before the first and behind the
-    last segment of it is trimmed, and there has to be half a second of it. It is scored whole, or
-    in windows of the ``eval_seconds`` of the configuration.
+    ``soundfile.read`` and ``torchaudio.load`` give them: arrays or tensors of any shape and dtype
+    that ``audio.arrays`` takes, floats with peaks of up to 2. It is resampled to the rate of the
+    system, and channels are mixed down, or the one that ``channel`` names, from 1 on, is taken. Its
+    speech is scored: what comes before the first and behind the last segment of it is trimmed, and
+    there has to be half a second of it. It is scored whole, or in windows of the ``eval_seconds``
+    of the configuration.
 
     Options of ``score``, ``answer`` and ``classify``:
 

@@ -1,5 +1,7 @@
 """The HTTP service: a page, a recording, a batch of them, health and metrics."""
 
+from wedefense_lite import __version__
+
 import asyncio
 import base64
 import hashlib
@@ -19,7 +21,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from wedefense_lite import __version__
 from wedefense_lite.audio.reading import headerless_format
 from wedefense_lite.files import InputError
 from wedefense_lite.serve.limits import MAX_PEAKS, Limits
