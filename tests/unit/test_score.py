@@ -169,7 +169,7 @@ def test_a_run_that_was_killed_goes_on_and_scores_nothing_twice(
         return answer(self, path, **options)
 
     monkeypatch.setattr(Detector, "answer", counted_answer)
-    assert run(monkeypatch, capsys, *words)[0] == 1
+    assert run(monkeypatch, capsys, *words)[0] == 2
     journal = journal_path(str(output))
     assert not output.exists() and journal.read_text().count("\n") == 3
     # A kill in the middle of a line.
@@ -281,3 +281,52 @@ def test_a_process_that_ends_is_told(monkeypatch):
     told = pytest.raises(InputError, match="use fewer --jobs; --resume goes on")
     with told, scoring(scorer, ["a.wav"], 2, "cpu") as results:
         list(results)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "MP3", "text"])
+def test_a_name_that_is_no_utf_8_is_scored_as_any_other(
+    monkeypatch, capsys, bundle, tmp_path, kind
+):
+    """An archive that was packed under another system has such names."""
+    path = os.path.join(tmp_path, os.fsdecode(b"caf\xe9.wav"))
+    if kind == "text":
+        with open(path, "w") as file:
+            file.write("no audio")
+    else:
+        sf.write(tmp_path / "plain", tiny.talking(1.5), tiny.RATE, format=kind)
+        os.rename(tmp_path / "plain", path)
+    status, output, errors = run(
+        monkeypatch, capsys, tmp_path, "--model", bundle, "--format", "tsv"
+    )
+    row = output.splitlines()[-1]
+    assert status == (kind == "text")
+    assert "caf\\udce9.wav\t" in row
+    assert "defect" not in errors
+
+
+@pytest.mark.parametrize("name", ["a.wav", "config.yaml"])
+def test_a_recording_and_a_model_are_not_written_over(
+    monkeypatch, capsys, bundle, recordings, name
+):
+    path = recordings / name if name == "a.wav" else bundle / name
+    before = path.read_bytes()
+    words = [recordings / "a.wav", "--model", bundle, "--format", "tsv", "--output", path]
+    status, _, errors = run(monkeypatch, capsys, *words)
+    assert status == 2
+    assert f"{path}: an input of this command, expected another name" in errors
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [("--merge", "median"), ("--channel", "-1")])
+def test_an_option_that_no_recording_can_have_is_an_error_of_the_command(
+    monkeypatch, capsys, bundle, recordings, words
+):
+    status, output, errors = run(monkeypatch, capsys, recordings, "--model", bundle, *words)
+    assert (status, output) == (2, "")
+    assert words[0].strip("-") in errors
+
+
+def test_the_list_of_broken_files_has_a_line_each(monkeypatch, capsys, caplog, bundle, tmp_path):
+    (tmp_path / "a\n2026 INFO fine.wav").write_text("no audio")
+    run(monkeypatch, capsys, tmp_path, "--model", bundle)
+    assert "\n" not in caplog.messages[-1]

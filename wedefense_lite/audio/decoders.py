@@ -146,9 +146,10 @@ class SoundFileDecoder:
     def __init__(self, source: str | bytes):
         with ExitStack() as stack:
             # A path, not bytes: libsndfile then reads no more than the samples that are decoded.
-            place = source
             if isinstance(source, bytes):
                 place = stack.enter_context(memory_file(source))
+            else:
+                place = os.fsencode(source)  # soundfile takes no name that isn't UTF-8
             self.file = stack.enter_context(sf.SoundFile(place, closefd=False))
             self._opened = stack.pop_all()
         self.samples = self.file.frames

@@ -12,9 +12,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from jsonargparse.typing import OpenUnitInterval, PositiveInt
+from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 
-from wedefense_lite.files import InputError, check_writable, printable, read_text, write_lines
+from wedefense_lite.files import (
+    InputError,
+    check_writable,
+    note_input,
+    printable,
+    read_text,
+    refuse_input,
+    write_lines,
+)
 from wedefense_lite.progress import progress
 from wedefense_lite.scoring.journal import Journal, journal_path, open_journal
 from wedefense_lite.scoring.recording_scores import (
@@ -29,6 +37,7 @@ from wedefense_lite.scoring.recording_scores import (
     row,
     scoring,
 )
+from wedefense_lite.scoring.recordings import merger
 
 
 def score(
@@ -40,7 +49,7 @@ def score(
     windows: Literal["first", "all"] = "first",
     merge: str = "mean",
     trim: bool = True,
-    channel: int | None = None,
+    channel: NonNegativeInt | None = None,
     output: str | None = None,
     resume: bool = False,
     jobs: PositiveInt = 1,
@@ -72,11 +81,12 @@ def score(
     """
     if resume and (output is None or format == "table"):
         raise InputError("--resume needs --output FILE and --format tsv or json")
+    cli.checked_option("--merge", merger, merge)
     paths = expand(listed_words(files))
     if resume and Path(output).exists() and not journal_path(output).exists():
         end_of_complete_output(output, format, paths)
         return
-    check_writable(output)
+    check_output(output, paths)
     request = Request(find_model(model), prior, threshold, windows, merge, trim, channel)
     # Conversions are counted below, in place of a line for each file.
     logging.getLogger("wedefense_lite.scoring.detector").setLevel(logging.WARNING)
@@ -111,6 +121,20 @@ def score(
         if conversion:
             logging.info("%d files: %s", count, conversion)
     end_with_broken({path: rows[path].note for path in paths if rows[path].llr is None}, len(paths))
+
+
+def check_output(output: str | None, paths: list[str]) -> None:
+    """Check before the work that rows can be written, and not over a recording.
+
+    Raises:
+        InputError: they can't.
+    """
+    if output is None:
+        return
+    for path in paths:
+        note_input(path)
+    refuse_input(output)
+    check_writable(output)
 
 
 def listed_words(words: list[str]) -> list[str]:
@@ -208,7 +232,7 @@ def end_with_broken(notes: dict[str, str], total: int) -> None:
         return
     logging.warning("%d of %d files have no score:", len(notes), total)
     for path, note in notes.items():
-        logging.warning("%s: %s", path, note)
+        logging.warning("%s: %s", printable(path), printable(note))
     sys.exit(1)
 
 
