@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.bin.logits_to_llr import logits_to_llr
-from wedefense_lite.files import InputError, inputs_kept, note_input, read_json, write_json
+from wedefense_lite.files import (
+    InputError,
+    inputs_kept,
+    note_input,
+    read_json,
+    write_json,
+    write_lines,
+)
 from wedefense_lite.localization.frame_scores import read_frames
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.scores import read_scores
@@ -122,6 +129,13 @@ def test_the_sidecar_of_an_input_stays(logits):
         note_input(logits)
         begin_results(logits)
     assert logits.with_suffix(".json").read_bytes() == before
+
+
+def test_a_sidecar_that_was_read_is_not_written_over(logits):
+    path = logits.with_suffix(".json")
+    with inputs_kept(), pytest.raises(InputError, match="logits.json: an input of this command"):
+        read_sidecar(logits)
+        write_lines(path, ["u1 0.5"])
 
 
 @pytest.mark.parametrize("path", ["/", ".", ""])

@@ -18,7 +18,14 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from wedefense_lite.files import InputError, file_path, read_json, refuse_input, write_json
+from wedefense_lite.files import (
+    InputError,
+    file_path,
+    note_input,
+    read_json,
+    refuse_input,
+    write_json,
+)
 from wedefense_lite.labels import LABELS, POLARITY
 from wedefense_lite.provenance import file_hash
 
@@ -244,6 +251,7 @@ def read_sidecar(archive: str | Path, required: bool = True) -> Sidecar | None:
     path = sidecar_path(archive)
     if not required and not path.exists():
         return None
+    note_input(path)
     content = read_json(path)
     if isinstance(content, dict) and UNFINISHED in content:
         raise InputError(
