@@ -294,7 +294,7 @@ def message_and_status(error: BaseException, options: Iterable[str] = ()) -> tup
 def _message_about_files(error: BaseException) -> str:
     """Message of an error that the disk or its other users made, empty for any other."""
     if isinstance(error, FileNotFoundError) and not _has_working_folder():
-        return "the working folder was removed: go to another one"
+        return interruption.REMOVED
     cause = disk_error(error)
     if cause is not None:
         place = f"{cause.filename}: " if cause.filename else ""

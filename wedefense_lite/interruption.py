@@ -1,4 +1,4 @@
-"""Ctrl-C before an entry point reads its command line: one line, as afterwards.
+"""What ends an entry point before it reads its command line: one line, as afterwards.
 
 Importing PyTorch takes seconds, in which Python would answer with a traceback, or with the error of
 a library that was left half imported. The package begins with this module, which imports nothing
@@ -14,6 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 # Folders of scripts that people type, and the program that an installed package has.
 FOLDERS = tuple(os.path.join(ROOT, name, "") for name in ("wedefense_lite/bin", "tools", "egs"))
 PROGRAM = "wedefense-lite"
+REMOVED = "the working folder was removed: go to another one"
 
 
 def program_name() -> str:
@@ -47,10 +48,22 @@ def report_uncaught(kind: type[BaseException], error: BaseException, trace) -> N
         sys.__excepthook__(kind, error, trace)
 
 
+def refuse_removed_folder() -> None:
+    """End in a working folder that was removed, of which a library of PyTorch dies with a message
+    about itself.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        print(f"{program_name()}: error: {REMOVED}", file=sys.stderr)
+        sys.exit(2)
+
+
 def leave_at_once() -> None:
     """Let Ctrl-C end an entry point until it begins its work."""
     if not runs_entry_point():
         return
+    refuse_removed_folder()
     sys.excepthook = report_uncaught
     # A shell that starts a command in the background may have said that it ignores Ctrl-C.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -153,7 +153,7 @@ class Warm:
     def stop(self) -> None:
         """End the process."""
         self.process.stdin.close()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(

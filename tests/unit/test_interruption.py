@@ -30,12 +30,12 @@ COMMANDS = {
 }
 
 
-def start(words: list[str], *folders: Path) -> subprocess.Popen:
+def start(words: list[str], *folders: Path, cwd: Path = ROOT) -> subprocess.Popen:
     path = ":".join(str(folder) for folder in (*folders, ROOT))
     return subprocess.Popen(
         [sys.executable, *words],
         env={"PATH": "/usr/bin:/bin", "HOME": "/", "PYTHONPATH": path},
-        cwd=ROOT,
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -62,6 +62,16 @@ def test_an_interruption_is_one_line_as_soon_as_the_package_is_there(seed):
     lines = [line for line in process.communicate()[0].splitlines() if "import time:" not in line]
     assert lines == ["train.py: error: interrupted"]
     assert process.returncode == 130
+
+
+def test_a_working_folder_that_was_removed_is_told_before_libraries_fail(tmp_path):
+    """oneMKL ends the process with a message about a library."""
+    script = ROOT / "wedefense_lite/bin/train.py"
+    command = f"mkdir gone; cd gone; rmdir ../gone; exec {sys.executable} {script} --help"
+    words = ["-c", f"import os; os.execl('/bin/sh', 'sh', '-c', {command!r})"]
+    process = start(words, cwd=tmp_path)
+    assert process.communicate()[0] == f"train.py: error: {interruption.REMOVED}\n"
+    assert process.returncode == 2
 
 
 def first_import(path: Path) -> str:
