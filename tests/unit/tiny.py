@@ -102,10 +102,9 @@ def miniature(config: Path) -> Experiment:
     """What a YAML describes, its self-supervised encoder, if it has one, of two layers of 64
     features.
     """
-    frontend, changes = (
-        yaml.safe_load(config.read_text())["system"]["init_args"].get("frontend", {}),
-        {},
-    )
+    parts = yaml.safe_load(config.read_text())["system"]["init_args"]
+    frontend = parts.get("frontend", {})
+    changes = {}
     if frontend.get("class_path") == "SSL":
         changes["frontend.init_args.architecture"] = ENCODER | {"hidden_size": 64}
         layers = frontend["init_args"]["layers"]
@@ -114,6 +113,10 @@ def miniature(config: Path) -> Experiment:
         elif layers != "last":
             changes["frontend.init_args.layers"] = ENCODER["num_hidden_layers"]
             changes["model.init_args.num_layers"] = ENCODER["num_hidden_layers"]
+    if parts.get("model", {}).get("class_path") == "DualColumnMamba":
+        # Frame by frame, each of ten blocks takes seconds on a CPU.
+        changes["model.init_args.blocks"] = 1
+        changes["model.init_args.embed_dim"] = 32
     return load_experiment(config, changes)
 
 
