@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 from corpora import RATE, audio_bytes, flac_that_states, tone
 
-from wedefense_lite.audio import reading
+from wedefense_lite.audio import decoders, reading
 from wedefense_lite.audio.containers import check_length
 from wedefense_lite.audio.reading import (
     ALLOW_PIPES,
@@ -329,3 +329,57 @@ def test_a_command_runs_only_where_somebody_allowed_it(flac, tmp_path, monkeypat
     monkeypatch.setenv(ALLOW_PIPES, "1")
     assert np.array_equal(read(at(command), RATE), WAV)
     assert (tmp_path / "ran").exists()
+
+
+# Plain WAV files, which are read without libsndfile
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_plain_wav_has_the_samples_of_libsndfile(tmp_path, in_memory):
+    path = tmp_path / "a.wav"
+    wav = np.random.default_rng(0).integers(-32768, 32768, 5000).astype(np.int16)
+    sf.write(path, wav, 16000)
+    source = path.read_bytes() if in_memory else str(path)
+    decoder = decoders.open_as_listed(source, 5000, 16000)
+    assert isinstance(decoder, decoders.PlainWavDecoder)
+    for offset, count in ((0, 5000), (0, 1), (1, 4999), (1234, 777)):
+        samples = decoder.read(count, offset)
+        assert samples.dtype == np.int16 and samples.flags.writeable
+        assert samples.tolist() == wav[offset : offset + count].tolist()
+    decoder.check_all()
+    decoder.close()
+    open_files = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+    assert str(path.resolve()) not in open_files
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "options"),
+    [
+        (99, 16000, {}),
+        (100, 8000, {}),
+        (100, 16000, {"subtype": "PCM_24"}),
+        (100, 16000, {"subtype": "FLOAT"}),
+        (100, 16000, {"format": "WAVEX"}),
+    ],
+)
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_any_other_wav_is_libsndfiles(tmp_path, samples, rate, options, in_memory):
+    path = tmp_path / "a.wav"
+    sf.write(path, np.zeros(100), 16000, **{"format": "WAV", "subtype": "PCM_16"} | options)
+    source = path.read_bytes() if in_memory else str(path)
+    decoder = decoders.open_as_listed(source, samples, rate)
+    assert not isinstance(decoder, decoders.PlainWavDecoder)
+    if decoder is not None:
+        decoder.close()
+
+
+def test_a_stereo_or_longer_wav_is_none_that_is_plain(tmp_path):
+    """Of as many bytes as the list says, and of more."""
+    path = tmp_path / "a.wav"
+    sf.write(path, np.zeros((50, 2)), 16000)
+    assert decoders.open_as_listed(str(path), 100, 16000) is None
+    sf.write(path, np.zeros(100), 16000)
+    path.write_bytes(path.read_bytes() + b"LIST")
+    decoder = decoders.open_as_listed(str(path), 100, 16000)
+    assert isinstance(decoder, decoders.SoundFileDecoder)
+    decoder.close()

@@ -8,6 +8,7 @@ T samples, A audio channels.
 import io
 import os
 import re
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,7 +30,7 @@ CUT_SHORT = re.compile(r"^ *(data|SSND|Data Size) *:.*should be", re.MULTILINE)
 # Encodings of which a header may state another length than a list, or than the file has.
 UNCERTAIN_ENCODINGS = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
 UNRECOGNISED = 1  # code of libsndfile's error for a file of no kind that it knows
-FLAC_NEAR = 2**15  # samples that are decoded in the time of seeking in FLAC
+FLAC_NEAR = 2**13  # samples that are decoded in the time of seeking in FLAC
 BLOCK = 2**18  # samples that are decoded at once, where they are only counted
 # Formats that FFmpeg opens where libsndfile doesn't know a file. No play lists among them, which
 # would lead to other files.
@@ -48,6 +49,12 @@ HEADERLESS_FORMATS = {"g722": "g722"}
 # An MP4 states how long it lasts. Its last frame, and samples to warm up the decoder, may miss.
 LENGTH_TOLERANCE = 0.3  # seconds
 FULL_SCALES = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31}  # by type of integer samples
+
+
+# Header of a WAV file without other chunks than those of its format and its samples.
+PLAIN_WAV = struct.Struct("<4sI4s4sIHHIIHH4sI")
+LONGEST_PLAIN_WAV = 0x7FFFF000  # bytes; Linux reads no more at once
+PCM = 1  # code of samples that are integers
 
 
 Samples = TypeVar("Samples")  # a NumPy array or a tensor
@@ -338,7 +345,84 @@ def _stated_seconds(container, stream) -> float:
     return 0.0
 
 
-def open_as_listed(source: str | bytes, samples: int, rate: int) -> SoundFileDecoder | None:
+class PlainWavDecoder:
+    """Decoder of a WAV file that holds nothing but mono samples of 16 bits; see ``Decoder``.
+
+    Reading such a file takes a fraction of the time in which libsndfile opens it.
+
+    Args:
+        source: descriptor of the file, which ``close`` closes, or its bytes.
+        samples: number of samples.
+        rate: sample rate in Hz.
+    """
+
+    container = "WAV"
+    channels = 1
+
+    def __init__(self, source: int | bytes, samples: int, rate: int):
+        self._source = source
+        self.samples = samples
+        self.rate = rate
+
+    def close(self) -> None:
+        if not isinstance(self._source, bytes):
+            os.close(self._source)
+
+    def read(self, count: int, offset: int) -> np.ndarray:
+        """Decoded samples, as ``Decoder.read`` says."""
+        begin = PLAIN_WAV.size + 2 * offset
+        if isinstance(self._source, bytes):
+            # A copy: tensors are made of what can be written.
+            return np.frombuffer(self._source, "<i2", count, begin).astype(np.int16)
+        wav = np.empty(count, "<i2")
+        num_bytes = os.preadv(self._source, [wav], begin)
+        if num_bytes < wav.nbytes:
+            raise InputError(f"truncated: {num_bytes // 2} samples decoded, expected {count}")
+        return wav.astype(np.int16, copy=False)
+
+    def check_all(self) -> None:
+        """Read all samples, as ``Decoder.check_all`` says."""
+        for first in range(0, self.samples, BLOCK):
+            self.read(min(BLOCK, self.samples - first), first)
+
+
+def _open_plain_wav(source: str | bytes, samples: int, rate: int) -> PlainWavDecoder | None:
+    """The decoder of a plain WAV file that states a number of samples and has them all.
+
+    Returns:
+        None for any other file.
+    """
+    num_bytes = 2 * samples
+    length = PLAIN_WAV.size + num_bytes
+    if length > LONGEST_PLAIN_WAV:
+        return None
+    expected = PLAIN_WAV.pack(
+        *(b"RIFF", length - 8, b"WAVE"),
+        *(b"fmt ", 16, PCM, 1, rate, 2 * rate, 2, 16),
+        *(b"data", num_bytes),
+    )
+    if isinstance(source, bytes):
+        is_plain = len(source) == length and source.startswith(expected)
+        return PlainWavDecoder(source, samples, rate) if is_plain else None
+    if not source.lower().endswith(".wav"):
+        return None
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        is_plain = os.fstat(descriptor).st_size == length
+        is_plain = is_plain and os.pread(descriptor, PLAIN_WAV.size, 0) == expected
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if not is_plain:
+        os.close(descriptor)
+        return None
+    return PlainWavDecoder(descriptor, samples, rate)
+
+
+def open_as_listed(source: str | bytes, samples: int, rate: int) -> Decoder | None:
     """The decoder of a file that was checked when it was listed, and still states the same length.
 
     Args:
@@ -349,6 +433,9 @@ def open_as_listed(source: str | bytes, samples: int, rate: int) -> SoundFileDec
     Returns:
         None where the file is none of libsndfile's, or has changed: it has to be checked anew.
     """
+    plain = _open_plain_wav(source, samples, rate)
+    if plain is not None:
+        return plain
     try:
         decoder = SoundFileDecoder(source)
     except sf.LibsndfileError:

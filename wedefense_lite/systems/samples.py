@@ -269,7 +269,7 @@ def _collate(rows: list[Utterance], samples: list[Sample]) -> Batch:
     wavs = [sample.signals.wav_T for sample in samples]
     if len({wav_T.dtype for wav_T in wavs}) > 1:  # 16-bit files among others
         wavs = [as_float(wav_T) for wav_T in wavs]
-    wav_BT = pad_sequence(wavs, batch_first=True)
+    wav_BT = _stack(wavs)
     lengths_B = torch.tensor([sample.length for sample in samples])
     labels_B = torch.tensor([_label(row) for row in rows])
     track_BT = None
@@ -300,6 +300,13 @@ def _collate(rows: list[Utterance], samples: list[Sample]) -> Batch:
         corpora_B,
         sources_B,
     )
+
+
+def _stack(wavs: list[Tensor]) -> Tensor:
+    """``wav_BT``, shorter waveforms with zeros behind them."""
+    if len({len(wav_T) for wav_T in wavs}) == 1:  # as crops are: nothing to fill with zeros first
+        return torch.stack(wavs)
+    return pad_sequence(wavs, batch_first=True)
 
 
 def _label(utterance: Utterance) -> int:
