@@ -11,6 +11,8 @@ import pytest
 from wedefense_lite.audio.packed import NUMBERS, OBJECTS, PackedRows
 from wedefense_lite.audio.segments import Segments
 from wedefense_lite.audio.utterance import Corpus, Utterance
+from wedefense_lite.scoring.loader import ScoringPlan
+from wedefense_lite.systems.config import DataConfig
 
 ROWS = [
     Utterance("utt1", "shards/a.tar", 512, 100, 16000, "spoof", rate=16000),
@@ -66,11 +68,11 @@ def read_all(rows, connection) -> None:
     connection.send(private_kilobytes() - before)
 
 
-def growth(rows) -> int:
+def growth(rows, read=read_all) -> int:
     """Private memory in kB that a process takes to look at all rows."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(False)
-    process = context.Process(target=read_all, args=(rows, sender))
+    process = context.Process(target=read, args=(rows, sender))
     process.start()
     grown = receiver.recv()
     process.join()
@@ -85,3 +87,28 @@ def test_a_process_that_reads_all_rows_copies_none():
     ]
     assert growth(rows) > 4000
     assert growth(PackedRows(rows)) < 1000
+
+
+def read_plan(plan, connection) -> None:
+    before = private_kilobytes()
+    count = sum(len(rows) for rows in plan(0, 1))
+    assert count == 60_000
+    connection.send(private_kilobytes() - before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory of a process")
+def test_a_process_that_scores_all_rows_copies_none():
+    rows = []
+    for number in range(60_000):
+        rows.append(Utterance(f"utterance{number}", f"audio/{number}.flac", samples=1 + number % 7))
+    plan = ScoringPlan(rows, 1, DataConfig())
+    assert growth(plan, read_plan) < 4000
+
+
+def test_a_plan_of_scoring_has_batches_of_one_length():
+    rows = [Utterance(str(number), "a", samples=1 + number % 2, rate=16000) for number in range(5)]
+    plan = ScoringPlan(rows, 2, DataConfig())
+    assert [[row.key for row in batch] for batch in plan(0, 1)] == [["0", "2"], ["4"], ["1", "3"]]
+    assert [[row.key for row in batch] for batch in plan(1, 2)] == [["4"]]
+    assert len(plan) == 3
+    assert len(ScoringPlan([], 2, DataConfig())) == 0

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
+import numpy as np
+
 from wedefense_lite.audio.corpora import corpus_of_utterance
+from wedefense_lite.audio.packed import PackedRows
 from wedefense_lite.audio.stream import Stream
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.systems.batch import Batch
@@ -54,9 +57,8 @@ class EvalLoader:
         else:
             if batch_size is None:
                 batch_size = config.batch_size if config.eval_seconds else 1
-            batches = _plan_batches(index[first:end], batch_size, config)
-            plan = partial(worker_share, batches)
-            self._length = len(batches)
+            plan = ScoringPlan(index[first:end], batch_size, config)
+            self._length = len(plan)
         self._reader = BatchReader(plan, read_scoring_batch, config, num_workers)
 
     def __len__(self) -> int:
@@ -71,20 +73,39 @@ class EvalLoader:
         return self._reader.batches()
 
 
-def _plan_batches(rows: list[Utterance], size: int, config: DataConfig) -> list[list[Utterance]]:
-    """Batches of utterances of the same length, in the order in which lengths first occur.
+class ScoringPlan:
+    """Contents of the batches of a list, as workers ask for them.
+
+    Batches are of utterances of the same length, in the order in which lengths first occur. Rows
+    and their places are arrays, which all workers share.
 
     Args:
         rows: rows of a rank.
         size: utterances in a batch, at most.
         config: reading; with ``eval_seconds`` all are read with the same length.
     """
-    groups: dict[int, list[Utterance]] = {}
-    for row in rows:
-        length = 0 if config.eval_seconds else row.samples_at(config.sample_rate)
-        groups.setdefault(length, []).append(row)
-    batches = []
-    for group in groups.values():
-        for start in range(0, len(group), size):
-            batches.append(group[start : start + size])
-    return batches
+
+    def __init__(self, rows: list[Utterance], size: int, config: DataConfig):
+        self._rows = PackedRows(rows)
+        groups: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            length = 0 if config.eval_seconds else row.samples_at(config.sample_rate)
+            groups.setdefault(length, []).append(place)
+        places = []
+        ends = []
+        for group in groups.values():
+            first = len(places)
+            places += group
+            for start in range(0, len(group), size):
+                ends.append(first + min(start + size, len(group)))
+        self._places = np.array(places, dtype=np.int64)
+        self._ends = np.array([0, *ends], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __call__(self, worker: int, workers: int) -> Iterator[list[Utterance]]:
+        """Rows of every batch of a worker."""
+        for number in worker_share(range(len(self)), worker, workers):
+            places = self._places[self._ends[number] : self._ends[number + 1]]
+            yield [self._rows[place] for place in places.tolist()]

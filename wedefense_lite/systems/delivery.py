@@ -4,7 +4,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -170,7 +170,7 @@ def _end_later(_number: int, _frame) -> None:
     signal.alarm(GRACE_SECONDS)
 
 
-def worker_share(batches: list, worker: int, workers: int) -> list:
+def worker_share(batches: Sequence, worker: int, workers: int) -> Sequence:
     """Every ``workers``-th batch from the ``worker``-th on."""
     return batches[worker::workers]
 
