@@ -12,7 +12,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -e '.[mini,dev,ssl,lora,separation,explain,serve]'
+	$(BIN)/python -m pip install -q -e '.[mini,dev,ssl,lora,separation,explain,serve,onnx]'
 	$(BIN)/python -m pip install -q --no-deps distillmos
 	touch $@
 

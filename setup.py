@@ -56,6 +56,8 @@ setup(
         "explain": ["captum>=0.7"],
         # The service of bin/serve.py.
         "serve": ["starlette", "uvicorn", "python-multipart", "prometheus-client"],
+        # Graphs of bin/export_onnx.py, which wedefense-lite score runs with onnxruntime alone.
+        "onnx": ["torch>=2.7", "onnx", "onnxscript", "onnxruntime"],
         # The site of the documentation, with pages from docstrings.
         "docs": ["mkdocs", "mkdocstrings[python]"],
         "dev": [

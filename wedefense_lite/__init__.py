@@ -9,13 +9,14 @@ interruption.leave_at_once()
 
 def load(folder, device="cpu", trim=True):
     """The ``wedefense_lite.scoring.bundle.Detector`` of a folder that ``bin/export_bundle.py``
-    wrote, or of an experiment after stage 6.
+    wrote, or of an experiment after stage 6, or the ``OnnxDetector`` of an ONNX file.
 
     Args:
         folder: its path.
         device: where to compute.
         trim: whether the speech of a recording is scored, and not all of it.
     """
-    from wedefense_lite.scoring.bundle import Detector  # so that importing the package stays light
+    # So that importing the package stays light.
+    from wedefense_lite.scoring.recording_scores import load_detector
 
-    return Detector(folder, device, trim)
+    return load_detector(str(folder), device, trim)

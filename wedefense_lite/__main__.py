@@ -16,6 +16,7 @@ COMMANDS = {
     "explain": ("explain", "show which parts of a recording made a detector say spoof"),
     "stages": ("stages", "print the commands of a recipe, stage by stage"),
     "export": ("export_bundle", "make one folder of a trained system, to be handed on"),
+    "export-onnx": ("export_onnx", "make an ONNX file of a trained system, which needs no PyTorch"),
     "report": ("report", "show the results of an experiment on one page"),
 }
 USAGE = f"usage: {PROGRAM} COMMAND [OPTIONS]"

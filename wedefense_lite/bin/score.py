@@ -63,7 +63,8 @@ def score(
     Args:
         files: files, folders (all audio in and below them) and patterns such as "calls/*.m4a"; -
             stands for a list on standard input, a path a line, which is also read without any.
-        model: bundle, or experiment after stage 6; unless given, the bundle in $WEDEFENSE_MODELS.
+        model: bundle, experiment after stage 6, or ONNX file of export-onnx; unless given, the
+            bundle in $WEDEFENSE_MODELS.
         format: aligned columns for people; tsv; or json, an object a line.
         prior: probability of spoof before a recording is heard, for the posterior.
         threshold: name of a threshold of the model, such as EER, or a number; scores at or above it

@@ -64,6 +64,21 @@ class Frontend(nn.Module, ABC):
         return {}
 
 
+def is_exporting() -> bool:
+    """Whether a graph is being written, of utterances of one length; no number of a tensor can be
+    read then. Versions of PyTorch that can't tell write none.
+    """
+    function = getattr(torch.compiler, "is_exporting", None)
+    return function is not None and function()
+
+
+def length_range(lengths_B: Tensor, size: int) -> tuple[int, int]:
+    """Shortest and longest of the lengths of a batch whose rows have ``size`` samples."""
+    if is_exporting():
+        return size, size
+    return int(lengths_B.min()), int(lengths_B.max())
+
+
 def valid_mask(lengths_B: Tensor, size: int) -> Tensor:
     """``mask_BF``: true for positions below the length of each row."""
     return torch.arange(size, device=lengths_B.device) < lengths_B[:, None]

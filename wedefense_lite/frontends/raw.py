@@ -11,7 +11,7 @@ from jsonargparse.typing import NonNegativeInt
 from torch import Tensor
 
 from wedefense_lite.audio.pre_emphasis import pre_emphasise
-from wedefense_lite.frontends.base import Frontend, valid_mask
+from wedefense_lite.frontends.base import Frontend, length_range, valid_mask
 
 
 class Raw(Frontend):
@@ -76,7 +76,7 @@ class Sinc(Frontend):
         self.register_buffer("filters_D1W", filters_D1W, persistent=False)
 
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        shortest = int(lengths_B.min())
+        shortest, _ = length_range(lengths_B, wav_BT.shape[1])
         if shortest < self.kernel_size:
             raise ValueError(f"{shortest} samples are too short for a filter of {self.kernel_size}")
         with torch.autocast(wav_BT.device.type, enabled=False):

@@ -18,7 +18,7 @@ from jsonargparse.typing import NonNegativeFloat
 from torch import Tensor
 
 from wedefense_lite.audio.pre_emphasis import pre_emphasise
-from wedefense_lite.frontends.base import Frontend, valid_mask
+from wedefense_lite.frontends.base import Frontend, is_exporting, length_range, valid_mask
 
 
 class Spectral(Frontend):
@@ -57,7 +57,7 @@ class Spectral(Frontend):
         return 1 + (lengths_B - self.window_samples) // self.hop_samples
 
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        shortest = int(lengths_B.min())
+        shortest, _ = length_range(lengths_B, wav_BT.shape[1])
         if shortest < self.window_samples:
             raise ValueError(
                 f"{shortest} samples are too short for a frame of {self.window_samples}"
@@ -72,6 +72,23 @@ class Spectral(Frontend):
         elif shortest < wav_BT.shape[1]:
             frames_BFD = frames_BFD * valid_mask(frame_lengths_B, frames_BFD.shape[1])[..., None]
         return frames_BFD, frame_lengths_B
+
+
+def squared_spectrum(windows_BFW: Tensor, fft_size: int) -> Tensor:
+    """``power_BFQ`` of windows, filled up with zeros to the points of the transform.
+
+    A graph for other engines has no complex numbers: there it is two products with the matrices of
+    the transform.
+    """
+    if not is_exporting():
+        return torch.fft.rfft(windows_BFW, fft_size).abs().square()
+    time_W1 = torch.arange(windows_BFW.shape[2])[:, None]
+    bin_Q = torch.arange(fft_size // 2 + 1)
+    # The angle of a whole turn is 0: so small angles keep all digits.
+    angle_WQ = 2 * math.pi * (time_W1 * bin_Q % fft_size).double() / fft_size
+    real_BFQ = windows_BFW @ angle_WQ.cos().float()
+    imaginary_BFQ = windows_BFW @ angle_WQ.sin().float()
+    return real_BFQ.square() + imaginary_BFQ.square()
 
 
 class Fbank(Spectral):
@@ -118,7 +135,7 @@ class Fbank(Spectral):
         # Pre-emphasis within each window; its first sample is its own predecessor.
         previous_BFW = torch.cat((windows_BFW[..., :1], windows_BFW[..., :-1]), 2)
         windowed_BFW = (windows_BFW - 0.97 * previous_BFW) * self.window
-        power_BFQ = torch.fft.rfft(windowed_BFW, self.fft_size).abs().square()
+        power_BFQ = squared_spectrum(windowed_BFW, self.fft_size)
         return (power_BFQ @ self.filters_QD).clamp_min(torch.finfo(torch.float32).eps).log()
 
 
@@ -171,6 +188,12 @@ class CentredStft(Spectral):
         emphasised_BT = pre_emphasise(wav_BT, self.pre_emphasis)
         # The first padded sample would hold a part of the last sample of the utterance.
         emphasised_BT = emphasised_BT * valid_mask(lengths_B, wav_BT.shape[1])
+        if is_exporting():
+            spare = self.fft_size - self.window_samples
+            window_W = F.pad(self.window, (spare // 2, spare - spare // 2))
+            centred_BT = F.pad(emphasised_BT, (self.fft_size // 2, self.fft_size // 2))
+            windows_BFW = centred_BT.unfold(1, self.fft_size, self.hop_samples)
+            return squared_spectrum(windows_BFW * window_W, self.fft_size)
         spectrum_BQF = torch.stft(
             emphasised_BT,
             self.fft_size,
@@ -276,7 +299,7 @@ class MatlabLFCC(LFCC):
         window_W = torch.hamming_window(self.window_samples, periodic=False)
         self.register_buffer("window", window_W, persistent=False)
 
-    def frame_lengths(self, lengths_B: Tensor) -> Tensor:
+    def frame_lengths(self, lengths_B: Tensor | int) -> Tensor | int:
         # Frames until the last one that begins a window which is not within the one before.
         overlap = self.window_samples - self.hop_samples
         return -((overlap - lengths_B) // self.hop_samples)
@@ -285,11 +308,12 @@ class MatlabLFCC(LFCC):
         emphasised_BT = pre_emphasise(wav_BT, self.pre_emphasis)
         # The first padded sample would hold a part of the last sample of the utterance.
         emphasised_BT = emphasised_BT * valid_mask(lengths_B, wav_BT.shape[1])
-        frames = int(self.frame_lengths(lengths_B).max())
-        samples = (frames - 1) * self.hop_samples + self.window_samples
-        emphasised_BT = F.pad(emphasised_BT, (0, max(0, samples - wav_BT.shape[1])))
+        _, longest = length_range(lengths_B, wav_BT.shape[1])
+        frames = self.frame_lengths(longest)
+        # The last window ends less than a hop behind the last sample.
+        emphasised_BT = F.pad(emphasised_BT, (0, self.hop_samples))
         windows_BFW = emphasised_BT.unfold(1, self.window_samples, self.hop_samples)[:, :frames]
-        return torch.fft.rfft(windows_BFW * self.window, self.fft_size).abs().square()
+        return squared_spectrum(windows_BFW * self.window, self.fft_size)
 
 
 class LogSpectrogram(CentredStft):

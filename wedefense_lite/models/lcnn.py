@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from wedefense_lite.files import InputError
+from wedefense_lite.frontends.base import is_exporting
 from wedefense_lite.models.base import Backbone, FrameBackbone
 from wedefense_lite.models.pooling import as_maps, halved, mean_over_time, statistics_pooling
 
@@ -227,6 +228,8 @@ def shortcut_lstm(dim: int) -> nn.LSTM:
 
 def add_recurrence(lstm: nn.LSTM, hidden_BFE: Tensor, lengths_B: Tensor) -> Tensor:
     """``hidden_BFE`` plus the outputs of an LSTM that reads valid frames only, 0 behind them."""
+    if is_exporting():
+        return hidden_BFE + lstm(hidden_BFE)[0]
     # Packed, the backward direction begins at an utterance's last frame, not in the padding. The
     # lengths are needed on the CPU.
     packed = pack_padded_sequence(

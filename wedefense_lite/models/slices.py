@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from wedefense_lite.frontends.base import is_exporting
+
 
 def embed_slices(
     embed: Callable[[Tensor, Tensor], Tensor],
@@ -27,12 +29,26 @@ def embed_slices(
         frame_lengths_B: frames of each utterance.
         slice_frames: frames of a slice.
     """
+    if is_exporting():
+        slices_BSWD = frames_BFD[:, slice_positions(frames_BFD.shape[1], slice_frames)]
+        slices_SWD = slices_BSWD.flatten(0, 1)
+        lengths_S = frame_lengths_B.new_full((slices_SWD.shape[0],), slice_frames)
+        embedding_SE = embed(slices_SWD, lengths_S)
+        return embedding_SE.unflatten(0, slices_BSWD.shape[:2]).mean(1)
     embeddings = []
     for frames_FD, length in zip(frames_BFD, frame_lengths_B.tolist()):
-        count = slice_frames * -(-length // slice_frames)
-        repeated_FD = frames_FD[:length].repeat(-(-count // length), 1)[:count]
-        step = max(1, slice_frames // 2)
-        slices_SWD = repeated_FD.unfold(0, slice_frames, step).transpose(1, 2)
+        slices_SWD = frames_FD[slice_positions(length, slice_frames).to(frames_FD.device)]
         lengths_S = frame_lengths_B.new_full((len(slices_SWD),), slice_frames)
         embeddings.append(embed(slices_SWD, lengths_S).mean(0))
     return torch.stack(embeddings)
+
+
+def slice_positions(length: int, slice_frames: int) -> Tensor:
+    """Positions ``SW`` of the frames of each slice of an utterance that is repeated."""
+    # A plain number: the exporter knows no subclasses of it, such as those of configurations.
+    slice_frames = int(slice_frames)
+    count = slice_frames * -(-length // slice_frames)
+    step = max(1, slice_frames // 2)
+    num_slices = (count - slice_frames) // step + 1
+    first_S1 = torch.arange(num_slices)[:, None] * step
+    return (first_S1 + torch.arange(slice_frames)) % length

@@ -130,14 +130,6 @@ class Detector(RecordingDetector):
         rows, _ = self._compute(recording, self._embedding, trim, "first")
         return rows[0]
 
-    def logits(
-        self, audio: Audio, channel: int | None = None, trim: bool | None = None
-    ) -> np.ndarray:
-        """Logits ``[spoof, bonafide]``, float32, of the first window."""
-        recording = self._open(audio, channel)
-        rows, _ = self._compute(recording, self._logits, trim, "first")
-        return rows[0]
-
     def batch(self, audio: Audio, channel: int | None = None) -> Batch:
         """The first window of a recording as the system takes it."""
         recording = self._open(audio, channel)

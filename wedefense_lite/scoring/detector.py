@@ -96,8 +96,8 @@ class Recording(NamedTuple):
 class RecordingDetector(ABC):
     """Spoof detector of recordings.
 
-    Audio is the path of a file of any kind, rate and channels, or an ``Utterance`` that holds the
-    bytes of such a file, or samples at ``data.sample_rate`` Hz, or ``(samples, rate)`` as
+    Audio is the path of a file of any kind, rate and channels, or an ``Utterance``, which may hold
+    the bytes of such a file, or samples at ``data.sample_rate`` Hz, or ``(samples, rate)`` as
     ``soundfile.read`` and ``torchaudio.load`` give them: arrays or tensors of any shape and dtype
     that ``audio.arrays`` takes, floats with peaks of up to 2. It is resampled to the rate of the
     system, and channels are mixed down, or the one that ``channel`` names, from 1 on, is taken. Its
@@ -198,6 +198,14 @@ class RecordingDetector(ABC):
             threshold = self.facts.threshold
         answer = self._answer(audio, channel, **options)
         return self.facts.decide(answer.evidence, threshold)
+
+    def logits(
+        self, audio: Audio, channel: int | None = None, trim: bool | None = None
+    ) -> np.ndarray:
+        """Logits ``[spoof, bonafide]``, float32, of the first window."""
+        recording = self._open(audio, channel)
+        rows, _ = self._compute(recording, self._logits, trim, "first")
+        return rows[0]
 
     def samples(self, audio: Audio, channel: int | None = None) -> np.ndarray:
         """All samples ``(T,)`` of a recording at the rate of the system, floats in [-1, 1]."""

@@ -17,6 +17,8 @@ from typing import Any, Literal
 from wedefense_lite.audio.ids import AUDIO_EXTENSIONS
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import NO_VALUE, InputError, number, printable
+from wedefense_lite.scoring.detector import RecordingDetector
+from wedefense_lite.scoring.onnx_detector import ENDING, OnnxDetector
 
 # Environment variable with the folder of bundles that commands look into without --model.
 MODELS_VARIABLE = "WEDEFENSE_MODELS"
@@ -177,10 +179,11 @@ def _audio_below(folder: str) -> list[str]:
 
 
 def find_model(model: str | None) -> str:
-    """Folder of the model: the one that was named, or the only bundle of ``$WEDEFENSE_MODELS``.
+    """Path of the model: the one that was named, or the only bundle of ``$WEDEFENSE_MODELS``.
 
     Args:
-        model: a folder, or the name of one below ``$WEDEFENSE_MODELS``; None looks for one there.
+        model: a folder or an ONNX file, or the name of one below ``$WEDEFENSE_MODELS``; None looks
+            for one there.
 
     Raises:
         InputError: there is none, or several; says how to make one, or their names.
@@ -192,7 +195,8 @@ def find_model(model: str | None) -> str:
             return str(below_home)
         if not Path(model).exists():
             raise InputError(
-                f"{model}: no such folder, expected a bundle or an experiment after stage 6"
+                f"{model}: no such folder or file, expected a bundle, an experiment after stage 6, "
+                "or an ONNX file"
             )
         return model
     how_to_make = (
@@ -224,7 +228,7 @@ class Request:
     """How recordings are scored; everything that rows depend on but the files.
 
     Attributes:
-        model: folder of a bundle or an experiment.
+        model: folder of a bundle or an experiment, or an ONNX file.
         prior: prior probability of spoof.
         threshold: name or number; None is the model's default.
         windows: ``first`` or ``all``.
@@ -242,6 +246,30 @@ class Request:
     channel: int | None = None
 
 
+def load_detector(
+    model: str, device: str, trim: bool, max_seconds: float = math.inf, threads: int = 0
+) -> RecordingDetector:
+    """Detector of a bundle, an experiment or an ONNX file.
+
+    Args:
+        model: its path.
+        device: where to compute.
+        trim: default of the option of detectors.
+        max_seconds: longer recordings are refused before they are decoded.
+        threads: of an ONNX file, threads of a computation; 0 takes a thread a core.
+
+    Raises:
+        InputError: no detector, or an ONNX file with another device than cpu.
+    """
+    if model.endswith(ENDING):
+        if device != "cpu":
+            raise InputError(f"{model}: computes on the CPU alone, expected no --device {device}")
+        return OnnxDetector(model, trim, max_seconds, threads)
+    from wedefense_lite.scoring.bundle import Detector  # imports PyTorch
+
+    return Detector(model, device, trim, max_seconds)
+
+
 class Scorer:
     """A model that gives rows of output.
 
@@ -249,6 +277,7 @@ class Scorer:
         request: how recordings are scored.
         device: where to compute.
         max_seconds: longer recordings are refused before they are decoded.
+        threads: of an ONNX file, threads of a computation; 0 takes a thread a core.
 
     Attributes:
         model_hashes: hashes of the model, by which it is recognised.
@@ -257,11 +286,17 @@ class Scorer:
         InputError: no such model, threshold, or device.
     """
 
-    def __init__(self, request: Request, device: str = "cpu", max_seconds: float = math.inf):
-        from wedefense_lite.scoring.bundle import Detector  # imports PyTorch
-
+    def __init__(
+        self,
+        request: Request,
+        device: str = "cpu",
+        max_seconds: float = math.inf,
+        threads: int = 0,
+    ):
         self.request = request
-        self.detector = Detector(request.model, device, request.trim, max_seconds)
+        self.detector = load_detector(
+            request.model, device, request.trim, max_seconds, threads=threads
+        )
         facts = self.detector.facts
         self.threshold = named_threshold(request.threshold, facts.thresholds, facts.threshold)
         # A threshold without a name, a number of the command line, has no range of doubt.
@@ -357,14 +392,16 @@ _scorers: list[Scorer] = []  # of a process of a pool
 
 
 def _start_worker(request: Request, device: str, threads: int) -> None:
-    import torch
-
-    from wedefense_lite.heartbeat import end_with_parent
-
-    end_with_parent()
     logging.basicConfig(level=logging.WARNING)
-    torch.set_num_threads(threads)
-    _scorers.append(Scorer(request, device))
+    # A device that scores ONNX files may have no PyTorch.
+    if not request.model.endswith(ENDING):
+        import torch
+
+        from wedefense_lite.heartbeat import end_with_parent
+
+        end_with_parent()
+        torch.set_num_threads(threads)
+    _scorers.append(Scorer(request, device, threads=threads))
 
 
 def _score_in_worker(path: str) -> tuple[Scored, str]:
@@ -389,9 +426,8 @@ def scoring(
     if jobs == 1:
         yield map(scorer.score, paths)
         return
-    from wedefense_lite.runtime import usable_cores
-
-    threads = max(1, usable_cores() // jobs)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = max(1, (cores or 1) // jobs)
     with ProcessPoolExecutor(
         jobs,
         get_context("spawn"),

@@ -173,17 +173,32 @@ def read_record(path: str | Path, record: type, optional: tuple[str, ...] = ()) 
         InputError: no such file, a field that is missing or unknown, or a value that can't be
             right; names file and field.
     """
-    content = read_json(path)
+    return record_of(str(path), read_json(path), record, optional)
+
+
+def record_of(source: str, content: Any, record: type, optional: tuple[str, ...] = ()) -> Any:
+    """Record of parsed JSON that holds its fields, and no others.
+
+    Args:
+        source: where the JSON is from, for errors.
+        content: parsed JSON.
+        record: dataclass, which checks its values.
+        optional: fields that may be missing.
+
+    Raises:
+        InputError: a field that is missing or unknown, or a value that can't be right; names
+            source and field.
+    """
     names = [record_field.name for record_field in fields(record)]
     expected = f"expected an object with the fields {', '.join(sorted(names))}"
     if not isinstance(content, dict):
-        raise InputError(f"{path}: {repr(content)[:80]}, {expected}")
+        raise InputError(f"{source}: {repr(content)[:80]}, {expected}")
     for name in content:
         if name not in names:
-            raise InputError(f"{path}: unknown field {name[:80]!r}, {expected}")
+            raise InputError(f"{source}: unknown field {name[:80]!r}, {expected}")
     for name in names:
         if name not in content and name not in optional:
-            raise InputError(f"{path}: no field {name!r}, {expected}")
+            raise InputError(f"{source}: no field {name!r}, {expected}")
     values = {}
     for name, value in content.items():
         # JSON has lists where fields are tuples.
@@ -191,7 +206,7 @@ def read_record(path: str | Path, record: type, optional: tuple[str, ...] = ()) 
     try:
         return record(**values)
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{source}: {error}") from error
 
 
 def sidecar_path(archive: str | Path) -> Path:

@@ -1,0 +1,234 @@
+"""Systems as ONNX files: the scores of PyTorch, without PyTorch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import benchmark_onnx
+import numpy as np
+import pytest
+import soundfile as sf
+import tiny
+import torch
+from conftest import ROOT
+
+import wedefense_lite
+from wedefense_lite.bin.export_onnx import export_onnx
+from wedefense_lite.files import InputError
+from wedefense_lite.interop import onnx_export
+from wedefense_lite.interop.onnx_runtime import METADATA_KEY, OnnxGraph
+from wedefense_lite.scoring.bundle import Detector
+from wedefense_lite.scoring.onnx_detector import OnnxDetector
+from wedefense_lite.systems.experiment import load_experiment
+
+onnx = pytest.importorskip("onnx", reason="the extra onnx isn't installed")
+pytest.importorskip("onnxscript", reason="the extra onnx isn't installed")
+pytest.importorskip("onnxruntime", reason="the extra onnx isn't installed")
+
+# Systems without a pretrained encoder, smaller than they are, and the samples of a fixed length.
+SYSTEMS = {
+    "resnet18": ({"channels": 4, "embed_dim": 4, "blocks": [1, 1]}, 0),
+    "lcnn": ({"channels": 4, "embed_dim": 4}, 0),
+    "lfcc_lcnn_lstm": ({"channels": 4}, 0),
+    "ecapa": ({"channels": 16, "embed_dim": 4, "scale": 2}, 0),
+    "se_res2net50": ({"channels": 4, "slice_frames": 60}, 0),
+    "aasist_l": ({"channels": 4, "node_dim": 4, "graph_dim": 4}, 8000),
+    "rawnet2": ({"embed_dim": 8, "gru_layers": 1}, 16000),
+    "raw_cnn": ({}, 0),
+}
+# A program that scores a file where nothing can import PyTorch.
+WITHOUT_TORCH = """
+import sys
+class Refusal:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ImportError("no PyTorch here")
+sys.meta_path.insert(0, Refusal())
+from wedefense_lite import cli
+from wedefense_lite.bin.score import score
+cli.run(score, several="files")
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A bundle with a calibration and a range of doubt, its ONNX files, a list and what export
+    said.
+    """
+    folder = tmp_path_factory.mktemp("onnx")
+    bundle = tiny.bundle(
+        folder / "bundle",
+        class_prior=(0.9, 0.1),
+        scale=2.0,
+        offset=-0.3,
+        thresholds={"EER": -1e6},
+        threshold=-1e6,
+        doubt_share=0.25,
+        doubt={"EER": (-1e7, -2e6)},
+        dev_ranges={"seconds": (0.2, 0.9)},
+    )
+    rows = tiny.corpus(folder / "set")
+    data_list, label = tiny.write_lists(folder, rows)
+    paths = [str(folder / name) for name in ("x.onnx", "int8.onnx")]
+    with pytest.MonkeyPatch.context() as patch:
+        lines = []
+        patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(words)))
+        export_onnx(
+            str(bundle),
+            paths[0],
+            int8=paths[1],
+            data_list=data_list,
+            data_type="raw",
+            label=label,
+        )
+    sf.write(folder / "a.wav", np.repeat(tiny.talking(1.3), 2), 2 * tiny.RATE)
+    return SimpleNamespace(
+        bundle=bundle, path=paths[0], int8=paths[1], said="\n".join(lines), wav=folder / "a.wav"
+    )
+
+
+def test_a_graph_scores_and_decides_as_its_bundle(exported):
+    detector = Detector(exported.bundle)
+    graph = wedefense_lite.load(exported.path)
+    assert isinstance(graph, OnnxDetector)
+    assert graph.facts == replace(detector.facts, hashes={})
+    for options in ({}, {"trim": False}):
+        expected = detector.answer(exported.wav, **options)
+        answer = graph.answer(exported.wav, **options)
+        assert answer.llr == pytest.approx(expected.llr, abs=1e-4)
+        assert answer[2:3] + answer[4:] == expected[2:3] + expected[4:]
+        assert answer.note.startswith("unlike dev: 1.30 s")
+    assert graph.classify(exported.wav) == "bonafide"
+    silence = graph.answer(np.zeros(16000))
+    assert silence.llr is None and "no speech" in silence.note
+
+
+def test_recordings_are_read_as_for_pytorch(exported):
+    """Crop, repetition and pre-emphasis; the sample before a crop counts."""
+    graph = OnnxDetector(exported.path)
+    detector = Detector(exported.bundle)
+    wav_T = tiny.talking(1.0)
+    for seconds, crop in ((0.7, "centre"), (0.7, "first"), (1.4, "first"), (0.0, "first")):
+        changes = {"eval_seconds": seconds, "eval_crop": crop, "pre_emphasis": 0.97}
+        recording = graph._open(wav_T, None)
+        read_T = graph._read(recording.utterance, replace(graph.data, **changes))
+        batch = detector._read(recording.utterance, replace(detector.data, **changes))
+        np.testing.assert_array_equal(read_T, batch.wav_BT[0].numpy())
+
+
+def test_export_says_size_agreement_and_errors_of_8_bits(exported):
+    lines = exported.said.splitlines()
+    assert lines[0].startswith(f"{exported.path}: 0.") and "of those of PyTorch" in lines[0]
+    table = [line for line in lines if "EER" in line or "+0.00" in line]
+    assert len(table) >= 3 and "change of EER" in table[0]
+    assert "0.0e+00" in table[1]
+
+
+def test_weights_of_8_bits_leave_the_front_end_as_it_is(exported):
+    nodes = onnx.load(exported.int8).graph.node
+    assert any(node.op_type == "ConvInteger" for node in nodes)
+    expected = OnnxDetector(exported.path).score(exported.wav)
+    score = OnnxDetector(exported.int8).score(exported.wav)
+    assert score != expected and score == pytest.approx(expected, abs=0.05)
+    products = [node for node in nodes if node.op_type == "MatMul"]
+    assert len(products) == 3  # real and imaginary part, and the filters
+
+
+def test_a_recording_is_scored_where_there_is_no_pytorch(exported):
+    words = ["--model", exported.path, "--format", "json", str(exported.wav)]
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    row = json.loads(run.stdout)
+    assert row["llr"] == pytest.approx(Detector(exported.bundle).score(exported.wav), abs=1e-4)
+    assert row["decision"] == "bonafide"
+
+
+def test_a_graph_that_differs_is_not_kept(exported, tmp_path, monkeypatch):
+    class Program:
+        model = SimpleNamespace(metadata_props={})
+
+        def save(self, path):
+            shutil.copy(exported.path, path)
+
+    monkeypatch.setattr(onnx_export, "_written", lambda *_: Program())
+    task = Detector(exported.bundle).task
+    assert onnx_export.export(task, tmp_path / "same.onnx", 0, {}) < 1e-5
+    with torch.no_grad():
+        task.head.linear.bias += 2e-4
+    with pytest.raises(InputError, match="differ by 0.0002 from those of PyTorch"):
+        onnx_export.export(task, tmp_path / "other.onnx", 0, {})
+    assert tiny.files(tmp_path) == ["same.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (None, None, "no metadata 'wedefense_lite'"),
+        (METADATA_KEY, "{", "damaged metadata"),
+        (METADATA_KEY, '{"version": 2}', "metadata of version 2, expected 1"),
+        (METADATA_KEY, '{"version": 1}', "no metadata features, samples"),
+    ],
+)
+def test_other_graphs_are_refused(exported, tmp_path, key, value, message):
+    model = onnx.load(exported.path)
+    del model.metadata_props[:]
+    if key:
+        onnx.helper.set_model_props(model, {key: value})
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(InputError, match=message):
+        OnnxGraph(tmp_path / "x.onnx")
+    (tmp_path / "text.onnx").write_text("text")
+    with pytest.raises(InputError, match="no graph for ONNX Runtime"):
+        OnnxGraph(tmp_path / "text.onnx")
+
+
+def test_options_that_can_not_go_together_are_refused(exported, tmp_path):
+    bundle = str(exported.bundle)
+    with pytest.raises(InputError, match="ends in .onnx"):
+        export_onnx(bundle, str(tmp_path / "x"))
+    with pytest.raises(InputError, match="expected both or neither"):
+        export_onnx(bundle, str(tmp_path / "x.onnx"), data_list="raw.list")
+    with pytest.raises(InputError, match="computes on the CPU alone"):
+        wedefense_lite.load(exported.path, device="cuda")
+    padded = tiny.bundle(tmp_path / "padded", data={"eval_seconds": 1.0, "pad": "zero"})
+    with pytest.raises(InputError, match="data.pad is zero"):
+        export_onnx(str(padded), str(tmp_path / "x.onnx"))
+
+
+@pytest.mark.turns
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_systems_are_the_same_in_other_engines(name, tmp_path):
+    options, samples = SYSTEMS[name]
+    changes = {f"model.init_args.{key}": value for key, value in options.items()}
+    torch.manual_seed(0)
+    task = load_experiment(ROOT / f"conf/{name}.yaml", changes).system
+    metadata = {"reading": {}, "facts": {}, "model_hash": "", "config_hash": ""}
+    path = tmp_path / "x.onnx"
+    assert onnx_export.export(task, path, samples, metadata) <= 1e-4
+    assert OnnxGraph(path).samples == samples
+    if name == "resnet18":
+        onnx_export.export(task, path, samples, metadata, "outside")
+        with pytest.raises(InputError, match="takes frames of a front end, not audio"):
+            OnnxDetector(path)
+
+
+def test_size_latency_and_memory_are_measured(exported, capsys):
+    benchmark_onnx.benchmark_onnx([exported.path, exported.int8], seconds=0.5, repeats=2)
+    conditions, header, *rows = capsys.readouterr().out.splitlines()
+    assert conditions == "1 threads, medians of 2"
+    assert "real-time factor" in header
+    numbers = [row.split()[1:] for row in rows if "onnx" in row]
+    assert len(numbers) == 2
+    for _, seconds, milliseconds, _, factor, _ in numbers:
+        # Both are rounded.
+        expected = float(milliseconds) / 1000 / float(seconds)
+        assert float(factor) == pytest.approx(expected, abs=2e-4)
