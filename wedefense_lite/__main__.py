@@ -17,6 +17,7 @@ COMMANDS = {
     "stages": ("stages", "print the commands of a recipe, stage by stage"),
     "export": ("export_bundle", "make one folder of a trained system, to be handed on"),
     "export-onnx": ("export_onnx", "make an ONNX file of a trained system, which needs no PyTorch"),
+    "compare-systems": ("compare_systems", "show several experiments side by side on one page"),
     "report": ("report", "show the results of an experiment on one page"),
 }
 USAGE = f"usage: {PROGRAM} COMMAND [OPTIONS]"

@@ -4,20 +4,13 @@ from wedefense_lite import cli
 
 import logging
 
-import numpy as np
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite.files import InputError
-from wedefense_lite.metrics.bootstrap import interval, replicates
+from wedefense_lite.metrics.comparison import compare_pair
 from wedefense_lite.metrics.costs import cost_model
 from wedefense_lite.metrics.detection import DEFAULT_TIE, Tie
-from wedefense_lite.metrics.summary import (
-    DetectionMeasure,
-    MetricOptions,
-    make_resampler,
-    split,
-    warn_of_polarity,
-)
+from wedefense_lite.metrics.summary import MetricOptions, split, warn_of_polarity
 from wedefense_lite.report.tables import check_outputs, publish, table
 from wedefense_lite.scoring.scores import DEFAULT_PHASE, Phase, read_condition, read_trials
 
@@ -63,59 +56,28 @@ def compare(
         columns["cluster"] = read_condition(meta or key, cluster, names)
     trials = split(classes, columns)
     options = MetricOptions(model, merge_ties=tie == "merge")
-    system_a = DetectionMeasure(trials, options, "a")
-    system_b = DetectionMeasure(trials, options, "b")
-
-    def sample_differences(*counts: np.ndarray) -> dict[str, float]:
-        return _differences(
-            system_a.resampled_metrics(*counts), system_b.resampled_metrics(*counts)
-        )
-
-    samples = replicates(sample_differences, make_resampler(trials), bootstrap)
-    metrics_a = system_a.metrics()
-    metrics_b = system_b.metrics()
-    warn_of_polarity(a, metrics_a)
-    warn_of_polarity(b, metrics_b)
+    comparison = compare_pair(trials, options, bootstrap)
+    warn_of_polarity(a, comparison.metrics_a)
+    warn_of_polarity(b, comparison.metrics_b)
     rows = [["", "A", "B", "A - B", "95 %", "p"]]
     results = {"cost": model.as_dict(), "tie": tie, "bootstrap": bootstrap}
-    undefined = []
-    for name, difference in _differences(metrics_a, metrics_b).items():
-        if not np.isfinite([difference, *samples[name]]).all():
-            undefined.append(name)
-            continue
-        low, high = interval(samples[name])
-        result = {
-            "a": metrics_a[name],
-            "b": metrics_b[name],
-            "difference": difference,
-            "ci": (low, high),
-            "p_value": _p_value(samples[name]),
+    for name, difference in comparison.differences.items():
+        results[name] = {
+            "a": difference.a,
+            "b": difference.b,
+            "difference": difference.value,
+            "ci": difference.ci,
+            "p_value": difference.p_value,
         }
-        results[name] = result
-        values = [f"{result[column]:z.5f}" for column in ("a", "b", "difference")]
-        rows.append([name, *values, f"{low:z.5f}..{high:z.5f}", f"{result['p_value']:.4f}"])
-    if undefined:
-        logging.warning("infinite scores leave %s undefined", ", ".join(undefined))
+        values = [f"{value:z.5f}" for value in (difference.a, difference.b, difference.value)]
+        low, high = difference.ci
+        rows.append([name, *values, f"{low:z.5f}..{high:z.5f}", f"{difference.p_value:.4f}"])
+    if comparison.undefined:
+        logging.warning("infinite scores leave %s undefined", ", ".join(comparison.undefined))
     lines = [f"cost model: {model}"]
     if tie != DEFAULT_TIE:
         lines.append(f"ties: {tie}")
     publish([*lines, *table(rows)], results, json)
-
-
-def _differences(metrics_a: dict[str, float], metrics_b: dict[str, float]) -> dict[str, float]:
-    """A minus B of every metric; a threshold is no metric."""
-    return {
-        name: metrics_a[name] - metrics_b[name] for name in metrics_a if name != "eer_threshold"
-    }
-
-
-def _p_value(differences: np.ndarray) -> float:
-    """Twice the smaller share of samples on either side of zero, never below 2 / (samples + 1)."""
-    below = np.sum(differences <= 0)
-    above = np.sum(differences >= 0)
-    # The observed difference counts as a sample of its own, so that p is never 0.
-    smaller_count = min(below, above) + 1
-    return float(min(1.0, 2 * smaller_count / (len(differences) + 1)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The report as one HTML page that needs nothing beside itself."""
 
 import base64
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,24 @@ def _shown(value: object) -> object:
     return value
 
 
+def _templates() -> Environment:
+    # An undefined name in the template is an error, not an empty text.
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+    )
+
+
+def _encoded(pictures: Mapping[str, str]) -> dict[str, str]:
+    """Pictures in base 64 by their names."""
+    encoded = {}
+    for name, picture in pictures.items():
+        encoded[name] = base64.b64encode(picture.encode()).decode()
+    return encoded
+
+
 def render(run: Run, pictures: dict[str, str]) -> str:
     """HTML of the page.
 
@@ -80,29 +99,46 @@ def render(run: Run, pictures: dict[str, str]) -> str:
         run: the experiment.
         pictures: SVG text by name.
     """
-    # An undefined name in the template is an error, not an empty text.
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-    )
     eers = []
     for scored in run.ranked:
         for row in scored.results.get("by", {}).values():
             eers.append(row.get("eer", 0))
-    encoded = {}
-    for name, picture in pictures.items():
-        encoded[name] = base64.b64encode(picture.encode()).decode()
     names = [scored.name for scored in run.sets]
-    return templates.get_template("page.html").render(
-        run=run,
-        colours=dict(zip(names, set_colours(run))),
-        pictures=encoded,
-        show=show,
-        interval=interval,
-        hardest=hardest,
-        warnings=warnings(run),
-        worst=max(eers, default=0) or 1,
-        env=yaml.safe_dump(run.env, sort_keys=False, allow_unicode=True, width=1000),
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            run=run,
+            colours=dict(zip(names, set_colours(run))),
+            pictures=_encoded(pictures),
+            show=show,
+            interval=interval,
+            hardest=hardest,
+            warnings=warnings(run),
+            worst=max(eers, default=0) or 1,
+            env=yaml.safe_dump(run.env, sort_keys=False, allow_unicode=True, width=1000),
+        )
+    )
+
+
+def render_comparison(runs: Mapping[str, Run], compared: Sequence) -> str:
+    """HTML of the page of several systems.
+
+    Args:
+        runs: experiments by the names of the systems.
+        compared: the systems on each set, ``report.comparison.ComparedSet``.
+    """
+    sentences = {}
+    for name, run in runs.items():
+        sentences[name] = warnings(run)
+    return (
+        _templates()
+        .get_template("comparison.html")
+        .render(
+            title=", ".join(runs),
+            runs=runs,
+            sets=compared,
+            warnings=sentences,
+            pictures=_encoded({one.name: one.picture() for one in compared}),
+        )
     )

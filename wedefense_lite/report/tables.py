@@ -12,6 +12,24 @@ from wedefense_lite.files import (
 )
 from wedefense_lite.scoring.sidecar import refuse_sidecar
 
+# Characters that mean something to LaTeX, or that its fonts lack, and what stands for them.
+LATEX_TEXTS = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "–": "--",
+        "−": "$-$",
+    }
+)
+
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table, its columns aligned to the right.
@@ -28,6 +46,22 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
         cells = [cell.rjust(width) for cell, width in zip(row, widths)]
         lines.append("  ".join(cells))
     return lines
+
+
+def as_tsv(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose cells are separated by tabs."""
+    return ["\t".join(printable(cell) for cell in row) for row in rows]
+
+
+def as_latex(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table for LaTeX with the package booktabs, its first row the header."""
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}", r"\toprule"]
+    for number, row in enumerate(rows):
+        cells = [printable(cell).translate(LATEX_TEXTS) for cell in row]
+        lines.append(" & ".join(cells) + r" \\")
+        if number == 0:
+            lines.append(r"\midrule")
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def tabulated(title: str, groups: dict[str, dict]) -> list[str]:

@@ -1,0 +1,156 @@
+"""Several systems side by side on one page, with paired tests against the first."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from wedefense_lite.files import InputError
+from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
+from wedefense_lite.metrics.comparison import Comparison, compare_pair
+from wedefense_lite.metrics.summary import MetricOptions, split
+from wedefense_lite.report.page import interval, show
+from wedefense_lite.report.pictures import SET_COLOURS, det, svg
+from wedefense_lite.report.run import Run, ScoredSet
+
+# Metrics of the tables, and their names.
+SHOWN = {
+    "eer": "EER",
+    "min_dcf": "min DCF",
+    "act_dcf": "actual DCF",
+    "min_cllr": "min Cllr",
+    "cllr": "Cllr",
+}
+
+
+class ComparedSet(NamedTuple):
+    """Systems on the trials of a set.
+
+    Attributes:
+        name: of the set.
+        systems: what each system has of it, by the name of the system; the first is compared with.
+        comparisons: each further system, as A, against the first, as B.
+    """
+
+    name: str
+    systems: dict[str, ScoredSet]
+    comparisons: dict[str, Comparison]
+
+    @property
+    def reference(self) -> str:
+        """Name of the system that the others are compared with."""
+        return next(iter(self.systems))
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Colour of each system."""
+        colours = {}
+        for number, name in enumerate(self.systems):
+            colours[name] = SET_COLOURS[number % len(SET_COLOURS)]
+        return colours
+
+    def metric_rows(self) -> list[list[str]]:
+        """Table with a row a system, its header first."""
+        rows = [["system", *SHOWN.values()]]
+        for name, scored in self.systems.items():
+            cells = [name]
+            for metric in SHOWN:
+                text = show(scored.results.get(metric), metric)
+                bounds = interval(scored.results, metric)
+                cells.append(f"{text} [{bounds}]" if bounds else text)
+            rows.append(cells)
+        return rows
+
+    def difference_rows(self) -> list[list[str]]:
+        """Table with a row a system but the first: what each metric is more than that of the
+        first, the 95 % interval of that, and its p value.
+        """
+        rows = [[f"system − {self.reference}", *SHOWN.values()]]
+        for name, comparison in self.comparisons.items():
+            cells = [name]
+            for metric in SHOWN:
+                difference = comparison.differences.get(metric)
+                if difference is None:
+                    cells.append("–")
+                    continue
+                value, low, high = difference.value, *difference.ci
+                unit = ""
+                digits = 3
+                if metric == "eer":
+                    value, low, high = 100 * value, 100 * low, 100 * high
+                    unit = " %"
+                    digits = 2
+                cells.append(
+                    f"{value:+z.{digits}f}{unit} [{low:z.{digits}f}–{high:z.{digits}f}] "
+                    f"p {difference.p_value:.3f}"
+                )
+            rows.append(cells)
+        return rows
+
+    def picture(self) -> str:
+        """SVG text of the DET curves of all systems."""
+        coloured = []
+        for name, scored in self.systems.items():
+            coloured.append((replace(scored, name=name), self.colours[name]))
+        return svg(det, coloured)
+
+
+def compare_runs(runs: dict[str, Run], bootstrap: int) -> list[ComparedSet]:
+    """Systems on each set that all of them were scored on.
+
+    Args:
+        runs: experiments by the names of the systems, two or more.
+        bootstrap: samples of a paired test.
+
+    Raises:
+        InputError: no set in common, or one with other utterances or costs.
+    """
+    scored_by_system = {}
+    for name, run in runs.items():
+        scored_by_system[name] = {scored.name: scored for scored in run.sets}
+    reference, *others = runs
+    compared = []
+    for set_name, first in scored_by_system[reference].items():
+        systems = {reference: first}
+        for name in others:
+            if set_name in scored_by_system[name]:
+                systems[name] = scored_by_system[name][set_name]
+        if len(systems) < len(runs):
+            continue
+        comparisons = {}
+        for name in others:
+            comparisons[name] = _against(systems[name], name, first, reference, bootstrap)
+        compared.append(ComparedSet(set_name, systems, comparisons))
+    if not compared:
+        raise InputError(f"{', '.join(runs)}: no set that all were evaluated on")
+    return compared
+
+
+def _against(
+    scored: ScoredSet, name: str, first: ScoredSet, reference: str, bootstrap: int
+) -> Comparison:
+    """A system, as A, against the first, as B, on the same utterances."""
+    if not np.array_equal(scored.key, first.key):
+        raise InputError(f"{scored.name}: {name} and {reference} have other utterances")
+    if scored.cost != first.cost:
+        raise InputError(
+            f"{scored.name}: costs of {name} are {scored.cost}, those of {reference} {first.cost}: "
+            "run stage 7 with the same costs"
+        )
+    classes = np.where(first.bonafide, LABELS[BONAFIDE], LABELS[SPOOF])
+    trials = split(classes, {"a": scored.llr, "b": first.llr})
+    return compare_pair(trials, MetricOptions(first.cost), bootstrap)
+
+
+def system_names(exp_dirs: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Names of systems: those of their folders, or paths as they were typed where two are equal.
+
+    Args:
+        exp_dirs: paths as they were typed.
+        folders: names of the folders.
+    """
+    names = []
+    for path, folder in zip(exp_dirs, folders):
+        names.append(path if folders.count(folder) > 1 else folder)
+    return names
