@@ -18,7 +18,15 @@ from wedefense_lite.metrics.costs import DEFAULT
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.mixtures.pictures import talker_timeline
 from wedefense_lite.report.page import render, warnings
-from wedefense_lite.report.pictures import bayes_error, best_epoch, confusion, draw, svg
+from wedefense_lite.report.pictures import (
+    bayes_error,
+    best_epoch,
+    confusion,
+    draw,
+    reliability_points,
+    share_at_or_above,
+    svg,
+)
 from wedefense_lite.report.run import Run, ScoredSet, read_results, read_run
 from wedefense_lite.scoring.scores import write_scores
 from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
@@ -36,6 +44,8 @@ training: {seed: 7}
 """
 ENV = {"command": f"train.py --exp_dir {NASTY}", "commit": "c2d9783", "seed": 7,
        "versions": {"torch": "2.15.0"}}  # fmt: skip
+
+SCORE_PICTURES = ("det", "histograms", "bayes_error", "tippett", "reliability")
 
 
 def unchanged(llr):
@@ -179,7 +189,7 @@ class TestPage:
     def test_needs_no_network_and_runs_no_script(self, page):
         parser = LinkParser()
         parser.feed(page)
-        assert len(parser.links) == 4
+        assert len(parser.links) == 6
         for tag, address in parser.links:
             assert tag == "img"
             assert address.startswith("data:image/svg+xml;base64,")
@@ -187,7 +197,7 @@ class TestPage:
 
     def test_pictures_are_whole_and_ask_for_nothing(self, page):
         codes = re.findall(r"base64,([^\"]+)", page)
-        assert len(codes) == 4
+        assert len(codes) == 6
         for code in codes:
             picture = base64.b64decode(code).decode()
             assert picture.rstrip().endswith("</svg>")
@@ -207,7 +217,7 @@ class TestPage:
         report(str(exp), str(data), sets="eval")
         page = (exp / "report.html").read_text()
         assert "not trained in this folder" in page
-        assert page.count("<img") == 3
+        assert page.count("<img") == 5
         assert "chooses the best epoch" not in page
 
     def test_shows_the_calibrated_scores_of_a_set_beside_the_others(self, copy):
@@ -216,7 +226,7 @@ class TestPage:
         shutil.copy(exp / "results_eval.json", exp / "results_eval_calibrated.json")
         run = read_run(exp, data)
         assert [scored.name for scored in run.sets] == ["dev", "eval", "eval_calibrated"]
-        text = text_of(render(run, dict.fromkeys(("det", "histograms", "bayes_error"), "")))
+        text = text_of(render(run, dict.fromkeys(SCORE_PICTURES, "")))
         assert "eval_calibrated" in text
         # Calibration keeps the order of the trials, so they are listed once.
         assert text.count("with the lowest scores") == 2
@@ -288,6 +298,23 @@ class TestCurves:
         assert (actual >= minimum - 1e-12).all()
         assert (minimum <= 1).all()
 
+    def test_a_reliability_point_is_the_share_of_bona_fide_in_its_bin(self):
+        """Each class has half of the weight, however many trials it has."""
+        log_odds = np.log(0.75 / 0.25)
+        scores = SortedScores([log_odds, log_odds, -np.inf], [log_odds, -log_odds, -9.0, -np.inf])
+        predicted, observed = reliability_points(scores, bins=4)
+        # Weights of a sixth and of an eighth; posteriors of .75, .25, and near 0.
+        near_zero = 1 / (1 + np.exp(9)) / 8
+        np.testing.assert_allclose(predicted, [near_zero / (1 / 6 + 2 / 8), 0.25, 0.75])
+        np.testing.assert_allclose(
+            observed, [(1 / 6) / (1 / 6 + 2 / 8), 0, (2 / 6) / (2 / 6 + 1 / 8)]
+        )
+
+    def test_a_score_at_a_value_counts_in_a_tippett_plot(self):
+        """As at a threshold: at or above it is bona fide."""
+        shares = share_at_or_above(np.array([2.0, 0.0, 1.0, 1.0]), np.array([-1, 0, 1, 1.5, 2, 3]))
+        np.testing.assert_array_equal(shares, [1, 1, 0.75, 0.25, 0.25, 0])
+
     def test_bayes_error_of_no_information_is_one(self):
         actual, minimum = bayes_error(SortedScores([0.0], [0.0]), np.array([-3.0, -0.5, 0.5, 3.0]))
         assert actual == pytest.approx(1)
@@ -309,7 +336,7 @@ def test_a_page_has_no_control_characters(folders):
         config_text="system: '\x1b]0;title\x07'\n\tmore\n",
         env={"command": "\x9b31m"},
     )
-    page = render(hostile, dict.fromkeys(["det", "histograms", "bayes_error", "training"], ""))
+    page = render(hostile, dict.fromkeys([*SCORE_PICTURES, "training"], ""))
     assert not set(page) & {"\x1b", "\x07", "\x9b"}
     assert "x\\x1b[2J" in page and "\n\tmore\n" in page
 
@@ -326,7 +353,7 @@ def test_names_are_no_formulas_in_any_picture():
         name, column, llr, is_bonafide, column, column, np.ones(4), scores, DEFAULT, results
     )
     run = Run(name, "", {}, None, [scored])
-    assert set(draw(run)) == {"det", "histograms", "bayes_error"}
+    assert set(draw(run)) == set(SCORE_PICTURES)
     assert "<svg" in svg(confusion, ([[1, 2], [3, 4]], [name, "b"]))
     segment = {"start": 0.0, "end": 0.5, "llr": 1.0}
     talker = {"decision": "spoof", "segments": [segment]}

@@ -50,6 +50,8 @@ def draw(run: Run) -> dict[str, str]:
         "det": svg(det, ranked),
         "histograms": svg(histograms, run.ranked, len(run.ranked)),
         "bayes_error": svg(bayes_errors, coloured),
+        "tippett": svg(tippett, coloured),
+        "reliability": svg(reliability, coloured),
     }
     if run.history is not None:
         pictures["training"] = svg(training, run.history, 2)
@@ -195,6 +197,68 @@ def bayes_errors(axes, sets: ColouredSets) -> None:
     axes.set(xlim=(-5, 5), ylim=(0, 1.6), ylabel="normalised Bayes error")
     axes.set_xlabel("effective prior, log P(bona fide) / P(spoof)")
     axes.legend(ncols=2, loc="upper center")
+
+
+def tippett(axes, sets: ColouredSets) -> None:
+    """Share of each class whose LLR is at or above a value: bona fide solid, spoof dashed."""
+    llr = np.concatenate([[*scored.scores.bonafide, *scored.scores.spoof] for scored, _ in sets])
+    finite = llr[np.isfinite(llr)]
+    low, high = np.quantile(finite, [0.005, 0.995]) if finite.size else (-1, 1)
+    values = np.linspace(min(low, 0) - 1e-9, max(high, 0) + 1e-9, 401)
+    for scored, colour in sets:
+        for scores, line, label in (
+            (scored.scores.bonafide, "-", scored.name),
+            (scored.scores.spoof, "--", None),
+        ):
+            share = share_at_or_above(scores, values)
+            axes.plot(values, 100 * share, color=colour, linestyle=line, label=label)
+    for line, label in {"-": "bona fide", "--": "spoof"}.items():
+        axes.plot([], [], line, color=SOFT, label=label)
+    axes.axvline(0, **DOTTED)
+    axes.set(xlabel="LLR, nats", ylabel="% of class at or above it", ylim=(0, 100))
+    axes.legend(loc="lower left")
+
+
+def share_at_or_above(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Share of scores that are at or above each of some values."""
+    below = np.searchsorted(np.sort(scores), values, side="left")
+    return 1 - below / len(scores)
+
+
+def reliability(axes, sets: ColouredSets) -> None:
+    """What a posterior says against what is, both classes being as likely."""
+    for scored, colour in sets:
+        predicted, observed = reliability_points(scored.scores)
+        axes.plot(100 * predicted, 100 * observed, "o-", color=colour, label=scored.name)
+    axes.plot([0, 100], [0, 100], **DOTTED)
+    axes.set(xlabel="posterior of bona fide, %", ylabel="bona fide among them, %")
+    axes.set(xlim=(-2, 102), ylim=(-2, 102), aspect="equal")
+    axes.legend(loc="upper left")
+
+
+def reliability_points(scores: SortedScores, bins: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a reliability diagram.
+
+    Trials are weighted so that each class has half of the weight.
+
+    Args:
+        scores: LLRs in nats.
+        bins: number of equal bins of the posterior at even priors; empty ones have no point.
+
+    Returns:
+        mean posterior of bona fide in each bin, and the share of bona fide trials in it.
+    """
+    llr = np.concatenate([scores.bonafide, scores.spoof])
+    sizes = (len(scores.bonafide), len(scores.spoof))
+    weight = np.repeat([0.5 / sizes[0], 0.5 / sizes[1]], sizes)
+    posterior = scipy.special.expit(llr)
+    bin_of_trial = np.minimum((bins * posterior).astype(int), bins - 1)
+    mass = np.bincount(bin_of_trial, weight, bins)
+    predicted = np.bincount(bin_of_trial, weight * posterior, bins)
+    is_bonafide = np.arange(len(llr)) < sizes[0]
+    observed = np.bincount(bin_of_trial, weight * is_bonafide, bins)
+    has_trials = mass > 0
+    return predicted[has_trials] / mass[has_trials], observed[has_trials] / mass[has_trials]
 
 
 def training(axes, history: np.ndarray) -> None:
