@@ -32,9 +32,7 @@ pytest.importorskip("onnxruntime", reason="the extra onnx isn't installed")
 SYSTEMS = {
     "resnet18": ({"channels": 4, "embed_dim": 4, "blocks": [1, 1]}, 0),
     "lcnn": ({"channels": 4, "embed_dim": 4}, 0),
-    "lfcc_lcnn_lstm": ({"channels": 4}, 0),
     "ecapa": ({"channels": 16, "embed_dim": 4, "scale": 2}, 0),
-    "se_res2net50": ({"channels": 4, "slice_frames": 60}, 0),
     "aasist_l": ({"channels": 4, "node_dim": 4, "graph_dim": 4}, 8000),
     "rawnet2": ({"embed_dim": 8, "gru_layers": 1}, 16000),
     "raw_cnn": ({}, 0),

@@ -86,9 +86,10 @@ def squared_spectrum(windows_BFW: Tensor, fft_size: int) -> Tensor:
     bin_Q = torch.arange(fft_size // 2 + 1)
     # The angle of a whole turn is 0: so small angles keep all digits.
     angle_WQ = 2 * math.pi * (time_W1 * bin_Q % fft_size).double() / fft_size
-    real_BFQ = windows_BFW @ angle_WQ.cos().float()
-    imaginary_BFQ = windows_BFW @ angle_WQ.sin().float()
-    return real_BFQ.square() + imaginary_BFQ.square()
+    # In float64: sums of so many products round more than the fast transform does.
+    real_BFQ = windows_BFW.double() @ angle_WQ.cos()
+    imaginary_BFQ = windows_BFW.double() @ angle_WQ.sin()
+    return (real_BFQ.square() + imaginary_BFQ.square()).float()
 
 
 class Fbank(Spectral):

@@ -35,6 +35,7 @@ CHECKED_ROWS = (1, 3)
 EXAMPLE_SECONDS = 2.4017
 # Of the matrix products, convolutions and recurrences alone weights become integers.
 QUANTISED = ["MatMul", "Gemm", "Conv", "LSTM", "GRU"]
+WORDY = ("torch.onnx", "torch.fx", "onnxscript", "onnx_ir")  # loggers
 HOW_TO_INSTALL = "pip install wedefense_lite[onnx]"
 
 
@@ -112,7 +113,7 @@ def _written(graph: Graph, example: Tensor, is_fixed: bool, name: str) -> Any:
     shapes = {0: torch.export.Dim.DYNAMIC}
     if not is_fixed:
         shapes[1] = torch.export.Dim.DYNAMIC
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx", "onnxscript")]
+    loggers = [logging.getLogger(name) for name in WORDY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -170,9 +170,11 @@ class LCNNLSTM(Backbone):
         self.embed_dim = embed_dim or dim
 
     def forward(self, frames_BFD: Tensor, frame_lengths_B: Tensor) -> Tensor:
-        # Rounded down, fewer frames than one pooled frame would leave none.
-        missing = max(0, self.shrinking - frames_BFD.shape[1])
-        filled_BFD = F.pad(frames_BFD, (0, 0, 0, missing))
+        # Rounded down, fewer frames than one pooled frame would leave none. A graph takes no fewer.
+        filled_BFD = frames_BFD
+        if not is_exporting():
+            missing = max(0, self.shrinking - frames_BFD.shape[1])
+            filled_BFD = F.pad(frames_BFD, (0, 0, 0, missing))
         maps_BPDF = self.layers(as_maps(filled_BFD))
         hidden_BFE = maps_BPDF.flatten(1, 2).transpose(1, 2)
         lengths_B = (frame_lengths_B // self.shrinking).clamp_min(1)
