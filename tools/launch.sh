@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Start a Python entry point in one or several processes:
-#   tools/launch.sh [--nproc=N] [--gpus=LIST] ENTRY ARGS...
+#   tools/launch.sh [--nproc=N] [--gpus=LIST] [--timeout=MINUTES] ENTRY ARGS...
 # By default there is one process a GPU, or one on a CPU. --nproc N starts N processes a node; on a
 # CPU they talk through gloo. In a Slurm allocation of several nodes, each node runs one torchrun.
-# A single process needs none.
+# A single process needs none. --timeout is the longest wait of a process for another one, which
+# ends the job; without it, training, scoring and preparing have waits of their own.
 set -euo pipefail
 # OpenMP threads that wait for each other sleep. By default they spin, which on cores that other
 # processes use as well makes training many times slower.
@@ -15,12 +16,13 @@ export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-33554432}
 # The signal of Slurm ahead of the end of a job's time ends no launcher: a training takes it. Tasks
 # of srun begin with the signals of a login, so they ignore it once more.
 trap '' USR1
-nproc= gpus=
-while [[ ${1:-} == --nproc=* || ${1:-} == --gpus=* ]]; do
+nproc= gpus= timeout=
+while [[ ${1:-} =~ ^--(nproc|gpus|timeout)= ]]; do
   option=${1#--}
   printf -v "${option%%=*}" %s "${option#*=}"
   shift
 done
+[ -z "$timeout" ] || export WEDEFENSE_TIMEOUT=$timeout
 if [ -z "$nproc" ]; then
   # An empty CUDA_VISIBLE_DEVICES hides all GPUs; one that is not set hides none.
   if ! nvidia-smi -L > /dev/null 2>&1 || [ "${CUDA_VISIBLE_DEVICES-all}" = "" ]; then

@@ -37,6 +37,7 @@ settings() {
 settings stage 1 stop_stage 8 # first and last stage to run
 settings dry_run false        # true: print the commands, as they are typed in the repository
 settings nproc "" gpus ""     # processes and devices; by default of the machine
+settings timeout ""           # minutes that a process waits for another one before the job ends
 settings task detection data_type shard # detection, localization, tracing, talkers; shard, raw
 settings corpus_dir "" data_dir "" exp_dir ""
 settings num_utts_per_shard 1000 num_threads 8
@@ -139,7 +140,8 @@ if [ "$dry_run" = true ]; then
 fi
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -d "$root/.venv" ]; then PATH=$root/.venv/bin:$PATH; fi
 bin=$root/wedefense_lite/bin
-launch=($gpu_cmd "$root/tools/launch.sh" "--nproc=$nproc" "--gpus=$gpus")
+launch=($gpu_cmd "$root/tools/launch.sh" "--nproc=$nproc" "--gpus=$gpus"
+  ${timeout:+"--timeout=$timeout"})
 
 # ---- Commands
 

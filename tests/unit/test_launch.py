@@ -54,5 +54,13 @@ def test_several_nodes_run_one_torchrun_each_even_of_one_process(launched):
     assert line.endswith("--rdzv_id=7.0 train.py")
 
 
+def test_the_longest_wait_of_a_process_is_an_option(launched, tmp_path):
+    (tmp_path / "python").write_text('#!/bin/sh\necho "${WEDEFENSE_TIMEOUT-none} $*"\n')
+    assert launched("--timeout=60", "--nproc=1", "train.py") == "60 train.py"
+    assert launched("train.py", "--timeout=60") == "none train.py --timeout=60"
+    # That of the environment counts where the option isn't given.
+    assert launched("train.py", WEDEFENSE_TIMEOUT="7") == "7 train.py"
+
+
 def test_the_users_own_waiting_policy_wins(launched):
     assert launched("train.py", OMP_WAIT_POLICY="active") == "active python train.py"
