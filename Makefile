@@ -23,7 +23,7 @@ mini: setup
 test: setup
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
-# Long tests of which make test runs a third, which the commit decides: all at once.
+# Long tests of which make test runs a fifth, which the commit decides: all at once.
 test_all: setup
 	ALL_TESTS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 

@@ -35,7 +35,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "any machine"))
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 16000
 # Commits in which long tests that take turns have all run, one way or another.
-TURNS = 3
+TURNS = 5
 # Letter of the ids, ending of the protocol, and trials of each set.
 SETS = {"train": ("T", "trn", 24), "dev": ("D", "trl", 16), "eval": ("E", "trl", 16)}
 # A system that trains in seconds on one core.
@@ -93,7 +93,7 @@ def commit_number() -> int:
 
 
 def pytest_collection_modifyitems(config, items):
-    """Of a group of long tests that take turns, a third: the commit decides which.
+    """Of a group of long tests that take turns, a fifth: the commit decides which.
 
     ``@pytest.mark.turns`` makes a group of a test's cases, ``@pytest.mark.turns("recipes")`` one of
     tests of several files. ALL_TESTS=1 runs all.

@@ -194,6 +194,7 @@ def no_permission(world, stage, expected: dict[str, str]) -> None:
     check_again(world, folder, stage, expected)
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("stage", ALONE, ids=lambda stage: stage.name)
 def test_a_disk_that_takes_nothing(stage, run, world, injected):
     rng = random.Random(f"{injected.seed} {stage.name} disks")

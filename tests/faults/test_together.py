@@ -46,6 +46,7 @@ PAIRS = {
 }  # fmt: skip
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("name", PAIRS)
 def test_two_at_once(name, run, world, injected):
     reads, first_words, second_words, next_words = PAIRS[name]

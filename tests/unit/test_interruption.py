@@ -32,8 +32,9 @@ COMMANDS = {
 
 def start(words: list[str], *folders: Path, cwd: Path = ROOT) -> subprocess.Popen:
     path = ":".join(str(folder) for folder in (*folders, ROOT))
+    # What a shell starts in the background ignores Ctrl-C, and so would what it starts.
     return subprocess.Popen(
-        [sys.executable, *words],
+        ["env", "--default-signal=INT", sys.executable, *words],
         env={"PATH": "/usr/bin:/bin", "HOME": "/", "PYTHONPATH": path},
         cwd=cwd,
         stdout=subprocess.PIPE,

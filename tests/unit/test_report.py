@@ -287,6 +287,17 @@ class TestWarnings:
         assert not self.warnings_of(tmp_path, lambda llr: perfect)
 
 
+def test_a_reliability_point_is_the_share_of_bona_fide_in_its_bin():
+    """Each class has half of the weight, however many trials it has."""
+    log_odds = np.log(0.75 / 0.25)
+    scores = SortedScores([log_odds, log_odds, -np.inf], [log_odds, -log_odds, -9.0, -np.inf])
+    predicted, observed = reliability_points(scores, bins=4)
+    # Weights of a sixth and of an eighth; posteriors of .75, .25, and near 0.
+    near_zero = 1 / (1 + np.exp(9)) / 8
+    np.testing.assert_allclose(predicted, [near_zero / (1 / 6 + 2 / 8), 0.25, 0.75])
+    np.testing.assert_allclose(observed, [(1 / 6) / (1 / 6 + 2 / 8), 0, (2 / 6) / (2 / 6 + 1 / 8)])
+
+
 class TestCurves:
     def test_bayes_error_is_the_dcf_at_its_prior_and_never_below_the_minimum(self):
         rng = np.random.default_rng(3)
@@ -297,18 +308,6 @@ class TestCurves:
         assert minimum[2] == pytest.approx(scores.min_dcf().value, abs=1e-12)
         assert (actual >= minimum - 1e-12).all()
         assert (minimum <= 1).all()
-
-    def test_a_reliability_point_is_the_share_of_bona_fide_in_its_bin(self):
-        """Each class has half of the weight, however many trials it has."""
-        log_odds = np.log(0.75 / 0.25)
-        scores = SortedScores([log_odds, log_odds, -np.inf], [log_odds, -log_odds, -9.0, -np.inf])
-        predicted, observed = reliability_points(scores, bins=4)
-        # Weights of a sixth and of an eighth; posteriors of .75, .25, and near 0.
-        near_zero = 1 / (1 + np.exp(9)) / 8
-        np.testing.assert_allclose(predicted, [near_zero / (1 / 6 + 2 / 8), 0.25, 0.75])
-        np.testing.assert_allclose(
-            observed, [(1 / 6) / (1 / 6 + 2 / 8), 0, (2 / 6) / (2 / 6 + 1 / 8)]
-        )
 
     def test_a_score_at_a_value_counts_in_a_tippett_plot(self):
         """As at a threshold: at or above it is bona fide."""
