@@ -130,9 +130,9 @@ def test_workers_deliver_for_a_while_after_a_signal_to_all_processes(rows):
 # ---- Another number of processes
 
 
-def ids_of(rows, world: int, steps: int | None, drawn: int = 0) -> list[str]:
+def ids_of(rows, world: int, steps: int | None, drawn: int = 0, **data) -> list[str]:
     """Ids that some steps of all ranks draw in an epoch; all that it has left with None."""
-    exp = tiny.experiment(data={"batch_size": 2})
+    exp = tiny.experiment(data={"batch_size": 2} | data)
     ids = []
     for rank in range(world):
         loader = TrainLoader(rows, exp.data, seed=1, rank=rank, world=world)
@@ -152,6 +152,64 @@ def test_an_epoch_that_other_processes_began_draws_each_utterance_once(rows, bef
     filled_up = len(first) + len(second) - len(rows["train"])
     assert filled_up < 2 * after
     assert sum(count - 1 for count in counts.values()) == filled_up
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_a_batch_of_all_processes_is_as_large_on_any_number_of_them(rows, world):
+    data = {"batch_size": 6, "batch_of": "all"}
+    assert len(ids_of(rows["train"], world, 1, **data)) == 6
+    # Two steps of six are the epoch.
+    ids = ids_of(rows["train"], world, None, **data)
+    assert sorted(ids) == sorted(row.key for row in rows["train"])
+
+
+def test_a_batch_that_processes_cannot_share_evenly_is_refused(rows):
+    with pytest.raises(InputError, match="is 6 for all processes, expected a multiple .* 4"):
+        ids_of(rows["train"], 4, 1, batch_size=6, batch_of="all")
+
+
+def test_a_batch_of_all_processes_goes_on_where_another_number_of_them_ended(rows, tmp_path):
+    data = {"batch_size": 4, "batch_of": "all"}
+    stopped = make_trainer(rows, tmp_path, data=data)
+    send_in_step(stopped, 2, signal.SIGUSR1)
+    with pytest.raises(preemption.Preempted):
+        stopped.fit()
+    # One process has drawn in two steps what two draw in two.
+    state = checkpoint.load(tmp_path / "models/last.pt")
+    checkpoint.save(tmp_path / "models/last.pt", state | {"world": 2})
+    again = make_trainer(rows, tmp_path, data=data)
+    assert (again.drawn, again.steps_of_epoch, again.updates) == (8, 1, 2)
+
+
+@pytest.mark.parametrize(("rate_batch", "factor"), [(0, 1), (8, 1), (2, 4), (32, 0.25)])
+def test_the_learning_rate_is_scaled_by_the_utterances_of_an_update_where_asked(
+    rows, tmp_path, rate_batch, factor
+):
+    # Two accumulated batches of four.
+    settings = {"accumulate_steps": 2, "data": {"batch_size": 4}}
+    plain = make_trainer(rows, tmp_path / "plain", **settings)
+    scaled = make_trainer(rows, tmp_path / "scaled", rate_batch=rate_batch, **settings)
+    rates = [trainer.optimizer.param_groups[0]["lr"] for trainer in (plain, scaled)]
+    assert rates[1] == pytest.approx(factor * rates[0], rel=1e-12)
+
+
+def test_the_learning_rate_is_scaled_anew_for_another_number_of_processes(rows, tmp_path, caplog):
+    caplog.set_level("INFO")
+    stopped = make_trainer(rows, tmp_path, rate_batch=2)
+    send_in_step(stopped, 2, signal.SIGUSR1)
+    with pytest.raises(preemption.Preempted):
+        stopped.fit()
+    # The rates that two processes, with twice the utterances, have saved.
+    state = checkpoint.load(tmp_path / "models/last.pt")
+    rate = state["optimizer"]["param_groups"][0]["lr"]
+    base_rates = [2 * value for value in state["schedule"]["base_lrs"]]
+    schedule_state = state["schedule"] | {"base_lrs": base_rates}
+    changed = {"world": 2, "step": 1, "schedule": schedule_state}
+    checkpoint.save(tmp_path / "models/last.pt", state | changed)
+    again = make_trainer(rows, tmp_path, rate_batch=2)
+    assert again.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+    again.fit()
+    assert "the learning rate is multiplied by 1, as it is meant for 2" in caplog.text
 
 
 def test_a_training_goes_on_with_another_number_of_processes_and_says_so(rows, tmp_path, caplog):

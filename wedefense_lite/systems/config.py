@@ -14,6 +14,7 @@ from jsonargparse.typing import (
 )
 
 from wedefense_lite.augment.base import Augment
+from wedefense_lite.files import InputError
 from wedefense_lite.runtime import Precision
 from wedefense_lite.systems.schedule import Schedule
 
@@ -52,7 +53,9 @@ class DataConfig:
             read as a whole for it.
         pre_emphasis: coefficient a of y[t] = x[t] - a x[t-1]; 0 disables it. Applied after
             augmentation, before cropping and padding.
-        batch_size: utterances in a training batch, per process.
+        batch_size: utterances in a training batch.
+        batch_of: whether ``batch_size`` counts the utterances of each process, or of all processes
+            together, which share them evenly.
         num_workers: processes that read ahead, per process; 0 reads in the process itself; auto
             chooses by cores, GPUs and processes.
         balance_classes: draw each class equally often, so that the loss sees a prior of 0.5; with
@@ -75,6 +78,7 @@ class DataConfig:
     augment_whole: bool = False
     pre_emphasis: ClosedUnitInterval = 0.0
     batch_size: BatchSize = 32
+    batch_of: Literal["process", "all"] = "process"
     num_workers: Workers = "auto"
     balance_classes: bool = False
     balance_corpora: bool = False
@@ -103,6 +107,25 @@ class DataConfig:
         """Whether each corpus has a share of the draws of its own."""
         return self.balance_corpora or bool(self.corpus_weights)
 
+    def process_batch(self, world: int) -> int:
+        """Utterances in a training batch of one process.
+
+        Args:
+            world: number of processes.
+
+        Raises:
+            InputError: a batch of all processes that they can't share evenly.
+        """
+        if self.batch_of == "process":
+            return self.batch_size
+        size, left_over = divmod(self.batch_size, world)
+        if left_over:
+            raise InputError(
+                f"data.batch_size is {self.batch_size} for all processes, expected a multiple of"
+                f" their number, {world}"
+            )
+        return size
+
 
 @dataclass
 class TrainingConfig:
@@ -119,6 +142,10 @@ class TrainingConfig:
             it.
         schedule: course of the learning rate.
         accumulate_steps: batches whose gradients are summed for one step of the optimizer.
+        rate_batch: utterances of an update for which the optimizer's rate is meant: the rate is
+            multiplied by the utterances of an update, over all processes, over this number (linear
+            scaling rule: Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 2.1). 0
+            leaves the rate as it is.
         clip_norm: largest norm of the gradient; 0 disables clipping.
         precision: fp32; tf32, which multiplies with ten mantissa bits on GPUs, and is faster there;
             bf16 or fp16 in the forward pass by autocast, except in spectral front ends; auto takes
@@ -151,6 +178,7 @@ class TrainingConfig:
     sam_radius: Norm = 0.0
     schedule: Schedule = field(default_factory=Schedule)
     accumulate_steps: Count = 1
+    rate_batch: NonNegativeInt = 0
     clip_norm: Norm = 5.0
     precision: Precision = "tf32"
     deterministic: bool = True

@@ -40,14 +40,15 @@ class TrainLoader:
         world: number of processes; each gets batches of its own and the same number of them.
 
     Attributes:
+        batch_size: utterances in a batch of this process.
         steps_per_epoch: batches in an epoch that draws all utterances, at least one.
         class_prior: ``[p_spoof, p_bonafide]`` among what sampling delivers: utterances; with
             segments, time; with stems, talkers.
 
     Raises:
         InputError: an utterance without label, ``balance_classes`` with one class only, weights of
-            other corpora than those of the list, slices of what has none, or a batch that is larger
-            than the memory.
+            other corpora than those of the list, slices of what has none, a batch that is larger
+            than the memory, or one that the processes can't share evenly.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class TrainLoader:
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.batch_size = config.process_batch(world)
         self._plan = EpochPlan(self.index, config, seed, rank, world)
         self.steps_per_epoch = self.steps()
         balances = config.balance_classes or config.by_corpus
@@ -78,7 +80,7 @@ class TrainLoader:
             read_training_batch,
             config,
             config.num_workers,
-            samples=config.batch_size * round(config.crop_seconds * config.sample_rate),
+            samples=self.batch_size * round(config.crop_seconds * config.sample_rate),
             count=3,
         )
         if self._reader.num_workers:
@@ -86,12 +88,12 @@ class TrainLoader:
 
     def _check_memory(self) -> None:
         config = self.config
-        seconds = config.batch_size * config.crop_seconds
+        seconds = self.batch_size * config.crop_seconds
         size = seconds * config.sample_rate * np.dtype(np.float32).itemsize
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if size > memory:
             raise InputError(
-                f"a batch of {config.batch_size} crops of {config.crop_seconds:g} s takes "
+                f"a batch of {self.batch_size} crops of {config.crop_seconds:g} s takes "
                 f"{size / 1e9:.3g} GB, this machine has {memory / 1e9:.3g} GB: "
                 "lower data.batch_size or data.crop_seconds"
             )
@@ -225,11 +227,12 @@ class EpochPlan:
             self.index = PackedRows(index)
             self._sampling = prepare_sampling(index, config)
         self.config = config
+        self.batch_size = config.process_batch(world)
         self.seed = seed
         self.rank = rank
         self.world = world
         # As long as any epoch's: it is filled up by less than a step of all ranks.
-        longest = 0 if isinstance(index, Stream) else len(index) + world * config.batch_size
+        longest = 0 if isinstance(index, Stream) else len(index) + world * self.batch_size
         self._rows = torch.empty(longest, dtype=torch.int64)
 
     def share(self) -> None:
@@ -242,7 +245,7 @@ class EpochPlan:
 
     def steps(self, drawn: int) -> int:
         """Batches of each rank that an epoch has left; see ``TrainLoader.steps``."""
-        return math.ceil((len(self.index) - drawn) / (self.config.batch_size * self.world))
+        return math.ceil((len(self.index) - drawn) / (self.batch_size * self.world))
 
     def prepare(self, epoch: int, drawn: int) -> None:
         """Draw the order of an epoch, once for all workers.
@@ -254,7 +257,7 @@ class EpochPlan:
         if self._sampling is None:
             return
         # The first draws of an order don't depend on its length.
-        total = drawn + self.steps(drawn) * self.world * self.config.batch_size
+        total = drawn + self.steps(drawn) * self.world * self.batch_size
         order = order_of_epoch(self._sampling, self.config, self.seed, epoch, total)
         self._rows[:total] = torch.from_numpy(order)
 
@@ -262,7 +265,7 @@ class EpochPlan:
         self, epoch: int, start_step: int, drawn: int, worker: int, workers: int
     ) -> Iterator[list[Draw]]:
         """Contents of a worker's batches of the epoch that was prepared, from a step on."""
-        size = self.config.batch_size
+        size = self.batch_size
         if isinstance(self.index, Stream):
             seed = (self.seed, epoch)
             yield from self.index.training_batches(

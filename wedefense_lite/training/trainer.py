@@ -215,24 +215,17 @@ class Trainer:
         # optimizer of its own where the configuration says so.
         self.optimizers = make_optimizers(self.config, self.task)
         self.optimizer = self.optimizers["optimizer"]
+        self._scale_rates()
         # Updates after which a schedule that waits on a plateau has lowered the rate: a function of
         # the history, which last.pt holds.
         self.reductions: list[int] = []
         self.updates_per_epoch = math.ceil(
             train_loader.steps_per_epoch / self.config.accumulate_steps
         )
-
-        # A plain function, of which the schedule's state dict, and so last.pt, holds nothing.
-        def factor_of_update(update: int) -> float:
-            return self.config.schedule.factor(
-                update, self.updates_per_epoch, self.config.num_epochs, self.reductions
-            )
-
-        self.schedules = {}
-        for name, optimizer in self.optimizers.items():
-            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor_of_update)
-            self.schedules[name.replace("optimizer", "schedule")] = schedule
+        self.schedules = self._make_schedules()
         self.schedule = self.schedules["schedule"]
+        # Rates of this number of processes, before the schedule.
+        self.base_rates = {name: list(each.base_lrs) for name, each in self.schedules.items()}
         uses_fp16 = self.precision == "fp16"
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=uses_fp16)
 
@@ -292,6 +285,21 @@ class Trainer:
         self.task.to(self.process.device, memory_format=torch.channels_last)
         if has_average:
             self.ema = copy.deepcopy(self.task)
+
+    def _make_schedules(self) -> dict[str, torch.optim.lr_scheduler.LambdaLR]:
+        """Courses of the rates of all optimizers, by their names in ``last.pt``."""
+
+        # A plain function, of which the schedule's state dict, and so last.pt, holds nothing.
+        def factor_of_update(update: int) -> float:
+            return self.config.schedule.factor(
+                update, self.updates_per_epoch, self.config.num_epochs, self.reductions
+            )
+
+        schedules = {}
+        for name, optimizer in self.optimizers.items():
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor_of_update)
+            schedules[name.replace("optimizer", "schedule")] = schedule
+        return schedules
 
     def _averaging_gradients(self) -> nn.Module:
         """The task, whose backward pass averages gradients over the ranks."""
@@ -560,20 +568,50 @@ class Trainer:
         if self.ema is not None:
             update_average(self.ema, self.task, self.config.ema_decay)
 
+    @property
+    def utterances_per_update(self) -> int:
+        """Utterances of all processes whose gradients make an update."""
+        batch_size = self.train_loader.batch_size
+        return batch_size * self.process.world * self.config.accumulate_steps
+
+    @property
+    def rate_scale(self) -> float:
+        """Factor of the learning rates for the utterances of an update.
+
+        Source:
+            Goyal et al., "Accurate, large minibatch SGD", 2017, section 2.1: linear scaling rule.
+        """
+        if self.config.rate_batch == 0:
+            return 1.0
+        return self.utterances_per_update / self.config.rate_batch
+
+    def _scale_rates(self) -> None:
+        """Multiply the rates of the optimizers, of which the schedules take theirs."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] *= self.rate_scale
+
+    def _rates_in_words(self) -> str:
+        if self.config.rate_batch == 0:
+            return "the learning rate is not scaled"
+        return (
+            f"the learning rate is multiplied by {self.rate_scale:g}, as it is meant for "
+            f"{self.config.rate_batch}"
+        )
+
     def _log_batches(self) -> None:
         """Say how many utterances an update has, of which a learning rate is chosen."""
-        batch_size = self.train_loader.config.batch_size
         logging.info(
-            "%d utterances an update: batches of %d, on %d processes, %d accumulated; the learning "
-            "rate is not scaled",
-            batch_size * self.process.world * self.config.accumulate_steps,
-            batch_size,
+            "%d utterances an update: batches of %d, on %d processes, %d accumulated; %s",
+            self.utterances_per_update,
+            self.train_loader.batch_size,
             self.process.world,
             self.config.accumulate_steps,
+            self._rates_in_words(),
         )
 
     def _log_speed(self, steps: int, seconds: float, waited: float) -> None:
-        utterances = steps * self.train_loader.config.batch_size * self.process.world
+        utterances = steps * self.train_loader.batch_size * self.process.world
         share = waited / seconds
         logging.info(
             "epoch %d: %.1f utt/s, %.1f %% spent waiting for data",
@@ -893,7 +931,7 @@ class Trainer:
             InputError: a state inside an epoch of a stream, which can't be divided anew.
         """
         total = len(self.train_loader.index)
-        draws = world * self.train_loader.config.batch_size
+        draws = world * self.train_loader.config.process_batch(world)
         drawn = min(total, self.drawn + self.step * draws)
         if drawn + draws <= self.drawn + self.step * draws:
             raise InputError(f"{path}: step {self.step} is in no epoch: {last.WAY_OUT}")
@@ -906,21 +944,23 @@ class Trainer:
         self.step = 0
         epochs_done = self.epoch - 1 + drawn / total
         self.updates = round(epochs_done * self.updates_per_epoch)
-        for schedule in self.schedules.values():
+        for name, schedule in self.schedules.items():
             schedule.last_epoch = self.updates
+            schedule.base_lrs = list(self.base_rates[name])
         self._set_rates()
         logging.warning(
             "%s was trained by %d processes, now by %d: other batches (%d utterances an update "
             "became %d), and so other numbers; %d of %d utterances of epoch %d are left, each is "
-            "drawn once; the learning rate is not scaled",
+            "drawn once; %s",
             path,
             world,
             self.process.world,
             draws * self.config.accumulate_steps,
-            self.process.world * self.train_loader.config.batch_size * self.config.accumulate_steps,
+            self.utterances_per_update,
             total - drawn,
             total,
             self.epoch,
+            self._rates_in_words(),
         )
 
     def _load_own_state(self, path: Path, own_state: dict) -> None:
