@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: setup mini test test_all gpu_test cluster_test lint audit recipes mutations faults soak fuzz benchmark docs clean
+.PHONY: setup mini test test_all gpu_test cluster_test cluster_turn lint audit recipes mutations faults soak fuzz benchmark docs clean
 
 setup: $(VENV)/.installed
 
@@ -33,6 +33,10 @@ gpu_test: setup
 # The mini recipe on a Slurm of two nodes that the tests start; root, and Debian's slurm-wlm,
 # slurm-wlm-basic-plugins and munge are needed.
 cluster_test: setup
+	ALL_TESTS=1 CLUSTER_TESTS=1 python -m pytest tests/cluster
+
+# A fifth of them, which the commit decides.
+cluster_turn: setup
 	CLUSTER_TESTS=1 python -m pytest tests/cluster
 
 # Known vulnerabilities of the installed packages; reasons for what is left are in tools/audit.toml.

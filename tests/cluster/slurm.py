@@ -131,6 +131,10 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+class NotStartedError(Exception):
+    """Slurm is installed, but does not come up on this machine."""
+
+
 class Slurm:
     """A cluster of nodes of two cores.
 
@@ -138,6 +142,10 @@ class Slurm:
         folder: of all its files; a short path, since sockets are in it.
         hosts: machine of each node; the first one has the controller, and commands run on it. By
             default two nodes are on this machine.
+
+    Raises:
+        NotStartedError: its programs end at once, or its nodes are not idle within a minute; says
+            what the controller logged last.
     """
 
     def __init__(self, folder: Path, hosts: list[Host] | None = None):
@@ -165,19 +173,30 @@ class Slurm:
         lines = text.strip().splitlines()
         lines.sort(key=lambda line: line.startswith("PartitionName"))
         (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
+        try:
+            self._start_all(names)
+        except (AssertionError, subprocess.SubprocessError) as error:
+            log = folder / "log/slurmctld.log"
+            lines = log.read_text().splitlines() if log.exists() else []
+            self.stop()
+            raise NotStartedError(f"Slurm does not start here: {error}; {lines[-1:]}") from error
+
+    def _start_all(self, names: list[str]) -> None:
+        """Start the programs, and wait until all nodes are idle."""
+        folder = self.folder
         self._start(
             "munged",
             "--force",
-            f"--key-file={key}",
+            f"--key-file={folder}/munge.key",
             f"--socket={folder}/run/munge.sock",
             f"--pid-file={folder}/run/munged.pid",
             f"--log-file={folder}/log/munged.log",
             f"--seed-file={folder}/run/munge.seed",
         )
-        self._start(*first.prefix, "slurmctld", "-c")
-        for name, host in zip(names, hosts):
+        self._start(*self.hosts[0].prefix, "slurmctld", "-c")
+        for name, host in zip(names, self.hosts):
             self._start(*host.prefix, "slurmd", "-N", name)
-        self.wait_for(lambda: self.call("sinfo -h -t idle -o %D") == str(nodes), 60)
+        self.wait_for(lambda: self.call("sinfo -h -t idle -o %D") == str(len(names)), 60)
 
     def _start(self, *words: str) -> None:
         subprocess.run(words, env=self.environment, check=True, capture_output=True, timeout=60)

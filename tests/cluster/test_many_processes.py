@@ -12,6 +12,7 @@ from wedefense_lite.systems import checkpoint
 pytestmark = [
     pytest.mark.skipif("CLUSTER_TESTS" not in os.environ, reason="make cluster_test runs it"),
     pytest.mark.timeout(1800),
+    pytest.mark.turns("cluster"),
 ]
 PROCESSES = 16
 BIN = "wedefense_lite/bin"

@@ -20,6 +20,7 @@ from conftest import ROOT, UNTRAINED, typist
 pytestmark = [
     pytest.mark.skipif("CLUSTER_TESTS" not in os.environ, reason="make cluster_test runs it"),
     pytest.mark.timeout(1800),
+    pytest.mark.turns("cluster"),
 ]
 RECIPE = (
     "egs/mini/run.sh --data_dir data --data_type raw --num_avg 2 --num_workers 0 --bootstrap 20 "
@@ -35,7 +36,11 @@ def cluster():
         pytest.skip(reason)
     # Paths of sockets are short.
     folder = Path(tempfile.mkdtemp(prefix="slurm."))
-    slurm_cluster = slurm.Slurm(folder)
+    try:
+        slurm_cluster = slurm.Slurm(folder)
+    except slurm.NotStartedError as error:
+        shutil.rmtree(folder)
+        pytest.skip(str(error))
     yield slurm_cluster
     slurm_cluster.stop()
     shutil.rmtree(folder)
