@@ -3,6 +3,7 @@
 import fnmatch
 import hashlib
 import shutil
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ TINY_SEPARATOR = (
     "--system.separator.bottleneck 8 --system.separator.hidden 8 --system.separator.layers 2 "
     "--system.separator.stacks 1 --data.crop_seconds 0.5 --batch_size 4"
 )
+NOBODY = 65534  # a user without rights
 MODELS = "exp/models"
 AVERAGE = f"{MODELS}/avg_model.pt"
 ANOTHER = f"{MODELS}/model_2.pt"
@@ -331,6 +333,14 @@ def snapshot(folder: Path, timed: tuple[str, ...] = TIMED) -> dict[str, str]:
             continue
         hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return hashes
+
+
+def open_parents(folder: Path) -> None:
+    """Let every user reach a folder: those that pytest makes are closed to others."""
+    for parent in folder.parents:
+        mode = stat.S_IMODE(parent.stat().st_mode)
+        if not mode & stat.S_IXOTH:
+            parent.chmod(mode | stat.S_IXOTH)
 
 
 def difference(actual: dict[str, str], expected: dict[str, str]) -> str:

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 from checks import end_of, refused
-from stages import STAGES, difference, snapshot
+from stages import NOBODY, STAGES, difference, open_parents, snapshot
 
 from wedefense_lite.files import read_json
 from wedefense_lite.scoring.sidecar import UNFINISHED
 
 ALONE = [stage for stage in STAGES if stage.ranks == 1]
 BLOCK = os.sysconf("SC_PAGE_SIZE")  # of a tmpfs
-NOBODY = 65534
 DISK_KINDS = ("full, 0 %", "full, 50 %", "full, 95 %", "full, over earlier files", "read-only")
 KINDS = (*DISK_KINDS, "files end at half", "a file in the way", "no permission")
 # Texts of the system's errors, and of ours for the same.
@@ -182,7 +181,10 @@ def no_permission(world, stage, expected: dict[str, str]) -> None:
     """A folder that the user may not write to."""
     folder = world.copy(*stage.reads)
     # The corpus would be another user's too.
-    options = {"user": NOBODY} if os.geteuid() == 0 else {}
+    options = {}
+    if os.geteuid() == 0:
+        options = {"user": NOBODY}
+        open_parents(folder)
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     for path in folders:
         path.chmod(0o555)

@@ -1,5 +1,6 @@
 """Audio, lists, shards, checkpoints, bundles, archives and numbers that are not as they should be."""
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -9,7 +10,7 @@ import pickle
 import shutil
 import stat
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from stages import (
     LLR_READS,
     LOCALIZATION_WORDS,
     MODELS,
+    NOBODY,
     SCORE_WORDS,
     SCORED_READS,
     SEGMENT_WORDS,
@@ -39,6 +41,7 @@ from stages import (
     extract_words,
     infer_words,
     llr_words,
+    open_parents,
     pack_words,
     set_files,
     snapshot,
@@ -68,6 +71,7 @@ class Fault:
         change: makes the fault in a folder.
         told: texts of which the error must hold one; any error will do without them.
         check: in place of an error: looks at the folder and at the end of the command.
+        unreadable: file or folder that the user of the command has no permission to read.
     """
 
     area: str
@@ -77,6 +81,7 @@ class Fault:
     change: Callable[[Path], None]
     told: tuple[str, ...] = ()
     check: Callable | None = None
+    unreadable: str = ""
 
 
 FAULTS: list[Fault] = []
@@ -880,6 +885,61 @@ for words, path in ((SEGMENT_WORDS, "segments"), (LOCALIZATION_WORDS, "evaluate_
         FAULTS.append(Fault("numbers", f"{path}: {name} in frames", words, ("frames",), change))
 
 
+# ---- Permissions
+
+
+for words, reads, change, unreadable in (
+    (EXTRACT_SHARDS, SHARD_READS, nothing, FIRST_TAR),
+    (EXTRACT_SHARDS, SHARD_READS, nothing, "data/dev/shards"),
+    (EXTRACT_SHARDS, SHARD_READS, nothing, "data/dev/shard.list"),
+    (extract_words(), MEDIA_READS, write_media, "audio/LA_X_3.flac"),
+    (extract_words(), MEDIA_READS, write_media, "audio/LA_X_1.wav"),
+    (extract_words(), MEDIA_READS, write_media, "data/dev/raw.list"),
+    (extract_words(), EXTRACT_READS, nothing, "exp/config.yaml"),
+    (extract_words(), EXTRACT_READS, nothing, AVERAGE),
+    (TRAIN_MEDIA, MEDIA_READS, write_media, "audio/LA_X_3.flac"),
+    (TRAIN_MEDIA, MEDIA_READS, write_media, "audio"),
+    (TRAIN_MEDIA, MEDIA_READS, write_media, "data/dev/utt2lab"),
+    (RAW_LIST_WORDS, MEDIA_READS, write_media, "audio/LA_X_3.flac"),
+    (RAW_LIST_WORDS, MEDIA_READS, write_media, "data/dev/wav.scp"),
+    (pack_words(), MEDIA_READS, write_media, "audio/LA_X_2.ogg"),
+    (infer_words(), INFER_READS, nothing, "exp/embeddings/dev/embedding.ark"),
+    (llr_words(), LLR_READS, nothing, "exp/posteriors/dev/logits.json"),
+    (evaluate_words(), SCORED_READS, nothing, "exp/posteriors/dev/llr.txt"),
+    (SEGMENT_WORDS, ("frames",), nothing, "frames/segments.rttm"),
+    (SCORE_WORDS, BUNDLE_READS, nothing, "recording.wav"),
+    (SCORE_WORDS, BUNDLE_READS, nothing, "bundle/bundle.json"),
+    (SCORE_WORDS, BUNDLE_READS, nothing, "bundle/model.safetensors"),
+):
+    name = f"may not be read: {unreadable}: {Path(words.split()[0]).stem}"
+    told = (Path(unreadable).name,)
+    FAULTS.append(
+        Fault("permissions", name, words, reads, change, told, unreadable=unreadable)
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def unreadable_to_user(folder: Path, name: str) -> Iterator[dict]:
+    """Context in which a file may not be read; options of a command that root would run.
+
+    All else belongs to the user who runs it, who is another where this one is root, because root
+    may read what nobody may.
+    """
+    if not name:
+        yield {}
+        return
+    options = {}
+    if os.geteuid() == 0:
+        options = {"user": NOBODY}
+        open_parents(folder)
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    mode = (folder / name).stat().st_mode
+    (folder / name).chmod(0)
+    yield options
+    (folder / name).chmod(stat.S_IMODE(mode))
+
+
 @pytest.mark.turns
 @pytest.mark.parametrize("area", sorted({fault.area for fault in FAULTS}))
 def test_inputs(area, world, injected):
@@ -902,7 +962,8 @@ def check(world, fault: Fault, folder: Path) -> None:
         expected = folder / "expected.json"
         expected.write_text(json.dumps(shard_embeddings(world)))
     before = snapshot(folder)
-    ended = world.warm.run(fault.words, folder, limit=20)
+    with unreadable_to_user(folder, fault.unreadable) as options:
+        ended = world.warm.run(fault.words, folder, limit=20, **options)
     assert not (folder / MARK).exists(), f"code ran\n{ended.output[-800:]}"
     if fault.check is not None:
         fault.check(folder, ended)

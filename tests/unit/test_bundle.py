@@ -333,6 +333,14 @@ def test_audio_that_can_not_be_judged_is_refused(detector, tmp_path, make, said)
         assert "\n" not in str(error.value)
 
 
+def test_a_recording_that_can_not_be_read_is_named_once(detector, tmp_path):
+    path = tmp_path / "empty.wav"
+    path.touch()
+    with pytest.raises(InputError) as error:
+        detector.score(str(path))
+    assert str(error.value) == f"{path}: an empty file, expected audio"
+
+
 def forms(int16: np.ndarray) -> dict:
     """The same samples in all forms in which people have them."""
     exact = int16 / 2.0**15

@@ -191,6 +191,17 @@ def test_a_run_that_was_killed_goes_on_and_scores_nothing_twice(
     assert status == 2 and "complete, but another.wav is not in it" in errors
 
 
+def test_a_journal_that_is_no_text_is_refused_and_its_folder_is_made(tmp_path):
+    path = tmp_path / "new/a.journal"
+    with open_journal(path, {"model": "m"}, resume=False) as journal:
+        journal.add("first")
+    path.write_bytes(b"\xff\x00\n")
+    told = pytest.raises(InputError, match="the journal of another model")
+    with told, open_journal(path, {"model": "m"}, resume=True):
+        pass
+    assert path.read_bytes() == b"\xff\x00\n"
+
+
 def test_a_line_that_a_kill_cut_is_not_continued(tmp_path):
     """Also where the run that goes on is killed too."""
     path = tmp_path / "a.journal"

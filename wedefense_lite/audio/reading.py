@@ -202,7 +202,14 @@ def open_audio(utterance: Utterance, sample_rate: int = 0, channel: int = 0) -> 
             yield AudioFile(decoder, sample_rate or decoder.rate, channel)
     except (OSError, sf.LibsndfileError, InputError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
-        raise InputError(f"{utterance.key}: {utterance.path}: {reason}") from error
+        raise InputError(f"{place_of(utterance)}: {reason}") from error
+
+
+def place_of(utterance: Utterance) -> str:
+    """Words by which an error names an utterance: its id and path, or a path that tells both."""
+    if utterance.key == os.path.basename(utterance.path):
+        return utterance.path
+    return f"{utterance.key}: {utterance.path}"
 
 
 def headerless_format(extension: str) -> str:

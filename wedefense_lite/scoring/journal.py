@@ -49,6 +49,7 @@ def open_journal(path: Path, facts: dict, resume: bool) -> Iterator[Journal]:
     """
     first_line = json.dumps(facts, sort_keys=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise InputError(f"{path}: can't be written: {error.strerror}") from error
@@ -62,7 +63,7 @@ def open_journal(path: Path, facts: dict, resume: bool) -> Iterator[Journal]:
         content = os.pread(handle, os.fstat(handle).st_size, 0) if resume else b""
         # A process may have been killed within a line.
         content = content[: content.rfind(b"\n") + 1]
-        lines = content.decode().splitlines()
+        lines = content.decode(errors="replace").splitlines()
         if lines and lines[0] != first_line:
             raise InputError(
                 f"{path}: the journal of another model or other options, expected those of this "

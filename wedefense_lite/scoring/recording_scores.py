@@ -382,10 +382,7 @@ def posterior_of_bonafide(llr: float, prior_spoof: float) -> float:
 
 def _without_path(note: str, path: str) -> str:
     """Note of a row, which has the path in another column."""
-    name = Path(path).name
-    for beginning in (f"{name}: {path}: ", f"{path}: "):
-        note = note.removeprefix(beginning)
-    return note
+    return note.removeprefix(f"{path}: ")
 
 
 _scorers: list[Scorer] = []  # of a process of a pool
