@@ -11,11 +11,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from jsonargparse.typing import PositiveFloat
 
+from wedefense_lite.audio.live import LiveWindow
 from wedefense_lite.files import InputError
 from wedefense_lite.mixtures.separation import separate, trained_separator
 from wedefense_lite.report.tables import publish, table
 from wedefense_lite.scoring.bundle import Detector
+from wedefense_lite.scoring.live import live_rows
+from wedefense_lite.scoring.recording_scores import Request, Scorer
 from wedefense_lite.separators.base import Separator
 
 
@@ -27,6 +31,7 @@ def benchmark_latency(
     repeats: int = 20,
     seed: int = 0,
     device: str = "cpu",
+    hop: PositiveFloat | None = None,
     json: str | None = None,
 ) -> None:
     """Print seconds and real-time factor of each stage, and seconds to the first decision.
@@ -44,6 +49,8 @@ def benchmark_latency(
         repeats: rounds that are counted.
         seed: seed of the noise.
         device: where to compute, as cpu or cuda:0.
+        hop: seconds from a window to the next of ``score --stream``; with it, a row of a stream is
+            timed too, from the last sample of its window to the row.
         json: file for the results.
 
     Raises:
@@ -63,6 +70,14 @@ def benchmark_latency(
         separator = trained_separator(separator_config, model_path).to(device)
     sample_rate = spoof_detector.data.sample_rate if spoof_detector else separator.sample_rate
 
+    scorer = None
+    if hop is not None:
+        model = cli.needed("--detector", detector)
+        if separator_config or hop > min(lengths.values()):
+            raise InputError(
+                f"--hop {hop:g}, expected at most the shortest window, and no separator"
+            )
+        scorer = Scorer(Request(model, trim=False), device)
     by_window = {}
     for number, (typed, seconds) in enumerate(lengths.items()):
         samples = max(1, round(seconds * sample_rate))
@@ -77,6 +92,14 @@ def benchmark_latency(
             "stages": by_stage,
             "first_decision_seconds": seconds + seconds_by_stage["total"],
         }
+        if scorer is not None:
+            spent = median_row_seconds(scorer, wav_T, sample_rate, repeats)
+            by_window[typed]["stream"] = {
+                "seconds": spent,
+                "real_time_factor": spent / hop,
+                # What begins just behind the end of a window is in the next one, a hop later.
+                "latest_row_seconds": hop + spent,
+            }
     results = {
         "device": device,
         "threads": torch.get_num_threads(),
@@ -135,6 +158,17 @@ def median_seconds(work: dict[str, Callable], wav_T: np.ndarray, repeats: int) -
     return dict(zip([*work, "total"], medians.tolist()))
 
 
+def median_row_seconds(scorer: Scorer, wav_T: np.ndarray, sample_rate: int, repeats: int) -> float:
+    """Median seconds from the last sample of a window of a stream to its row."""
+    window = LiveWindow(0, len(wav_T), wav_T)
+    windows = iter([window] * (repeats + 1))
+    rows = live_rows(windows, scorer, sample_rate, len(wav_T), threshold=1.0)
+    times = [time.perf_counter()]
+    for _ in rows:
+        times.append(time.perf_counter())
+    return float(np.median(np.diff(times)[1:]))  # without the row that warms up
+
+
 def _lines(results: dict) -> list[str]:
     """A line about the conditions, and a table with two columns for each window."""
     windows = results["windows"]
@@ -151,6 +185,14 @@ def _lines(results: dict) -> list[str]:
             spent = window["stages"][stage]
             row += [f"{1000 * spent['seconds']:.1f}", f"{spent['real_time_factor']:.4f}"]
         rows.append(row)
+    if "stream" in first_window:
+        stream_row = ["a row of a stream"]
+        latest_row = ["a row of a change after at most, s"]
+        for window in windows.values():
+            stream = window["stream"]
+            stream_row += [f"{1000 * stream['seconds']:.1f}", f"{stream['real_time_factor']:.4f}"]
+            latest_row += [f"{stream['latest_row_seconds']:.3f}", ""]
+        rows += [stream_row, latest_row]
     rows.append(decision_row)
     conditions = (
         f"{results['device']}, {results['threads']} threads, medians of {results['repeats']}"

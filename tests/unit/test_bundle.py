@@ -192,6 +192,7 @@ def test_a_bundle_knows_what_dev_was_like_and_where_it_is_in_doubt(made):
         answer = detector.answer(row.path)
         assert answer.note == ""
         trials[row.label].append(answer.llr)
+    assert facts.bonafide_llrs == pytest.approx(sorted(trials["bonafide"]))
     expected = doubtful_range(*trials.values(), facts.threshold, 0.01)
     assert (expected is None) == (facts.doubt == {})
     if expected:

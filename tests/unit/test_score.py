@@ -127,7 +127,7 @@ def test_rows_of_other_formats_say_the_same(monkeypatch, capsys, bundle, recordi
 @pytest.mark.parametrize("decision", ["bonafide", "don't know", None])
 def test_columns_of_a_table_do_not_touch(decision):
     scored = Scored("a.wav", 3.64, -0.4, 0.3921, decision, 0.0, ((0.0, 3.64, -0.4),), "")
-    assert f"0.3921 {(decision or '-').rjust(10)}     3.64" in scored.table_row()
+    assert f"0.3921 {(decision or '-').rjust(11)}     3.64" in scored.table_row()
 
 
 def test_a_list_is_read_from_standard_input(monkeypatch, capsys, bundle, recordings):

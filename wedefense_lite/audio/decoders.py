@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 import soundfile as sf
@@ -206,78 +206,43 @@ class SoundFileDecoder:
         return wav
 
 
-class FfmpegDecoder:
-    """Decoder of FFmpeg's libraries; see ``Decoder``.
-
-    It opens the file anew for every reading and decodes from the beginning: places in compressed
-    audio are exact only so.
+class FfmpegBlocks:
+    """Samples of an audio file, as FFmpeg's libraries decode them from its beginning, once.
 
     Args:
-        source: path of the file, or its bytes.
+        place: ``file:`` and a path, or an object with ``read``, which needs no ``seek``.
         formats: FFmpeg's names of the formats that the file may have.
-        samples: number of samples that a list states; 0 counts them.
         is_open: whether the header of the file states no length.
 
-    Raises:
-        UnknownFormat: the file has none of the formats.
-        InputError: no audio, damage, or less audio than the header states.
+    Attributes:
+        rate: sample rate in Hz; 0 before the first block, as are the others.
+        channels: number of channels.
+        container: name of the kind of file, with its codec.
     """
 
-    def __init__(
-        self, source: str | bytes, formats: tuple[str, ...], samples: int = 0, is_open: bool = False
-    ):
-        self._source = source
+    def __init__(self, place: Any, formats: tuple[str, ...], is_open: bool = False):
+        self._place = place
         self._formats = formats
         self._is_open = is_open
-        self._is_counted = not samples
-        self.samples = samples
         self.rate = 0
         self.channels = 0
         self.container = ""
-        for block in self._blocks():
-            if not self._is_counted:  # the first one has told the rate and the channels
-                break
-            self.samples += len(block)
-        if not self.rate:
-            raise InputError("no samples")
 
-    def close(self) -> None:
-        """Nothing is left open between readings."""
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """All samples, ``(T,)`` or ``(T, A)`` at a time; sets rate, channels and container.
 
-    def read(self, count: int, offset: int) -> np.ndarray:
-        """Decoded samples, as ``Decoder.read`` says; always float32."""
-        end = offset + count
-        parts = []
-        position = 0
-        for block in self._blocks():
-            if position >= end and end < self.samples:
-                break
-            begin = max(offset - position, 0)
-            parts.append(block[begin : max(end - position, 0)])
-            position += len(block)
-        if position < end or (end == self.samples and position > end):
-            raise InputError(f"{position} samples decoded, expected {self.samples}")
-        return np.concatenate(parts)
-
-    def check_all(self) -> None:
-        """Decode all samples, as ``Decoder.check_all`` says; to count them was to decode them."""
-        if not self._is_counted:
-            self.read(self.samples, 0)
-
-    def _blocks(self) -> Iterator[np.ndarray]:
-        """All samples, ``(T,)`` or ``(T, A)`` at a time; sets rate, channels and container."""
+        Raises:
+            UnknownFormat: the file has none of the formats.
+            InputError: no audio, damage, or less audio than the header states.
+        """
         import av  # slow to import, and most files need none
 
         options = {"format_whitelist": ",".join(self._formats)}
         name = self._formats[0] if len(self._formats) == 1 else None
-        # A path could be taken for a protocol, as in http: and concat:.
-        place = f"file:{self._source}"
-        if isinstance(self._source, bytes):
-            place = io.BytesIO(self._source)
         try:
             # Tags are of no use here, and those of many programs are no UTF-8.
             container = av.open(
-                place, format=name, container_options=options, metadata_errors="replace"
+                self._place, format=name, container_options=options, metadata_errors="replace"
             )
         except (av.error.InvalidDataError, av.error.ArgumentError) as error:
             raise UnknownFormat("Format not recognised, or damaged at its beginning") from error
@@ -314,6 +279,76 @@ class FfmpegDecoder:
                 f"{facts[0]} Hz, {facts[1]} channels from sample {position} on, before "
                 f"{self.rate} Hz, {self.channels} channels"
             )
+
+
+class FfmpegDecoder:
+    """Decoder of FFmpeg's libraries; see ``Decoder``.
+
+    It opens the file anew for every reading and decodes from the beginning: places in compressed
+    audio are exact only so.
+
+    Args:
+        source: path of the file, or its bytes.
+        formats: FFmpeg's names of the formats that the file may have.
+        samples: number of samples that a list states; 0 counts them.
+        is_open: whether the header of the file states no length.
+
+    Raises:
+        UnknownFormat: the file has none of the formats.
+        InputError: no audio, damage, or less audio than the header states.
+    """
+
+    def __init__(
+        self, source: str | bytes, formats: tuple[str, ...], samples: int = 0, is_open: bool = False
+    ):
+        self._source = source
+        self._formats = formats
+        self._is_open = is_open
+        self._is_counted = not samples
+        self.samples = samples
+        self.rate = 0
+        self.channels = 0
+        self.container = ""
+        blocks = self._blocks()
+        for block in blocks:
+            self.rate = blocks.rate
+            self.channels = blocks.channels
+            self.container = blocks.container
+            if not self._is_counted:  # the first one has told the rate and the channels
+                break
+            self.samples += len(block)
+        if not self.rate:
+            raise InputError("no samples")
+
+    def close(self) -> None:
+        """Nothing is left open between readings."""
+
+    def read(self, count: int, offset: int) -> np.ndarray:
+        """Decoded samples, as ``Decoder.read`` says; always float32."""
+        end = offset + count
+        parts = []
+        position = 0
+        for block in self._blocks():
+            if position >= end and end < self.samples:
+                break
+            begin = max(offset - position, 0)
+            parts.append(block[begin : max(end - position, 0)])
+            position += len(block)
+        if position < end or (end == self.samples and position > end):
+            raise InputError(f"{position} samples decoded, expected {self.samples}")
+        return np.concatenate(parts)
+
+    def check_all(self) -> None:
+        """Decode all samples, as ``Decoder.check_all`` says; to count them was to decode them."""
+        if not self._is_counted:
+            self.read(self.samples, 0)
+
+    def _blocks(self) -> FfmpegBlocks:
+        # A path could be taken for a protocol, as in http: and concat:.
+        place = f"file:{self._source}"
+        if isinstance(self._source, bytes):
+            place = io.BytesIO(self._source)
+        return FfmpegBlocks(place, self._formats, self._is_open)
 
 
 def _samples_of(frame) -> np.ndarray:

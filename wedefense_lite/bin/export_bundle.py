@@ -4,6 +4,7 @@ card.
 
 from wedefense_lite import cli, report
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -41,7 +42,7 @@ from wedefense_lite.scoring.bundle import (
     weights_hash,
 )
 from wedefense_lite.scoring.experiment_facts import Origin, facts_of_stage_6, read_sidecar_of
-from wedefense_lite.scoring.facts import BundleFacts
+from wedefense_lite.scoring.live import kept_llrs
 from wedefense_lite.scoring.llr import read_logits
 from wedefense_lite.scoring.scores import align, by_class
 from wedefense_lite.scoring.traits import dev_ranges, measure_traits
@@ -118,7 +119,8 @@ def export_bundle(
     logits = exp / f"posteriors/{dev_set}/logits.scp"
     calibration_path = Path(calibration or logits.with_name("calibration.json"))
     facts = facts_of_stage_6(logits, calibration_path, origin, decide_on)
-    trials = _dev_trials(facts, logits, dev_label)
+    trials = _dev_trials(facts.evidence, logits, dev_label)
+    llrs = _dev_trials(facts.llr, logits, dev_label)
     thresholds = _thresholds(trials, far)
     doubt = {}
     for name, row in thresholds.items():
@@ -149,6 +151,7 @@ def export_bundle(
         doubt_share=doubt_share,
         doubt=doubt,
         dev_ranges=ranges,
+        bonafide_llrs=kept_llrs(llrs["bonafide"]),
     )
     card = Template(
         read_text(CARD), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
@@ -215,11 +218,13 @@ def _read_results(path: Path) -> dict:
     return results
 
 
-def _dev_trials(facts: BundleFacts, logits: Path, dev_label: str) -> dict[str, np.ndarray]:
-    """Evidence of the trials of the dev set, by class."""
+def _dev_trials(
+    measure: Callable[[np.ndarray], np.ndarray], logits: Path, dev_label: str
+) -> dict[str, np.ndarray]:
+    """Scores of the trials of the dev set, by class; ``measure`` makes them of logits."""
     labels = read_labels(dev_label)
     rows = align(read_logits(logits, by_frame=False), logits, labels, dev_label)
-    scores = facts.evidence(np.concatenate(rows))
+    scores = measure(np.concatenate(rows))
     return by_class(np.array(list(labels.values())), scores, LABELS, dev_label)
 
 

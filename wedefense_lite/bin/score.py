@@ -4,16 +4,18 @@ from wedefense_lite import cli
 
 import json
 import logging
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
+from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
 
+from wedefense_lite.audio.live import Block, Pcm, container_blocks, live_windows, pcm_blocks
 from wedefense_lite.files import (
     InputError,
     check_writable,
@@ -25,6 +27,8 @@ from wedefense_lite.files import (
 )
 from wedefense_lite.progress import progress
 from wedefense_lite.scoring.journal import Journal, journal_path, open_journal
+from wedefense_lite.scoring.live import alarm_threshold, live_rows
+from wedefense_lite.scoring.live import header as header_of_stream
 from wedefense_lite.scoring.recording_scores import (
     TSV_COLUMNS,
     Format,
@@ -37,7 +41,9 @@ from wedefense_lite.scoring.recording_scores import (
     row,
     scoring,
 )
-from wedefense_lite.scoring.recordings import merger
+from wedefense_lite.scoring.recordings import MIN_SPEECH_SECONDS, merger
+
+LIVE_SECONDS = 4.0  # window of a stream, where the model has no length
 
 
 def score(
@@ -54,6 +60,13 @@ def score(
     resume: bool = False,
     jobs: PositiveInt = 1,
     device: str = "cpu",
+    stream: bool = False,
+    pcm: Pcm | None = None,
+    rate: PositiveInt | None = None,
+    window_seconds: PositiveFloat | None = None,
+    hop_seconds: PositiveFloat | None = None,
+    false_alarms: PositiveFloat | None = None,
+    alarm: PositiveFloat | None = None,
 ) -> None:
     """Score recordings of any container, rate and length, a row each; higher is more bona fide.
 
@@ -79,7 +92,33 @@ def score(
         resume: go on where the same command was killed; for tsv and json with an output.
         jobs: processes that score.
         device: where they compute, such as cuda.
+        stream: score standard input while it comes, a row each window: an audio file of a kind
+            that can be read from its beginning on, or samples without a header. An alarm says
+            where bona fide speech turns to spoof.
+        pcm: samples without a header, mono: s16le or f32le.
+        rate: their rate in Hz.
+        window_seconds: length of a window of a stream; unless given, data.eval_seconds of the
+            model, which is also the longest, or 4 where it has none.
+        hop_seconds: seconds from a window to the next; unless given, a quarter of a window.
+        false_alarms: false alarms of a stream in an hour of bona fide speech, by LLRs of dev that
+            the model has, or by a bound where it has none; 1 unless given.
+        alarm: threshold of the alarm in nats, in place of the one of --false_alarms.
     """
+    options = StreamOptions(pcm, rate, window_seconds, hop_seconds, false_alarms, alarm)
+    if stream:
+        if files or output is not None or resume or jobs > 1 or windows != "first":
+            raise InputError(
+                "--stream reads standard input and writes a row each window: expected no files, "
+                "--output, --resume, --jobs or --windows all beside it"
+            )
+        request = Request(find_model(model), prior, threshold, trim=trim, channel=channel)
+        score_stream(request, device, format, options)
+        return
+    if any(options):
+        raise InputError(
+            "--pcm, --rate, --window_seconds, --hop_seconds, --false_alarms and --alarm need "
+            "--stream"
+        )
     if resume and (output is None or format == "table"):
         raise InputError("--resume needs --output FILE and --format tsv or json")
     cli.checked_option("--merge", merger, merge)
@@ -89,6 +128,29 @@ def score(
         return
     check_output(output, paths)
     request = Request(find_model(model), prior, threshold, windows, merge, trim, channel)
+    score_paths(paths, request, device, format, output, resume, jobs)
+
+
+def score_paths(
+    paths: list[str],
+    request: Request,
+    device: str,
+    output_format: Format,
+    output: str | None,
+    resume: bool,
+    jobs: int,
+) -> None:
+    """Write a row for each file, list those that have no score, and exit with 1 for any.
+
+    Args:
+        paths: the files.
+        request: how they are scored.
+        device: where to compute.
+        output_format: format of the rows.
+        output: file for them; None for standard output.
+        resume: go on where the same command was killed.
+        jobs: processes that score.
+    """
     # Conversions are counted below, in place of a line for each file.
     logging.getLogger("wedefense_lite.scoring.detector").setLevel(logging.WARNING)
     scorer = Scorer(request, device)
@@ -104,24 +166,117 @@ def score(
         rows = dict(scored_before)
         conversions: Counter[str] = Counter()
         if output is None:
-            for line in header(format):
+            for line in header(output_format):
                 print(line, flush=True)
         with scoring(scorer, missing, jobs, device) as results:
             for scored, conversion in shown_progress(results, len(missing), output):
                 rows[scored.path] = scored
                 conversions[conversion] += 1
                 if journal is None:
-                    print(row(scored, format), flush=True)
+                    print(row(scored, output_format), flush=True)
                 else:
                     journal.add(scored.json())
         if output is not None:
-            lines = [row(rows[path], format) for path in paths]
-            write_lines(output, header(format) + lines)
+            lines = [row(rows[path], output_format) for path in paths]
+            write_lines(output, header(output_format) + lines)
             journal_path(output).unlink()
     for conversion, count in sorted(conversions.items()):
         if conversion:
             logging.info("%d files: %s", count, conversion)
     end_with_broken({path: rows[path].note for path in paths if rows[path].llr is None}, len(paths))
+
+
+class StreamOptions(NamedTuple):
+    """Options of ``score`` that a stream has; None where they are not given."""
+
+    pcm: Pcm | None
+    rate: int | None
+    window_seconds: float | None
+    hop_seconds: float | None
+    false_alarms: float | None
+    alarm: float | None
+
+
+def score_stream(
+    request: Request, device: str, output_format: Format, options: StreamOptions
+) -> None:
+    """Print a row for each window of standard input, as soon as its last sample has come.
+
+    Raises:
+        InputError: options that contradict each other, or a stream that can't be read or was cut.
+    """
+    blocks = blocks_of_input(request, options)
+    # Windows are mono already.
+    scorer = Scorer(replace(request, channel=0), device)
+    data = scorer.detector.data
+    seconds = options.window_seconds or data.eval_seconds or LIVE_SECONDS
+    hop_seconds = options.hop_seconds or seconds / 4
+    longest = data.eval_seconds or math.inf
+    if not MIN_SPEECH_SECONDS <= seconds <= longest:
+        raise InputError(
+            f"--window_seconds {seconds:g}, expected {MIN_SPEECH_SECONDS:g} to {longest:g}, "
+            "data.eval_seconds of the model"
+        )
+    size = round(seconds * data.sample_rate)
+    hop = round(hop_seconds * data.sample_rate)
+    if not 1 <= hop <= size:
+        raise InputError(
+            f"--hop_seconds {hop_seconds:g}, expected more than 0, and at most a window, "
+            f"{seconds:g}"
+        )
+    threshold, reason = threshold_of_alarm(scorer, seconds, options)
+    logging.info(
+        "windows of %g s every %g s, an alarm at %.3f nats (%s)",
+        seconds,
+        hop_seconds,
+        threshold,
+        reason,
+    )
+    windows = live_windows(blocks, data.sample_rate, size, hop)
+    for line in header_of_stream(output_format):
+        print(line, flush=True)
+    for live_row in live_rows(windows, scorer, data.sample_rate, size, threshold):
+        print(live_row.text(output_format), flush=True)
+
+
+def blocks_of_input(request: Request, options: StreamOptions) -> Iterator[Block]:
+    """Samples of standard input as they come.
+
+    Raises:
+        InputError: options that contradict each other, or no input.
+    """
+    if sys.stdin is None:
+        raise InputError("--stream: standard input is closed")
+    if (options.pcm is None) != (options.rate is None):
+        raise InputError("--pcm and --rate: expected both, or none for an audio file")
+    channel = request.channel or 0
+    if options.pcm is None:
+        return container_blocks(sys.stdin.buffer, channel)
+    if channel > 1:
+        raise InputError(f"--channel {channel}: --pcm has one channel")
+    return pcm_blocks(sys.stdin.buffer, options.pcm, options.rate)
+
+
+def threshold_of_alarm(scorer: Scorer, seconds: float, options: StreamOptions) -> tuple[float, str]:
+    """Threshold of the alarm in nats, and where it comes from.
+
+    Raises:
+        InputError: a rate of false alarms of scores that are no LLRs.
+    """
+    if options.alarm is not None:
+        return options.alarm, "--alarm"
+    facts = scorer.detector.facts
+    if not facts.gives_llrs:
+        raise InputError(
+            f"{scorer.request.model}: its scores are no LLRs, so that false alarms an hour can't "
+            "be stated: give a threshold by --alarm"
+        )
+    false_alarms = options.false_alarms or 1.0
+    threshold = alarm_threshold(facts.bonafide_llrs, seconds, false_alarms)
+    source = "by the bound of calibrated LLRs: the model has none of dev"
+    if facts.bonafide_llrs:
+        source = f"by {len(facts.bonafide_llrs)} LLRs of dev"
+    return threshold, f"{false_alarms:g} false alarms an hour, {source}"
 
 
 def check_output(output: str | None, paths: list[str]) -> None:

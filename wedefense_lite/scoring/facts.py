@@ -27,6 +27,7 @@ LATER_FIELDS = (
     "doubt_share",
     "doubt",
     "dev_ranges",
+    "bonafide_llrs",
 )
 # Decision where too many of such decisions would be wrong.
 DONT_KNOW = "don't know"
@@ -53,6 +54,8 @@ class BundleFacts(Sidecar):
         doubt_share: share of wrong decisions above which there is doubt; 0 where no range is known.
         doubt: by name of a threshold, the lowest and the highest evidence of doubt on dev.
         dev_ranges: by name of a trait (``scoring.traits``), its lowest and highest value on dev.
+        bonafide_llrs: LLRs of bona fide utterances of dev, rising, for alarms of streams; empty
+            where they are not kept.
 
     Raises:
         ValueError: values of another type or that contradict each other, a scale that turns scores
@@ -69,6 +72,7 @@ class BundleFacts(Sidecar):
     doubt_share: float = 0.0
     doubt: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     dev_ranges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    bonafide_llrs: tuple[float, ...] = ()
 
     def __post_init__(self):
         super().__post_init__()
@@ -82,6 +86,9 @@ class BundleFacts(Sidecar):
             if name not in FORMATS:
                 raise ValueError(f"dev_ranges of {name[:80]!r}, expected {', '.join(FORMATS)}")
             _check_range(f"dev_ranges of {name}", interval)
+        llrs = np.float64(self.bonafide_llrs)
+        if not np.isfinite(llrs).all() or (np.diff(llrs) < 0).any():
+            raise ValueError("bonafide_llrs are not rising finite numbers")
         if self.scale == 0:
             raise ValueError("scale is 0: every utterance would get the same score")
         if self.scale < 0 and not self.allow_negative_scale:

@@ -26,7 +26,7 @@ BUNDLE_FACTS = "bundle.json"
 Format = Literal["table", "tsv", "json"]
 TSV_COLUMNS = "path seconds llr posterior decision threshold windows note".split()
 # Columns of a table and their widths; path and note follow, which have any length.
-TABLE_WIDTHS = {"llr": 10, "posterior": 10, "decision": 11, "seconds": 9, "windows": 8}
+TABLE_WIDTHS = {"llr": 10, "posterior": 10, "decision": 12, "seconds": 9, "windows": 8}
 
 
 @dataclass(frozen=True)
