@@ -6,6 +6,7 @@ import os
 import benchmark
 import commands
 import pytest
+from benchmarks import data
 from benchmarks.measuring import compared, measured
 from benchmarks.work import Comparison
 from conftest import ROOT
@@ -39,6 +40,19 @@ def test_medians_are_of_all_rounds_but_the_first(monkeypatch):
     result = compared(Comparison("work", work, work, "nothing"), rounds=3)
     assert (result["ours"]["cpu"], result["floor"]["cpu"]) == (2, 1)
     assert (result["lowest_ratio"], result["ratio"], result["highest_ratio"]) == (1, 2, 5)
+
+
+def test_links_are_to_a_new_copy_where_a_file_system_has_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "LINKS_OF_FILE", 2)
+    source = tmp_path / "source.flac"
+    source.write_text("audio")
+    links = []
+    for number in range(5):
+        link = tmp_path / f"u{number}.flac"
+        data.link_to(str(source), link, number)
+        links.append(link)
+    assert [link.stat().st_nlink for link in links] == [2, 2, 2, 2, 1]
+    assert links[-1].read_text() == "audio"
 
 
 def test_memory_is_that_of_the_call():

@@ -28,6 +28,7 @@ from wedefense_lite.training.loader import TrainLoader
 
 SCALES = (1, 10, 100)
 ROWS_READ = 1000  # of an index, whose memory is looked at
+LINKS_OF_FILE = 10_000  # some file systems allow 65,000 to a file
 
 
 def prep(bench: Bench) -> Iterator[Comparison]:
@@ -133,7 +134,7 @@ def _read_crops(rows: list[Utterance], crop: int, rng: np.random.Generator) -> N
 
 
 def scale(bench: Bench) -> Iterator[Comparison]:
-    """Lists of 1, 10 and 100 times as many rows, of hard links to one file.
+    """Lists of 1, 10 and 100 times as many rows, of hard links to a few files.
 
     Memory of ``reader`` is what a forked process copies while it reads rows of an index that it
     shares with its parent.
@@ -148,7 +149,7 @@ def scale(bench: Bench) -> Iterator[Comparison]:
         for number in range(factor * bench.size.rows):
             link = folder / f"u{number}.flac"
             if not link.exists():
-                os.link(path, link)
+                link_to(path, link, number)
             row = Utterance(f"u{number}", str(link), label=LABELS[number % 2])
             unmeasured.append(row)
             listed.append(replace(row, samples=samples, rate=RATE))
@@ -177,6 +178,21 @@ def scale(bench: Bench) -> Iterator[Comparison]:
             count=len(listed),
             tells_memory=True,
         )
+
+
+def link_to(path: str, link: Path, number: int) -> None:
+    """Hard link to a file, or a copy of it, to which the links that follow lead.
+
+    Args:
+        path: the file.
+        link: name of the link.
+        number: of the links, from 0 on, in order.
+    """
+    if number % LINKS_OF_FILE == 0:
+        shutil.copyfile(path, link)
+        return
+    first = number - number % LINKS_OF_FILE
+    os.link(link.with_name(f"u{first}.flac"), link)
 
 
 def _lines_of_json(path: Path) -> None:
