@@ -140,6 +140,18 @@ class UnknownFormat(InputError):
     """File of a kind that FFmpeg doesn't know."""
 
 
+class _ForwardFile(sf.SoundFile):
+    """Audio file that is read on from where it is.
+
+    soundfile asks a file that can seek for its place before it reads, and puts it there behind. In
+    FLAC, that decodes frames once more. ``seek`` works as ever.
+    """
+
+    def seekable(self) -> bool:
+        """False, so that reading doesn't seek."""
+        return False
+
+
 class SoundFileDecoder:
     """Decoder of libsndfile; see ``Decoder``.
 
@@ -157,7 +169,7 @@ class SoundFileDecoder:
                 place = stack.enter_context(memory_file(source))
             else:
                 place = os.fsencode(source)  # soundfile takes no name that isn't UTF-8
-            self.file = stack.enter_context(sf.SoundFile(place, closefd=False))
+            self.file = stack.enter_context(_ForwardFile(place, closefd=False))
             self._opened = stack.pop_all()
         self.samples = self.file.frames
         self.rate = self.file.samplerate
@@ -427,6 +439,8 @@ def _open_plain_wav(source: str | bytes, samples: int, rate: int) -> PlainWavDec
     Returns:
         None for any other file.
     """
+    if isinstance(source, str) and not source.lower().endswith(".wav"):
+        return None
     num_bytes = 2 * samples
     length = PLAIN_WAV.size + num_bytes
     if length > LONGEST_PLAIN_WAV:
@@ -439,8 +453,6 @@ def _open_plain_wav(source: str | bytes, samples: int, rate: int) -> PlainWavDec
     if isinstance(source, bytes):
         is_plain = len(source) == length and source.startswith(expected)
         return PlainWavDecoder(source, samples, rate) if is_plain else None
-    if not source.lower().endswith(".wav"):
-        return None
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
