@@ -8,6 +8,8 @@ import tiny
 
 from wedefense_lite.bin.extract import extract
 from wedefense_lite.bin.infer import infer
+from wedefense_lite.files import InputError
+from wedefense_lite.scoring.sidecar import read_sidecar
 
 SETS = ("dev", "eval")
 
@@ -72,6 +74,35 @@ def test_sets_of_one_process_are_those_of_several(system, tmp_path):
     alone = stages_4_and_5(system, tmp_path / "alone", [("dev",), ("eval",)])
     assert {"dev/e.ark", "eval/e.ark", "eval/logits.ark", "eval/posteriors.json"} <= set(together)
     assert together == alone
+
+
+@pytest.mark.parametrize("stage", [4, 5])
+def test_a_stop_in_the_first_set_leaves_no_old_results_of_the_second(
+    system, monkeypatch, tmp_path, stage
+):
+    """Results of a set that is still to come can't be taken for those of this run."""
+    commands.run(monkeypatch, extract, *system.typed_extraction(SETS, tmp_path))
+    commands.run(monkeypatch, infer, *system.typed_inference(SETS, tmp_path))
+    read_sidecar(tmp_path / "eval/logits.scp")
+
+    def stop(*_arguments):
+        raise KeyboardInterrupt
+
+    if stage == 4:
+        monkeypatch.setattr("wedefense_lite.bin.extract.run_inference", stop)
+        function = extract
+        words = system.typed_extraction(SETS, tmp_path)
+        name = "e.scp"
+    else:
+        monkeypatch.setattr("wedefense_lite.bin.infer.read_archive", stop)
+        function = infer
+        words = system.typed_inference(SETS, tmp_path)
+        name = "logits.scp"
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        commands.run(monkeypatch, function, *words)
+    for set_name in SETS:
+        with pytest.raises(InputError):
+            read_sidecar(tmp_path / set_name / name)
 
 
 def test_nothing_is_extracted_where_the_second_list_can_not_be_read(

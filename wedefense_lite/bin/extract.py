@@ -135,6 +135,10 @@ def extract(
         sidecar = replace(sidecar, window_seconds=window_seconds)
         for ark in arks:
             check_writable(ark, ark.with_suffix(".scp"), sidecar_path(ark))
+        # All of them: what ends in the first list is not to leave old results of the second.
+        for ark in arks:
+            with folder_lock(ark.parent, "extraction"):
+                begin_results(ark)
     task = task.to(process.device, memory_format=torch.channels_last)
     precision = choose_precision(process.device, precision)
     for index, ark in zip(indexes, arks):

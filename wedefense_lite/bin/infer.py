@@ -26,6 +26,9 @@ from wedefense_lite.scoring.sidecar import (
 from wedefense_lite.systems.checkpoint import load_weights
 from wedefense_lite.systems.experiment import Experiment, load_experiment
 
+# Outputs of a set.
+ARCHIVES = ("logits", "posteriors")
+SCORES = "scores.txt"
 CHUNK = 4096  # embeddings that go through the head at once, which bounds the memory
 
 
@@ -76,19 +79,32 @@ def infer(
                 f"first in stage 4, or no --score {score}"
             )
         sidecars.append(dataclasses.replace(sidecar, score=score))
+    # What ends in the first set is not to leave old results of the second.
+    for _, folder in sets:
+        _begin_set(Path(folder), score)
     for (scp, folder), sidecar in zip(sets, sidecars):
         _infer_set(experiment, scp, Path(folder), sidecar)
+
+
+def _begin_set(folder: Path, score: str) -> None:
+    """Make earlier results of a set invalid."""
+    archives = [folder / f"{name}.ark" for name in ARCHIVES]
+    scores_path = folder / SCORES
+    for ark in archives:
+        check_writable(ark, ark.with_suffix(".scp"), ark.with_suffix(".json"))
+    check_writable(scores_path, scores_path.with_suffix(".json"))
+    with folder_lock(folder, "inference"):
+        begin_results(*archives)
+        if score == "bonafide_logit":
+            begin_results(scores_path)
 
 
 def _infer_set(experiment: Experiment, scp: str, folder: Path, sidecar: Sidecar) -> None:
     """Write logits and posteriors of a set; see ``infer``."""
     embeddings = read_archive(scp)
     embed_dim = experiment.system.model.embed_dim
-    archives = {name: folder / f"{name}.ark" for name in ("logits", "posteriors")}
-    scores_path = folder / "scores.txt"
-    for ark in archives.values():
-        check_writable(ark, ark.with_suffix(".scp"), ark.with_suffix(".json"))
-    check_writable(scores_path, scores_path.with_suffix(".json"))
+    archives = {name: folder / f"{name}.ark" for name in ARCHIVES}
+    scores_path = folder / SCORES
     with folder_lock(folder, "inference"):
         begin_results(*archives.values())
         if sidecar.score == "bonafide_logit":
