@@ -442,6 +442,18 @@ def read_bytes(path: str | Path) -> bytes:
         return file.read()
 
 
+def check_file(path: str | Path) -> None:
+    """Refuse what a library that opens it by name could read for ever.
+
+    Raises:
+        InputError: missing file, a folder, a device or a pipe.
+    """
+    with _text_errors(path):
+        mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: a folder, a device or a pipe, expected a file")
+
+
 @contextmanager
 def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file to read bytes of it.
@@ -493,13 +505,23 @@ def read_json(path: str | Path):
         InputError: missing or malformed file.
     """
     try:
-        return json.loads(
-            read_text(path), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys
-        )
+        return parse_json(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}") from error
+
+
+def parse_json(text: str):
+    """Value of a JSON text of finite numbers, in which no object has a key twice.
+
+    Raises:
+        ValueError: any other text.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+    except RecursionError as error:
+        raise ValueError("lists within lists, too many for a reader") from error
 
 
 def _refuse_constant(text: str) -> NoReturn:

@@ -1,6 +1,7 @@
 """Systems as ONNX files: the scores of PyTorch, without PyTorch."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -174,6 +175,8 @@ def test_a_graph_that_differs_is_not_kept(exported, tmp_path, monkeypatch):
         (METADATA_KEY, "{", "damaged metadata"),
         (METADATA_KEY, '{"version": 2}', "metadata of version 2, expected 1"),
         (METADATA_KEY, '{"version": 1}', "no metadata features, samples"),
+        (METADATA_KEY, "[" * 100_000, "damaged metadata: lists within lists"),
+        (METADATA_KEY, "[1]", r"damaged metadata: \[1\]"),
     ],
 )
 def test_other_graphs_are_refused(exported, tmp_path, key, value, message):
@@ -187,6 +190,71 @@ def test_other_graphs_are_refused(exported, tmp_path, key, value, message):
     (tmp_path / "text.onnx").write_text("text")
     with pytest.raises(InputError, match="no graph for ONNX Runtime"):
         OnnxGraph(tmp_path / "text.onnx")
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "message"),
+    [
+        ("", "features", ["inside"], "features is .*expected inside or outside"),
+        ("", "samples", -5, "samples is -5"),
+        ("", "samples", "x", "samples is 'x'"),
+        ("reading", "sample_rate", 0, "sample_rate is 0, expected 1000 to 768000"),
+        ("reading", "sample_rate", 10**12, r"sample_rate is 1e\+12"),
+        ("reading", "sample_rate", "16000", "expected a whole number"),
+        ("reading", "sample_rate", True, "expected a whole number"),
+        ("reading", "channel", -1, "channel is -1"),
+        ("reading", "eval_seconds", -3, "eval_seconds is -3"),
+        ("reading", "eval_seconds", 1e6, r"eval_seconds is 1e\+06"),
+        ("reading", "pre_emphasis", 1e30, r"pre_emphasis is 1e\+30"),
+    ],
+)
+def test_metadata_that_can_not_be_right_is_refused(exported, tmp_path, part, name, value, message):
+    model = onnx.load(exported.path)
+    metadata = json.loads(model.metadata_props[0].value)
+    changed = metadata[part] if part else metadata
+    changed[name] = value
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(InputError, match=message):
+        OnnxDetector(tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("kind", ["three classes", "one class", "whole numbers", "no batch"])
+def test_an_output_that_is_no_logits_is_refused(exported, tmp_path, kind):
+    """The first two of three classes would be scored as the two."""
+    model = onnx.load(exported.path)
+    output = model.graph.output[0]
+    last = next(node for node in model.graph.node if "logits" in node.output)
+    last.output[list(last.output).index("logits")] = "right"
+    onnx_type = onnx.TensorProto.FLOAT
+    classes = {"three classes": 3, "one class": 1}.get(kind)
+    helper = onnx.helper
+    if classes is not None:
+        model.graph.node.append(helper.make_node("Concat", 2 * ["right"], ["all"], axis=1))
+        for name, value in (("first", 0), ("last", classes), ("axis", 1)):
+            bound = helper.make_tensor(name, onnx.TensorProto.INT64, [1], [value])
+            model.graph.initializer.append(bound)
+        words = ["all", "first", "last", "axis"]
+        model.graph.node.append(helper.make_node("Slice", words, ["logits"]))
+    elif kind == "whole numbers":
+        onnx_type = onnx.TensorProto.INT64
+        model.graph.node.append(helper.make_node("Cast", ["right"], ["logits"], to=onnx_type))
+    else:
+        model.graph.node.append(helper.make_node("ReduceSum", ["right"], ["logits"], keepdims=0))
+    output.CopyFrom(helper.make_tensor_value_info("logits", onnx_type, None))
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(InputError, match="expected .1, 2. and float32"):
+        OnnxDetector(tmp_path / "x.onnx", trim=False).score(exported.wav)
+
+
+def test_a_pipe_is_no_graph(tmp_path):
+    """Its library would wait for somebody who writes."""
+    os.mkfifo(tmp_path / "x.onnx")
+    with pytest.raises(InputError, match="a pipe, expected a file"):
+        OnnxGraph(tmp_path / "x.onnx")
+    with pytest.raises(InputError, match="No such file"):
+        OnnxGraph(tmp_path / "y.onnx")
 
 
 def test_options_that_can_not_go_together_are_refused(exported, tmp_path):

@@ -2,7 +2,6 @@
 
 from wedefense_lite import cli
 
-import json
 import logging
 import math
 import sys
@@ -20,6 +19,7 @@ from wedefense_lite.files import (
     InputError,
     check_writable,
     note_input,
+    parse_json,
     printable,
     read_text,
     refuse_input,
@@ -368,7 +368,7 @@ def end_of_complete_output(output: str, output_format: Format, paths: list[str])
 def columns_of(line: str, output_format: Format) -> tuple[str, str | None, str]:
     """Path, LLR and note of a line; the LLR is None where there is none."""
     if output_format == "json":
-        fields = json.loads(line)
+        fields = parse_json(line)
         return fields["path"], fields["llr"], fields["note"]
     cells = line.split("\t")
     if len(cells) != len(TSV_COLUMNS):

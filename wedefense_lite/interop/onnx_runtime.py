@@ -3,13 +3,13 @@
 Letters: B utterances, T samples, F frames, D features of a frame, C classes [spoof, bonafide].
 """
 
-import json
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from wedefense_lite.files import InputError
+from wedefense_lite.files import InputError, check_file, parse_json
+from wedefense_lite.labels import LABELS
 
 # Of the metadata of a file: the JSON that the exporter writes, and its version.
 METADATA_KEY = "wedefense_lite"
@@ -33,7 +33,7 @@ class OnnxGraph:
         samples: samples, or frames, that an input has to have; 0 for any number.
 
     Raises:
-        InputError: no graph, none of this package, or no ONNX Runtime.
+        InputError: no graph, none of this package, damaged metadata, or no ONNX Runtime.
     """
 
     def __init__(self, path: str | PathLike, threads: int = 0):
@@ -42,6 +42,7 @@ class OnnxGraph:
         except ImportError as error:
             raise InputError(f"{path}: onnxruntime isn't installed: {HOW_TO_INSTALL}") from error
         self.path = str(path)
+        check_file(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors, which are exceptions too
@@ -61,10 +62,13 @@ class OnnxGraph:
         if METADATA_KEY not in properties:
             raise InputError(f"{self.path}: no metadata {METADATA_KEY!r}, {expected}")
         try:
-            metadata = json.loads(properties[METADATA_KEY])
-            version = metadata["version"]
-        except (ValueError, TypeError, KeyError) as error:
+            metadata = parse_json(properties[METADATA_KEY])
+        except ValueError as error:
             raise InputError(f"{self.path}: damaged metadata: {error}, {expected}") from error
+        if not isinstance(metadata, dict):
+            text = repr(metadata)[:80]
+            raise InputError(f"{self.path}: damaged metadata: {text}, {expected}")
+        version = metadata.get("version")
         if version != METADATA_VERSION:
             raise InputError(
                 f"{self.path}: metadata of version {version!r}, expected {METADATA_VERSION}: "
@@ -74,6 +78,14 @@ class OnnxGraph:
         missing = [name for name in names if name not in metadata]
         if missing:
             raise InputError(f"{self.path}: no metadata {', '.join(missing)}, {expected}")
+        features = metadata["features"]
+        if not isinstance(features, str) or features not in INPUTS:
+            text = repr(features)[:80]
+            raise InputError(f"{self.path}: features is {text}, expected {' or '.join(INPUTS)}")
+        samples = metadata["samples"]
+        if type(samples) is not int or samples < 0:
+            text = repr(samples)[:80]
+            raise InputError(f"{self.path}: samples is {text}, expected a number from 0 on")
         return metadata
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
@@ -84,7 +96,7 @@ class OnnxGraph:
                 without its front end.
 
         Raises:
-            InputError: inputs that the graph doesn't take.
+            InputError: inputs that the graph doesn't take, or an output that is no logits.
         """
         name = INPUTS[self.metadata["features"]]
         try:
@@ -93,6 +105,13 @@ class OnnxGraph:
             raise InputError(
                 f"{self.path}: {name} of shape {np.shape(inputs)}: {_first_line(error)}"
             ) from error
+        expected = (len(inputs), len(LABELS))
+        if np.shape(logits_BC) != expected or logits_BC.dtype != np.float32:
+            kind = getattr(logits_BC, "dtype", type(logits_BC).__name__)
+            raise InputError(
+                f"{self.path}: its output has shape {np.shape(logits_BC)} and type {kind}, "
+                f"expected {expected} and float32: logits of {LABELS}"
+            )
         return logits_BC
 
 

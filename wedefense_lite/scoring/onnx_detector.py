@@ -21,6 +21,7 @@ from wedefense_lite.scoring.facts import LATER_FIELDS, BundleFacts
 from wedefense_lite.scoring.sidecar import check_types, record_of
 
 ENDING = ".onnx"
+LONGEST_SECONDS = 3600  # of what is scored, as in configurations
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ class ReadingFacts:
 
     def __post_init__(self):
         check_types(self)
+        ranges = {
+            "sample_rate": (reading.LOWEST_RATE, reading.HIGHEST_RATE),
+            "channel": (0, math.inf),
+            "eval_seconds": (0, LONGEST_SECONDS),
+            "pre_emphasis": (0, 1),
+        }
+        for name, (lowest, highest) in ranges.items():
+            value = getattr(self, name)
+            if not lowest <= value <= highest:
+                raise ValueError(f"{name} is {value:g}, expected {lowest:g} to {highest:g}")
 
 
 class OnnxDetector(RecordingDetector):

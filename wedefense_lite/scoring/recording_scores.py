@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from wedefense_lite.audio.ids import AUDIO_EXTENSIONS
 from wedefense_lite.audio.utterance import Utterance
-from wedefense_lite.files import NO_VALUE, InputError, number, printable
+from wedefense_lite.files import NO_VALUE, InputError, number, parse_json, printable
 from wedefense_lite.scoring.detector import RecordingDetector
 from wedefense_lite.scoring.onnx_detector import ENDING, OnnxDetector
 
@@ -73,7 +73,7 @@ class Scored:
         Raises:
             ValueError: other text.
         """
-        fields = json.loads(text)
+        fields = parse_json(text)
         if not isinstance(fields, dict) or set(fields) != set(TSV_COLUMNS):
             raise ValueError(f"{text[:80]!r}, expected an object with {', '.join(TSV_COLUMNS)}")
         windows = []

@@ -36,7 +36,13 @@ LATER_FIELDS = ("frame_seconds", "hashes", "score", "classes", "window_seconds")
 # An object with as many fields of a sidecar is one, though perhaps a damaged one.
 LEAST_FIELDS = 3
 # What a value has to be, by the type of its field.
-DESCRIPTIONS = {str: "text", bool: "true or false", float: "a finite number", NoneType: "null"}
+DESCRIPTIONS = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    NoneType: "null",
+}
 Score = Literal["difference", "bonafide_logit"]
 
 
@@ -143,7 +149,8 @@ def _is_of_type(value: Any, kind: Any) -> bool:
         # To Python true is a number, and an integer may be too large for any float.
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and abs(value) <= sys.float_info.max
-    return isinstance(value, kind)
+    is_bool_for_int = kind is int and isinstance(value, bool)
+    return isinstance(value, kind) and not is_bool_for_int
 
 
 def _describe(kind: Any) -> str:
