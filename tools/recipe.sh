@@ -1,4 +1,5 @@
-# Source this at the end of a recipe's run.sh: the stages 1 to 8 that all recipes share.
+# Source this at the end of a recipe's run.sh: the stages 1 to 8 that all recipes share, and 9 of those
+# that make pairs of real and vocoded speech.
 #
 # The run.sh sets before:
 #   root          the repository
@@ -9,6 +10,7 @@
 #   prepare()        stage 1: fill $data_dir/{train,dev,eval} from $corpus_dir
 #   settle()         optional: defaults that depend on other options; called once options are known
 #   labels           none: sets whose labels nobody knows, for scoring
+#   make_pairs()     optional, stage 9: fill $pairs_dir with wav.scp and fake2real, a line "fake real"
 #   evaluate_more()  a further evaluation in stage 7; optional but for task=talkers
 #
 # What differs by task is in tools/tasks/$task.sh. tools/score.sh is a recipe that trains nothing.
@@ -34,7 +36,7 @@ settings() {
 
 # ---- Options: each variable that has a value here is an option --NAME VALUE
 
-settings stage 1 stop_stage 8 # first and last stage to run
+settings stage 1 stop_stage 8 # first and last stage to run; 9 runs where both are 9
 settings dry_run false        # true: print the commands, as they are typed in the repository
 settings nproc "" gpus ""     # processes and devices; by default of the machine
 settings timeout ""           # minutes that a process waits for another one before the job ends
@@ -55,6 +57,8 @@ settings extraction whole
 settings windows first merge mean # all: windows of eval_seconds over whole utterances, merged by mean, min, lowest3
 settings threshold ""   # of error rates in stage 7: a number, or results
 settings same_sources ""  # tracing: test attacks that are a class, A16=A04,...
+# More of explain.py in stage 9.
+settings explain_options "--curves false --methods input_x_gradient,smooth_grad,grad_cam"
 settings both false     # true: a condition selects trials of both classes
 
 settings trains true # false: the system exists, tools/score.sh
@@ -64,7 +68,11 @@ fi
 
 . "$root/tools/parse_options.sh"
 
-[[ $stage =~ ^[1-8]$ && $stop_stage =~ ^[1-8]$ ]] || refuse "--stage and --stop_stage are 1 to 8"
+last_stage=8
+if declare -F make_pairs > /dev/null; then last_stage=9; fi
+[[ $stage =~ ^[1-$last_stage]$ && $stop_stage =~ ^[1-$last_stage]$ ]] ||
+  refuse "--stage and --stop_stage are 1 to $last_stage"
+[ "$stage" -ne 9 ] || [ "$stop_stage" -eq 9 ] || refuse "--stage 9 needs --stop_stage 9"
 
 [[ $dry_run == true || $dry_run == false ]] || refuse "--dry_run is true or false"
 
@@ -90,6 +98,7 @@ case $task in
   *) refuse "$task_words" ;;
 esac
 
+pairs_dir=$data_dir/pairs
 scored_dir=$exp_dir # posteriors and results
 score_file=llr.txt
 case $score in
@@ -294,6 +303,15 @@ report() {
   [ "$dry_run" = true ] || echo "open $exp_dir/report.html"
 }
 
+# explain: which cells of spectrograms made the system say spoof, of vocoded speech.
+explain() {
+  local words
+  read -ra words <<< "$explain_options"
+  make_pairs
+  $cpu_cmd python "$bin/explain.py" --model "$exp_dir" --wav_scp "$pairs_dir/wav.scp" \
+    --pairs "$pairs_dir/fake2real" --out_dir "$exp_dir/explanations" "${words[@]}"
+}
+
 # for_each COMMAND WORDS...: the command with each word.
 for_each() {
   local word
@@ -363,4 +381,9 @@ fi
 # A report shows LLRs.
 if [ "$reports" = true ] && [ "$score" = difference ] && runs 8 "report"; then
   report
+fi
+
+# Slow, and of a package that recipes don't need.
+if [ "$last_stage" = 9 ] && runs 9 "explain"; then
+  explain
 fi

@@ -4,7 +4,7 @@
 #     [--data_type shard|raw] [--seed 1] [--exp_dir DIR] [--task detection|tracing]
 #     [--tier default|neural] [--bonafide DIR] [--scale 0.1]
 # --task tracing: which attack? --tier neural: with neural engines. --bonafide: your speech, one
-# folder a speaker. --scale 0.1: a tenth of the corpus.
+# folder a speaker. --scale 0.1: a tenth of the corpus. --stage 9 --stop_stage 9: explanations.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 recipe=$root/egs/mini corpus_dir=$root/egs/mini/corpus
@@ -22,6 +22,9 @@ prepare() {
   fi
   $cpu_cmd python "$root/egs/asvspoof2019_la/local/prepare_data.py" --corpus_dir "$corpus_dir" \
     --data_dir "$data_dir" --expect_counts false
+}
+make_pairs() {
+  $cpu_cmd python "$recipe/local/make_pairs.py" --data_dir "$data_dir/eval" --out_dir "$pairs_dir"
 }
 
 . "$root/tools/recipe.sh"
