@@ -10,7 +10,7 @@ from wedefense_lite.bin.compare import compare
 from wedefense_lite.bin.compare_systems import compare_systems
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.files import InputError, write_json, write_lines, write_table, write_text
-from wedefense_lite.report.comparison import system_names
+from wedefense_lite.report.comparison import holm, system_names
 from wedefense_lite.report.tables import as_latex, as_tsv
 from wedefense_lite.scoring.scores import write_scores
 from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
@@ -109,6 +109,12 @@ def test_systems_that_can_not_be_compared_are_refused(systems, tmp_path):
             data,
             output=str(tmp_path / "x.html"),
         )
+
+
+def test_p_values_are_corrected_by_holm_as_by_hand():
+    """3 x 0.01; 2 x 0.04; 0.05, which is raised to the one before."""
+    assert holm([0.04, 0.01, 0.05]) == pytest.approx([0.08, 0.03, 0.08])
+    assert holm([0.6, 0.7]) == [1.0, 1.0] and holm([0.02]) == [0.02] and holm([]) == []
 
 
 def test_names_of_equal_folders_are_paths():

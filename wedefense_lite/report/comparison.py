@@ -24,6 +24,27 @@ SHOWN = {
 }
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values of several tests, corrected so that any false one of all is as rare as one is.
+
+    Args:
+        p_values: of single tests, in any order.
+
+    Returns:
+        corrected values in the same order, at most 1.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    """
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    for rank, place in enumerate(order):
+        tests_left = len(p_values) - rank
+        largest = max(largest, min(1.0, tests_left * p_values[place]))
+        corrected[place] = largest
+    return corrected
+
+
 class ComparedSet(NamedTuple):
     """Systems on the trials of a set.
 
@@ -64,8 +85,16 @@ class ComparedSet(NamedTuple):
 
     def difference_rows(self) -> list[list[str]]:
         """Table with a row a system but the first: what each metric is more than that of the
-        first, the 95 % interval of that, and its p value.
+        first, the 95 % interval of that, and its p value, by Holm over the systems.
         """
+        corrected: dict[str, dict[str, float]] = {}
+        for metric in SHOWN:
+            tested = []
+            for name, comparison in self.comparisons.items():
+                if comparison.differences.get(metric) is not None:
+                    tested.append(name)
+            p_values = [self.comparisons[name].differences[metric].p_value for name in tested]
+            corrected[metric] = dict(zip(tested, holm(p_values)))
         rows = [[f"system − {self.reference}", *SHOWN.values()]]
         for name, comparison in self.comparisons.items():
             cells = [name]
@@ -83,7 +112,7 @@ class ComparedSet(NamedTuple):
                     digits = 2
                 cells.append(
                     f"{value:+z.{digits}f}{unit} [{low:z.{digits}f}–{high:z.{digits}f}] "
-                    f"p {difference.p_value:.3f}"
+                    f"p {corrected[metric][name]:.3f}"
                 )
             rows.append(cells)
         return rows
