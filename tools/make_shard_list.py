@@ -25,7 +25,7 @@ def make_shard_list(
     num_threads: PositiveInt = 8,
     prefix: str = "shards",
     shuffle: bool = False,
-    seed: int = 42,
+    seed: NonNegativeInt = 42,
     sample_rate: NonNegativeInt = 16000,
     allow_pipes: bool = False,
     convert: bool = False,

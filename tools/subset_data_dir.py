@@ -4,7 +4,7 @@ from wedefense_lite import cli
 
 from typing import Literal
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from wedefense_lite.audio.subsets import (
     Order,
@@ -29,7 +29,7 @@ def subset_data_dir(
     num: PositiveInt | None = None,
     num_per: str | None = None,
     order: Order = "random",
-    seed: int = 0,
+    seed: NonNegativeInt = 0,
 ):
     """Write the utterances of a data directory that all options select, with all of its tables.
 

@@ -4,7 +4,8 @@ import pytest
 from commands import run_script
 
 from wedefense_lite.audio.data_dir import check_data_dirs
-from wedefense_lite.files import read_table, write_lines
+from wedefense_lite.audio.subsets import read_data_dir
+from wedefense_lite.files import InputError, read_table, write_lines
 
 ROWS = [  # utterance, label, speaker, attack, seconds, codec
     ("a1", "bonafide", "s1", "-", "3.0000", "none"),
@@ -164,3 +165,23 @@ def test_sets_without_labels_stay_so(folder):
     assert not (folder / "data/all/utt2lab").exists()
     assert len(read_table(folder / "data/all/wav.scp")) == 10
     check_data_dirs([folder / "data/all"], has_labels=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty, expected lines"),
+        ("filename\tx\tx\n{rows}", r"meta.tsv:1: a column is named twice: x x"),
+        ("filename\tcodec\tx\n{rows}", r"meta.tsv:2: 2 columns, expected 3"),
+        ("filename\tcodec\n{rows}{first}", r"is there twice"),
+        ("filename\tcodec\n{first}", r"meta.tsv has no row of utterance"),
+    ],
+    ids=["empty", "a column twice", "a short row", "an utterance twice", "an utterance less"],
+)
+def test_a_meta_table_that_says_too_little_or_twice_is_refused(tmp_path, text, message):
+    folder = tmp_path / "a"
+    write_set(folder, ROWS)
+    rows = (folder / "meta.tsv").read_text().splitlines(keepends=True)[1:]
+    (folder / "meta.tsv").write_text(text.format(rows="".join(rows), first=rows[0]))
+    with pytest.raises(InputError, match=message):
+        read_data_dir(folder)

@@ -101,7 +101,7 @@ def read_data_dir(folder: str | Path) -> DataDir:
     tables = check_data_dir(folder, has_labels=(folder / UTT2LAB).exists())
     data = DataDir(folder, tables)
     if (folder / META_FILE).exists():
-        data.meta = _read_meta(folder / META_FILE)
+        data.meta = _read_meta(folder / META_FILE, data.utterances)
     if (folder / GENDER_FILE).exists():
         data.genders = read_table(folder / GENDER_FILE)
     for name, column in LINE_FILES.items():
@@ -110,13 +110,28 @@ def read_data_dir(folder: str | Path) -> DataDir:
     return data
 
 
-def _read_meta(path: Path) -> dict[str, dict[str, str]]:
+def _read_meta(path: Path, utterances: list[str]) -> dict[str, dict[str, str]]:
+    """Columns of a ``meta.tsv``: name to the values of the utterances.
+
+    Raises:
+        InputError: no header, a column or an utterance that is there twice, a row of another length
+            than the header, or an utterance without a row.
+    """
     rows = iter_rows(path, columns=None)
     _, (_, *names) = next(rows)
     columns: dict[str, dict[str, str]] = {name: {} for name in names}
-    for _, (key, *cells) in rows:
+    if len(columns) < len(names):
+        raise InputError(f"{path}:1: a column is named twice: {' '.join(names)}")
+    keys = set()
+    for number, (key, *cells) in rows:
+        if key in keys:
+            raise InputError(f"{path}:{number}: {key} is there twice")
+        keys.add(key)
         for name, cell in zip(names, cells):
             columns[name][key] = cell
+    for key in utterances:
+        if key not in keys:
+            raise InputError(f"{path} has no row of utterance {key}")
     return columns
 
 
