@@ -276,7 +276,12 @@ def test_two_machines_on_a_network_end_with_the_bits_of_two_processes(root):
         network = slurm.Network(folder)
     except subprocess.CalledProcessError as error:
         pytest.skip(f"network namespaces are not permitted here: {error.stderr.decode().strip()}")
-    cluster = slurm.Slurm(folder, network.hosts)
+    try:
+        cluster = slurm.Slurm(folder, network.hosts)
+    except slurm.NotStartedError as error:
+        network.remove()
+        shutil.rmtree(folder)
+        pytest.skip(str(error))
     try:
         hosts = cluster.call("srun --nodes=2 --ntasks-per-node=1 hostname").split()
         assert sorted(hosts) == ["host-a", "host-b"]
