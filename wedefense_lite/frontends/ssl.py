@@ -171,9 +171,7 @@ class SSL(Frontend):
             wav_BT = _normalize(wav_BT, lengths_B, mask_BT, self.normalize_floor)
         # Without padding there is nothing to mask.
         states = self.encoder(wav_BT, mask_BT if is_padded and self.mask else None)
-        if self.stable and self.layers == "last":
-            states.append(self.network.encoder.layer_norm(states[-1]))
-        elif self.norm_last:
+        if self.norm_last:
             states[-1] = self.network.encoder.layer_norm(states[-1])
         frames_BFD = torch.cat(states[-self.num_layers :], 2).float()
         if is_padded:
