@@ -22,7 +22,6 @@ from wedefense_lite.files import InputError
 from wedefense_lite.labels import NO_LABEL, label_id
 from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.config import DataConfig
-from wedefense_lite.systems.seeding import generators
 
 
 class Crop(NamedTuple):
@@ -251,7 +250,9 @@ def read_training_batch(draws: list[Draw], config: DataConfig) -> Batch:
         config: as ``read_training_sample`` takes it.
     """
     rows = [utterance for utterance, _ in draws]
-    rngs = generators([seed for _, seed in draws])
+    # Seeded together: one by one, between files, it takes several times as long, as other code and
+    # data have taken its place in the caches.
+    rngs = [np.random.default_rng(seed) for _, seed in draws]
     samples = []
     for utterance, rng in zip(rows, rngs):
         samples.append(read_training_sample(utterance, config, rng))
