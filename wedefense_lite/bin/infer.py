@@ -79,24 +79,25 @@ def infer(
                 f"first in stage 4, or no --score {score}"
             )
         sidecars.append(dataclasses.replace(sidecar, score=score))
-    # What ends in the first set is not to leave old results of the second.
     for _, folder in sets:
-        _begin_set(Path(folder), score)
+        for path in _outputs(folder, score):
+            check_writable(path, path.with_suffix(".json"))
+        for name in ARCHIVES:
+            check_writable(Path(folder) / f"{name}.scp")
+    # All of them: what ends in the first set is not to leave old results of the second.
+    for _, folder in sets:
+        with folder_lock(folder, "inference"):
+            begin_results(*_outputs(folder, score))
     for (scp, folder), sidecar in zip(sets, sidecars):
         _infer_set(experiment, scp, Path(folder), sidecar)
 
 
-def _begin_set(folder: Path, score: str) -> None:
-    """Make earlier results of a set invalid."""
-    archives = [folder / f"{name}.ark" for name in ARCHIVES]
-    scores_path = folder / SCORES
-    for ark in archives:
-        check_writable(ark, ark.with_suffix(".scp"), ark.with_suffix(".json"))
-    check_writable(scores_path, scores_path.with_suffix(".json"))
-    with folder_lock(folder, "inference"):
-        begin_results(*archives)
-        if score == "bonafide_logit":
-            begin_results(scores_path)
+def _outputs(folder: str | Path, score: str) -> list[Path]:
+    """Files of a set that have sidecars; scores are one of them where ``score`` is a logit."""
+    names = [f"{name}.ark" for name in ARCHIVES]
+    if score == "bonafide_logit":
+        names.append(SCORES)
+    return [Path(folder) / name for name in names]
 
 
 def _infer_set(experiment: Experiment, scp: str, folder: Path, sidecar: Sidecar) -> None:
@@ -106,9 +107,7 @@ def _infer_set(experiment: Experiment, scp: str, folder: Path, sidecar: Sidecar)
     archives = {name: folder / f"{name}.ark" for name in ARCHIVES}
     scores_path = folder / SCORES
     with folder_lock(folder, "inference"):
-        begin_results(*archives.values())
-        if sidecar.score == "bonafide_logit":
-            begin_results(scores_path)
+        begin_results(*_outputs(folder, sidecar.score))
         logits = dict(_logits(experiment.system.head.eval(), embeddings, embed_dim))
         posteriors = {key: torch.from_numpy(row).softmax(0).numpy() for key, row in logits.items()}
         for name, rows in {"logits": logits, "posteriors": posteriors}.items():
