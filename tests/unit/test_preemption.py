@@ -12,6 +12,7 @@ import torch
 
 from wedefense_lite import cli, preemption
 from wedefense_lite.files import InputError
+from wedefense_lite.scoring.loader import EvalLoader
 from wedefense_lite.systems import checkpoint
 from wedefense_lite.systems.delivery import read_batches, worker_share
 from wedefense_lite.systems.samples import read_training_batch
@@ -166,6 +167,15 @@ def test_a_batch_of_all_processes_is_as_large_on_any_number_of_them(rows, world)
 def test_a_batch_that_processes_cannot_share_evenly_is_refused(rows):
     with pytest.raises(InputError, match="is 6 for all processes, expected a multiple .* 4"):
         ids_of(rows["train"], 4, 1, batch_size=6, batch_of="all")
+
+
+def test_any_number_of_processes_scores_what_was_trained_by_batches_of_all(rows):
+    data = tiny.experiment(data={"batch_size": 4, "batch_of": "all", "eval_seconds": 0.1}).data
+    keys = []
+    for rank in range(3):
+        for batch in EvalLoader(rows["dev"], data, rank, 3):
+            keys += batch.keys
+    assert sorted(keys) == sorted(row.key for row in rows["dev"])
 
 
 def test_a_batch_of_all_processes_goes_on_where_another_number_of_them_ended(rows, tmp_path):

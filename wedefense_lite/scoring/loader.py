@@ -56,7 +56,7 @@ class EvalLoader:
             self._length = len(self.positions)
         else:
             if batch_size is None:
-                batch_size = config.process_batch(world) if config.eval_seconds else 1
+                batch_size = config.batch_size if config.eval_seconds else 1
             plan = ScoringPlan(index[first:end], batch_size, config)
             self._length = len(plan)
         self._reader = BatchReader(plan, read_scoring_batch, config, num_workers)

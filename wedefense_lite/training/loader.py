@@ -64,8 +64,8 @@ class TrainLoader:
         self.seed = seed
         self.rank = rank
         self.world = world
-        self.batch_size = config.process_batch(world)
         self._plan = EpochPlan(self.index, config, seed, rank, world)
+        self.batch_size = self._plan.batch_size
         self.steps_per_epoch = self.steps()
         balances = config.balance_classes or config.by_corpus
         if isinstance(index, Stream) and (balances or config.shuffle_window):
