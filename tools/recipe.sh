@@ -57,19 +57,21 @@ settings extraction whole
 settings windows first merge mean # all: windows of eval_seconds over whole utterances, merged by mean, min, lowest3
 settings threshold ""   # of error rates in stage 7: a number, or results
 settings same_sources ""  # tracing: test attacks that are a class, A16=A04,...
-# More of explain.py in stage 9.
-settings explain_options "--curves false --methods input_x_gradient,smooth_grad,grad_cam"
 settings both false     # true: a condition selects trials of both classes
 
 settings trains true # false: the system exists, tools/score.sh
 if [ "$trains" = true ]; then
   settings config "" noise_data "" reverb_data "" train_options "" seed "" num_avg "" checkpoint ""
 fi
+last_stage=8
+if declare -F make_pairs > /dev/null; then
+  last_stage=9
+  # More of explain.py in stage 9.
+  settings explain_options "--curves false --methods input_x_gradient,smooth_grad,grad_cam"
+fi
 
 . "$root/tools/parse_options.sh"
 
-last_stage=8
-if declare -F make_pairs > /dev/null; then last_stage=9; fi
 [[ $stage =~ ^[1-$last_stage]$ && $stop_stage =~ ^[1-$last_stage]$ ]] ||
   refuse "--stage and --stop_stage are 1 to $last_stage"
 [ "$stage" -ne 9 ] || [ "$stop_stage" -eq 9 ] || refuse "--stage 9 needs --stop_stage 9"

@@ -84,6 +84,8 @@ def test_stage_9_pairs_speech_with_copies_and_runs_only_where_it_is_asked_for(tm
     typed = typist(tmp_path)
     recipe = "bash egs/mini/run.sh --dry_run true"
     assert "--stage 9 needs --stop_stage 9" in typed(f"{recipe} --stage 9", status=2)
+    other = "bash egs/asvspoof2019_la/run.sh --corpus_dir corpus --explain_options x --dry_run true"
+    assert "unknown option --explain_options" in typed(other, status=2)
     assert "explain" not in typed(recipe)
     pairs, explain = typed(f"{recipe} --stage 9 --stop_stage 9").splitlines()[1:]
     assert "make_pairs.py --data_dir egs/mini/data/eval --out_dir egs/mini/data/pairs" in pairs
