@@ -66,13 +66,10 @@ class Cusum:
 
 def count_alarms(llrs: Sequence[float], threshold: float) -> int:
     """Number of alarms of a ``Cusum`` over windows that don't overlap."""
-    total = 0.0
+    cusum = Cusum(threshold)
     alarms = 0
     for llr in llrs:
-        total = max(0.0, total - llr)
-        if total >= threshold:
-            alarms += 1
-            total = 0.0
+        alarms += cusum.add(llr)
     return alarms
 
 
