@@ -48,6 +48,8 @@ while [ $# -gt 0 ]; do
       printf -v "${1#--}" %s "$2"
       shift 2
       ;;
+    # Of the recipe it would be jobs that only print.
+    --dry_run) refuse "--dry_run comes before the recipe: tools/submit.sh --dry_run $recipe" ;;
     *)
       words+=("$1")
       shift

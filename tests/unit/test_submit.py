@@ -120,6 +120,7 @@ def test_a_dry_run_prints_the_chain_and_submits_nothing(submitted):
         ("--array 0 egs/mini/run.sh", "--array is a number of jobs from 1 to 9999"),
         ("--gpu_stages 9 egs/mini/run.sh", "--gpu_stages are numbers from 1 to 8"),
         ("--arrays 3 egs/mini/run.sh", "unknown option --arrays"),
+        ("egs/mini/run.sh --seed 1 --dry_run true", "--dry_run comes before the recipe"),
         ("egs/none/run.sh", "no recipe egs/none/run.sh"),
         ("egs/mini/run.sh --stage 9", "--stage is a number from 1 to 8"),
     ],
