@@ -1,6 +1,7 @@
 """The benchmark runs each of its cases, counts as it says, and is silent where it can't know."""
 
 import json
+import logging
 import mmap
 import os
 
@@ -27,6 +28,16 @@ def test_each_case_runs_at_its_smallest_size(case, tmp_path, monkeypatch, capsys
     assert by_work
     for result in by_work.values():
         assert result["ratio"] > 0
+
+
+@pytest.mark.turns
+def test_no_round_continues_the_training_of_the_one_before(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(ROOT)
+    caplog.set_level(logging.INFO)
+    words = ["--cases", "mixtures", "--smallest", "--rounds", 1, "--json", tmp_path / "results.json"]
+    commands.run(monkeypatch, benchmark.benchmark, *words)
+    assert "epoch 3" in caplog.text
+    assert "continue from" not in caplog.text
 
 
 def test_medians_are_of_all_rounds_but_the_first(monkeypatch):

@@ -1,5 +1,6 @@
 """Mixtures of talkers: rendering, separation, and what separating once saves."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -26,7 +27,7 @@ from wedefense_lite.systems.experiment import Experiment, load_experiment
 from wedefense_lite.training.loader import TrainLoader
 from wedefense_lite.training.trainer import Trainer
 
-SEPARATOR = "conf/convtasnet_small.yaml"
+SEPARATOR = "conf/convtasnet.yaml"  # of the published size
 MIXTURES_TRAINED = 8
 MIXTURES_OF_BATCH = 4
 EPOCHS = 3
@@ -161,5 +162,7 @@ def _with_separator(experiment: Experiment, separation: Separation) -> Separated
 
 
 def _train(experiment: Experiment, rows: list[Utterance], process: Process, exp_dir: Path) -> None:
+    # A finished training of the round before would be continued, which is no work.
+    shutil.rmtree(exp_dir, ignore_errors=True)
     loader = TrainLoader(rows, experiment.data, seed=1)
     Trainer(experiment, process, exp_dir, loader, None).fit()
