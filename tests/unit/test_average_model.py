@@ -220,6 +220,21 @@ def test_batch_norm_statistics_are_the_plain_average_over_batches(tmp_path):
     assert found["model.bn1.num_batches_tracked"].dtype == torch.int64
 
 
+def test_batch_norm_statistics_of_a_training_on_slices_are_of_its_slices(tmp_path):
+    rows = tiny.corpus(tmp_path / "train", 4)
+    raw_list, _ = tiny.write_lists(tmp_path, rows)
+    experiment = tiny.parsed(tmp_path, data={"crop": "slices", "batch_size": 4})
+    (tmp_path / "config.yaml").write_text(experiment.text)
+    trainer = tiny.trainer(experiment, tmp_path, rows)
+    assert len(trainer.train_loader.index) > len(rows)
+    trainer.fit()
+    average_model(
+        str(tmp_path / "a.pt"), str(tmp_path / "models"), 2, bn_data=raw_list, data_type="raw"
+    )
+    average = checkpoint.load(tmp_path / "a.pt")["model"]
+    assert average["model.bn1.num_batches_tracked"] == trainer.train_loader.steps_per_epoch
+
+
 @pytest.mark.parametrize("other", ["fewer", "another order", "another length"])
 def test_batch_norm_of_another_list_is_refused(tmp_path, other):
     rows = tiny.corpus(tmp_path / "train", 4)

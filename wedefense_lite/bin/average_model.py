@@ -22,6 +22,7 @@ from wedefense_lite.training.averaging import (
     recompute_batch_norm,
 )
 from wedefense_lite.training.exp_dir import last_epoch
+from wedefense_lite.training.loader import training_rows
 
 
 def average_model(
@@ -69,12 +70,13 @@ def average_model(
         config = config or str(folder.parent / "config.yaml")
         state, is_single = _average(folder, num, min_epoch, max_epoch, config)
         if bn_data is not None and not is_single:
-            classes = load_experiment(config).system.classes
+            experiment = load_experiment(config)
+            classes = experiment.system.classes
             index = read_index(bn_data, data_type)
             if classes:
                 table = cli.needed("--bn_sources", bn_sources)
                 index = with_sources(index, table, source_column, classes)
-            check_trained_on(bn_data, index, state)
+            check_trained_on(bn_data, training_rows(index, experiment.data), state)
             state["model"] = recompute_batch_norm(state, config, index, gpus)
         checkpoint.save(dst_model, state)
 

@@ -59,7 +59,7 @@ class TrainLoader:
         rank: int = 0,
         world: int = 1,
     ):
-        self.index = _all_slices(index, config) if config.crop == "slices" else index
+        self.index = training_rows(index, config)
         self.config = config
         self.seed = seed
         self.rank = rank
@@ -289,13 +289,15 @@ class EpochPlan:
             yield draws
 
 
-def _all_slices(index: list[Utterance] | Stream, config: DataConfig) -> list[Utterance]:
-    """Rows of all slices of each utterance.
+def training_rows(index: list[Utterance] | Stream, config: DataConfig) -> list[Utterance] | Stream:
+    """Rows of a list that an epoch draws from: the list, or with ``crop: slices`` all slices.
 
     Raises:
-        InputError: a stream, whose lengths are unknown, or utterances with segments or stems, which
-            are not cut along.
+        InputError: with ``crop: slices``, a stream, whose lengths are unknown, or utterances with
+            segments or stems, which are not cut along.
     """
+    if config.crop != "slices":
+        return index
     if isinstance(index, Stream):
         raise InputError("crop is slices, expected a list with an index; a stream has none")
     count = round(config.crop_seconds * config.sample_rate)
