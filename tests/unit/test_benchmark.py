@@ -34,7 +34,15 @@ def test_each_case_runs_at_its_smallest_size(case, tmp_path, monkeypatch, capsys
 def test_no_round_continues_the_training_of_the_one_before(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(ROOT)
     caplog.set_level(logging.INFO)
-    words = ["--cases", "mixtures", "--smallest", "--rounds", 1, "--json", tmp_path / "results.json"]
+    words = [
+        "--cases",
+        "mixtures",
+        "--smallest",
+        "--rounds",
+        1,
+        "--json",
+        tmp_path / "results.json",
+    ]
     commands.run(monkeypatch, benchmark.benchmark, *words)
     assert "epoch 3" in caplog.text
     assert "continue from" not in caplog.text

@@ -12,6 +12,7 @@ from refvectors import OTHERS, needs
 from wedefense_lite.frontends import LFCC, Fbank, LogSpectrogram, SpecAugment
 from wedefense_lite.frontends.base import valid_mask
 from wedefense_lite.frontends.spec_augment import NestedSpecAugment
+from wedefense_lite.frontends.spectral import squared_spectrum
 
 RATE = 16000
 FRONTENDS = [Fbank, LFCC, LogSpectrogram]
@@ -256,3 +257,15 @@ def test_dither_is_noise_of_its_size_in_training_alone():
     twice_BFD, _ = Fbank(dither=4.0, mean_norm=False).train()(wav_BT, lengths_B)
     assert (silent_BFD < -15).all()
     torch.testing.assert_close(twice_BFD - dithered_BFD, torch.full_like(twice_BFD, math.log(4)))
+
+
+def test_soft_bins_keep_their_digits_beside_loud_ones_in_scoring():
+    """A float32 transform rounds each bin by a share of the loudest one."""
+    time_W = np.arange(400) / 16000
+    window_W = np.hanning(400) * (1e4 * np.sin(2 * np.pi * 200 * time_W) + time_W)
+    windows_1FW = torch.from_numpy(window_W.astype(np.float32))[None, None]
+    expected_Q = np.abs(np.fft.rfft(windows_1FW[0, 0].double().numpy(), 512)) ** 2
+    power_Q = squared_spectrum(windows_1FW, 512, is_training=False)[0, 0]
+    assert power_Q.dtype == torch.float32
+    assert expected_Q.max() / expected_Q.min() > 1e12
+    np.testing.assert_allclose(power_Q, expected_Q, rtol=1e-6)

@@ -37,6 +37,8 @@ SYSTEMS = {
     "aasist_l": ({"channels": 4, "node_dim": 4, "graph_dim": 4}, 8000),
     "rawnet2": ({"embed_dim": 8, "gru_layers": 1}, 16000),
     "raw_cnn": ({}, 0),
+    "lfcc_lcnn_lstm": ({"channels": 4}, 0),
+    "se_res2net50": ({"blocks": [1, 1], "slice_frames": 40}, 0),
 }
 # A program that scores a file where nothing can import PyTorch.
 WITHOUT_TORCH = """

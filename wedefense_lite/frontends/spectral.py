@@ -1,7 +1,7 @@
 """Spectral front ends: Kaldi log-mel filterbanks, LFCC and the log-power spectrogram.
 
-All run in float32, whatever the precision of the model behind them: in bfloat16 a log-mel value
-moves by up to 0.07.
+All give float32, whatever the precision of the model behind them: in bfloat16 a log-mel value moves
+by up to 0.07. In scoring, the transform itself is of float64.
 
 Letters: B utterances, T samples, F frames, D features of a frame, W samples of a window, Q
 frequency bins of a spectrum.
@@ -74,19 +74,26 @@ class Spectral(Frontend):
         return frames_BFD, frame_lengths_B
 
 
-def squared_spectrum(windows_BFW: Tensor, fft_size: int) -> Tensor:
+def squared_spectrum(windows_BFW: Tensor, fft_size: int, is_training: bool) -> Tensor:
     """``power_BFQ`` of windows, filled up with zeros to the points of the transform.
+
+    In scoring, the transform is of float64. One of float32 rounds each bin by a share of the
+    loudest one, and so moves the logarithms of soft bins: LLRs of different engines then differ by
+    up to 4e-4. Training takes float32, which is faster.
 
     A graph for other engines has no complex numbers: there it is two products with the matrices of
     the transform.
     """
     if not is_exporting():
-        return torch.fft.rfft(windows_BFW, fft_size).abs().square()
+        if is_training:
+            return torch.fft.rfft(windows_BFW, fft_size).abs().square()
+        spectrum_BFQ = torch.fft.rfft(windows_BFW.double(), fft_size)
+        power_BFQ = spectrum_BFQ.real.square() + spectrum_BFQ.imag.square()
+        return power_BFQ.to(windows_BFW.dtype)
     time_W1 = torch.arange(windows_BFW.shape[2])[:, None]
     bin_Q = torch.arange(fft_size // 2 + 1)
     # The angle of a whole turn is 0: so small angles keep all digits.
     angle_WQ = 2 * math.pi * (time_W1 * bin_Q % fft_size).double() / fft_size
-    # In float64: sums of so many products round more than the fast transform does.
     real_BFQ = windows_BFW.double() @ angle_WQ.cos()
     imaginary_BFQ = windows_BFW.double() @ angle_WQ.sin()
     return (real_BFQ.square() + imaginary_BFQ.square()).float()
@@ -136,7 +143,7 @@ class Fbank(Spectral):
         # Pre-emphasis within each window; its first sample is its own predecessor.
         previous_BFW = torch.cat((windows_BFW[..., :1], windows_BFW[..., :-1]), 2)
         windowed_BFW = (windows_BFW - 0.97 * previous_BFW) * self.window
-        power_BFQ = squared_spectrum(windowed_BFW, self.fft_size)
+        power_BFQ = squared_spectrum(windowed_BFW, self.fft_size, self.training)
         return (power_BFQ @ self.filters_QD).clamp_min(torch.finfo(torch.float32).eps).log()
 
 
@@ -194,17 +201,19 @@ class CentredStft(Spectral):
             window_W = F.pad(self.window, (spare // 2, spare - spare // 2))
             centred_BT = F.pad(emphasised_BT, (self.fft_size // 2, self.fft_size // 2))
             windows_BFW = centred_BT.unfold(1, self.fft_size, self.hop_samples)
-            return squared_spectrum(windows_BFW * window_W, self.fft_size)
+            return squared_spectrum(windows_BFW * window_W, self.fft_size, is_training=False)
+        # As squared_spectrum: float64 in scoring.
+        dtype = torch.float32 if self.training else torch.float64
         spectrum_BQF = torch.stft(
-            emphasised_BT,
+            emphasised_BT.to(dtype),
             self.fft_size,
             self.hop_samples,
             self.window_samples,
-            self.window,
+            self.window.to(dtype),
             pad_mode="constant",
             return_complex=True,
         )
-        return spectrum_BQF.abs().square().transpose(1, 2)
+        return spectrum_BQF.abs().square().to(self.window.dtype).transpose(1, 2)
 
 
 class LFCC(CentredStft):
@@ -303,7 +312,8 @@ class MatlabLFCC(LFCC):
     def frame_lengths(self, lengths_B: Tensor | int) -> Tensor | int:
         # Frames until the last one that begins a window which is not within the one before.
         overlap = self.window_samples - self.hop_samples
-        return -((overlap - lengths_B) // self.hop_samples)
+        # Without negative numbers, whose quotients ONNX rounds to the other side.
+        return (lengths_B - overlap + self.hop_samples - 1) // self.hop_samples
 
     def power(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
         emphasised_BT = pre_emphasise(wav_BT, self.pre_emphasis)
@@ -314,7 +324,7 @@ class MatlabLFCC(LFCC):
         # The last window ends less than a hop behind the last sample.
         emphasised_BT = F.pad(emphasised_BT, (0, self.hop_samples))
         windows_BFW = emphasised_BT.unfold(1, self.window_samples, self.hop_samples)[:, :frames]
-        return squared_spectrum(windows_BFW * self.window, self.fft_size)
+        return squared_spectrum(windows_BFW * self.window, self.fft_size, self.training)
 
 
 class LogSpectrogram(CentredStft):

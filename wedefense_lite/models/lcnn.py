@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends.base import is_exporting
 from wedefense_lite.models.base import Backbone, FrameBackbone
 from wedefense_lite.models.pooling import as_maps, halved, mean_over_time, statistics_pooling
+from wedefense_lite.models.recurrence import add_recurrence, shortcut_lstm
 
 POOLINGS = 4  # of STC's table 3; each halves the frequencies, and in the table time too
 
@@ -220,25 +220,3 @@ class FrameLCNN(FrameBackbone):
         hidden_BGE = maps_BPDG.flatten(1, 2).transpose(1, 2)
         lengths_B = halved(frame_lengths_B, self.time_halvings)
         return add_recurrence(self.lstm, hidden_BGE, lengths_B), lengths_B
-
-
-def shortcut_lstm(dim: int) -> nn.LSTM:
-    """Two bidirectional LSTM layers with outputs as large as their inputs, for a shortcut."""
-    # Both directions together give ``dim`` features.
-    return nn.LSTM(dim, dim // 2, num_layers=2, batch_first=True, bidirectional=True)
-
-
-def add_recurrence(lstm: nn.LSTM, hidden_BFE: Tensor, lengths_B: Tensor) -> Tensor:
-    """``hidden_BFE`` plus the outputs of an LSTM that reads valid frames only, 0 behind them."""
-    if is_exporting():
-        return hidden_BFE + lstm(hidden_BFE)[0]
-    # Packed, the backward direction begins at an utterance's last frame, not in the padding. The
-    # lengths are needed on the CPU.
-    packed = pack_padded_sequence(
-        hidden_BFE, lengths_B.cpu(), batch_first=True, enforce_sorted=False
-    )
-    packed_outputs, _ = lstm(packed)
-    outputs_BFE, _ = pad_packed_sequence(
-        packed_outputs, batch_first=True, total_length=hidden_BFE.shape[1]
-    )
-    return hidden_BFE + outputs_BFE

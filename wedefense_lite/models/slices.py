@@ -47,8 +47,10 @@ def slice_positions(length: int, slice_frames: int) -> Tensor:
     """Positions ``SW`` of the frames of each slice of an utterance that is repeated."""
     # A plain number: the exporter knows no subclasses of it, such as those of configurations.
     slice_frames = int(slice_frames)
-    count = slice_frames * -(-length // slice_frames)
+    # Rounded up without negative numbers, whose quotients ONNX rounds to the other side.
+    count = slice_frames * ((length + slice_frames - 1) // slice_frames)
     step = max(1, slice_frames // 2)
     num_slices = (count - slice_frames) // step + 1
     first_S1 = torch.arange(num_slices)[:, None] * step
-    return (first_S1 + torch.arange(slice_frames)) % length
+    # A tensor: the exporter takes no remainder by a number that depends on the input.
+    return (first_S1 + torch.arange(slice_frames)) % torch.full((1,), length)
