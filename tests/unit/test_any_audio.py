@@ -9,11 +9,13 @@ from dataclasses import replace
 import av
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile as sf
 from av_files import encoded, mp3_that_states, mp3_without_xing, wav_from_a_pipe
 from corpora import RATE, audio_bytes, flac_that_states, tone
 from make_shard_list import make_shard_list
 
+from wedefense_lite.audio import resampling
 from wedefense_lite.audio.containers import check_length, count_mpeg_frames
 from wedefense_lite.audio.decoders import SoundFileDecoder
 from wedefense_lite.audio.index import read_index, write_raw_list
@@ -594,3 +596,24 @@ def test_crops_and_scores_are_those_of_converted_audio(mixed):
             expected = as_float(own.signals.wav_T).clip(-1, 1 - 2**-15)
             assert len(wav) == len(expected) == other.length
             assert (wav - expected).abs().max() <= 2**-16
+
+
+@pytest.mark.parametrize("rates", [(44100, 16000), (48000, 16000), (8000, 16000), (16000, 11025)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_audio_is_resampled_to_the_same_bits_where_there_is_no_scipy(monkeypatch, rates, dtype):
+    rng = np.random.default_rng(0)
+    for shape in ((3000,), (2, 1001), (1,), (0,)):
+        wav = rng.standard_normal(shape).astype(dtype)
+        expected = resampling.resample(wav, *rates)
+        with monkeypatch.context() as patch:
+            patch.setattr(resampling, "scipy", None)
+            resampled = resampling.resample(wav, *rates)
+        assert resampled.dtype == dtype
+        np.testing.assert_array_equal(resampled, expected)
+
+
+def test_the_filter_is_that_of_scipy():
+    for up, down in ((1, 3), (160, 441), (2, 1)):
+        longer = max(up, down)
+        expected = scipy.signal.firwin(20 * longer + 1, 1 / longer, window=("kaiser", 5.0))
+        np.testing.assert_allclose(resampling._taps(up, down), expected, rtol=0, atol=1e-15)

@@ -40,13 +40,13 @@ SYSTEMS = {
     "lfcc_lcnn_lstm": ({"channels": 4}, 0),
     "se_res2net50": ({"blocks": [1, 1], "slice_frames": 40}, 0),
 }
-# A program that scores a file where nothing can import PyTorch.
-WITHOUT_TORCH = """
+# A program that scores a file where nothing can import what a device doesn't have.
+ON_A_DEVICE = """
 import sys
 class Refusal:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "torch":
-            raise ImportError("no PyTorch here")
+        if name.partition(".")[0] in ("torch", "scipy", "sklearn", "matplotlib", "transformers"):
+            raise ImportError("not here: " + name)
 sys.meta_path.insert(0, Refusal())
 from wedefense_lite import cli
 from wedefense_lite.bin.score import score
@@ -138,10 +138,10 @@ def test_weights_of_8_bits_leave_the_front_end_as_it_is(exported):
     assert len(products) == 3  # real and imaginary part, and the filters
 
 
-def test_a_recording_is_scored_where_there_is_no_pytorch(exported):
+def test_a_recording_is_scored_where_there_is_no_pytorch_and_no_scipy(exported):
     words = ["--model", exported.path, "--format", "json", str(exported.wav)]
     run = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *words],
+        [sys.executable, "-c", ON_A_DEVICE, *words],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile as sf
 import tiny
 from tiny import talking
 
-from wedefense_lite.audio.activity import is_steady
+from wedefense_lite.audio import activity
+from wedefense_lite.audio.activity import _band_pass, _levels_of_band, is_steady
 from wedefense_lite.files import InputError
 from wedefense_lite.scoring.bundle import Detector
 from wedefense_lite.scoring.recordings import Span, merger, speech_span, windows_of
@@ -136,6 +138,29 @@ def test_speech_has_margins_of_a_tenth_of_a_second():
     span = speech_span(wav, RATE)
     # Frames of 20 ms; the first syllable begins with silence, the last one ends with it.
     assert 0.9 * RATE <= span.first <= 0.97 * RATE and 1.9 * RATE <= span.end <= 2.1 * RATE
+
+
+def test_levels_are_those_behind_a_butterworth_filter():
+    band = (200.0, 3400.0)
+    hertz_Q = np.fft.rfftfreq(8000, 1 / 16000)
+    sections = scipy.signal.butter(4, band, btype="bandpass", fs=16000, output="sos")
+    _, response_Q = scipy.signal.sosfreqz(sections, hertz_Q[:-1], fs=16000)
+    gain_Q = _band_pass(8000, band, 16000)
+    np.testing.assert_allclose(gain_Q[:-1], np.abs(response_Q), atol=1e-9)
+    assert gain_Q[-1] < 1e-9
+    # A tone in the band has its level in each frame; one far outside has less than 60 dB of it.
+    time_T = np.arange(4 * 16000) / 16000
+    levels = _levels_of_band(np.sqrt(2) * np.sin(2 * np.pi * 1000 * time_T), band, 16000)
+    np.testing.assert_allclose(levels, 0, atol=0.05)
+    levels = _levels_of_band(np.sqrt(2) * np.sin(2 * np.pi * 25 * time_T), band, 16000)
+    assert len(levels) == 200 and levels[5:-5].max() < -60
+
+
+def test_levels_do_not_depend_on_where_a_block_ends(monkeypatch):
+    wav_T = 0.1 * np.random.default_rng(0).standard_normal(RATE * 2)
+    whole = _levels_of_band(wav_T, (200.0, 3400.0), RATE)
+    monkeypatch.setattr(activity, "BLOCK_SECONDS", 0.3)
+    np.testing.assert_allclose(_levels_of_band(wav_T, (200.0, 3400.0), RATE), whole, atol=0.01)
 
 
 def test_steady_sounds_are_told_from_speech_in_noise():

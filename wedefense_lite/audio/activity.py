@@ -12,7 +12,6 @@ Shapes: K streams, T samples, F frames, W samples of a frame.
 """
 
 import numpy as np
-import scipy  # imports its parts where they are used, some of which take a second
 from numpy.typing import ArrayLike
 
 from wedefense_lite.audio.segments import runs
@@ -26,6 +25,9 @@ BELOW_LOUDEST_DB = 30.0  # range of a talker's levels below the recording's loud
 BELOW_OTHERS_DB = 15.0  # a stream that is so far below another at that time is its residue
 LOUD_QUANTILE = 0.95  # a click is louder than speech, but is in fewer frames
 TELEPHONE_BAND_HZ = (200.0, 3400.0)
+BAND_ORDER = 4  # of the Butterworth filter of that band
+BLOCK_SECONDS = 30.0  # filtered at once
+MARGIN_SECONDS = 0.1  # of the neighbours on either side of a block; the filter has faded there
 STEADY_DB = 5.0  # range of levels below which a sound is steady
 STEADY_QUANTILES = (0.05, 0.95)
 
@@ -98,12 +100,47 @@ def is_steady(wav_T: np.ndarray, sample_rate: int) -> bool:
     """
     lowest, highest = TELEPHONE_BAND_HZ
     band = (lowest, min(highest, 0.45 * sample_rate))
-    sections = scipy.signal.butter(4, band, btype="bandpass", fs=sample_rate, output="sos")
-    frame = max(1, round(FRAME_SECONDS * sample_rate))
-    whole = len(wav_T) // frame * frame
-    level_F = _levels(scipy.signal.sosfilt(sections, wav_T)[:whole], frame)
-    low, high = np.quantile(level_F, STEADY_QUANTILES)
+    low, high = np.quantile(_levels_of_band(wav_T, band, sample_rate), STEADY_QUANTILES)
     return bool(high - low < STEADY_DB)
+
+
+def _levels_of_band(wav_T: np.ndarray, band: tuple[float, float], sample_rate: int) -> np.ndarray:
+    """Levels ``(F,)`` of whole frames of 20 ms in dB of full scale, within a band.
+
+    Filtered by products of spectra, and so without delay: a recursive filter would need scipy,
+    which is most of what a device had to install.
+
+    Args:
+        wav_T: samples in [-1, 1].
+        band: edges in Hz, where 3 dB are lost.
+        sample_rate: Hz.
+    """
+    frame = max(1, round(FRAME_SECONDS * sample_rate))
+    margin = round(MARGIN_SECONDS * sample_rate)
+    block = frame * round(BLOCK_SECONDS / FRAME_SECONDS)
+    whole = len(wav_T) // frame * frame
+    padded_T = np.pad(wav_T[:whole], margin)
+    levels = []
+    for first in range(0, whole, block):
+        block_T = padded_T[first : first + block + 2 * margin]
+        gain_Q = _band_pass(len(block_T), band, sample_rate)
+        filtered_T = np.fft.irfft(np.fft.rfft(block_T) * gain_Q, len(block_T))
+        levels.append(_levels(filtered_T[margin : len(block_T) - margin], frame))
+    return np.concatenate(levels)
+
+
+def _band_pass(samples: int, band: tuple[float, float], sample_rate: int) -> np.ndarray:
+    """Gain of each bin of a real spectrum: that of a digital Butterworth band-pass.
+
+    Source: the bilinear transform of the analogue filter, as ``scipy.signal.butter`` has it.
+    """
+    # Angles of the transform; that of half the sample rate would be infinite.
+    hertz_Q = np.minimum(np.fft.rfftfreq(samples, 1 / sample_rate), 0.4999 * sample_rate)
+    hertz_Q[0] = hertz_Q[1] / 1000  # the gain at 0 Hz is 0, by a division by 0
+    frequency_Q = np.tan(np.pi * hertz_Q / sample_rate)
+    low, high = np.tan(np.pi * np.array(band) / sample_rate)
+    offset_Q = (frequency_Q**2 - low * high) / ((high - low) * frequency_Q)
+    return 1 / np.sqrt(1 + offset_Q ** (2 * BAND_ORDER))
 
 
 def _is_constant(wav: np.ndarray, frame: int) -> np.ndarray:

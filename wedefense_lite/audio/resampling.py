@@ -12,7 +12,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # imports its parts where they are used, some of which take a second
+
+try:
+    import scipy  # imports its parts where they are used, some of which take a second
+except ImportError:  # on a device, where 140 MB are too many for one function
+    scipy = None
 
 HALF_WIDTH = 10  # zero crossings of the sinc on either side
 KAISER_BETA = 5.0
@@ -30,7 +34,40 @@ def resample(wav: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
         return wav
     up, down = _ratio(rate, new_rate)
     taps = _taps(up, down).astype(wav.dtype)
+    if scipy is None:
+        return _polyphase(wav, taps * wav.dtype.type(up), up, down)
     return scipy.signal.resample_poly(wav, up, down, axis=-1, window=taps)
+
+
+def _polyphase(wav: np.ndarray, taps: np.ndarray, up: int, down: int) -> np.ndarray:
+    """Samples of ``scipy.signal.resample_poly``, bit for bit, in several times its time.
+
+    Args:
+        wav: ``(..., T)``.
+        taps: filter of the common rate, of the type of ``wav``, for a signal with ``up`` - 1 zeros
+            behind each sample.
+        up: factor to the common rate.
+        down: factor from there to the new rate.
+    """
+    samples = wav.shape[-1]
+    count = resampled_length(samples, down, up)
+    resampled = np.zeros((*wav.shape[:-1], count), wav.dtype)
+    half = len(taps) // 2
+    taps_of_phase = -(-len(taps) // up)
+    newest = ((count - 1) * down + half) // up  # sample that the last output ends with
+    margins = (taps_of_phase, max(0, newest + 1 - samples))
+    padded = np.pad(wav, [(0, 0)] * (wav.ndim - 1) + [margins])
+    # Every up-th output has the same taps.
+    for phase in range(min(up, count)):
+        outputs = resampled[..., phase::up]
+        newest, first_tap = divmod(half + phase * down, up)
+        phase_taps = taps[first_tap::up]
+        span = (outputs.shape[-1] - 1) * down + 1
+        # From the oldest sample to the newest: the order of sums decides their last bits.
+        for age in range(len(phase_taps) - 1, -1, -1):
+            first = taps_of_phase + newest - age
+            outputs += phase_taps[age] * padded[..., first : first + span : down]
+    return resampled
 
 
 def resampled_length(samples: int, rate: int, new_rate: int) -> int:
@@ -81,6 +118,7 @@ def _ratio(rate: int, new_rate: int) -> tuple[int, int]:
 @lru_cache(maxsize=16)
 def _taps(up: int, down: int) -> np.ndarray:
     longer = max(up, down)
-    return scipy.signal.firwin(
-        2 * HALF_WIDTH * longer + 1, 1 / longer, window=("kaiser", KAISER_BETA)
-    )
+    count = 2 * HALF_WIDTH * longer + 1
+    position = np.arange(count) - HALF_WIDTH * longer
+    taps = np.sinc(position / longer) / longer * np.kaiser(count, KAISER_BETA)
+    return taps / taps.sum()

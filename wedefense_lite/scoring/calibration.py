@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # imports its parts where they are used, some of which take a second
 from numpy.typing import ArrayLike
 
 from wedefense_lite.files import InputError, file_path, read_json, write_json
@@ -141,9 +140,11 @@ def overlap(bonafide: np.ndarray, spoof: np.ndarray, p_spoof: float) -> float:
         spoof: LLRs of spoofed trials.
         p_spoof: prior of spoof.
     """
-    prior_log_odds = scipy.special.logit(1 - p_spoof)
-    bonafide_errors = scipy.special.expit(-bonafide - prior_log_odds)
-    spoof_errors = scipy.special.expit(spoof + prior_log_odds)
+    from scipy.special import expit, logit  # a device that applies calibrations has no scipy
+
+    prior_log_odds = logit(1 - p_spoof)
+    bonafide_errors = expit(-bonafide - prior_log_odds)
+    spoof_errors = expit(spoof + prior_log_odds)
     return float(bonafide_errors.sum() + spoof_errors.sum())
 
 
@@ -160,6 +161,7 @@ def _regression(
             deviation; 1e10 leaves none that could be felt.
     """
     # Slow to import, and most calls of stage 6 go without.
+    from scipy.special import logit
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -183,7 +185,7 @@ def _regression(
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit((scores - mean) / deviation, is_bonafide, sample_weight=weights)
     scale = model.coef_[0] / deviation
-    offset = model.intercept_[0] - scale @ mean + scipy.special.logit(p_spoof)
+    offset = model.intercept_[0] - scale @ mean + logit(p_spoof)
     scale = np.ldexp(scale, -exponent)
     return Affine(tuple(scale.tolist()), float(offset))
 
