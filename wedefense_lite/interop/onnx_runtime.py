@@ -20,6 +20,10 @@ OUTPUT = "logits"
 HOW_TO_INSTALL = "pip install onnxruntime, or wedefense_lite[onnx]"
 
 
+class OutputError(InputError):
+    """Output that is no logits, whatever the input is."""
+
+
 class OnnxGraph:
     """Graph of a detector.
 
@@ -69,7 +73,7 @@ class OnnxGraph:
             text = repr(metadata)[:80]
             raise InputError(f"{self.path}: damaged metadata: {text}, {expected}")
         version = metadata.get("version")
-        if version != METADATA_VERSION:
+        if type(version) is not int or version != METADATA_VERSION:
             raise InputError(
                 f"{self.path}: metadata of version {version!r}, expected {METADATA_VERSION}: "
                 "export it again"
@@ -96,7 +100,8 @@ class OnnxGraph:
                 without its front end.
 
         Raises:
-            InputError: inputs that the graph doesn't take, or an output that is no logits.
+            OutputError: an output that is no logits.
+            InputError: inputs that the graph doesn't take.
         """
         name = INPUTS[self.metadata["features"]]
         try:
@@ -108,7 +113,7 @@ class OnnxGraph:
         expected = (len(inputs), len(LABELS))
         if np.shape(logits_BC) != expected or logits_BC.dtype != np.float32:
             kind = getattr(logits_BC, "dtype", type(logits_BC).__name__)
-            raise InputError(
+            raise OutputError(
                 f"{self.path}: its output has shape {np.shape(logits_BC)} and type {kind}, "
                 f"expected {expected} and float32: logits of {LABELS}"
             )

@@ -15,9 +15,9 @@ from wedefense_lite.audio import reading
 from wedefense_lite.audio.reading import as_float, open_audio
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
-from wedefense_lite.interop.onnx_runtime import OnnxGraph
+from wedefense_lite.interop.onnx_runtime import OnnxGraph, OutputError
 from wedefense_lite.scoring.detector import RecordingDetector
-from wedefense_lite.scoring.facts import LATER_FIELDS, BundleFacts
+from wedefense_lite.scoring.facts import LATER_FIELDS, BundleError, BundleFacts
 from wedefense_lite.scoring.sidecar import check_types, record_of
 
 ENDING = ".onnx"
@@ -118,7 +118,10 @@ class OnnxDetector(RecordingDetector):
         return float(window.std())
 
     def _logits(self, window: np.ndarray) -> np.ndarray:
-        return self.graph.logits(window[None])[0]
+        try:
+            return self.graph.logits(window[None])[0]
+        except OutputError as error:
+            raise BundleError(str(error)) from error
 
 
 def reading_facts(data: Any) -> ReadingFacts:
