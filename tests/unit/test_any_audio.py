@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import struct
+import sys
 from dataclasses import replace
 
 import av
@@ -617,3 +618,16 @@ def test_the_filter_is_that_of_scipy():
         longer = max(up, down)
         expected = scipy.signal.firwin(20 * longer + 1, 1 / longer, window=("kaiser", 5.0))
         np.testing.assert_allclose(resampling._taps(up, down), expected, rtol=0, atol=1e-15)
+
+
+def test_what_libsndfile_does_not_read_says_what_is_missing_where_there_is_no_ffmpeg(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "a.m4a"
+    path.write_bytes(encoded(speechlike(1, RATE), RATE, "ipod", "aac", 64000))
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(InputError, match=r"a\.m4a: .*FFmpeg isn't here: pip install av"):
+        read(Utterance("a", str(path)), RATE)
+    wav = tmp_path / "a.wav"
+    sf.write(wav, speechlike(1, RATE), RATE)
+    assert len(read(Utterance("a", str(wav)), RATE)) == RATE

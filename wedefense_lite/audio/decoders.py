@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
@@ -245,10 +246,9 @@ class FfmpegBlocks:
 
         Raises:
             UnknownFormat: the file has none of the formats.
-            InputError: no audio, damage, or less audio than the header states.
+            InputError: no audio, damage, less audio than the header states, or no FFmpeg.
         """
-        import av  # slow to import, and most files need none
-
+        av = _import_av()
         options = {"format_whitelist": ",".join(self._formats)}
         name = self._formats[0] if len(self._formats) == 1 else None
         try:
@@ -291,6 +291,19 @@ class FfmpegBlocks:
                 f"{facts[0]} Hz, {facts[1]} channels from sample {position} on, before "
                 f"{self.rate} Hz, {self.channels} channels"
             )
+
+
+def _import_av() -> ModuleType:
+    """FFmpeg's libraries, slow to import. Most files need none, and so a device may lack them.
+
+    Raises:
+        InputError: they aren't installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise InputError("not read by libsndfile, and FFmpeg isn't here: pip install av") from error
+    return av
 
 
 class FfmpegDecoder:
@@ -382,11 +395,9 @@ def _samples_of(frame) -> np.ndarray:
 
 def _stated_seconds(container, stream) -> float:
     """Seconds of audio that a header states; 0 where it states none that can be relied on."""
-    import av
-
     name = container.format.name.partition(",")[0]
     if name == "matroska" and len(container.streams) == 1 and container.duration:
-        return container.duration / av.time_base
+        return container.duration / _import_av().time_base
     if name in ("mov", *FFMPEG_CONTAINERS) and stream.duration:
         return float(stream.duration * stream.time_base)
     return 0.0
