@@ -28,9 +28,10 @@ from benchmarks.work import SMALLEST, Bench, Size
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite.files import NO_VALUE, InputError, read_json
+from wedefense_lite.processes import usable_cores
 from wedefense_lite.provenance import code_commit
 from wedefense_lite.report.tables import check_outputs, publish, table
-from wedefense_lite.runtime import Precision, usable_cores
+from wedefense_lite.runtime import Precision
 from wedefense_lite.systems.config import Workers
 
 CASES = {

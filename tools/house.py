@@ -29,6 +29,7 @@ GROUND = (
     "downloads",
     "heartbeat",
     "preemption",
+    "processes",
     "runtime",
     "provenance",
     "weights",

@@ -1,15 +1,14 @@
 """Signs of life: a process that hangs ends the run of all, and none outlives its launcher."""
 
 import atexit
-import ctypes
 import logging
 import os
-import signal
-import sys
 import threading
 from datetime import timedelta
 
 import torch.distributed as dist
+
+from wedefense_lite.processes import end_with_parent
 
 BEAT_SECONDS = 5.0
 # Beats of this process without one of the process that it watches. They are counted, not timed:
@@ -18,8 +17,6 @@ BEATS_TO_WARNING = 6
 BEATS_TO_END = 12
 # Added to the count of a process that has ended as it should.
 ENDED = 1 << 40
-# Of prctl(2): the signal that a process gets when its parent ends.
-PR_SET_PDEATHSIG = 1
 
 
 class Heartbeat:
@@ -153,9 +150,3 @@ def end_with_launcher() -> None:
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         end_with_parent()
-
-
-def end_with_parent() -> None:
-    """Let this process end when the one that started it is killed. Only Linux can do it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

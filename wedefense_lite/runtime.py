@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from wedefense_lite.files import InputError
+from wedefense_lite.processes import usable_cores
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "auto"]
 # Of a training by several processes: each holds all weights, or a part of them.
@@ -79,14 +80,6 @@ def longest_wait(default: timedelta) -> timedelta:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", text) or float(text) == 0:
         raise InputError(f"{TIMEOUT_VARIABLE} is {text!r}, expected a number of minutes over 0")
     return timedelta(minutes=float(text))
-
-
-def usable_cores() -> int:
-    """Number of cores that this process may use."""
-    # macOS has no such call, and lets a process use all.
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    return len(os.sched_getaffinity(0))
 
 
 def reading_processes(setting: int | Literal["auto"]) -> int:

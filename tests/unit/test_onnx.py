@@ -24,6 +24,9 @@ from wedefense_lite.interop.onnx_runtime import METADATA_KEY, OnnxGraph
 from wedefense_lite.scoring.bundle import Detector
 from wedefense_lite.scoring.facts import BundleError
 from wedefense_lite.scoring.onnx_detector import OnnxDetector
+from wedefense_lite.scoring.recording_scores import Request
+from wedefense_lite.serve.limits import Limits
+from wedefense_lite.serve.pool import Pool, Upload
 from wedefense_lite.systems.experiment import load_experiment
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx isn't installed")
@@ -41,17 +44,14 @@ SYSTEMS = {
     "lfcc_lcnn_lstm": ({"channels": 4}, 0),
     "se_res2net50": ({"blocks": [1, 1], "slice_frames": 40}, 0),
 }
-# A program that scores a file where nothing can import what a device doesn't have.
-ON_A_DEVICE = """
+# Python imports it first: processes can't import what a device doesn't have.
+SITECUSTOMIZE = """
 import sys
 class Refusal:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "scipy", "sklearn", "matplotlib", "transformers"):
             raise ImportError("not here: " + name)
 sys.meta_path.insert(0, Refusal())
-from wedefense_lite import cli
-from wedefense_lite.bin.score import score
-cli.run(score, several="files")
 """
 
 
@@ -139,10 +139,19 @@ def test_weights_of_8_bits_leave_the_front_end_as_it_is(exported):
     assert len(products) == 3  # real and imaginary part, and the filters
 
 
-def test_a_recording_is_scored_where_there_is_no_pytorch_and_no_scipy(exported):
-    words = ["--model", exported.path, "--format", "json", str(exported.wav)]
+@pytest.fixture
+def as_on_a_device(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_recordings_are_scored_where_there_is_no_pytorch_and_no_scipy(
+    exported, as_on_a_device, jobs
+):
+    words = ["--model", exported.path, "--format", "json", "--jobs", str(jobs)]
     run = subprocess.run(
-        [sys.executable, "-c", ON_A_DEVICE, *words],
+        [sys.executable, "-m", "wedefense_lite", "score", *words, str(exported.wav)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -152,6 +161,16 @@ def test_a_recording_is_scored_where_there_is_no_pytorch_and_no_scipy(exported):
     row = json.loads(run.stdout)
     assert row["llr"] == pytest.approx(Detector(exported.bundle).score(exported.wav), abs=1e-4)
     assert row["decision"] == "bonafide"
+
+
+def test_the_service_scores_where_there_is_no_pytorch_and_no_scipy(exported, as_on_a_device):
+    processes = Pool(Request(exported.path, windows="first"), "cpu", Limits(), 1)
+    try:
+        reply = processes.submit(Upload(exported.wav.read_bytes(), num_peaks=5)).result()
+    finally:
+        processes.close()
+    assert reply.scored.llr == OnnxDetector(exported.path).score(exported.wav)
+    assert len(reply.peaks) == 5
 
 
 def test_a_graph_that_differs_is_not_kept(exported, tmp_path, monkeypatch):

@@ -23,7 +23,8 @@ from wedefense_lite.bin.infer import infer
 from wedefense_lite.bin.join_extraction import join_extraction
 from wedefense_lite.bin.logits_to_llr import logits_to_llr
 from wedefense_lite.files import InputError, read_json
-from wedefense_lite.runtime import start_process, usable_cores
+from wedefense_lite.processes import usable_cores
+from wedefense_lite.runtime import start_process
 from wedefense_lite.scoring.archives import read_archive, write_archive
 from wedefense_lite.scoring.joining import join
 from wedefense_lite.scoring.scores import read_scores

@@ -19,6 +19,7 @@ from wedefense_lite.files import InputError, check_writable
 from wedefense_lite.mixtures.plan import read_plan, write_plan
 from wedefense_lite.mixtures.planner import PRESETS, Planner, Recipe, Source, read_sources
 from wedefense_lite.mixtures.rendering import Files, render
+from wedefense_lite.processes import usable_cores
 
 
 def simulate_mixtures(
@@ -84,9 +85,6 @@ def simulate_mixtures(
         mixtures = planner.plan(name, num_mixtures)
 
     if out_dir:
-        # Brings torch along, which plans can do without.
-        from wedefense_lite.runtime import usable_cores
-
         files = _files(sources, rirs, noises)
         # Rendering writes OUT_DIR/plan.tsv along.
         is_rendered = Path(plan).resolve() == Path(out_dir, "plan.tsv").resolve()

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from wedefense_lite.audio.ids import AUDIO_EXTENSIONS
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import NO_VALUE, InputError, number, parse_json, printable
+from wedefense_lite.processes import end_with_parent, usable_cores
 from wedefense_lite.scoring.detector import RecordingDetector
 from wedefense_lite.scoring.onnx_detector import ENDING, OnnxDetector
 
@@ -388,17 +389,33 @@ def _without_path(note: str, path: str) -> str:
 _scorers: list[Scorer] = []  # of a process of a pool
 
 
-def _start_worker(request: Request, device: str, threads: int) -> None:
-    logging.basicConfig(level=logging.WARNING)
+def scorer_of_child(
+    request: Request, device: str, jobs: int, max_seconds: float = math.inf
+) -> Scorer:
+    """A model in a process that scores for another one, and ends with it.
+
+    Args:
+        request: how recordings are scored.
+        device: where to compute.
+        jobs: number of such processes, which share the cores.
+        max_seconds: longer recordings are refused before they are decoded.
+
+    Raises:
+        InputError: no such model, threshold or device.
+    """
+    end_with_parent()
+    threads = max(1, usable_cores() // jobs)
     # A device that scores ONNX files may have no PyTorch.
     if not request.model.endswith(ENDING):
         import torch
 
-        from wedefense_lite.heartbeat import end_with_parent
-
-        end_with_parent()
         torch.set_num_threads(threads)
-    _scorers.append(Scorer(request, device, threads=threads))
+    return Scorer(request, device, max_seconds, threads)
+
+
+def _start_worker(request: Request, device: str, jobs: int) -> None:
+    logging.basicConfig(level=logging.WARNING)
+    _scorers.append(scorer_of_child(request, device, jobs))
 
 
 def _score_in_worker(path: str) -> tuple[Scored, str]:
@@ -423,13 +440,11 @@ def scoring(
     if jobs == 1:
         yield map(scorer.score, paths)
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = max(1, (cores or 1) // jobs)
     with ProcessPoolExecutor(
         jobs,
         get_context("spawn"),
         initializer=_start_worker,
-        initargs=(scorer.request, device, threads),
+        initargs=(scorer.request, device, jobs),
     ) as pool:
         try:
             yield pool.map(_score_in_worker, paths)

@@ -17,7 +17,7 @@ import numpy as np
 
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
-from wedefense_lite.scoring.recording_scores import Request, Scored, Scorer
+from wedefense_lite.scoring.recording_scores import Request, Scored, Scorer, scorer_of_child
 from wedefense_lite.serve.limits import Limits
 
 # In the place of the name of a recording, which no process that scores is told.
@@ -99,16 +99,8 @@ def _work(
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Lines about single files would name them.
     logging.basicConfig(level=logging.ERROR)
-
-    import torch
-
-    from wedefense_lite.heartbeat import end_with_parent
-    from wedefense_lite.runtime import usable_cores
-
-    end_with_parent()
-    torch.set_num_threads(max(1, usable_cores() // jobs))
     try:
-        scorer = Scorer(request, device, max_seconds)
+        scorer = scorer_of_child(request, device, jobs, max_seconds)
     except InputError as error:
         connection.send(error)
         return

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from wedefense_lite.files import InputError, write_lines
 from wedefense_lite.labels import LABELS
 from wedefense_lite.preemption import Preempted, Requests
+from wedefense_lite.processes import usable_cores
 from wedefense_lite.progress import progress
 from wedefense_lite.runtime import (
     Parallel,
@@ -36,7 +37,6 @@ from wedefense_lite.runtime import (
     gather_objects,
     saved_buffers,
     sum_over_ranks,
-    usable_cores,
     use_fused_kernels,
 )
 from wedefense_lite.scoring.loader import EvalLoader
