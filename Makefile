@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: setup mini test test_all gpu_test cluster_test cluster_turn lint audit recipes mutations faults soak fuzz benchmark docs clean
+.PHONY: setup mini test test_all gpu_test cluster_test cluster_turn browser_test lint audit recipes mutations faults soak fuzz benchmark docs clean
 
 setup: $(VENV)/.installed
 
@@ -38,6 +38,11 @@ cluster_test: setup
 # A fifth of them, which the commit decides.
 cluster_turn: setup
 	CLUSTER_TESTS=1 python -m pytest tests/cluster
+
+# The pages in Chromium, of Debian's packages chromium and chromium-driver. SCREENSHOTS=DIR keeps
+# pictures.
+browser_test: setup
+	BROWSER_TESTS=1 python -m pytest tests/browser
 
 # Known vulnerabilities of the installed packages; reasons for what is left are in tools/audit.toml.
 audit: setup

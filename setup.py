@@ -68,6 +68,8 @@ setup(
             "hypothesis",
             # The test client of the service.
             "httpx",
+            # Chromium, for the tests of pages.
+            "selenium",
             "pip-audit",
             "ruff",
         ],

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 # Two workers share two cores. A test that forks must not have started threads of PyTorch before.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Options and fixtures of the faults, which pytest takes from here alone.
-pytest_plugins = ["fault_plugin"]
+# Options and fixtures of the faults and of a browser, which pytest takes from here alone.
+pytest_plugins = ["fault_plugin", "browser_plugin"]
 
 # What passes on a machine with a GPU is what passes on one without; tests/gpu is for that alone.
 if not os.environ.get("GPU_TESTS"):
