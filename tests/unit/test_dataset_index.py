@@ -19,6 +19,7 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wedefense_lite.audio import index as index_module
 from wedefense_lite.audio import shards
 from wedefense_lite.audio.index import (
     HEADER_ID,
@@ -141,6 +142,52 @@ def test_a_malformed_raw_list_is_refused_with_its_line(tmp_path, line):
     write_lines(path, ['{"key": "a", "wav": "b", "lab": "spoof", "samples": 1}', line])
     with pytest.raises(InputError, match=r"raw\.list:2: .*expected"):
         read_index(str(path), "raw")
+
+
+OUR_ROW = '{"key": "a", "wav": "b", "lab": "spoof", "samples": 7, "rate": 16000}'
+
+
+@pytest.mark.parametrize(
+    ("ours", "changed"),
+    [
+        ('"spoof"', '"fake"'),
+        ('"a"', '"a\tb"'),
+        ('"b"', '"b\x00"'),
+        ("7", "-7"),
+        ("7", "07"),
+        ("7", "\uff17"),
+        ("7", "7.0"),
+        ("7", str(2**48)),
+        ("16000", "768001"),
+        ("}", '} {"key": "c"}'),
+        ('"wav"', '"key"'),
+    ],
+)
+def test_a_line_that_looks_like_ours_is_looked_at_as_closely(tmp_path, ours, changed):
+    path = tmp_path / "raw.list"
+    write_lines(path, [OUR_ROW, OUR_ROW.replace(ours, changed)])
+    with pytest.raises(InputError, match=r"raw\.list:2: .*expected"):
+        read_index(str(path), "raw")
+
+
+def test_lines_of_another_writer_are_read_among_ours(tmp_path):
+    path = tmp_path / "raw.list"
+    other = '  {"wav":"\\u00e9.wav", "samples": 5, "key":"\\u00e9", "note": "x", "rate": 192000 }  '
+    last = OUR_ROW.replace('"a"', '"c"')
+    path.write_text(f"{OUR_ROW}\r\n\n{other}\n{last}")
+    ours = Utterance("a", "b", samples=7, label="spoof", rate=16000)
+    assert read_index(str(path), "raw") == [
+        ours,
+        Utterance("\u00e9", "\u00e9.wav", samples=5, rate=192000),
+        replace(ours, key="c"),
+    ]
+
+
+def test_our_own_lines_need_no_parser_of_json(corpus, monkeypatch):
+    path = corpus.list("raw")
+    expected = read_index(path, "raw")
+    monkeypatch.setattr(index_module.json, "loads", None)
+    assert read_index(path, "raw") == expected
 
 
 @pytest.mark.parametrize("data_type", ["raw", "shard"])

@@ -295,8 +295,10 @@ def _read_shard_index(index: Path, path: str, tar_hash: str) -> list[Utterance]:
         if not _is_index_row(row, size):
             raise InputError(f"{index}: the row {row!r} is of no utterance")
         key, offset, audio_bytes, samples, label, rate, format_name = row
-        utterance = Utterance(key, path, offset, audio_bytes, samples, label)
-        rows.append(replace(utterance, rate=rate, format=format_name))
+        utterance = Utterance(
+            key, path, offset, audio_bytes, samples, label, rate=rate, format=format_name
+        )
+        rows.append(utterance)
     return rows
 
 

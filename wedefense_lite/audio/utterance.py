@@ -19,7 +19,9 @@ class Corpus(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+# Never changed, but not frozen either: to make a frozen one takes four times as long, and an index
+# has millions.
+@dataclass(slots=True, unsafe_hash=True)
 class Utterance:
     """One row of an index: the place, the length and the label of an utterance's audio.
 
