@@ -1,5 +1,6 @@
 """Lists and shards: one index, the corpus's own bytes, and nothing lost in silence."""
 
+import gc
 import io
 import json
 import logging
@@ -188,6 +189,17 @@ def test_our_own_lines_need_no_parser_of_json(corpus, monkeypatch):
     expected = read_index(path, "raw")
     monkeypatch.setattr(index_module.json, "loads", None)
     assert read_index(path, "raw") == expected
+
+
+@pytest.mark.parametrize("data_type", ["raw", "shard"])
+def test_garbage_is_collected_again_whether_a_list_could_be_read_or_not(corpus, data_type):
+    path = Path(corpus.list(data_type))
+    read_index(str(path), data_type)
+    assert gc.isenabled()
+    write_lines(path, ["no shard and no JSON"])
+    with pytest.raises(InputError):
+        read_index(str(path), data_type)
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("data_type", ["raw", "shard"])
