@@ -4,7 +4,9 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 from conftest import UNTRAINED, typist
 
 
@@ -75,6 +77,46 @@ def test_sources_are_traced(folder):
     assert results["unknown"] == ["A07", "A08", "A09"]
     for way in ("logits", "distance"):
         assert 0 <= results[way]["top1"] <= 1 and 0 <= results[way]["open_set_eer"] <= 1
+
+
+@pytest.mark.turns("recipes")
+def test_copies_of_human_speech_are_explained(folder):
+    """Stage 9: each bona fide utterance of eval, in a copy of the same length, against its mask."""
+    pytest.importorskip("captum", reason="the extra explain isn't installed")
+    command = (
+        "bash egs/mini/run.sh --corpus_dir corpus --data_dir data --exp_dir exp --data_type raw "
+        "--nproc 1 --stage 9 --stop_stage 9"
+    )
+    options = "--curves false --methods input_x_gradient,grad_cam --pictures 1"
+    typist(folder)([*command.split(), "--explain_options", options])
+    labels = dict(line.split() for line in (folder / "data/eval/utt2lab").read_text().splitlines())
+    bonafide = [key for key, label in labels.items() if label == "bonafide"]
+    pairs = dict(
+        line.split() for line in (folder / "data/pairs/fake2real").read_text().splitlines()
+    )
+    assert sorted(pairs.values()) == sorted(bonafide)[:12]
+    wavs = dict(line.split() for line in (folder / "data/pairs/wav.scp").read_text().splitlines())
+    for copy, original in pairs.items():
+        copy_T, rate = soundfile.read(wavs[copy])
+        original_T, _ = soundfile.read(folder / wavs[original])
+        assert rate == 16000 and len(copy_T) == len(original_T)
+        # The same words at the same time: loud where the original is loud.
+        envelopes = [
+            [abs(part).mean() for part in np.array_split(wav_T, 40)]
+            for wav_T in (copy_T, original_T)
+        ]
+        assert np.corrcoef(envelopes)[0, 1] > 0.9
+        assert not np.array_equal(copy_T, original_T)
+    content = json.loads((folder / "exp/explanations/explanations.json").read_text())
+    assert set(content["recordings"]) == set(pairs)
+    for measures in content["recordings"].values():
+        assert set(measures) >= {"input_x_gradient", "grad_cam", "random"}
+        for values in measures.values():
+            assert 0 <= values["iou"] <= 1 and 0 <= values["precision"] <= 1
+    # A mask is 5 % of the cells, and so are the cells that chance takes.
+    assert 0.02 < content["summary"]["random"]["precision"]["mean"] < 0.08
+    assert (folder / "exp/explanations/001.png").is_file()
+    assert not (folder / "exp/explanations/002.png").exists()
 
 
 @pytest.mark.turns("recipes")
