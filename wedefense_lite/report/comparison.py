@@ -10,9 +10,9 @@ from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.metrics.comparison import Comparison, compare_pair
 from wedefense_lite.metrics.summary import MetricOptions, split
-from wedefense_lite.report.page import interval, show
 from wedefense_lite.report.pictures import SET_COLOURS, det, svg
 from wedefense_lite.report.run import Run, ScoredSet
+from wedefense_lite.report.run_tables import interval, show
 
 # Metrics of the tables, and their names.
 SHOWN = {

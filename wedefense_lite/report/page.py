@@ -2,36 +2,63 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from wedefense_lite.files import printable
 from wedefense_lite.metrics.summary import likely_cause
+from wedefense_lite.report.beside import PicturesOfSet
+from wedefense_lite.report.decisions import Decisions
+from wedefense_lite.report.embeddings import EmbeddingMap
+from wedefense_lite.report.groups import GroupTable
 from wedefense_lite.report.pictures import set_colours
-from wedefense_lite.report.run import Run, ScoredSet
-
-HARDEST = 8  # trials of each class that the page lists
-
-
-def show(value: float | None, metric: str) -> str:
-    """Text of a metric: EERs in percent with two digits, counts whole, others with three digits."""
-    if value is None:
-        return "–"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if metric.startswith("eer"):
-        return f"{100 * value:.2f} %"
-    return f"{value:z.3f}"
+from wedefense_lite.report.recordings import MEGABYTE, MOST_SECONDS, Recording, in_base64
+from wedefense_lite.report.run import Run
+from wedefense_lite.report.run_tables import (
+    METRICS,
+    confusion_rows,
+    group_rows,
+    hardest,
+    interval,
+    show,
+)
 
 
-def interval(results: dict, metric: str) -> str:
-    """Text of the confidence interval of a metric; empty without one."""
-    bounds = results.get("ci", {}).get(metric, ())
-    return "–".join(show(bound, metric).removesuffix(" %") for bound in bounds)
+@dataclass(frozen=True)
+class Details:
+    """What the page shows beside metrics and curves; what is empty has no section.
+
+    Attributes:
+        decisions: decisions on each set.
+        groups: tables of groups.
+        embedding_map: embeddings as points; None where there are none.
+        errors: the worst errors.
+        most_audio: megabytes of audio that the page may have.
+        localization: pictures of utterances by set.
+        mixtures: confusion matrices of mixtures by set, SVG text.
+    """
+
+    decisions: Sequence[Decisions] = ()
+    groups: Sequence[GroupTable] = ()
+    embedding_map: EmbeddingMap | None = None
+    errors: Sequence[Recording] = ()
+    most_audio: float = 0.0
+    localization: Sequence[PicturesOfSet] = ()
+    mixtures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def players(self) -> int:
+        """Recordings that the page plays."""
+        return sum(1 for recording in self.errors if recording.sound)
+
+    @property
+    def audio_megabytes(self) -> float:
+        """Size of their audio in the page."""
+        return sum(4 * len(recording.sound) / 3 for recording in self.errors) / MEGABYTE
 
 
 def warnings(run: Run) -> list[str]:
@@ -52,18 +79,6 @@ def warnings(run: Run) -> list[str]:
                 f"The scores are not calibrated for this set{ending}"
             )
     return sentences
-
-
-def hardest(scored: ScoredSet) -> dict[str, np.ndarray]:
-    """Trials of each class with the worst scores, worst first, by a title."""
-    order = np.argsort(scored.llr, kind="stable")
-    is_bonafide = scored.bonafide[order]
-    lowest = order[is_bonafide]
-    highest = order[~is_bonafide][::-1]
-    return {
-        "bona fide with the lowest scores": lowest[:HARDEST],
-        "spoofs with the highest scores": highest[:HARDEST],
-    }
 
 
 def _shown(value: object) -> object:
@@ -92,13 +107,15 @@ def _encoded(pictures: Mapping[str, str]) -> dict[str, str]:
     return encoded
 
 
-def render(run: Run, pictures: dict[str, str]) -> str:
+def render(run: Run, pictures: dict[str, str], details: Details | None = None) -> str:
     """HTML of the page.
 
     Args:
         run: the experiment.
         pictures: SVG text by name.
+        details: what else the page shows.
     """
+    details = details or Details()
     eers = []
     for scored in run.ranked:
         for row in scored.results.get("by", {}).values():
@@ -114,6 +131,12 @@ def render(run: Run, pictures: dict[str, str]) -> str:
             show=show,
             interval=interval,
             hardest=hardest,
+            metrics=METRICS,
+            details=details,
+            confusion_rows=confusion_rows,
+            group_rows=group_rows,
+            in_base64=in_base64,
+            most_seconds=MOST_SECONDS,
             warnings=warnings(run),
             worst=max(eers, default=0) or 1,
             env=yaml.safe_dump(run.env, sort_keys=False, allow_unicode=True, width=1000),

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 import scipy  # imports its parts where they are used, some of which take a second
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 
 from wedefense_lite.labels import LABELS
 from wedefense_lite.metrics.detection import SortedScores
@@ -54,7 +54,7 @@ def draw(run: Run) -> dict[str, str]:
         "reliability": svg(reliability, coloured),
     }
     if run.history is not None:
-        pictures["training"] = svg(training, run.history, 2)
+        pictures["training"] = svg(training, run.history, 3)
     return pictures
 
 
@@ -73,7 +73,8 @@ def svg(draw: Callable, content, rows: int = 1) -> str:
     """
     text = io.StringIO()
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 4.1), layout="constrained")
+        height = 4.1 if rows < 3 else 5.1
+        figure = Figure(figsize=(4.6, height), layout="constrained")
         draw(figure.subplots(rows, sharex=True), content)
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
@@ -262,13 +263,22 @@ def reliability_points(scores: SortedScores, bins: int = 10) -> tuple[np.ndarray
 
 
 def training(axes, history: np.ndarray) -> None:
-    """Losses, and below them the dev EER, over epochs, with the best epoch."""
-    losses, eer = axes
+    """Losses, the dev EER and the learning rate over epochs, with the best epoch."""
+    losses, eer, rates = axes
     _plot_column(losses, history, "train_loss", 1, "o-", "#0072B2")
     _plot_column(losses, history, "dev_loss", 1, "s--", "#E69F00")
     losses.set_ylabel("loss")
     _plot_column(eer, history, "dev_eer", 100, "o-", "#0072B2")
     eer.set_ylabel("dev EER, %")
+    # Tables that other programs wrote may have no learning rate.
+    if "lr" in history.dtype.names:
+        _plot_column(rates, history, "lr", 1, "o-", "#009E73")
+        if np.nanmin(history["lr"], initial=np.inf) > 0:
+            rates.set_yscale("log")
+            # The formatter of a logarithmic axis is one of formulas, which STYLE doesn't set.
+            rates.yaxis.set_major_formatter(LogFormatter())
+            rates.yaxis.set_minor_formatter(NullFormatter())
+    rates.set_ylabel("learning rate")
     for panel in axes:
         for epoch in best_epoch(history):
             panel.axvline(epoch, **DOTTED, label=f"best epoch, {epoch:g}")
@@ -284,7 +294,8 @@ def _plot_column(
     has_value = np.isfinite(history[column])
     x = history["epoch"][has_value]
     y = scale * history[column][has_value]
-    axes.plot(x, y, style, color=colour, markersize=3, label=column.replace("_", " "))
+    label = "learning rate" if column == "lr" else column.replace("_", " ")
+    axes.plot(x, y, style, color=colour, markersize=3, label=label)
 
 
 def confusion(axes, content: tuple[list[list[int]], list[str]]) -> None:

@@ -61,6 +61,7 @@ class Run:
         env: content of ``env.json``.
         history: columns of ``metrics.csv``, NaN for an empty cell; None without a training here.
         sets: scored sets, in the order of the report.
+        dev_threshold: EER threshold of dev in nats; None where dev was not evaluated.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Run:
     env: dict
     history: np.ndarray | None
     sets: list[ScoredSet]
+    dev_threshold: float | None = None
 
     @property
     def ranked(self) -> list[ScoredSet]:
@@ -114,7 +116,15 @@ def read_run(exp_dir: str | Path, data_dir: str | Path, sets: list[str] | None =
         env=read_object(exp_dir / "env.json"),
         history=history,
         sets=scored_sets,
+        dev_threshold=_dev_threshold(exp_dir),
     )
+
+
+def _dev_threshold(exp_dir: Path) -> float | None:
+    """EER threshold of dev, whether or not the report shows dev; None of a dev of one class."""
+    path = exp_dir / "results_dev.json"
+    threshold = read_object(path).get("eer_threshold") if path.exists() else None
+    return threshold if is_number(threshold) else None
 
 
 def _sets_of_both_classes(exp_dir: Path) -> list[str]:

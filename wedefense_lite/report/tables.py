@@ -1,13 +1,16 @@
 """Results as text on the terminal and as JSON in full precision."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from wedefense_lite.files import (
     NO_VALUE,
     InputError,
     check_writable,
+    file_name,
     printable,
     write_json,
+    write_lines,
     write_text,
 )
 from wedefense_lite.scoring.sidecar import refuse_sidecar
@@ -25,6 +28,9 @@ LATEX_TEXTS = str.maketrans(
         "}": r"\}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
         "–": "--",
         "−": "$-$",
     }
@@ -62,6 +68,19 @@ def as_latex(rows: Sequence[Sequence[str]]) -> list[str]:
         if number == 0:
             lines.append(r"\midrule")
     return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def write_tables(folder: str | Path, tables: Mapping[str, Sequence[Sequence[str]]]) -> None:
+    """Write each table as TSV and as LaTeX.
+
+    Args:
+        folder: folder to write to.
+        tables: rows by the name of the table, ``SET_CONTENT``, which names its two files.
+    """
+    for name, rows in tables.items():
+        path = Path(folder, file_name(name))
+        write_lines(path.with_name(f"{path.name}.tsv"), as_tsv(rows))
+        write_lines(path.with_name(f"{path.name}.tex"), as_latex(rows))
 
 
 def tabulated(title: str, groups: dict[str, dict]) -> list[str]:
