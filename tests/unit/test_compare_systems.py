@@ -10,7 +10,8 @@ from wedefense_lite.bin.compare import compare
 from wedefense_lite.bin.compare_systems import compare_systems
 from wedefense_lite.bin.evaluate import evaluate
 from wedefense_lite.files import InputError, write_json, write_lines, write_table, write_text
-from wedefense_lite.report.comparison import holm, system_names
+from wedefense_lite.report.comparison import compare_runs, holm, pairs_of, system_names
+from wedefense_lite.report.run import read_run
 from wedefense_lite.report.tables import as_latex, as_tsv
 from wedefense_lite.scoring.scores import write_scores
 from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
@@ -66,7 +67,7 @@ def test_a_page_has_each_system_and_its_paired_test(systems, tmp_path):
     )
     page = output.read_text()
     assert page.count("<h2>") == 1 and "<h2>dev</h2>" in page
-    assert "http" not in re.sub(r"data:image/svg[^\"]*", "", page)
+    assert "http:" not in re.sub(r"data:image/svg[^\"]*", "", page) and "https:" not in page
     rows = [
         line.split("\t") for line in (tmp_path / "tables/dev_metrics.tsv").read_text().splitlines()
     ]
@@ -86,10 +87,39 @@ def test_a_page_has_each_system_and_its_paired_test(systems, tmp_path):
         f"p {eer['p_value']:.3f}"
     )
     difference_rows = (tmp_path / "tables/dev_differences.tsv").read_text().splitlines()
-    assert difference_rows[1].split("\t")[:2] == ["strong", expected]
+    assert difference_rows[1].split("\t")[:2] == ["strong − weak_1", expected]
     assert eer["difference"] < 0 and expected in page
     latex = (tmp_path / "tables/dev_metrics.tex").read_text()
     assert r"weak\_1 & " in latex and latex.startswith(r"\begin{tabular}{lrrrrr}")
+
+
+def test_pairs_are_those_with_the_first_or_all():
+    names = ["a", "b", "c"]
+    assert pairs_of(names, "first") == [("b", "a"), ("c", "a")]
+    assert pairs_of(names, "all") == [("b", "a"), ("c", "a"), ("c", "b")]
+
+
+def test_p_values_are_corrected_for_all_pairs_that_are_tested(systems, tmp_path):
+    data = systems / "data"
+    write_system(tmp_path / "middle", data, ("dev",), 0.5)
+    runs = {
+        name: read_run(folder / name, data, ["dev"])
+        for folder, name in ((systems, "weak_1"), (tmp_path, "middle"), (systems, "strong"))
+    }
+    (compared,) = compare_runs(runs, 200, "all")
+    rows = compared.difference_rows()
+    assert [row[0] for row in rows[1:]] == [
+        "middle − weak_1",
+        "strong − weak_1",
+        "strong − middle",
+    ]
+    single = [pair.differences["eer"].p_value for pair in compared.comparisons.values()]
+    shown = [float(row[1].rpartition("p ")[2]) for row in rows[1:]]
+    assert shown == pytest.approx(holm(single), abs=5e-4)
+    # Three tests, not two: the smallest value is three times that of its own test.
+    assert min(shown) == pytest.approx(3 * min(single), abs=5e-4)
+    differences = [pair.differences["eer"].value for pair in compared.comparisons.values()]
+    assert differences[1] == pytest.approx(differences[0] + differences[2])
 
 
 def test_systems_that_can_not_be_compared_are_refused(systems, tmp_path):

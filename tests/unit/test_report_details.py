@@ -57,17 +57,68 @@ def players(page: str) -> list[bytes]:
     return [base64.b64decode(code) for code in re.findall(r"data:audio/flac;base64,([^\"]+)", page)]
 
 
-class TestDecisions:
-    def test_of_eval_are_at_the_threshold_of_dev(self, run):
-        dev, eval_set = decide(run)
-        assert dev.rule == eval_set.rule == DEV_RULE
-        assert eval_set.threshold == dev.threshold == run.sets[0].results["eer_threshold"]
-        assert 0 < dev.threshold <= 0.5
-        # Counted in LLRS.
-        assert dev[3:] == (3, 1, 1, 4)
-        assert eval_set[3:] == (2, 2, 3, 3)
-        assert (eval_set.miss, eval_set.false_alarm) == (0.5, 0.5)
+def test_decisions_on_eval_are_at_the_threshold_of_dev(run):
+    dev, eval_set = decide(run)
+    assert dev.rule == eval_set.rule == DEV_RULE
+    assert eval_set.threshold == dev.threshold == run.sets[0].results["eer_threshold"]
+    assert 0 < dev.threshold <= 0.5
+    # Counted in LLRS.
+    assert dev[3:] == (3, 1, 1, 4)
+    assert eval_set[3:] == (2, 2, 3, 3)
+    assert (eval_set.miss, eval_set.false_alarm) == (0.5, 0.5)
 
+
+def test_rates_of_groups_are_counted_by_hand(run):
+    """At 0.0: two bona fide and two spoofs in each group, of which the rates are halves."""
+    scored = run.sets[1]
+    #        bona fide              spoof
+    values = np.array([*"aabb", *"aabbbb"])
+    table = measure_groups(scored, "codec", values, 0.0, bootstrap=0)
+    first, second = table.groups
+    assert (first.name, first.n_bonafide, first.n_spoof) == ("a", 2, 2)
+    assert (second.name, second.n_bonafide, second.n_spoof) == ("b", 2, 4)
+    assert [first.rates[rate].value for rate in ("eer", "miss", "fa")] == [0, 0, 0]
+    # b: bona fide -0.5 and -1.5 are missed, spoofs 1.5, 2.5 and 0.75 are accepted.
+    assert (second.rates["miss"].value, second.rates["fa"].value) == (1.0, 0.75)
+    assert (table.gaps["miss"].value, table.gaps["fa"].value) == (1.0, 0.75)
+    assert table.gaps["eer"].value == second.rates["eer"].value > 0.5
+
+
+def test_principal_axes_are_those_of_largest_variance_with_a_fixed_sign():
+    rng = np.random.default_rng(5)
+    scale = np.array([0.5, 4.0, 0.1, 2.0])
+    points_NE = rng.standard_normal((400, 4)) * scale + 7
+    xy_N2, shares = principal_axes(points_NE)
+    # The axes are nearly the second and the fourth coordinate, pointing the same way.
+    assert np.corrcoef(xy_N2[:, 0], points_NE[:, 1])[0, 1] > 0.99
+    assert np.corrcoef(xy_N2[:, 1], points_NE[:, 3])[0, 1] > 0.99
+    variance = xy_N2.var(axis=0) / points_NE.var(axis=0).sum()
+    assert shares == pytest.approx(tuple(variance))
+    np.testing.assert_allclose(principal_axes(-points_NE)[0], -xy_N2, atol=1e-9)
+
+
+def test_worst_errors_have_the_audio_and_a_spectrogram_of_their_own_recording(folders, run):
+    errors = add_audio(list_errors(run, folders[1], 1), run.config_text, 1.0)
+    keys = [(error.set_name, error.error, error.key) for error in errors]
+    assert keys == [
+        ("dev", "false alarm", "dev_8"),
+        ("dev", "miss", "dev_3"),
+        ("eval", "false alarm", HOSTILE),
+        ("eval", "miss", "eval_3"),
+    ]
+    for error in errors:
+        number = keys_of(error.set_name).index(error.key)
+        wav_T, rate = sf.read(io.BytesIO(error.sound))
+        assert (rate, len(wav_T)) == (RATE, RATE // 2)
+        hertz = np.argmax(np.abs(np.fft.rfft(wav_T))) * RATE / len(wav_T)
+        assert hertz == 500 + 250 * number
+        picture = matplotlib.image.imread(io.BytesIO(error.picture))
+        # Rows are frequencies, the highest above; the brightest is that of the tone.
+        brightest = np.argmax(picture[..., :3].sum(axis=(1, 2)))
+        assert (128 - brightest) * RATE / 256 == pytest.approx(hertz, abs=RATE / 256)
+
+
+class TestDecisions:
     def test_a_score_at_the_threshold_is_accepted(self, run):
         dev = decide(run)[0]
         scored = run.sets[0]
@@ -99,21 +150,6 @@ class TestDecisions:
 
 
 class TestGroups:
-    def test_rates_of_groups_are_counted_by_hand(self, run):
-        """At 0.0: two bona fide and two spoofs in each group, of which the rates are halves."""
-        scored = run.sets[1]
-        #        bona fide              spoof
-        values = np.array([*"aabb", *"aabbbb"])
-        table = measure_groups(scored, "codec", values, 0.0, bootstrap=0)
-        first, second = table.groups
-        assert (first.name, first.n_bonafide, first.n_spoof) == ("a", 2, 2)
-        assert (second.name, second.n_bonafide, second.n_spoof) == ("b", 2, 4)
-        assert [first.rates[rate].value for rate in ("eer", "miss", "fa")] == [0, 0, 0]
-        # b: bona fide -0.5 and -1.5 are missed, spoofs 1.5, 2.5 and 0.75 are accepted.
-        assert (second.rates["miss"].value, second.rates["fa"].value) == (1.0, 0.75)
-        assert (table.gaps["miss"].value, table.gaps["fa"].value) == (1.0, 0.75)
-        assert table.gaps["eer"].value == second.rates["eer"].value > 0.5
-
     def test_a_group_of_one_class_is_said_and_takes_no_part_in_the_gap(self, folders, run):
         scored = run.sets[1]
         values = read_groups(folders[1], scored, "language")
@@ -169,18 +205,6 @@ class TestGroups:
 
 
 class TestEmbeddings:
-    def test_principal_axes_are_those_of_largest_variance_with_a_fixed_sign(self):
-        rng = np.random.default_rng(5)
-        scale = np.array([0.5, 4.0, 0.1, 2.0])
-        points_NE = rng.standard_normal((400, 4)) * scale + 7
-        xy_N2, shares = principal_axes(points_NE)
-        # The axes are nearly the second and the fourth coordinate, pointing the same way.
-        assert np.corrcoef(xy_N2[:, 0], points_NE[:, 1])[0, 1] > 0.99
-        assert np.corrcoef(xy_N2[:, 1], points_NE[:, 3])[0, 1] > 0.99
-        variance = xy_N2.var(axis=0) / points_NE.var(axis=0).sum()
-        assert shares == pytest.approx(tuple(variance))
-        np.testing.assert_allclose(principal_axes(-points_NE)[0], -xy_N2, atol=1e-9)
-
     def test_of_one_dimension_or_of_equal_points_are_drawn_too(self):
         line_N2, shares = principal_axes(np.array([[1.0], [3.0]]))
         assert line_N2.tolist() == [[-1.0, 0.0], [1.0, 0.0]] and shares == (1.0, 0.0)
@@ -245,26 +269,6 @@ class TestEmbeddings:
 
 
 class TestWorstErrors:
-    def test_have_the_audio_and_a_spectrogram_of_their_own_recording(self, folders, run):
-        errors = add_audio(list_errors(run, folders[1], 1), run.config_text, 1.0)
-        keys = [(error.set_name, error.error, error.key) for error in errors]
-        assert keys == [
-            ("dev", "false alarm", "dev_8"),
-            ("dev", "miss", "dev_3"),
-            ("eval", "false alarm", HOSTILE),
-            ("eval", "miss", "eval_3"),
-        ]
-        for error in errors:
-            number = keys_of(error.set_name).index(error.key)
-            wav_T, rate = sf.read(io.BytesIO(error.sound))
-            assert (rate, len(wav_T)) == (RATE, RATE // 2)
-            hertz = np.argmax(np.abs(np.fft.rfft(wav_T))) * RATE / len(wav_T)
-            assert hertz == 500 + 250 * number
-            picture = matplotlib.image.imread(io.BytesIO(error.picture))
-            # Rows are frequencies, the highest above; the brightest is that of the tone.
-            brightest = np.argmax(picture[..., :3].sum(axis=(1, 2)))
-            assert (128 - brightest) * RATE / 256 == pytest.approx(hertz, abs=RATE / 256)
-
     def test_audio_stays_below_the_size_and_the_page_states_both(self, folders, run):
         errors = add_audio(list_errors(run, folders[1], 9), run.config_text, 1.0)
         assert all(error.sound for error in errors)

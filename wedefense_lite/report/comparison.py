@@ -1,19 +1,21 @@
-"""Several systems side by side on one page, with paired tests against the first."""
+"""Several systems side by side on one page, with paired tests."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.metrics.comparison import Comparison, compare_pair
+from wedefense_lite.metrics.costs import CostModel
 from wedefense_lite.metrics.summary import MetricOptions, split
 from wedefense_lite.report.pictures import SET_COLOURS, det, svg
 from wedefense_lite.report.run import Run, ScoredSet
 from wedefense_lite.report.run_tables import interval, show
 
+Pairs = Literal["first", "all"]
 # Metrics of the tables, and their names.
 SHOWN = {
     "eer": "EER",
@@ -50,18 +52,18 @@ class ComparedSet(NamedTuple):
 
     Attributes:
         name: of the set.
-        systems: what each system has of it, by the name of the system; the first is compared with.
-        comparisons: each further system, as A, against the first, as B.
+        systems: what each system has of it, by the name of the system.
+        comparisons: by the names of two systems A and B, the first against the second.
     """
 
     name: str
     systems: dict[str, ScoredSet]
-    comparisons: dict[str, Comparison]
+    comparisons: dict[tuple[str, str], Comparison]
 
     @property
-    def reference(self) -> str:
-        """Name of the system that the others are compared with."""
-        return next(iter(self.systems))
+    def cost(self) -> CostModel:
+        """Costs of the DCF, which all systems share."""
+        return next(iter(self.systems.values())).cost
 
     @property
     def colours(self) -> dict[str, str]:
@@ -84,20 +86,20 @@ class ComparedSet(NamedTuple):
         return rows
 
     def difference_rows(self) -> list[list[str]]:
-        """Table with a row a system but the first: what each metric is more than that of the
-        first, the 95 % interval of that, and its p value, by Holm over the systems.
+        """Table with a row a pair of systems A and B: what each metric of A is more than that of
+        B, the 95 % interval of that, and its p value, by Holm over all rows of the column.
         """
-        corrected: dict[str, dict[str, float]] = {}
+        corrected: dict[str, dict[tuple[str, str], float]] = {}
         for metric in SHOWN:
             tested = []
-            for name, comparison in self.comparisons.items():
+            for pair, comparison in self.comparisons.items():
                 if comparison.differences.get(metric) is not None:
-                    tested.append(name)
-            p_values = [self.comparisons[name].differences[metric].p_value for name in tested]
+                    tested.append(pair)
+            p_values = [self.comparisons[pair].differences[metric].p_value for pair in tested]
             corrected[metric] = dict(zip(tested, holm(p_values)))
-        rows = [[f"system − {self.reference}", *SHOWN.values()]]
-        for name, comparison in self.comparisons.items():
-            cells = [name]
+        rows = [["A − B", *SHOWN.values()]]
+        for pair, comparison in self.comparisons.items():
+            cells = [" − ".join(pair)]
             for metric in SHOWN:
                 difference = comparison.differences.get(metric)
                 if difference is None:
@@ -112,7 +114,7 @@ class ComparedSet(NamedTuple):
                     digits = 2
                 cells.append(
                     f"{value:+z.{digits}f}{unit} [{low:z.{digits}f}–{high:z.{digits}f}] "
-                    f"p {corrected[metric][name]:.3f}"
+                    f"p {corrected[metric][pair]:.3f}"
                 )
             rows.append(cells)
         return rows
@@ -125,12 +127,28 @@ class ComparedSet(NamedTuple):
         return svg(det, coloured)
 
 
-def compare_runs(runs: dict[str, Run], bootstrap: int) -> list[ComparedSet]:
+def pairs_of(names: Sequence[str], pairs: Pairs) -> list[tuple[str, str]]:
+    """Pairs of systems A and B that are compared.
+
+    Args:
+        names: of the systems.
+        pairs: ``first``: each further system against the first. ``all``: each system against each
+            of those before it.
+    """
+    compared = []
+    for number, name in enumerate(names):
+        earlier = names[:number] if pairs == "all" else names[: min(number, 1)]
+        compared += [(name, other) for other in earlier]
+    return compared
+
+
+def compare_runs(runs: dict[str, Run], bootstrap: int, pairs: Pairs = "first") -> list[ComparedSet]:
     """Systems on each set that all of them were scored on.
 
     Args:
         runs: experiments by the names of the systems, two or more.
         bootstrap: samples of a paired test.
+        pairs: see ``pairs_of``.
 
     Raises:
         InputError: no set in common, or one with other utterances or costs.
@@ -138,18 +156,20 @@ def compare_runs(runs: dict[str, Run], bootstrap: int) -> list[ComparedSet]:
     scored_by_system = {}
     for name, run in runs.items():
         scored_by_system[name] = {scored.name: scored for scored in run.sets}
-    reference, *others = runs
+    names = list(runs)
     compared = []
-    for set_name, first in scored_by_system[reference].items():
-        systems = {reference: first}
-        for name in others:
+    for set_name in scored_by_system[names[0]]:
+        systems = {}
+        for name in names:
             if set_name in scored_by_system[name]:
                 systems[name] = scored_by_system[name][set_name]
         if len(systems) < len(runs):
             continue
         comparisons = {}
-        for name in others:
-            comparisons[name] = _against(systems[name], name, first, reference, bootstrap)
+        for name, other in pairs_of(names, pairs):
+            comparisons[name, other] = _against(
+                systems[name], name, systems[other], other, bootstrap
+            )
         compared.append(ComparedSet(set_name, systems, comparisons))
     if not compared:
         raise InputError(f"{', '.join(runs)}: no set that all were evaluated on")
@@ -157,19 +177,19 @@ def compare_runs(runs: dict[str, Run], bootstrap: int) -> list[ComparedSet]:
 
 
 def _against(
-    scored: ScoredSet, name: str, first: ScoredSet, reference: str, bootstrap: int
+    scored: ScoredSet, name: str, second: ScoredSet, other: str, bootstrap: int
 ) -> Comparison:
-    """A system, as A, against the first, as B, on the same utterances."""
-    if not np.array_equal(scored.key, first.key):
-        raise InputError(f"{scored.name}: {name} and {reference} have other utterances")
-    if scored.cost != first.cost:
+    """A system, as A, against another one, as B, on the same utterances."""
+    if not np.array_equal(scored.key, second.key):
+        raise InputError(f"{scored.name}: {name} and {other} have other utterances")
+    if scored.cost != second.cost:
         raise InputError(
-            f"{scored.name}: costs of {name} are {scored.cost}, those of {reference} {first.cost}: "
+            f"{scored.name}: costs of {name} are {scored.cost}, those of {other} {second.cost}: "
             "run stage 7 with the same costs"
         )
-    classes = np.where(first.bonafide, LABELS[BONAFIDE], LABELS[SPOOF])
-    trials = split(classes, {"a": scored.llr, "b": first.llr})
-    return compare_pair(trials, MetricOptions(first.cost), bootstrap)
+    classes = np.where(second.bonafide, LABELS[BONAFIDE], LABELS[SPOOF])
+    trials = split(classes, {"a": scored.llr, "b": second.llr})
+    return compare_pair(trials, MetricOptions(second.cost), bootstrap)
 
 
 def system_names(exp_dirs: Sequence[str], folders: Sequence[str]) -> list[str]:
