@@ -2,7 +2,13 @@
 
 from wedefense_lite import interruption
 
+import os
+
 __version__ = "0.1.0"
+
+# ONNX Runtime reports its use to its makers, and keeps a file of it in the user's cache, unless it
+# is told before it is imported. What scores recordings sends nothing anywhere.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 interruption.leave_at_once()
 

@@ -163,6 +163,23 @@ def test_recordings_are_scored_where_there_is_no_pytorch_and_no_scipy(
     assert row["decision"] == "bonafide"
 
 
+def test_no_use_is_reported_to_anybody(exported, tmp_path, monkeypatch):
+    """ONNX Runtime keeps what it will send in files of the user's cache and of TMPDIR."""
+    for variable in ("HOME", "TMPDIR", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    score = "import sys, wedefense_lite; print(wedefense_lite.load(sys.argv[1]).score(sys.argv[2]))"
+    run = subprocess.run(
+        [sys.executable, "-c", score, exported.path, str(exported.wav)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_service_scores_where_there_is_no_pytorch_and_no_scipy(exported, as_on_a_device):
     processes = Pool(Request(exported.path, windows="first"), "cpu", Limits(), 1)
     try:
