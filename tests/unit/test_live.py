@@ -11,15 +11,23 @@ import numpy as np
 import pytest
 import soundfile as sf
 import tiny
+import torch
 
 from wedefense_lite import cli
-from wedefense_lite.audio.live import Block, container_blocks, live_windows, pcm_blocks
+from wedefense_lite.audio.live import (
+    Block,
+    container_blocks,
+    device_blocks,
+    live_windows,
+    pcm_blocks,
+)
 from wedefense_lite.audio.reading import read
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.bin.score import score
 from wedefense_lite.files import InputError
 from wedefense_lite.scoring.bundle import Detector
 from wedefense_lite.scoring.live import Cusum, alarm_threshold, count_alarms, kept_llrs
+from wedefense_lite.separators.base import Separator
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +266,226 @@ def test_scores_that_are_no_llrs_need_a_threshold_of_the_user(monkeypatch, capsy
     folder = tiny.bundle(tmp_path / "none", has_posterior=False)
     status, _, errors = run(monkeypatch, capsys, b"", "--model", folder)
     assert status == 2 and "give a threshold by --alarm" in errors
+
+
+# ---- A device
+
+
+class Microphone:
+    """Stand-in for sounddevice: a device of 8 kHz and two channels that ends after its blocks."""
+
+    PortAudioError = type("PortAudioError", (Exception,), {})
+
+    def __init__(self, blocks, lost=()):
+        self.blocks = blocks
+        self.lost = lost
+
+    def query_devices(self, device, kind):
+        if device not in (None, 3, "USB"):
+            raise ValueError(f"No input device matching {device!r}")
+        assert kind == "input"
+        return {"default_samplerate": 8000.0, "max_input_channels": 2}
+
+    def InputStream(self, device, channels, samplerate, dtype):  # noqa: N802
+        assert (channels, samplerate, dtype) == (2, 8000, "float32")
+        return self
+
+    def __enter__(self):
+        self.number = -1
+        return self
+
+    def __exit__(self, *error):
+        return False
+
+    def read(self, count):
+        self.number += 1
+        if self.number == len(self.blocks):
+            raise self.PortAudioError("Unanticipated host error [-9999]")
+        return self.blocks[self.number], self.number in self.lost
+
+
+@pytest.mark.parametrize("name", ["default", "3", "USB"])
+def test_blocks_of_a_device_are_mono_at_its_rate(monkeypatch, name):
+    stereo_TA = np.float32([[0.5, -0.25]] * 800)
+    monkeypatch.setitem(sys.modules, "sounddevice", Microphone([stereo_TA] * 2))
+    for channel, value in ((0, 0.125), (1, 0.5), (2, -0.25)):
+        blocks = device_blocks(name, channel)
+        first = next(blocks)
+        assert first.rate == 8000 and first.wav_T.shape == (800,)
+        assert (first.wav_T == value).all()
+        next(blocks)
+        with pytest.raises(InputError, match=f"{name}: Unanticipated host error"):
+            next(blocks)
+
+
+def test_a_device_that_is_none_or_lacks_a_channel_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", Microphone([]))
+    with pytest.raises(InputError, match="--audio_device 7: No input device matching 7"):
+        next(device_blocks("7"))
+    with pytest.raises(InputError, match="2 channels, expected channel 3 among them"):
+        next(device_blocks("USB", 3))
+
+
+def test_samples_that_a_device_lost_are_told(monkeypatch, caplog):
+    blocks = [np.zeros((800, 2), np.float32)] * 3
+    monkeypatch.setitem(sys.modules, "sounddevice", Microphone(blocks, lost=[1]))
+    heard = device_blocks("USB")
+    next(heard)
+    assert not caplog.text
+    next(heard)
+    assert "USB: samples were lost" in caplog.text
+
+
+def test_a_device_has_the_scores_of_its_samples(monkeypatch, capsys, bundle):
+    """Rows come before the device ends, which is an error behind them."""
+    wav_T = np.float32(tiny.talking(2.0))[::2]
+    stereo_TA = np.stack([wav_T, wav_T], 1)
+    monkeypatch.setitem(sys.modules, "sounddevice", Microphone(np.array_split(stereo_TA, 10)))
+    words = ("--model", bundle, "--trim", "false", "--hop_seconds", 1)
+    status, rows, errors = run(monkeypatch, capsys, b"", *words, "--audio_device", "USB")
+    assert status == 2 and "--audio_device USB: Unanticipated host error" in errors
+    data = wav_T.astype("<f4").tobytes()
+    pcm = ("--pcm", "f32le", "--rate", 8000)
+    _, expected, _ = run(monkeypatch, capsys, data, *words, *pcm)
+    assert rows == expected[:1] and rows[0]["llr"] is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--audio_device", "default"], "pip install 'wedefense_lite\\[live\\]'"),
+        (["--audio_device", "3", "--pcm", "s16le", "--rate", "8000"], "expected no --pcm and"),
+    ],
+)
+def test_a_device_without_its_package_is_told_in_a_line(monkeypatch, capsys, bundle, words, reason):
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    status, rows, errors = run(monkeypatch, capsys, b"", "--model", bundle, *words)
+    assert status == 2 and not rows
+    (line,) = [line for line in errors.splitlines() if "error" in line]
+    assert re.search(reason, line)
+
+
+# ---- Talkers
+
+
+class Swapping(Separator):
+    """Talkers below and above 1 kHz; each separation gives them in the other order."""
+
+    num_talkers = 2
+    sample_rate = tiny.RATE
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, wav_BT):
+        self.calls += 1
+        spectrum_BF = torch.fft.rfft(wav_BT)
+        is_low_F = torch.fft.rfftfreq(wav_BT.shape[1], 1 / self.sample_rate) < 1000
+        streams = []
+        for chosen_F in (is_low_F, ~is_low_F):
+            streams.append(torch.fft.irfft(spectrum_BF * chosen_F, wav_BT.shape[1]))
+        return torch.stack(streams[:: 1 if self.calls % 2 else -1], 1)
+
+
+def voice(hertz: float, seconds: float, *spoken: tuple[float, float]) -> np.ndarray:
+    """A tone in syllables, four in a second, within the times when it speaks."""
+    time = np.arange(round(seconds * tiny.RATE)) / tiny.RATE
+    tone_T = 0.2 * np.sin(2 * np.pi * hertz * time) * np.maximum(0, np.sin(8 * np.pi * time)) ** 2
+    is_spoken_T = np.zeros(len(time), dtype=bool)
+    for start, end in spoken:
+        is_spoken_T |= (time >= start) & (time < end)
+    return tone_T * is_spoken_T
+
+
+@pytest.fixture
+def talkers(monkeypatch, bundle):
+    """Options of a stream of talkers; the separator is a stand-in."""
+    monkeypatch.setattr(
+        "wedefense_lite.mixtures.separation.trained_separator", lambda *paths: Swapping()
+    )
+    return ["--model", bundle, "--separator_config", "c", "--separator_model", "m"]
+
+
+def test_each_talker_has_a_row_and_is_followed_through_the_windows(
+    monkeypatch, capsys, bundle, talkers
+):
+    low_T = voice(300, 2.5, (0.0, 2.5))
+    high_T = voice(2500, 2.5, (0.0, 2.5))
+    _, rows, _ = run(monkeypatch, capsys, wav_bytes(low_T + high_T), *talkers, "--hop_seconds", 0.5)
+    assert [(row["talker"], row["start"]) for row in rows] == [
+        (talker, start) for start in (0.0, 0.5, 1.0, 1.5) for talker in (1, 2)
+    ]
+    detector = Detector(bundle, trim=False)
+    expected = [detector.score(low_T[: tiny.RATE]), detector.score(high_T[: tiny.RATE])]
+    assert abs(expected[0] - expected[1]) > 0.05, "the two can be told apart"
+    for talker in (1, 2):
+        llrs = [row["llr"] for row in rows if row["talker"] == talker]
+        other = expected[2 - talker]
+        for llr in llrs:
+            assert abs(llr - expected[talker - 1]) < abs(llr - other)
+        # The evidence of a talker is added up by itself.
+        total = 0.0
+        for llr, share in zip(llrs, (1.0, 0.5, 0.5, 0.5)):
+            total = max(0.0, total - share * llr)
+        (last,) = [row for row in rows if row["talker"] == talker and row["start"] == 1.5]
+        assert last["cusum"] == pytest.approx(total)
+
+
+def test_a_talker_who_is_silent_has_no_score_and_may_be_another_one_behind(
+    monkeypatch, capsys, talkers
+):
+    """Both are silent in what the window at 1 s shares with the one before."""
+    low_T = voice(300, 3.0, (0.0, 0.9))
+    high_T = voice(2500, 3.0, (0.0, 0.9), (1.6, 3.0))
+    words = [*talkers, "--hop_seconds", 0.5]
+    _, rows, _ = run(monkeypatch, capsys, wav_bytes(low_T + high_T), *words)
+    by_place = {(row["start"], row["talker"]): row for row in rows}
+    # From 1.0 to 1.5 s nobody speaks: who speaks from 1.6 s on may be either.
+    for talker in (1, 2):
+        for start in (0.0, 0.5, 1.5, 2.0):
+            assert "may be another talker" not in by_place[start, talker]["note"]
+        assert "may be another talker" in by_place[1.0, talker]["note"]
+        assert by_place[0.0, talker]["llr"] is not None
+    for start in (1.0, 1.5, 2.0):
+        scored = [talker for talker in (1, 2) if by_place[start, talker]["llr"] is not None]
+        assert len(scored) <= 1
+    (silent,) = [talker for talker in (1, 2) if by_place[2.0, talker]["llr"] is None]
+    assert "silence" in by_place[2.0, silent]["note"]
+
+
+def test_a_silent_talker_is_not_scored_by_what_is_left_of_the_other(monkeypatch, capsys, talkers):
+    """A fiftieth of the amplitude, 34 dB below, is residue and no voice."""
+    wav_T = voice(300, 1.0, (0.0, 1.0)) + 0.02 * voice(2500, 1.0, (0.0, 1.0))
+    _, rows, _ = run(monkeypatch, capsys, wav_bytes(wav_T), *talkers)
+    assert sorted(row["llr"] is None for row in rows) == [False, True]
+
+
+def test_rows_of_talkers_have_a_column_more(monkeypatch, capsys, talkers):
+    data = wav_bytes(voice(300, 1.0, (0.0, 1.0)))
+    for output_format, begin in (("tsv", "talker\tstart\tend\tllr"), ("table", "talker    start")):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+        words = ["score", "--stream", "--format", output_format, *map(str, talkers)]
+        monkeypatch.setattr(sys, "argv", words)
+        cli.run(score, from_hub=True, builds_systems=True, several="files")
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith(begin) and len(lines) == 3
+        assert lines[1].split()[0] == "1" and lines[2].split()[0] == "2"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--separator_config", "c"], "--separator_model is needed"),
+        (["--separator_model", "m"], "--separator_config is needed"),
+        (
+            ["--separator_config", "c", "--separator_model", "m", "--hop_seconds", "1"],
+            "--hop_seconds 1, expected less than a window, 1: talkers are followed by",
+        ),
+    ],
+)
+def test_talkers_need_a_separator_and_windows_that_overlap(
+    monkeypatch, capsys, bundle, words, reason
+):
+    status, _, errors = run(monkeypatch, capsys, b"", "--model", bundle, *words)
+    assert status == 2 and reason in errors

@@ -4,7 +4,9 @@ A window is what a file with the same samples has at the same place, to the last
 samples, A audio channels.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
+from types import ModuleType
 from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +27,7 @@ PCM_TYPES = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 FORMATS = (*FFMPEG_FORMATS, *FFMPEG_CONTAINERS, "flac", "mp3")
 READ_BYTES = 2**14  # at most at once; less as soon as less has come
 MAX_PEAK = 2.0  # of floats; larger ones were never divided by their full scale
+BLOCK_SECONDS = 0.1  # of a device
 # Samples of a signal whose end has not come.
 ENDLESS = 2**62
 
@@ -141,6 +144,58 @@ def container_blocks(stream: BinaryIO, channel: int = 0) -> Iterator[Block]:
         raise InputError(f"standard input: {error}") from error
     if not blocks.rate:
         raise InputError("standard input: no samples")
+
+
+def sound_devices() -> ModuleType:
+    """Module of sounddevice.
+
+    Raises:
+        InputError: it isn't installed, or the machine lacks PortAudio.
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        raise InputError(
+            f"--audio_device: sounddevice can't be imported ({error}): "
+            "pip install 'wedefense_lite[live]', and PortAudio (Debian: libportaudio2)"
+        ) from error
+    return sounddevice
+
+
+def device_blocks(name: str, channel: int = 0) -> Iterator[Block]:
+    """Blocks of a tenth of a second of a microphone or another audio device, without an end.
+
+    Args:
+        name: the device, a part of its name or its number; ``default`` is the system's.
+        channel: channel that is taken, from 1 on; 0 for the mean of all.
+
+    Raises:
+        InputError: no such device or channel, or one that ends.
+    """
+    sounddevice = sound_devices()
+    device = int(name) if name.isdecimal() else name
+    if name == "default":
+        device = None
+    try:
+        facts = sounddevice.query_devices(device, "input")
+        rate = round(facts["default_samplerate"])
+        channels = facts["max_input_channels"]
+        if channel > channels:
+            raise InputError(
+                f"--audio_device {name}: {channels} channels, expected channel {channel} among them"
+            )
+        with sounddevice.InputStream(
+            device=device, channels=channels, samplerate=rate, dtype="float32"
+        ) as stream:
+            while True:
+                wav_TA, is_overflowed = stream.read(round(BLOCK_SECONDS * rate))
+                if is_overflowed:
+                    # What is behind a gap is scored all the same, but not in silence.
+                    logging.warning("%s: samples were lost: scoring is too slow", name)
+                yield Block(wav_TA[:, channel - 1] if channel else wav_TA.mean(1), rate)
+    except (sounddevice.PortAudioError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"--audio_device {name}: {reason}") from error
 
 
 def live_windows(

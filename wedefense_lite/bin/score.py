@@ -14,7 +14,15 @@ from typing import Literal, NamedTuple
 
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt
 
-from wedefense_lite.audio.live import Block, Pcm, container_blocks, live_windows, pcm_blocks
+from wedefense_lite.audio.live import (
+    Block,
+    LiveWindow,
+    Pcm,
+    container_blocks,
+    device_blocks,
+    live_windows,
+    pcm_blocks,
+)
 from wedefense_lite.files import (
     InputError,
     check_writable,
@@ -27,7 +35,7 @@ from wedefense_lite.files import (
 )
 from wedefense_lite.progress import progress
 from wedefense_lite.scoring.journal import Journal, journal_path, open_journal
-from wedefense_lite.scoring.live import alarm_threshold, live_rows
+from wedefense_lite.scoring.live import Listener, LiveRow, alarm_threshold, live_rows
 from wedefense_lite.scoring.live import header as header_of_stream
 from wedefense_lite.scoring.recording_scores import (
     TSV_COLUMNS,
@@ -67,6 +75,9 @@ def score(
     hop_seconds: PositiveFloat | None = None,
     false_alarms: PositiveFloat | None = None,
     alarm: PositiveFloat | None = None,
+    audio_device: str | None = None,
+    separator_config: str | None = None,
+    separator_model: str | None = None,
 ) -> None:
     """Score recordings of any container, rate and length, a row each; higher is more bona fide.
 
@@ -92,9 +103,9 @@ def score(
         resume: go on where the same command was killed; for tsv and json with an output.
         jobs: processes that score.
         device: where they compute, such as cuda.
-        stream: score standard input while it comes, a row each window: an audio file of a kind
-            that can be read from its beginning on, or samples without a header. An alarm says
-            where bona fide speech turns to spoof.
+        stream: score standard input, or a device, while it comes, a row each window: an audio file
+            of a kind that can be read from its beginning on, or samples without a header. An alarm
+            says where bona fide speech turns to spoof.
         pcm: samples without a header, mono: s16le or f32le.
         rate: their rate in Hz.
         window_seconds: length of a window of a stream; unless given, data.eval_seconds of the
@@ -103,12 +114,26 @@ def score(
         false_alarms: false alarms of a stream in an hour of bona fide speech, by LLRs of dev that
             the model has, or by a bound where it has none; 1 unless given.
         alarm: threshold of the alarm in nats, in place of the one of --false_alarms.
+        audio_device: microphone or other device that a stream comes from in place of standard
+            input, until Ctrl-C: a part of its name, its number, or default (extra live).
+        separator_config: exp/X/config.yaml of a separator: a stream has a row for each talker.
+        separator_model: checkpoint of that separator.
     """
-    options = StreamOptions(pcm, rate, window_seconds, hop_seconds, false_alarms, alarm)
+    options = StreamOptions(
+        pcm=pcm,
+        rate=rate,
+        window_seconds=window_seconds,
+        hop_seconds=hop_seconds,
+        false_alarms=false_alarms,
+        alarm=alarm,
+        audio_device=audio_device,
+        separator_config=separator_config,
+        separator_model=separator_model,
+    )
     if stream:
         if files or output is not None or resume or jobs > 1 or windows != "first":
             raise InputError(
-                "--stream reads standard input and writes a row each window: expected no files, "
+                "--stream reads what comes and writes a row each window: expected no files, "
                 "--output, --resume, --jobs or --windows all beside it"
             )
         request = Request(find_model(model), prior, threshold, trim=trim, channel=channel)
@@ -116,8 +141,8 @@ def score(
         return
     if any(options):
         raise InputError(
-            "--pcm, --rate, --window_seconds, --hop_seconds, --false_alarms and --alarm need "
-            "--stream"
+            "--pcm, --rate, --window_seconds, --hop_seconds, --false_alarms, --alarm, "
+            "--audio_device, --separator_config and --separator_model need --stream"
         )
     if resume and (output is None or format == "table"):
         raise InputError("--resume needs --output FILE and --format tsv or json")
@@ -195,19 +220,23 @@ class StreamOptions(NamedTuple):
     hop_seconds: float | None
     false_alarms: float | None
     alarm: float | None
+    audio_device: str | None
+    separator_config: str | None
+    separator_model: str | None
 
 
 def score_stream(
     request: Request, device: str, output_format: Format, options: StreamOptions
 ) -> None:
-    """Print a row for each window of standard input, as soon as its last sample has come.
+    """Print a row for each window of a stream, as soon as its last sample has come.
 
     Raises:
         InputError: options that contradict each other, or a stream that can't be read or was cut.
     """
     blocks = blocks_of_input(request, options)
-    # Windows are mono already.
-    scorer = Scorer(replace(request, channel=0), device)
+    has_talkers = options.separator_config is not None or options.separator_model is not None
+    # Windows are mono already. What is scored of a talker is its speech already.
+    scorer = Scorer(replace(request, channel=0, trim=request.trim and not has_talkers), device)
     data = scorer.detector.data
     seconds = options.window_seconds or data.eval_seconds or LIVE_SECONDS
     hop_seconds = options.hop_seconds or seconds / 4
@@ -233,18 +262,59 @@ def score_stream(
         reason,
     )
     windows = live_windows(blocks, data.sample_rate, size, hop)
-    for line in header_of_stream(output_format):
+    if has_talkers:
+        if hop == size:
+            raise InputError(
+                f"--hop_seconds {hop_seconds:g}, expected less than a window, {seconds:g}: talkers "
+                "are followed by what two windows share"
+            )
+        rows = rows_of_talkers(windows, scorer, device, size, threshold, options)
+    else:
+        rows = live_rows(windows, scorer, data.sample_rate, size, threshold)
+    for line in header_of_stream(output_format, has_talkers):
         print(line, flush=True)
-    for live_row in live_rows(windows, scorer, data.sample_rate, size, threshold):
+    for live_row in rows:
         print(live_row.text(output_format), flush=True)
 
 
+def rows_of_talkers(
+    windows: Iterator[LiveWindow],
+    scorer: Scorer,
+    device: str,
+    size: int,
+    threshold: float,
+    options: StreamOptions,
+) -> Iterator[LiveRow]:
+    """Rows of the talkers of a stream, with the separator of the options.
+
+    Raises:
+        InputError: no such separator.
+    """
+    # PyTorch, which an ONNX file does without.
+    from wedefense_lite.mixtures.live import talker_rows
+    from wedefense_lite.mixtures.separation import lost_band, trained_separator
+
+    config = cli.needed("--separator_config", options.separator_config)
+    model_path = cli.needed("--separator_model", options.separator_model)
+    separator = trained_separator(config, model_path).to(device)
+    sample_rate = scorer.detector.data.sample_rate
+    lost_band(separator, sample_rate)
+    listeners = []
+    for number in range(1, separator.num_talkers + 1):
+        listeners.append(Listener(scorer, sample_rate, size, threshold, talker=number))
+    return talker_rows(windows, separator, listeners)
+
+
 def blocks_of_input(request: Request, options: StreamOptions) -> Iterator[Block]:
-    """Samples of standard input as they come.
+    """Samples of standard input or of a device as they come.
 
     Raises:
         InputError: options that contradict each other, or no input.
     """
+    if options.audio_device is not None:
+        if options.pcm is not None or options.rate is not None:
+            raise InputError("--audio_device: expected no --pcm and --rate, which are the device's")
+        return device_blocks(options.audio_device, request.channel or 0)
     if sys.stdin is None:
         raise InputError("--stream: standard input is closed")
     if (options.pcm is None) != (options.rate is None):

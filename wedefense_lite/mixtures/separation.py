@@ -94,6 +94,19 @@ def _chunks(wav_T: Tensor, size: int, overlap: int) -> Iterator[tuple[int, Tenso
         yield start, wav_T[start : start + size]
 
 
+def order_of_streams(old_KT: Tensor, new_KT: Tensor) -> Tensor:
+    """Stream of the new ones that goes on with each of the old ones, by SI-SDR.
+
+    Args:
+        old_KT: streams of one separation.
+        new_KT: streams of the same samples by another one, in any order.
+
+    Returns:
+        ``K`` indices of new streams.
+    """
+    return assign_streams(pairwise_si_sdr(old_KT[None], new_KT[None]))[0]
+
+
 def _join(before_KT: Tensor, after_KT: Tensor, shared: int) -> Tensor:
     """Streams, continued by those of the next chunk.
 
@@ -108,7 +121,7 @@ def _join(before_KT: Tensor, after_KT: Tensor, shared: int) -> Tensor:
     """
     old_KT = before_KT[:, -shared:]
     new_KT = after_KT[:, :shared]
-    order_K = assign_streams(pairwise_si_sdr(old_KT[None], new_KT[None]))[0]
+    order_K = order_of_streams(old_KT, new_KT)
     fade_T = torch.linspace(0, 1, shared)
     faded_KT = old_KT * (1 - fade_T) + new_KT[order_K] * fade_T
     return torch.cat([before_KT[:, :-shared], faded_KT, after_KT[order_K, shared:]], 1)

@@ -19,6 +19,7 @@ from wedefense_lite.scoring.recording_scores import Format, Scorer
 
 COLUMNS = "start end llr posterior decision threshold cusum alarm note".split()
 WIDTHS = {"start": 9, "end": 9, "llr": 10, "posterior": 10, "decision": 12, "cusum": 9}
+TALKER_WIDTH = {"talker": 6}  # first, where rows are of talkers
 ALARM = "ALARM"
 STREAM = "standard input"
 # Simulated windows: so many that so many false alarms are expected, and no more than this.
@@ -147,6 +148,7 @@ class LiveRow:
         cusum: sum of the evidence for spoof, in nats.
         alarm: whether the sum has reached the threshold of the alarm.
         note: why it has no score, or what is unusual about it; empty otherwise.
+        talker: number of the talker whose speech it is, from 1 on; None of all that is heard.
     """
 
     start: float
@@ -158,10 +160,14 @@ class LiveRow:
     cusum: float
     alarm: bool
     note: str
+    talker: int | None = None
 
     def text(self, output_format: Format) -> str:
         """Line of a format."""
         fields = asdict(self)
+        talker = fields.pop("talker")
+        if talker is not None:
+            fields = {"talker": talker} | fields
         if output_format == "json":
             return json.dumps(fields, allow_nan=False)
         fields["alarm"] = ALARM if self.alarm else NO_VALUE
@@ -173,33 +179,89 @@ class LiveRow:
             return "\t".join(cells)
         digits = {"start": 2, "end": 2, "llr": 3, "posterior": 4, "cusum": 2}
         cells = []
-        for name, width in WIDTHS.items():
+        for name, width in (TALKER_WIDTH | WIDTHS).items():
+            if name not in fields:
+                continue
             value = fields[name]
             if value is None:
                 value = NO_VALUE
             elif name in digits:
                 value = f"{value:z.{digits[name]}f}"
-            cells.append(value.rjust(width))
+            cells.append(str(value).rjust(width))
         note = f"  ({self.note})" if self.note else ""
         alarm = f"  {ALARM}" if self.alarm else ""
         return "".join(cells) + alarm + note
 
 
-def header(output_format: Format) -> list[str]:
+def header(output_format: Format, has_talkers: bool = False) -> list[str]:
     """Lines before the first row of a format."""
+    widths = TALKER_WIDTH | WIDTHS if has_talkers else WIDTHS
+    columns = [*TALKER_WIDTH, *COLUMNS] if has_talkers else COLUMNS
     if output_format == "tsv":
-        return ["\t".join(COLUMNS)]
+        return ["\t".join(columns)]
     if output_format == "table":
-        return ["".join(name.rjust(width) for name, width in WIDTHS.items())]
+        return ["".join(name.rjust(width) for name, width in widths.items())]
     return []
+
+
+class Listener:
+    """Rows of what is heard, or of a talker in it, with the alarm that adds them up.
+
+    Args:
+        scorer: the model.
+        sample_rate: rate of the windows, Hz.
+        size: samples of a whole window.
+        threshold: of the alarm, in nats.
+        talker: number of the talker, from 1 on; None for all that is heard.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        sample_rate: int,
+        size: int,
+        threshold: float,
+        talker: int | None = None,
+    ):
+        self.scorer = scorer
+        self.sample_rate = sample_rate
+        self.size = size
+        self.talker = talker
+        self._cusum = Cusum(threshold)
+        self._scored_end = 0
+
+    def row(self, window: LiveWindow, note: str = "") -> LiveRow:
+        """Row of the next window; one without a score, as of silence, leaves the sum as it is.
+
+        Args:
+            window: of its samples those that are scored, which may be fewer than its places.
+            note: what is unusual about it, beside what the model says.
+        """
+        utterance = samples_utterance((window.wav_T, self.sample_rate), self.sample_rate, STREAM)
+        scored, _ = self.scorer.score(STREAM, utterance)
+        alarm = False
+        if scored.llr is not None:
+            new_samples = window.end - max(window.first, self._scored_end)
+            alarm = self._cusum.add(scored.llr, new_samples / self.size)
+            self._scored_end = window.end
+        return LiveRow(
+            start=window.first / self.sample_rate,
+            end=window.end / self.sample_rate,
+            llr=scored.llr,
+            posterior=scored.posterior,
+            decision=scored.decision,
+            threshold=scored.threshold,
+            cusum=self._cusum.total,
+            alarm=alarm,
+            note="; ".join(filter(None, [scored.note, note])),
+            talker=self.talker,
+        )
 
 
 def live_rows(
     windows: Iterator[LiveWindow], scorer: Scorer, sample_rate: int, size: int, threshold: float
 ) -> Iterator[LiveRow]:
     """A row for each window of a stream, as soon as it has come.
-
-    A window without a score, such as one of silence, leaves the sum as it is.
 
     Args:
         windows: windows of a stream.
@@ -208,24 +270,6 @@ def live_rows(
         size: samples of a whole window.
         threshold: of the alarm, in nats.
     """
-    cusum = Cusum(threshold)
-    scored_end = 0
+    listener = Listener(scorer, sample_rate, size, threshold)
     for window in windows:
-        utterance = samples_utterance((window.wav_T, sample_rate), sample_rate, STREAM)
-        scored, _ = scorer.score(STREAM, utterance)
-        alarm = False
-        if scored.llr is not None:
-            new_samples = window.end - max(window.first, scored_end)
-            alarm = cusum.add(scored.llr, new_samples / size)
-            scored_end = window.end
-        yield LiveRow(
-            start=window.first / sample_rate,
-            end=window.end / sample_rate,
-            llr=scored.llr,
-            posterior=scored.posterior,
-            decision=scored.decision,
-            threshold=scored.threshold,
-            cusum=cusum.total,
-            alarm=alarm,
-            note=scored.note,
-        )
+        yield listener.row(window)
