@@ -91,12 +91,15 @@ def _shown(value: object) -> object:
 
 def _templates() -> Environment:
     # An undefined name in the template is an error, not an empty text.
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_shown,
     )
+    # Columns of points stay in their order.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    return environment
 
 
 def _encoded(pictures: Mapping[str, str]) -> dict[str, str]:
