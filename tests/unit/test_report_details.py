@@ -359,8 +359,8 @@ class TestTables:
         )
         confusion = (folder / "eval_confusion.tsv").read_text().splitlines()
         assert confusion[1:] == [
-            "bona fide\t2\t2\t50.00 % missed",
-            "spoof\t3\t3\t50.00 % false alarms",
+            "bona fide\t2\t2\t50.00 %",
+            "spoof\t3\t3\t50.00 %",
         ]
 
     def test_latex_has_as_many_cells_in_each_row_and_no_bare_special_character(self, run):

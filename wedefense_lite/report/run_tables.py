@@ -102,13 +102,13 @@ def confusion_rows(decided: Decisions) -> Rows:
             "bona fide",
             str(decided.accepted_bonafide),
             str(decided.rejected_bonafide),
-            f"{100 * decided.miss:.2f} % missed",
+            f"{100 * decided.miss:.2f} %",
         ],
         [
             "spoof",
             str(decided.accepted_spoof),
             str(decided.rejected_spoof),
-            f"{100 * decided.false_alarm:.2f} % false alarms",
+            f"{100 * decided.false_alarm:.2f} %",
         ],
     ]
 
