@@ -1,6 +1,7 @@
 """Stage 8 beside metrics and curves: decisions, groups, embeddings, worst errors, tables."""
 
 import base64
+import inspect
 import io
 import json
 import re
@@ -11,8 +12,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 import soundfile as sf
+from conftest import ROOT
 from reported import HOSTILE, LLRS, RATE, keys_of, write_experiment
 
+from wedefense_lite.bin.compare_systems import compare_systems
 from wedefense_lite.bin.report import report
 from wedefense_lite.files import InputError, write_lines, write_table, write_text
 from wedefense_lite.report.decisions import BAYES_RULE, DEV_RULE, decide, worst_errors
@@ -28,6 +31,8 @@ from wedefense_lite.report.recordings import (
 from wedefense_lite.report.run import CALIBRATED, read_run
 from wedefense_lite.report.run_tables import group_rows, tables_of
 from wedefense_lite.report.tables import as_latex
+from wedefense_lite.scoring.archives import read_archive, write_archive
+from wedefense_lite.scoring.sidecar import Sidecar, write_sidecar
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +231,21 @@ class TestEmbeddings:
         assert np.corrcoef(content["x"], points.llrs)[0, 1] > 0.99
         assert min(content["x"]) == 0 and max(content["x"]) == 1000
 
+    def test_of_several_windows_are_at_their_mean(self, copy, run):
+        exp, _ = copy
+        one_window = read_map(run, exp, "pca")
+        for name in LLRS:
+            ark = exp / f"embeddings/{name}/embedding.ark"
+            embeddings = dict(read_archive(ark.with_suffix(".scp")))
+            windows = {}
+            for number, (key, embedding_E) in enumerate(embeddings.items()):
+                count = 1 + number % 3
+                shift_W = np.arange(count, dtype=np.float32) - (count - 1) / 2
+                windows[key] = (embedding_E + shift_W[:, None]).astype(np.float32)
+            write_archive(ark, windows.items())
+            write_sidecar(ark, Sidecar())
+        np.testing.assert_allclose(read_map(run, exp, "pca").xy_N2, one_window.xy_N2, atol=1e-5)
+
     def test_of_a_large_set_are_sampled_alike_each_time_and_the_page_says_so(
         self, folders, run, monkeypatch
     ):
@@ -377,3 +397,12 @@ class TestTables:
     def test_latex_of_a_hostile_id_is_its_text(self, run):
         text = "\n".join(as_latex(tables_of(run, decide(run), [])["eval_hardest"]))
         assert r"\textless{}/script\textgreater{}" in text and r"\&\%\_\#" in text
+
+
+def test_the_page_on_reading_a_report_names_options_that_there_are():
+    options = set(inspect.signature(report).parameters)
+    options |= set(inspect.signature(compare_systems).parameters) | {"config"}  # of a recipe
+    text = (ROOT / "docs/report.md").read_text()
+    named = set(re.findall(r"--(\w+)", text))
+    assert named <= options
+    assert {"projection", "groups", "worst", "inline_audio_mb", "explain", "tables"} <= named

@@ -106,7 +106,8 @@ def read_map(
             key = str(scored.key[number])
             if key not in archive:
                 raise InputError(f"{scp}: no embedding of {key}: run stage 4 again")
-            rows.append(np.ravel(archive[key]))
+            # Of several windows, with --windows all, an utterance is at their mean.
+            rows.append(np.atleast_2d(archive[key]).mean(axis=0))
             utterances.append(key)
             llrs.append(float(scored.llr[number]))
             columns["class"].append(LABELS[BONAFIDE if scored.bonafide[number] else SPOOF])
