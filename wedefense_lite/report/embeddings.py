@@ -4,6 +4,7 @@ Letters: N utterances, E embedding size.
 """
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,6 +14,7 @@ from wedefense_lite.files import InputError
 from wedefense_lite.labels import BONAFIDE, LABELS, SPOOF
 from wedefense_lite.report.run import Run
 from wedefense_lite.scoring.archives import read_archive
+from wedefense_lite.scoring.recordings import WINDOW_MARK
 from wedefense_lite.scoring.sidecar import read_sidecar
 
 Projection = Literal["pca", "umap", "none"]
@@ -75,6 +77,8 @@ def read_map(
 ) -> EmbeddingMap | None:
     """Embeddings of the sets of a run in two dimensions; None where stage 4 wrote none.
 
+    An utterance of several windows is at the mean of their embeddings.
+
     Args:
         run: the experiment.
         exp_dir: its folder.
@@ -95,8 +99,10 @@ def read_map(
         scp = Path(exp_dir, "embeddings", scored.name, "embedding.scp")
         if not scp.exists():
             continue
-        read_sidecar(scp.with_suffix(".ark"), required=False)
+        sidecar = read_sidecar(scp.with_suffix(".ark"), required=False)
         archive = read_archive(scp)
+        has_windows = sidecar is not None and sidecar.window_seconds is not None
+        rows_of_key = _rows_by_utterance(archive, has_windows)
         total = len(scored.key)
         chosen = np.arange(total)
         if total > most_points:
@@ -104,10 +110,10 @@ def read_map(
             chosen.sort()
         for number in chosen.tolist():
             key = str(scored.key[number])
-            if key not in archive:
+            if key not in rows_of_key:
                 raise InputError(f"{scp}: no embedding of {key}: run stage 4 again")
-            # Of several windows, with --windows all, an utterance is at their mean.
-            rows.append(np.atleast_2d(archive[key]).mean(axis=0))
+            windows = [np.ravel(archive[row]) for row in rows_of_key[key]]
+            rows.append(np.mean(windows, axis=0))
             utterances.append(key)
             llrs.append(float(scored.llr[number]))
             columns["class"].append(LABELS[BONAFIDE if scored.bonafide[number] else SPOOF])
@@ -127,6 +133,15 @@ def read_map(
         projection = "pca"
         xy_N2, shares = principal_axes(embedding_NE)
     return EmbeddingMap(projection, shares, xy_N2, columns, utterances, llrs, counts)
+
+
+def _rows_by_utterance(keys: Iterable[str], has_windows: bool) -> dict[str, list[str]]:
+    """Keys of an archive by utterance: one of each, or one of each window."""
+    rows: dict[str, list[str]] = {}
+    for key in keys:
+        utterance = key.rpartition(WINDOW_MARK)[0] if has_windows else key
+        rows.setdefault(utterance, []).append(key)
+    return rows
 
 
 def principal_axes(embedding_NE: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
