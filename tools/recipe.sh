@@ -252,52 +252,85 @@ infer() {
     --embedding_scp_path "${archives[@]}" --score "$score" --out_path "${folders[@]}"
 }
 
-# to_llr SET [OPTIONS]
+# to_llr SETS -- OPTIONS: LLRs of all of them in one process.
 to_llr() {
-  $cpu_cmd python "$bin/logits_to_llr.py" \
-    --logits_scp_path "$exp_dir/posteriors/$1/logits.scp" \
+  local logits=()
+  while [ "$1" != -- ]; do
+    logits+=("$exp_dir/posteriors/$1/logits.scp")
+    shift
+  done
+  $cpu_cmd python "$bin/logits_to_llr.py" --logits_scp_path "${logits[@]}" \
     ${counted:+--training_counts "$counted/lab2num_utts" --train_label "$counted/utt2lab"} \
     --pi_spoof "$pi_spoof" --merge "$merge" "${@:2}"
 }
 
+# to_calibrated_llr SCORES: sets with _calibrated behind their names.
 to_calibrated_llr() {
-  local words
+  local set words llrs=()
   read -ra words <<< "$llr_options"
-  to_llr "${1%_calibrated}" "${words[@]}" \
+  for set in "$@"; do llrs+=("$exp_dir/posteriors/$set/llr.txt"); done
+  to_llr "${@%_calibrated}" -- "${words[@]}" \
     --cal_logits_scp_path "$exp_dir/posteriors/dev/logits.scp" \
-    --cal_label "$dev_dir/utt2lab" --llr_path "$exp_dir/posteriors/$1/llr.txt"
+    --cal_label "$dev_dir/utt2lab" --llr_path "${llrs[@]}"
 }
 
-# evaluate SCORES: a set, or a set with _calibrated behind it
+# evaluate SCORES: sets, or sets with _calibrated behind their names. Those of which the same files
+# are there are evaluated in one process.
 evaluate() {
-  local set=${1%_calibrated} asv= meta key rates=$threshold conditions=()
-  meta=$data_dir/$set/meta.tsv
-  key=$data_dir/$set/cm_key_file.txt
-  if [ "$by" = attack ]; then meta=$data_dir/$set/utt2attack; fi
-  # A data directory by hand may have the labels that stages before read, and no key.
-  if [ ! -f "$key" ]; then key=$data_dir/$set/utt2lab; fi
-  if [ "$labels" = none ]; then key=none; fi
-  # Labels alone have no attacks. Any other condition was asked for, and is missed.
-  if has "$meta" || [ "$by" != attack ]; then
-    conditions=(--meta "$meta" --by "$by" --both "$both")
-  fi
-  # The threshold of dev is one of differences of logits as they are, of one window.
-  if [[ $windows == first && -z $rates && -n ${dev_results:-} && $1 != *_calibrated && $score == difference ]]; then
-    rates=$dev_results
-  fi
-  echo "-- $1"
-  if [ -n "$asv_scores" ]; then
-    asv=${corpus_dir:+$corpus_dir/}${asv_scores//SET/$set}
-    if ! has "$asv"; then
-      [ "${expect_counts:-true}" = false ] || refuse "no ASV scores at $asv"
-      echo "no ASV scores at $asv: no t-DCF"
-      asv=
+  local scores set asv meta key rates kind last_kind= options=()
+  local cms=() keys=() metas=() asvs=() jsons=() txts=()
+  for scores in "$@"; do
+    set=${scores%_calibrated}
+    meta=$data_dir/$set/meta.tsv
+    key=$data_dir/$set/cm_key_file.txt
+    asv=
+    rates=$threshold
+    if [ "$by" = attack ]; then meta=$data_dir/$set/utt2attack; fi
+    # A data directory by hand may have the labels that stages before read, and no key.
+    if [ ! -f "$key" ]; then key=$data_dir/$set/utt2lab; fi
+    if [ "$labels" = none ]; then key=none; fi
+    # Labels alone have no attacks. Any other condition was asked for, and is missed.
+    if ! has "$meta" && [ "$by" = attack ]; then meta=; fi
+    # The threshold of dev is one of differences of logits as they are, of one window.
+    if [[ $windows == first && -z $rates && -n ${dev_results:-} && $scores != *_calibrated && $score == difference ]]; then
+      rates=$dev_results
     fi
+    if [ -n "$asv_scores" ]; then
+      asv=${corpus_dir:+$corpus_dir/}${asv_scores//SET/$set}
+      if ! has "$asv"; then
+        [ "${expect_counts:-true}" = false ] || refuse "no ASV scores at $asv"
+        echo "no ASV scores at $asv: no t-DCF of $scores"
+        asv=
+      fi
+    fi
+    kind="${meta:+meta} ${asv:+asv} $rates"
+    if [ "$kind" != "$last_kind" ]; then evaluate_together; fi
+    last_kind=$kind
+    cms+=("$scored_dir/posteriors/$scores/$score_file")
+    keys+=("$key")
+    if [ -n "$meta" ]; then metas+=("$meta"); fi
+    if [ -n "$asv" ]; then asvs+=("$asv"); fi
+    options=(${meta:+--by "$by" --both "$both"} ${rates:+--threshold "$rates"})
+    jsons+=("$scored_dir/results_$scores.json")
+    txts+=("$scored_dir/results_$scores.txt")
+  done
+  evaluate_together
+}
+
+# evaluate_together: what evaluate has collected; then it begins anew.
+evaluate_together() {
+  local name
+  if [ ${#cms[@]} -gt 0 ]; then
+    # Of several sets the program says which one a table is of.
+    if [ ${#cms[@]} -eq 1 ]; then
+      name=${jsons[0]##*/results_}
+      echo "-- ${name%.json}"
+    fi
+    $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "${cms[@]}" --cm_key "${keys[@]}" \
+      ${metas[@]:+--meta "${metas[@]}"} "${options[@]}" --cost "$cost" --bootstrap "$bootstrap" \
+      ${asvs[@]:+--asv_scores "${asvs[@]}"} --json "${jsons[@]}" --txt "${txts[@]}"
   fi
-  $cpu_cmd python "$bin/evaluate.py" --m t1 --cm "$scored_dir/posteriors/$1/$score_file" \
-    --cm_key "$key" "${conditions[@]}" ${rates:+--threshold "$rates"} \
-    --cost "$cost" --bootstrap "$bootstrap" ${asv:+--asv_scores "$asv"} \
-    --json "$scored_dir/results_$1.json" --txt "$scored_dir/results_$1.txt"
+  cms=() keys=() metas=() asvs=() jsons=() txts=()
 }
 
 report() {
@@ -360,12 +393,12 @@ fi
 
 if [ "$task" != tracing ] && [ "$score" = difference ] && runs 6 "log-likelihood ratios, of test sets also calibrated on dev"
 then
-  for_each to_llr "${scored[@]}"
-  for_each to_calibrated_llr "${calibrated[@]}"
+  to_llr "${scored[@]}" --
+  if [ ${#calibrated[@]} -gt 0 ]; then to_calibrated_llr "${calibrated[@]}"; fi
 fi
 
 if [ "$evaluates_utterances" = true ] && runs 7 "evaluate"; then
-  for_each evaluate "${scored[@]}" "${calibrated[@]}"
+  evaluate "${scored[@]}" "${calibrated[@]}"
 fi
 
 if [ "$task" = tracing ] && runs 7 "evaluate sources"; then

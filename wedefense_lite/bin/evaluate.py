@@ -5,7 +5,7 @@ from wedefense_lite import cli
 import logging
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jsonargparse.typing import NonNegativeInt
@@ -69,16 +69,45 @@ OF_LLRS = ("act_dcf", "cllr")
 PERCENT = ("eer", "eer_rocch", "sasv_eer", "sv_eer", "spf_eer", "teer", *RATE_OF_CLASS.values())
 
 
+class SetFiles(NamedTuple):
+    """Files of a set, of which each is an option of the command; None is not given."""
+
+    cm: str | None
+    cm_key: str | None
+    meta: str | None
+    asv_scores: str | None
+    json: str | None
+    txt: str | None
+
+
+class SharedOptions(NamedTuple):
+    """Options of the command that all sets share; see ``evaluate``."""
+
+    m: str
+    sasv: str | None
+    sasv_key: str | None
+    asv_key: str | None
+    asv_rates: tuple[float, float, float] | None
+    by: str | None
+    both: bool
+    bootstrap: int
+    cluster: str | None
+    subset: str | None
+    tie: Tie
+    phase: Phase
+    threshold: str | None
+
+
 def evaluate(
     m: Literal["t1", "t2_tandem", "t2_single"] = "t1",
-    cm: str | None = None,
-    cm_key: str | None = None,
+    cm: list[str] | str | None = None,
+    cm_key: list[str] | str | None = None,
     sasv: str | None = None,
     sasv_key: str | None = None,
-    asv_scores: str | None = None,
+    asv_scores: list[str] | str | None = None,
     asv_key: str | None = None,
     asv_rates: tuple[float, float, float] | None = None,
-    meta: str | None = None,
+    meta: list[str] | str | None = None,
     by: str | None = None,
     both: bool = False,
     bootstrap: NonNegativeInt = 0,
@@ -88,10 +117,14 @@ def evaluate(
     tie: Tie = DEFAULT_TIE,
     phase: Phase = DEFAULT_PHASE,
     threshold: str | None = None,
-    json: str | None = None,
-    txt: str | None = None,
+    json: list[str] | str | None = None,
+    txt: list[str] | str | None = None,
 ) -> None:
     """Print the metrics of scores (higher is bona fide) as a table.
+
+    Several sets at once are for ``t1``: as many values of each of ``--cm``, ``--cm_key``,
+    ``--meta``, ``--asv_scores``, ``--json`` and ``--txt`` that is given; other options are of all
+    sets. Nothing is printed or written where one of them can't be evaluated.
 
     Scores and keys may be of ours or of another toolkit or challenge; what a file was read as is
     logged, and docs/score_files.md has a list. ``--cm_keys``, ``--sasv_keys`` and ``--asv_org``
@@ -143,54 +176,112 @@ def evaluate(
         json: file for the results in full precision, rates as fractions.
         txt: file for the printed table.
     """
-    check_outputs(json, txt)
-    _check_options(meta, by, both, bootstrap, cluster)
-    _check_asv_options(asv_scores, asv_key, asv_rates)
+    sets = _sets_of_options(m, cm, cm_key, meta, asv_scores, json, txt)
+    outputs = []
+    for files in sets:
+        outputs += [files.json, files.txt]
+        _check_options(files.meta, by, both, bootstrap, cluster)
+        _check_asv_options(files.asv_scores, asv_key, asv_rates)
+    check_outputs(*outputs)
     model = cli.checked_option("--cost", cost_model, cost or DEFAULT_COSTS[m])
     options = _add_asv_rates(MetricOptions(model, merge_ties=tie == "merge"), asv_rates)
     options = _add_threshold(options, threshold, m)
-    if m == "t1":
-        key = cm_key or cli.needed("--cm", cm)
-        names, classes, scores = _read_detection(cli.needed("--cm", cm), key, phase)
+    shared = SharedOptions(
+        m=m,
+        sasv=sasv,
+        sasv_key=sasv_key,
+        asv_key=asv_key,
+        asv_rates=asv_rates,
+        by=by,
+        both=both,
+        bootstrap=bootstrap,
+        cluster=cluster,
+        subset=subset,
+        tie=tie,
+        phase=phase,
+        threshold=threshold,
+    )
+    evaluations = [_evaluate_set(files, shared, options) for files in sets]
+    for files, (lines, results) in zip(sets, evaluations):
+        if len(sets) > 1:
+            publish([f"-- {files.cm}"], {}, None)
+        publish(lines, results, files.json, files.txt)
+
+
+def _sets_of_options(m: str, *values: list[str] | str | None) -> list[SetFiles]:
+    """Files of each set.
+
+    Args:
+        m: track.
+        values: one or several of each option, in the order of ``SetFiles``.
+
+    Raises:
+        InputError: other numbers of one option than of another, or several sets of track 2.
+    """
+    if all(value is None for value in values):
+        return [SetFiles(*values)]
+    names = [f"--{name}" for name in SetFiles._fields]
+    typed = [name for name, value in zip(names, values) if value is not None]
+    sets = [SetFiles(*files) for files in cli.paired(" and ".join(typed), *values)]
+    if len(sets) > 1 and m != "t1":
+        raise InputError(f"{len(sets)} sets go with --m t1, and --m is {m}")
+    return sets
+
+
+def _evaluate_set(
+    files: SetFiles, shared: SharedOptions, options: MetricOptions
+) -> tuple[list[str], dict]:
+    """Lines of the table of a set, and its results.
+
+    Args:
+        files: of the set.
+        shared: options of all sets.
+        options: of the metrics, without the rates of ``--asv_scores``.
+    """
+    cm, _, meta, asv_scores, _, _ = files
+    by = shared.by
+    if shared.m == "t1":
+        key = files.cm_key or cli.needed("--cm", cm)
+        names, classes, scores = _read_detection(cli.needed("--cm", cm), key, shared.phase)
         columns = {"cm-score": scores}
     else:
-        key = sasv_key or cli.needed("--sasv", sasv)
+        sasv = cli.needed("--sasv", shared.sasv)
+        key = shared.sasv_key or sasv
         score_columns = ["sasv-score"]
-        if m == "t2_tandem":
+        if shared.m == "t2_tandem":
             score_columns += ["cm-score", "asv-score"]
-        names, classes, columns = read_verification(cli.needed("--sasv", sasv), key, score_columns)
-    names, classes, columns = _select(subset, names, classes, columns)
-    columns |= _read_conditions(names, meta or key, by, cluster)
+        names, classes, columns = read_verification(sasv, key, score_columns)
+    names, classes, columns = _select(shared.subset, names, classes, columns)
+    columns |= _read_conditions(names, meta or key, by, shared.cluster)
     trials = split(classes, columns)
     # Of a million trials they are a tenth of all memory, which the metrics need.
     del classes, columns
     if len(trials) == 1:
-        _warn_of_asv(asv_scores or asv_rates)
-        lines, results = _evaluate_one_class(trials, options, bootstrap, bool(by), cm)
-        results["tie"] = tie
-        publish(lines, results, json, txt)
-        return
+        _warn_of_asv(asv_scores or shared.asv_rates)
+        lines, results = _evaluate_one_class(trials, options, shared.bootstrap, bool(by), cm)
+        results["tie"] = shared.tie
+        return lines, results
     if asv_scores:
-        asv = read_asv_trials(asv_scores, asv_key or sasv_key, phase)
+        asv = read_asv_trials(asv_scores, shared.asv_key or shared.sasv_key, shared.phase)
         if by == "attack":
             _check_attacks(trials["spoof"]["by"], asv, asv_scores, meta or key)
         if _is_of_set(asv, asv_scores, key, names, by):
-            options = _measure_asv(options, asv, by, both)
+            options = _measure_asv(options, asv, by, shared.both)
             cli.checked_option(asv_scores, tandem_costs, options.asv, options.cost)
-    results = _measure("pooled", trials, options, bootstrap)
+    results = _measure("pooled", trials, options, shared.bootstrap)
     if by:
-        results["by"] = _measure_by_condition(trials, options, bootstrap, both)
-    if m == "t1" and _may_be_llr(cm):
+        results["by"] = _measure_by_condition(trials, options, shared.bootstrap, shared.both)
+    if shared.m == "t1" and _may_be_llr(cm):
         results["decisions"] = _count_decisions(trials, options.cost)
-    elif m == "t1":
+    elif shared.m == "t1":
         _leave_out_llr_metrics(results)
     if options.asv:
         results["asv_rates"] = options.asv._asdict()
-    results |= {"cost": options.cost.as_dict(), "tie": tie}
-    lines = _heading(options, tie, threshold) + table(_table_rows(results))
-    if threshold is not None:
+    results |= {"cost": options.cost.as_dict(), "tie": shared.tie}
+    lines = _heading(options, shared.tie, shared.threshold) + table(_table_rows(results))
+    if shared.threshold is not None:
         results["threshold"] = options.threshold
-    publish(lines, results, json, txt)
+    return lines, results
 
 
 def _heading(options: MetricOptions, tie: Tie, threshold: str | None) -> list[str]:
