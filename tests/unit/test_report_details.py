@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from conftest import ROOT
+from make_shard_list import make_shard_list
 from reported import HOSTILE, LLRS, RATE, keys_of, write_experiment
 
 from wedefense_lite.bin.compare_systems import compare_systems
@@ -293,7 +294,7 @@ class TestEmbeddings:
 class TestWorstErrors:
     def test_audio_stays_below_the_size_and_the_page_states_both(self, folders, run):
         errors = add_audio(list_errors(run, folders[1], 9), run.config_text, 1.0)
-        assert all(error.sound for error in errors)
+        assert all(error.has_player for error in errors)
         sizes = [len(in_base64(error.sound)) for error in errors]
         megabytes = sum(sizes[:2]) / 1e6 + 1e-5
         page = page_of(folders, worst=9, inline_audio_mb=megabytes)
@@ -312,6 +313,23 @@ class TestWorstErrors:
         page = page_of((exp, tmp_path / "data"), worst=1)
         assert "No picture: " in page and "/nowhere.wav" in page
         assert len(players(page)) == 3
+
+    def test_of_shards_alone_are_read_from_these(self, folders, run, tmp_path):
+        """As streams of a separator are."""
+        exp, data = folders
+        shutil.copytree(data, tmp_path / "data")
+        folder = tmp_path / "data/dev"
+        make_shard_list(
+            str(folder / "wav.scp"), "none", str(folder / "shards"), str(folder / "shard.list")
+        )
+        (folder / "wav.scp").unlink()
+        of_shards = add_audio(list_errors(run, tmp_path / "data", 2), run.config_text, 1.0)
+        of_files = add_audio(list_errors(run, data, 2), run.config_text, 1.0)
+        assert [error.sound for error in of_shards] == [error.sound for error in of_files]
+        assert all(error.sound for error in of_shards)
+        shutil.rmtree(folder / "shards")
+        page = page_of((exp, tmp_path / "data"))
+        assert "No picture: dev has neither wav.scp nor shards with dev_3" in page
 
     def test_none_are_shown_where_none_are_asked_for(self, folders):
         assert "<h2>Worst errors</h2>" not in page_of(folders, worst=0)

@@ -112,21 +112,24 @@ def add_explanations(recordings: list[Recording], method: str, model: str) -> li
     explainer = Explainer(detector, [method], curves=False, max_seconds=MOST_SECONDS)
     explained = []
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "explanation.png")
+        picture = Path(folder, "explanation.png")
+        audio = Path(folder, "recording.flac")
         for recording in recordings:
             if recording.note:
                 explained.append(recording)
                 continue
-            explanation = explainer.explain(Pair(recording.key, recording.wav, None))
+            # The recording may be in a shard; the page has read as much of it as is explained.
+            audio.write_bytes(recording.sound)
+            explanation = explainer.explain(Pair(recording.key, str(audio), None))
             draw_explanations(
-                path,
+                picture,
                 recording.key,
                 explanation.spectra,
                 explanation.mask_QF,
                 explanation.attributions,
                 detector.data.sample_rate,
             )
-            explained.append(replace(recording, explanation=read_bytes(path)))
+            explained.append(replace(recording, explanation=read_bytes(picture)))
     return explained
 
 

@@ -53,12 +53,13 @@ class Details:
     @property
     def players(self) -> int:
         """Recordings that the page plays."""
-        return sum(1 for recording in self.errors if recording.sound)
+        return sum(1 for recording in self.errors if recording.has_player)
 
     @property
     def audio_megabytes(self) -> float:
         """Size of their audio in the page."""
-        return sum(4 * len(recording.sound) / 3 for recording in self.errors) / MEGABYTE
+        sizes = [len(recording.sound) for recording in self.errors if recording.has_player]
+        return 4 * sum(sizes) / 3 / MEGABYTE
 
 
 def warnings(run: Run) -> list[str]:

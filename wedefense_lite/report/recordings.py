@@ -13,8 +13,10 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 
-from wedefense_lite.audio.index import read_wavs
+from wedefense_lite.audio.data_dir import SHARD_LIST
+from wedefense_lite.audio.index import read_index, read_wavs
 from wedefense_lite.audio.reading import as_float, encode_flac, read
+from wedefense_lite.audio.subsets import WAVS
 from wedefense_lite.audio.utterance import Utterance
 from wedefense_lite.files import InputError
 from wedefense_lite.report.decisions import threshold_of, worst_errors
@@ -42,10 +44,11 @@ class Recording:
         llr: nats.
         threshold: that it is on the wrong side of, nats.
         seconds: length.
-        wav: the audio file, or a command; empty where no table names it.
+        utterance: place of its audio; None where the data directory has none.
         note: why there is no picture; empty where there is one.
         picture: spectrogram, PNG; empty without audio.
-        sound: audio, FLAC; empty where the page has no room for it.
+        sound: audio, FLAC; empty without it.
+        has_player: whether the page has room for the audio.
         explanation: picture of an explanation, PNG; empty where none was asked for.
     """
 
@@ -57,10 +60,11 @@ class Recording:
     llr: float
     threshold: float
     seconds: float
-    wav: str = ""
+    utterance: Utterance | None = None
     note: str = ""
     picture: bytes = b""
     sound: bytes = b""
+    has_player: bool = False
     explanation: bytes = b""
 
 
@@ -75,16 +79,33 @@ def list_errors(run: Run, data_dir: str | Path, count: int) -> list[Recording]:
     recordings = []
     for scored in run.ranked:
         threshold, _ = threshold_of(run, scored)
-        wav_scp = Path(data_dir, scored.name, "wav.scp")
-        wavs = read_wavs(wav_scp) if count and wav_scp.exists() else {}
+        utterances = _utterances(Path(data_dir, scored.name)) if count else {}
         for error, rows in worst_errors(scored, threshold, count).items():
             for row in rows.tolist():
-                recordings.append(_recording(scored, error, row, threshold, wavs))
+                recordings.append(_recording(scored, error, row, threshold, utterances))
     return recordings
 
 
+def _utterances(set_dir: Path) -> dict[str, Utterance]:
+    """Utterances of a data directory by id: of its wav.scp, or of shards on a disk."""
+    wav_scp = set_dir / WAVS
+    shard_list = set_dir / SHARD_LIST
+    if wav_scp.exists():
+        return {key: Utterance(key, wav) for key, wav in read_wavs(wav_scp).items()}
+    if shard_list.exists():
+        try:
+            index = read_index(str(shard_list), "shard")
+        except InputError as error:
+            logging.warning("no audio on the page: %s", error)
+            return {}
+        # What is streamed can be read from its beginning alone.
+        if isinstance(index, list):
+            return {utterance.key: utterance for utterance in index}
+    return {}
+
+
 def _recording(
-    scored: ScoredSet, error: str, row: int, threshold: float, wavs: Mapping[str, str]
+    scored: ScoredSet, error: str, row: int, threshold: float, utterances: Mapping[str, Utterance]
 ) -> Recording:
     key = str(scored.key[row])
     return Recording(
@@ -96,7 +117,7 @@ def _recording(
         llr=float(scored.llr[row]),
         threshold=threshold,
         seconds=float(scored.seconds[row]),
-        wav=wavs.get(key, ""),
+        utterance=utterances.get(key),
     )
 
 
@@ -115,23 +136,29 @@ def add_audio(
     """
     sample_rate = rate_of_config(config_text)
     completed = list(recordings)
+    notes = []
     room = most_megabytes * MEGABYTE
     for number in _by_rank(recordings):
         recording = completed[number]
         try:
             wav_T = _first_seconds(recording, sample_rate)
         except InputError as error:
-            logging.warning("no picture of %s: %s", recording.key, error)
             completed[number] = replace(recording, note=str(error))
+            notes.append(str(error))
             continue
         sound = encode_flac(recording.key, wav_T, sample_rate, None).data
         size = 4 * (len(sound) + 2) // 3
-        if size <= room:
+        has_player = size <= room
+        if has_player:
             room -= size
-        else:
-            sound = b""
-        picture = spectrogram(as_float(wav_T))
-        completed[number] = replace(recording, picture=picture, sound=sound)
+        completed[number] = replace(
+            recording,
+            picture=spectrogram(as_float(wav_T)),
+            sound=sound,
+            has_player=has_player,
+        )
+    if notes:
+        logging.warning("%d of the worst errors have no picture: %s", len(notes), notes[0])
     return completed
 
 
@@ -152,12 +179,12 @@ def _first_seconds(recording: Recording, sample_rate: int) -> np.ndarray:
     Raises:
         InputError: no table names its file, or the file can't be read.
     """
-    if not recording.wav:
-        raise InputError(f"no wav.scp of {recording.set_name} names it")
+    if recording.utterance is None:
+        raise InputError(f"{recording.set_name} has neither {WAVS} nor shards with {recording.key}")
     count = round(MOST_SECONDS * sample_rate)
-    wav_T = read(Utterance(recording.key, recording.wav), sample_rate, count)
+    wav_T = read(recording.utterance, sample_rate, count)
     if not len(wav_T):
-        raise InputError(f"{recording.wav}: no samples")
+        raise InputError(f"{recording.utterance.path}: no samples")
     return wav_T
 
 
