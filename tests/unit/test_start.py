@@ -43,3 +43,15 @@ def test_tools_of_text_start_without_slow_packages(command):
 
 def test_training_starts_with_pytorch_alone():
     assert slow_packages("train") == {"torch"}
+
+
+def test_a_system_that_scores_is_built_without_the_compiler_of_pytorch():
+    """PyTorch imports its compiler with the first optimizer, which scoring has no use for."""
+    program = (
+        "import sys; from wedefense_lite.systems.experiment import load_experiment; "
+        "load_experiment('conf/resnet18_small.yaml'); print('torch._dynamo' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "False\n"

@@ -192,8 +192,13 @@ def add_sections(parser: ArgumentParser) -> None:
     parser.add_class_arguments(TrainingConfig, "training")
 
 
-def build(arguments: Namespace) -> Experiment:
+def build(arguments: Namespace, trains: bool = True) -> Experiment:
     """Experiment of parsed arguments, with initial weights drawn from their seed.
+
+    Args:
+        arguments: of all sections.
+        trains: whether the optimizers are of use, and have to accept their options. With the first
+            optimizer PyTorch imports its compiler, which takes longer than scoring a few files.
 
     Raises:
         InputError: a component refuses its options, or works at another sample rate than the data.
@@ -204,10 +209,11 @@ def build(arguments: Namespace) -> Experiment:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(sections.training.seed)
             objects = parser.instantiate(sections)
-            # An optimizer checks its options when it is built, which training does late.
-            for optimizer in (objects.training.optimizer, objects.training.head_optimizer):
-                if optimizer is not None:
-                    optimizer([torch.nn.Parameter(torch.zeros(1, 1))])
+            if trains:
+                # An optimizer checks its options when it is built, which training does late.
+                for optimizer in (objects.training.optimizer, objects.training.head_optimizer):
+                    if optimizer is not None:
+                        optimizer([torch.nn.Parameter(torch.zeros(1, 1))])
     except REFUSALS as error:  # a component refuses its options; jsonargparse adds its layout
         reason = shortage(error) or cli.in_one_line(str(error)) or type(error).__name__
         raise InputError(f"the system can't be built: {reason}") from error
@@ -257,7 +263,7 @@ def load_experiment(
     for name, value in changes.items():
         arguments[f"system.init_args.{name}"] = value
     try:
-        experiment = build(arguments)
+        experiment = build(arguments, trains=False)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     # A config.yaml of before modules moved or options were added stays as it is, since models and
