@@ -167,8 +167,8 @@ def startup(bench: Bench) -> Iterator[Comparison]:
         for name, words in commands.items():
             yield Comparison(
                 name,
-                partial(_run_python, [*words, "--help"]),
-                partial(_run_python, ["-c", f"import {module}"]),
+                partial(_run_python, [*words, "--help"], bench.folder),
+                partial(_run_python, ["-c", f"import {module}"], bench.folder),
                 f"import {module}",
                 tells_memory=True,
             )
@@ -188,14 +188,20 @@ def _torch_commands() -> dict[str, list[str]]:
     return {name: ["-m", f"wedefense_lite.bin.{name}"] for name in TORCH_COMMANDS}
 
 
-def _run_python(words: list[str]) -> None:
+def _run_python(words: list[str], folder: Path) -> None:
     """Run an interpreter. The peak of its memory isn't known: it begins with that of its parent.
+
+    Args:
+        words: of its command line.
+        folder: for compiled modules. The round that isn't counted compiles them, also where the
+            environment tells Python to keep none: a command would be timed with its compilation.
 
     Raises:
         InputError: it ends with another status than 0.
     """
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path}
+    environment |= {"PYTHONPYCACHEPREFIX": str(folder), "PYTHONDONTWRITEBYTECODE": ""}
     run = subprocess.run(
         [sys.executable, *words], stdout=subprocess.DEVNULL, env=environment, check=False
     )
