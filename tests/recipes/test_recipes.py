@@ -80,6 +80,23 @@ def test_run_sh_answers_help_and_refuses_unknown_options(script, tmp_path):
     assert f"--stage and --stop_stage are 1 to {last_stage}" in told
 
 
+@pytest.mark.parametrize(
+    ("options", "system"),
+    [
+        ("--mini true", "resnet18_small"),
+        ("--mini true --task localization", "localization_small"),
+        ("--mini true --config conf/lcnn.yaml", "lcnn"),
+        ("--corpus_dir DB", "resnet18"),
+    ],
+)
+def test_a_small_corpus_is_for_a_small_system_unless_another_is_named(tmp_path, options, system):
+    command = f"bash egs/partialspoof/run.sh --dry_run true --stage 3 --stop_stage 3 {options}"
+    folder = "exp/mini" if "--mini" in options else "exp"
+    words = typist(tmp_path)(command).splitlines()[-1].split()
+    assert words[words.index("--config") + 1].endswith(f"conf/{system}.yaml")
+    assert words[words.index("--exp_dir") + 1] == f"egs/partialspoof/{folder}/{system}"
+
+
 def test_stage_9_pairs_speech_with_copies_and_runs_only_where_it_is_asked_for(tmp_path):
     typed = typist(tmp_path)
     recipe = "bash egs/mini/run.sh --dry_run true"
