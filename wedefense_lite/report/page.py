@@ -1,6 +1,7 @@
 """The report as one HTML page that needs nothing beside itself."""
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,11 @@ def _shown(value: object) -> object:
     return value
 
 
+def _pieces(cell: str) -> list[str]:
+    """Value, interval and p value of a cell, between which a line of a narrow page may end."""
+    return re.split(r" (?=\[|p )", cell)
+
+
 def _templates() -> Environment:
     # An undefined name in the template is an error, not an empty text.
     environment = Environment(
@@ -98,6 +104,7 @@ def _templates() -> Environment:
         undefined=StrictUndefined,
         finalize=_shown,
     )
+    environment.globals["pieces"] = _pieces
     # Columns of points stay in their order.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     return environment
