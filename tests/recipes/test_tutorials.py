@@ -1,6 +1,7 @@
 """The tutorials of docs/tutorials: their pages are of their commands, and the commands work."""
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -134,7 +135,7 @@ def test_a_notebook_runs(copy, monkeypatch, name):
         if cell.cell_type == "code":
             cell.source = small(cell.source, name)
             cell.outputs = []
-    monkeypatch.setenv("PYTHONPATH", str(copy))
+    monkeypatch.setenv("PYTHONPATH", str(copy), prepend=os.pathsep)
     nbclient.NotebookClient(
         notebook, timeout=500, resources={"metadata": {"path": str(folder)}}
     ).execute()
