@@ -12,6 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import soundfile as sf
+import tiny
 from conftest import ROOT
 from make_shard_list import make_shard_list
 from reported import HOSTILE, LLRS, RATE, keys_of, write_experiment
@@ -343,6 +344,19 @@ class TestWorstErrors:
         for wav_T in (np.zeros(1000), np.ones(3)):
             picture = matplotlib.image.imread(io.BytesIO(spectrogram(wav_T)))
             assert picture.shape[0] == 129
+
+    def test_are_explained_by_another_model_where_it_is_named(self, copy, tmp_path):
+        pytest.importorskip("captum", reason="needs captum")
+        bundle = tiny.bundle(tmp_path / "tiny", data={"eval_seconds": 0.5})
+        options = {"worst": 1, "explain": "input_x_gradient", "model": str(bundle)}
+        page = page_of(copy, **options)
+        codes = re.findall(r"base64,([^\"]+)\" alt=\"Explanation of ([^\"]+)", page)
+        assert [unescape(key) for _, key in codes] == ["dev_8", "dev_3", HOSTILE, "eval_3"]
+        # Spectrogram and attribution, of recordings that differ.
+        assert len({code for code, _ in codes}) == 4
+        assert page == page_of(copy, **options)
+        with pytest.raises(InputError, match="neither bundle.json nor models/avg_model.pt"):
+            page_of(copy, worst=1, explain="input_x_gradient")
 
     def test_a_method_that_is_none_is_refused(self, folders):
         pytest.importorskip("captum", reason="needs captum")
