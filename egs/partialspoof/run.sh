@@ -6,11 +6,9 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 recipe=$root/egs/partialspoof mini_dir=$root/egs/mini mini_corpus=$root/egs/mini/corpus
 task=detection mini=false scale=1.0 expect_counts= download=false
-declare -A configs=([detection]=resnet18 [localization]=localization_small)
+declare -A configs=([detection]=resnet18 [localization]=localization_small [mini detection]=resnet18_small)
 settle() {
-  # The full ResNet18 trains for over an hour on two cores, and has too few utterances to learn from.
-  [ "$mini" = false ] || configs[detection]=resnet18_small
-  : "${config:=$root/conf/${configs[$task]:-resnet18}.yaml}"
+  : "${config:=$root/conf/${configs[${mini/true/mini} $task]:-${configs[$task]:-resnet18}}.yaml}"
   [ "$mini" = false ] || : "${corpus_dir:=$recipe/corpus}" "${expect_counts:=false}" \
     "${data_dir:=$recipe/data/mini}" "${exp_dir:=$recipe/exp/mini/$(basename "$config" .yaml)}"
 }
