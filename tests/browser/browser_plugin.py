@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 
@@ -72,6 +73,15 @@ class Browser:
         return self.run(
             "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
         )
+
+    def brightness(self) -> list[int]:
+        """Brightness of the paper and of the ink of the page, 0 to 765 each."""
+        sums = []
+        for name in ("backgroundColor", "color"):
+            colour = self.run("return getComputedStyle(document.body)[arguments[0]]", name)
+            red, green, blue = re.findall(r"\d+", colour)[:3]
+            sums.append(int(red) + int(green) + int(blue))
+        return sums
 
     def picture(self, name: str) -> None:
         """Write a picture of the whole page into the folder ``$SCREENSHOTS``, if there is one."""

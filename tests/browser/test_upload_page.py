@@ -170,9 +170,7 @@ def test_the_page_fits_phones_and_desks_by_day_and_night(
     browser.open(service.address, width, is_dark)
     upload(browser, recordings)
     assert not browser.is_wider_than_its_window()
-    paper = browser.run("return getComputedStyle(document.body).backgroundColor")
-    ink = browser.run("return getComputedStyle(document.body).color")
-    brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (paper, ink)]
-    assert (brightness[0] < brightness[1]) == is_dark
-    assert abs(brightness[0] - brightness[1]) > 400  # of 765
+    paper, ink = browser.brightness()
+    assert (paper < ink) == is_dark
+    assert abs(paper - ink) > 400
     browser.picture(f"upload_{width}_{'dark' if is_dark else 'light'}")
