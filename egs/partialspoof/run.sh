@@ -6,7 +6,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 recipe=$root/egs/partialspoof mini_dir=$root/egs/mini mini_corpus=$root/egs/mini/corpus
 task=detection mini=false scale=1.0 expect_counts= download=false
-declare -A configs=([detection]=resnet18 [localization]=localization_small [mini detection]=resnet18_small)
+declare -A configs=([detection]=resnet18 [localization]=localization_small [mini detection]=lcnn_small)
 settle() {
   : "${config:=$root/conf/${configs[${mini/true/mini} $task]:-${configs[$task]:-resnet18}}.yaml}"
   [ "$mini" = false ] || : "${corpus_dir:=$recipe/corpus}" "${expect_counts:=false}" \

@@ -83,7 +83,7 @@ def test_run_sh_answers_help_and_refuses_unknown_options(script, tmp_path):
 @pytest.mark.parametrize(
     ("options", "system"),
     [
-        ("--mini true", "resnet18_small"),
+        ("--mini true", "lcnn_small"),
         ("--mini true --task localization", "localization_small"),
         ("--mini true --config conf/lcnn.yaml", "lcnn"),
         ("--corpus_dir DB", "resnet18"),

@@ -27,6 +27,7 @@ from wedefense_lite.scoring.onnx_detector import OnnxDetector
 from wedefense_lite.scoring.recording_scores import Request
 from wedefense_lite.serve.limits import Limits
 from wedefense_lite.serve.pool import Pool, Upload
+from wedefense_lite.systems.batch import Batch
 from wedefense_lite.systems.experiment import load_experiment
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx isn't installed")
@@ -322,7 +323,14 @@ def test_systems_are_the_same_in_other_engines(name, tmp_path):
     metadata = {"reading": {}, "facts": {}, "model_hash": "", "config_hash": ""}
     path = tmp_path / "x.onnx"
     assert onnx_export.export(task, path, samples, metadata) <= 1e-4
-    assert OnnxGraph(path).samples == samples
+    graph = OnnxGraph(path)
+    assert graph.samples == samples
+    # Speech, and not the noise that the export looks at.
+    wav_BT = torch.from_numpy(tiny.talking((samples or 20011) / 16000))[None].float()
+    batch = Batch(["a"], wav_BT, torch.tensor([wav_BT.shape[1]]), torch.tensor([0]))
+    with torch.no_grad():
+        expected_BC = task.eval().logits(batch)
+    np.testing.assert_allclose(graph.logits(wav_BT.numpy()), expected_BC, rtol=0, atol=1e-4)
     if name == "resnet18":
         onnx_export.export(task, path, samples, metadata, "outside")
         with pytest.raises(InputError, match="takes frames of a front end, not audio"):
