@@ -45,6 +45,17 @@ SYSTEMS = {
     "lfcc_lcnn_lstm": ({"channels": 4}, 0),
     "se_res2net50": ({"blocks": [1, 1], "slice_frames": 40}, 0),
 }
+# Systems with an encoder, of which these are the sizes.
+ENCODERS = ("xlsr_mhfa", "wavlm_large_mhfa")
+ARCHITECTURE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": 7 * [16],
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
 # Python imports it first: processes can't import what a device doesn't have.
 SITECUSTOMIZE = """
 import sys
@@ -335,6 +346,17 @@ def test_systems_are_the_same_in_other_engines(name, tmp_path):
         onnx_export.export(task, path, samples, metadata, "outside")
         with pytest.raises(InputError, match="takes frames of a front end, not audio"):
             OnnxDetector(path)
+
+
+@pytest.mark.turns
+@pytest.mark.parametrize("name", ENCODERS)
+def test_systems_with_an_encoder_are_the_same_in_other_engines(name, tmp_path):
+    pytest.importorskip("transformers", reason="the extra ssl isn't installed")
+    changes = {"frontend.init_args.architecture": ARCHITECTURE, "model.init_args.num_layers": 3}
+    torch.manual_seed(0)
+    task = load_experiment(ROOT / f"conf/{name}.yaml", changes).system
+    metadata = {"reading": {}, "facts": {}, "model_hash": "", "config_hash": ""}
+    assert onnx_export.export(task, tmp_path / "x.onnx", 0, metadata) <= 1e-4
 
 
 def test_size_latency_and_memory_are_measured(exported, capsys):

@@ -27,7 +27,7 @@ from wedefense_lite.frontends.adapters import (
     merge_adapters,
     with_adapters,
 )
-from wedefense_lite.frontends.base import Frontend, valid_mask
+from wedefense_lite.frontends.base import Frontend, is_exporting, length_range, valid_mask
 from wedefense_lite.weights import load_state
 
 
@@ -161,11 +161,11 @@ class SSL(Frontend):
                 layer.register_forward_hook(partial(_drop_layer, layer_drop))
 
     def forward(self, wav_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        shortest = int(lengths_B.min())
+        shortest, _ = length_range(lengths_B, wav_BT.shape[1])
         frame_lengths_B = encoders.frame_lengths(self.shape, lengths_B)
-        if int(frame_lengths_B.min()) < 1:
+        if not is_exporting() and int(frame_lengths_B.min()) < 1:
             raise ValueError(f"{shortest} samples are too short for a frame of {self.model}")
-        is_padded = shortest < wav_BT.shape[1]
+        is_padded = not is_exporting() and shortest < wav_BT.shape[1]
         mask_BT = valid_mask(lengths_B, wav_BT.shape[1])
         if self.normalize:
             wav_BT = _normalize(wav_BT, lengths_B, mask_BT, self.normalize_floor)
