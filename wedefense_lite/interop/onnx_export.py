@@ -128,6 +128,8 @@ def _written(graph: Graph, example: Tensor, is_fixed: bool, name: str) -> Any:
                 input_names=[INPUTS[graph.features]],
                 output_names=[OUTPUT],
                 verbose=False,
+                # Its optimizer takes floors such as 1e-10 for 0 and leaves them out.
+                optimize=False,
             )
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -142,12 +144,16 @@ def _written(graph: Graph, example: Tensor, is_fixed: bool, name: str) -> Any:
 
 @torch.no_grad()
 def _input(graph: Graph, seconds: float, rows: int) -> Tensor:
-    """Noise whose second half is 40 dB softer, or its frames."""
+    """Noise whose second half is 40 dB softer, and the last quarter 120 dB, or its frames.
+
+    There the floors under logarithms are heard.
+    """
     sample_rate = graph.task.frontend.sample_rate
     samples = round(seconds * sample_rate)
     generator = torch.Generator().manual_seed(samples + rows)
     wav_BT = 0.1 * torch.randn(rows, samples, generator=generator)
     wav_BT[:, samples // 2 :] *= 0.01
+    wav_BT[:, samples * 3 // 4 :] *= 1e-4
     if graph.features == "inside":
         return wav_BT
     frames_BFD, _ = graph.task.frontend(wav_BT, torch.full((rows,), samples))
