@@ -6,14 +6,16 @@
 # vocoder really changed. All of it takes three minutes on one core, and two more where the corpus is
 # not built yet.
 #
-# Start in an empty clone with `make setup` and `. .venv/bin/activate`; commands run in the
+# Start in a fresh clone with `make setup` and `. .venv/bin/activate`; commands run in the
 # repository's root. `egs/mini/run.sh` runs numbered stages. [Detection, step by step](detection.md)
 # types what is behind each number.
 #
 # ## The corpus
 #
 # Stage 1 builds a corpus of 1,150 files from Debian packages of speech and speech engines, and stage
-# 2 packs it. `egs/mini/README.md` says what each attack is.
+# 2 packs it. `egs/mini/README.md` says what each attack is. The lines `pooled` of stage 1 are of a
+# classifier that sees durations, levels and bands alone: near 50 %, the corpus gives nothing away by
+# them. The equal error rate (EER) is where as many bona fide utterances are rejected as spoofs accepted.
 # %%
 egs/mini/run.sh --stop_stage 2
 cut -d' ' -f2 egs/mini/data/eval/utt2attack | sort | uniq -c
@@ -62,8 +64,10 @@ END
 egs/mini/run.sh --stage 4 --stop_stage 7 --config conf/lcnn_small.yaml --exp_dir exp/lcnn --nproc 1 \
   --bootstrap 200
 # %% [markdown]
-# The last table is of eval, calibrated on dev. Compare `pooled` with the EER of dev, and the attacks
-# with each other: A16 and A19 are engines that train has as A04 and A03, and the others are new.
+# The last table is of eval, its scores calibrated on dev; `llr`s are log-likelihood ratios. Compare
+# `pooled` with the EER of the best epoch on dev, above, and the attacks with each other. The engines
+# of A16 and A19 are in train too, where they are A04 and A03; the other three are new. Is a known
+# engine always easier? A warning marks attacks whose EER is near or over 50 %.
 #
 # ## Explain
 #
@@ -77,8 +81,9 @@ egs/mini/run.sh --stage 9 --stop_stage 9 --config conf/lcnn_small.yaml --exp_dir
 # %% [markdown]
 # Rows are methods, beside two controls: random attributions, and the same methods on a network with
 # randomised weights. `iou` and `precision` are of the top 5 % and the mask, `mass` is the share of
-# relevance within the mask, and `iou_over_random` says how much better than chance a method is; in
-# brackets are 95 % intervals. Pictures and the numbers of each pair are in `exp/lcnn/explanations`.
+# relevance within the mask, `rank` the share of the mask among as many cells of the highest relevance,
+# and `pointing` whether the highest cell is in the mask. `iou_over_random` says how much better than
+# chance a method is; in brackets are 95 % intervals. Pictures and the numbers of each pair are in `exp/lcnn/explanations`.
 #
 # ![Real, copy, mask and explanations of the first pair](exp/lcnn/explanations/001.png)
 #
@@ -86,12 +91,12 @@ egs/mini/run.sh --stage 9 --stop_stage 9 --config conf/lcnn_small.yaml --exp_dir
 #
 # 1. Which methods are better than chance? Is an interval of `iou_over_random` without 1 enough, or
 #    must the trained network beat the one with randomised weights too?
-# 2. Repeat with 40 epochs (`--train_options "--num_epochs 40"` and another `--exp_dir`), and with
+# 2. Repeat stages 3 to 7 and 9 with 40 epochs (`--num_epochs 40` and another `--exp_dir`), and with
 #    `conf/resnet18_small.yaml`. Does a lower EER go with explanations that fit the mask better?
 # 3. `--explain_options "--difference relative --methods input_x_gradient"` of stage 9 takes the
 #    difference relative to the real spectrogram. Which cells are the mask then?
-# 4. Which attack does the network miss most? Listen to five files of it:
-#    `grep A09 egs/mini/data/eval/utt2attack`.
+# 4. Which attack does the network miss most? Listen to five files of it: `egs/mini/data/eval/utt2attack`
+#    has the attack of each utterance, and `wav.scp` its file.
 #
 # `egs/mini/run.sh --stage 8 --stop_stage 8 --exp_dir exp/lcnn --config conf/lcnn_small.yaml` writes
 # `exp/lcnn/report.html`, a page with all of these numbers and more: [reading a report](../report.md) tells
