@@ -274,6 +274,29 @@ def test_readers_at_the_same_time_fetch_a_shard_once(served):
     assert server.requests[names(urls)[0]] == 1
 
 
+def test_a_shard_that_was_fetched_while_its_lock_was_taken_is_not_fetched_again(
+    served, monkeypatch
+):
+    _, server, url_list, urls = served
+    facts = remote.read_manifest(url_list, urls)
+    with remote.ShardCache().hold(urls[0], facts[urls[0]]) as file:
+        content = file.read()
+        path = Path(file.name)
+    path.unlink()
+    locked = remote._locked
+
+    def locked_late(place, lock):
+        if place.suffix == ".part":
+            path.write_bytes(content)
+        return locked(place, lock)
+
+    monkeypatch.setattr(remote, "_locked", locked_late)
+    with remote.ShardCache().hold(urls[0], facts[urls[0]]) as file:
+        assert file.read() == content
+    assert server.requests[names(urls)[0]] == 1
+    assert list(path.parent.glob("*.part")) == []
+
+
 def test_training_reads_the_same_batches_as_from_files(served):
     corpus, _, url_list, urls = served
     file_list = url_list.with_name("file.list")

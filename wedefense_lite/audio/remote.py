@@ -207,11 +207,12 @@ class ShardCache:
         # The name says how much room is reserved.
         part = path.with_suffix(f".{size}.part")
         with self._alone():
-            if path.exists():
-                return None
             part.touch()
             file = _locked(part, fcntl.LOCK_EX)
-            if file is None or self._make_room():
+            if file is None:
+                return None
+            # Looked at behind the lock: before it, another process may have come to its end.
+            if not path.exists() and self._make_room():
                 return file
             if os.fstat(file.fileno()).st_size == 0:
                 part.unlink()
