@@ -134,13 +134,13 @@ def _band_pass(samples: int, band: tuple[float, float], sample_rate: int) -> np.
 
     Source: the bilinear transform of the analogue filter, as ``scipy.signal.butter`` has it.
     """
-    # Angles of the transform; that of half the sample rate would be infinite.
-    hertz_Q = np.minimum(np.fft.rfftfreq(samples, 1 / sample_rate), 0.4999 * sample_rate)
-    hertz_Q[0] = hertz_Q[1] / 1000  # the gain at 0 Hz is 0, by a division by 0
-    frequency_Q = np.tan(np.pi * hertz_Q / sample_rate)
+    hertz_Q = np.fft.rfftfreq(samples, 1 / sample_rate)
     low, high = np.tan(np.pi * np.array(band) / sample_rate)
+    gain_Q = np.zeros(len(hertz_Q))  # at 0 Hz, where the formula divides by 0
+    frequency_Q = np.tan(np.pi * hertz_Q[1:] / sample_rate)
     offset_Q = (frequency_Q**2 - low * high) / ((high - low) * frequency_Q)
-    return 1 / np.sqrt(1 + offset_Q ** (2 * BAND_ORDER))
+    gain_Q[1:] = 1 / np.sqrt(1 + offset_Q ** (2 * BAND_ORDER))
+    return gain_Q
 
 
 def _is_constant(wav: np.ndarray, frame: int) -> np.ndarray:
