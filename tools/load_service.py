@@ -6,7 +6,6 @@ import asyncio
 import io
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -86,7 +85,7 @@ def load_service(
             replaced = asyncio.run(load.replaced())
             left = [path.name for path in temporary.rglob("*") if path.is_file()]
         finally:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
             process.wait()
     results = {
         "requests": requests,
@@ -190,7 +189,7 @@ class Load:
             try:
                 status, text = await self._exchange(*self._messages[kind], kind)
             # The service may close the connection of a body that it does not want.
-            except (ConnectionError, asyncio.IncompleteReadError):
+            except ConnectionError:
                 status, text = None, ""
             if status != BUSY:
                 break
@@ -241,7 +240,10 @@ def _message(kind: str, data: bytes) -> tuple[bytes, bytes]:
 
 
 def observed(pid: int) -> dict[str, float]:
-    """Megabytes and open files of a process and of its children."""
+    """Megabytes and open files of a process and of its children, by /proc of Linux.
+
+    The first child is the one of multiprocessing that removes what others leave.
+    """
     facts = {}
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     for name, number in (("service", pid), *zip(("helper", "scoring"), children)):
@@ -262,10 +264,10 @@ def _port(process: subprocess.Popen, log: Path) -> int:
 
 
 def _lines(results: dict) -> list[str]:
-    rows = [["upload", "statuses", ""]]
+    rows = [["upload", "statuses"]]
     for kind, statuses in results["statuses"].items():
         counted = ", ".join(f"{status}: {count}" for status, count in statuses.items())
-        rows.append([kind, counted, ""])
+        rows.append([kind, counted])
     facts = [["", "after a fifth", "at the end"]]
     for name, before in results["before"].items():
         facts.append([name, f"{before:.0f}", f"{results['after'][name]:.0f}"])
