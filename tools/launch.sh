@@ -6,9 +6,6 @@
 # A single process needs none. --timeout is the longest wait of a process for another one, which
 # ends the job; without it, training, scoring and preparing have waits of their own.
 set -euo pipefail
-# OpenMP threads that wait for each other sleep. By default they spin, which on cores that other
-# processes use as well makes training many times slower.
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 # Memory that arrays leave is kept for the next ones, up to 64 MB: given back to the system and
 # asked for again, it takes up to half of the time of augmentation.
 export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-67108864}

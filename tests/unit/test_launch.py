@@ -11,10 +11,10 @@ PROGRAMS = ("python", "torchrun", "srun")
 
 @pytest.fixture
 def launched(tmp_path):
-    """Command line of the program that launch.sh starts, behind the OpenMP policy it gives."""
+    """Command line of the program that launch.sh starts."""
     for program in PROGRAMS:
         stand_in = tmp_path / program
-        stand_in.write_text(f'#!/bin/sh\necho "$OMP_WAIT_POLICY {program} $*"\n')
+        stand_in.write_text(f'#!/bin/sh\necho "{program} $*"\n')
         stand_in.chmod(0o755)
 
     def run(*words: str, **environment: str) -> str:
@@ -27,8 +27,8 @@ def launched(tmp_path):
 
 
 def test_a_single_process_needs_no_launcher(launched):
-    assert launched("train.py", "--seed", "1") == "passive python train.py --seed 1"
-    assert launched("--nproc=1", "train.py") == "passive python train.py"
+    assert launched("train.py", "--seed", "1") == "python train.py --seed 1"
+    assert launched("--nproc=1", "train.py") == "python train.py"
 
 
 def test_memory_of_arrays_is_kept_unless_the_user_says_otherwise(launched, tmp_path):
@@ -41,15 +41,13 @@ def test_memory_of_arrays_is_kept_unless_the_user_says_otherwise(launched, tmp_p
 
 
 def test_several_processes_are_started_by_one_torchrun(launched):
-    expected = "passive torchrun --standalone --nproc_per_node=2 --max-restarts=0 train.py"
+    expected = "torchrun --standalone --nproc_per_node=2 --max-restarts=0 train.py"
     assert launched("--nproc=2", "train.py") == expected
 
 
 def test_several_nodes_run_one_torchrun_each_even_of_one_process(launched):
     line = launched("--nproc=1", "train.py", SLURM_NNODES="2", SLURM_JOB_ID="7")
-    assert line.startswith(
-        "passive srun --ntasks-per-node=1 --nodes=2 --kill-on-bad-exit=1 bash -c"
-    )
+    assert line.startswith("srun --ntasks-per-node=1 --nodes=2 --kill-on-bad-exit=1 bash -c")
     assert """trap '' USR1; exec "$@" bash torchrun --nnodes=2 --nproc_per_node=1""" in line
     assert line.endswith("--rdzv_id=7.0 train.py")
 
@@ -60,7 +58,3 @@ def test_the_longest_wait_of_a_process_is_an_option(launched, tmp_path):
     assert launched("train.py", "--timeout=60") == "none train.py --timeout=60"
     # That of the environment counts where the option isn't given.
     assert launched("train.py", WEDEFENSE_TIMEOUT="7") == "7 train.py"
-
-
-def test_the_users_own_waiting_policy_wins(launched):
-    assert launched("train.py", OMP_WAIT_POLICY="active") == "active python train.py"

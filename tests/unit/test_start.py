@@ -1,5 +1,6 @@
 """Commands import at their start only what every run of theirs uses."""
 
+import os
 import subprocess
 import sys
 
@@ -55,3 +56,31 @@ def test_a_system_that_scores_is_built_without_the_compiler_of_pytorch():
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert run.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("of_the_user", "expected"),
+    [
+        ({}, "None 3000 False"),
+        ({"OMP_WAIT_POLICY": "active"}, "active None False"),
+        ({"GOMP_SPINCOUNT": "7"}, "None 7 False"),
+    ],
+)
+def test_threads_that_wait_spin_for_a_moment_unless_the_user_says_otherwise(of_the_user, expected):
+    """OpenMP reads it once, when PyTorch is imported."""
+    program = (
+        "import os, sys, wedefense_lite; print(os.environ.get('OMP_WAIT_POLICY'), "
+        "os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    environment = dict(os.environ)
+    for variable in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        environment.pop(variable, None)
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment | of_the_user,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == expected
