@@ -9,7 +9,7 @@ import scipy.signal
 import torch
 from refvectors import OTHERS, needs
 
-from wedefense_lite.frontends import LFCC, Fbank, LogSpectrogram, SpecAugment
+from wedefense_lite.frontends import LFCC, Fbank, LogSpectrogram, MatlabLFCC, SpecAugment, spectral
 from wedefense_lite.frontends.base import valid_mask
 from wedefense_lite.frontends.spec_augment import NestedSpecAugment
 from wedefense_lite.frontends.spectral import squared_spectrum
@@ -114,6 +114,19 @@ def test_padding_changes_nothing(frontend, mean_norm):
         assert len(alone) == frame_length
         np.testing.assert_allclose(frame[:frame_length].numpy(), alone, rtol=1e-5, atol=2e-3)
         assert (frame[frame_length:] == 0).all()
+
+
+@pytest.mark.parametrize("is_training", [False, True])
+@pytest.mark.parametrize("frontend", [*FRONTENDS, MatlabLFCC])
+def test_parts_of_a_batch_have_the_bits_of_the_whole(frontend, is_training, monkeypatch):
+    frontend = frontend().train(is_training)
+    lengths_B = torch.tensor([3211, RATE, 7000, 900, 5000])
+    wav_BT = torch.randn(5, RATE) * valid_mask(lengths_B, RATE)
+    whole_BFD, whole_lengths_B = frontend(wav_BT, lengths_B)
+    monkeypatch.setattr(spectral, "SAMPLES_OF_PART", 2 * RATE)
+    parts_BFD, lengths_of_parts_B = frontend(wav_BT, lengths_B)
+    assert torch.equal(parts_BFD, whole_BFD)
+    assert torch.equal(lengths_of_parts_B, whole_lengths_B)
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS)
