@@ -258,6 +258,7 @@ class BatchReader:
         return DataLoader(
             self._dataset,
             batch_size=None,
+            collate_fn=_as_read,
             num_workers=self.num_workers,
             prefetch_factor=PREFETCHED if has_workers else None,
             persistent_workers=has_workers,
@@ -266,6 +267,11 @@ class BatchReader:
             generator=generator,
             worker_init_fn=_begin_worker,
         )
+
+
+def _as_read(batch: Batch | InputError) -> Batch | InputError:
+    """The batch itself: by default, PyTorch would look at each id in it."""
+    return batch
 
 
 def read_batches(
