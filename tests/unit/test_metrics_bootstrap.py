@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from wedefense_lite.metrics import bootstrap
 from wedefense_lite.metrics.bootstrap import Resampler, interval, intervals, replicates
 from wedefense_lite.metrics.detection import SortedScores
 from wedefense_lite.metrics.summary import (
@@ -62,6 +63,17 @@ def test_the_same_seed_gives_the_same_samples():
     again = replicates(statistic, resampler, 20, seed=1)["eer"]
     other = replicates(statistic, resampler, 20, seed=2)["eer"]
     assert first.tolist() == again.tolist() != other.tolist()
+
+
+def test_threads_draw_the_same_samples_in_the_same_order(monkeypatch):
+    table = make_trials(0, count=30)
+    statistic = DetectionMeasure(table, MetricOptions()).resampled_metrics
+    resampler = make_resampler(table)
+    alone = replicates(statistic, resampler, 20)["eer"]
+    monkeypatch.setattr(bootstrap, "TRIALS_FOR_THREADS", 0)
+    threaded = replicates(statistic, resampler, 20)["eer"]
+    assert len(set(alone.tolist())) > 2
+    assert threaded.tolist() == alone.tolist()
 
 
 def test_intervals_hold_the_true_value_about_as_often_as_they_say():

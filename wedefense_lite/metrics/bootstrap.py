@@ -1,6 +1,5 @@
 """Confidence intervals by resampling trials, or clusters that share a speaker or an attack."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,8 +8,11 @@ from numpy.typing import ArrayLike
 
 from wedefense_lite.files import NO_VALUE
 from wedefense_lite.metrics.detection import UndefinedMetric
+from wedefense_lite.processes import usable_cores
 
 MAX_DRAWS = 100  # of one sample, until it defines every metric
+# Trials of a set whose samples take longer than to hand them to another thread.
+TRIALS_FOR_THREADS = 5_000
 
 
 class Resampler:
@@ -28,9 +30,13 @@ class Resampler:
         sizes: number of trials of each class.
         clusters: ``(N,)`` cluster of each trial, class after class; ``-``, or None for all, leaves
             a trial on its own.
+
+    Attributes:
+        num_trials: number of trials of all classes.
     """
 
     def __init__(self, sizes: Sequence[int], clusters: ArrayLike | None = None):
+        self.num_trials = sum(sizes)
         self._class_ends = np.cumsum(sizes)[:-1]
         # Without clusters a class is a stratum and a trial a unit, in the order of the trials.
         self._stratum_sizes = sizes
@@ -81,8 +87,8 @@ def replicates(
     Args:
         statistic: metrics of a sample, given the counts of the trials of each class, an argument a
             class. Of those that the sample does not define the value is None; if it defines none,
-            ``UndefinedMetric``. It runs in threads, since sorting and summing let other threads
-            run.
+            ``UndefinedMetric``. For a large set it runs in threads, since sorting and summing let
+            other threads run.
         resampler: draws the counts.
         count: number of samples.
         seed: sample n has a generator of its own, seeded by ``(seed, n)``.
@@ -109,8 +115,11 @@ def replicates(
             values = {name: value for name, value in values.items() if value is not None}
         raise problem
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        samples = list(pool.map(measure_sample, range(count)))
+    if resampler.num_trials < TRIALS_FOR_THREADS:
+        samples = [measure_sample(number) for number in range(count)]
+    else:
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            samples = list(pool.map(measure_sample, range(count)))
     values = {}
     for name in samples[0]:
         values[name] = np.array([sample[name] for sample in samples])
