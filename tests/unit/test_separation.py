@@ -240,6 +240,14 @@ def test_conv_tasnet_gives_streams_of_any_length(samples, talkers):
     assert ConvTasNet(talkers, **TINY)(noise(2, samples)).shape == (2, talkers, samples)
 
 
+@pytest.mark.parametrize("kernel", [2, 8])
+def test_streams_of_conv_tasnet_are_those_of_its_transposed_convolution(kernel):
+    separator = ConvTasNet(3, **(TINY | {"kernel": kernel}))
+    masked_BKDF = noise(2, 3, TINY["features"], 21)
+    expected = separator.decoder(masked_BKDF.flatten(0, 1)).unflatten(0, (2, 3))[:, :, 0]
+    torch.testing.assert_close(separator._decode(masked_BKDF), expected, atol=1e-5, rtol=0)
+
+
 def test_conv_tasnet_needs_windows_that_have_halves():
     with pytest.raises(InputError, match="windows of 9 samples, expected an even number"):
         ConvTasNet(kernel=9)
