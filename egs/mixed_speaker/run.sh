@@ -6,6 +6,8 @@
 #     [--simulate_options "--noise_data wav.scp"] [--separator conf/convtasnet.yaml]
 #     [--separator_options ""] [--config conf/resnet18.yaml] [options of tools/recipe.sh]
 # --corpora: folders with train, dev and eval. --mixed_dir: mixtures, separator and its streams.
+# --mini true: 1000, 200, 300 mixtures, a separator of 6 epochs. The longer run of RESULTS.md:
+#   --num_mixtures "3000 200 300" --train_options "--num_epochs 8", --separator_options of README.md
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 recipe=$root/egs/mixed_speaker mini_dir=$root/egs/mini mini_corpus=$root/egs/mini/corpus

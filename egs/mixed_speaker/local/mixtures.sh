@@ -10,7 +10,7 @@ defaults() {
     : "${corpora:=$recipe/data/mini}"
     : "${mixed_dir:=$recipe/data/mixed_mini}"
     if [ -z "$num_mixtures" ]; then
-      num_mixtures=$(scaled 3000 200 300)  # an assignment, which ends the run where it fails
+      num_mixtures=$(scaled 1000 200 300)  # an assignment, which ends the run where it fails
     fi
   fi
   [ -n "$corpora" ] || refuse "--corpora is needed: folders that hold train, dev and eval; or --mini true"
