@@ -80,7 +80,7 @@ fuzz: setup
 
 # Each stage beside its floor, on a quiet machine; docs/benchmarks.md.
 benchmark: setup
-	tools/launch.sh --nproc=1 tools/benchmark.py --json build/benchmark.json
+	python tools/benchmark.py --json build/benchmark.json
 
 docs: setup
 	$(BIN)/python -m pip install -q -e '.[docs]'

@@ -6,10 +6,6 @@
 # A single process needs none. --timeout is the longest wait of a process for another one, which
 # ends the job; without it, training, scoring and preparing have waits of their own.
 set -euo pipefail
-# Memory that arrays leave is kept for the next ones, up to 64 MB: given back to the system and
-# asked for again, it takes up to half of the time of augmentation.
-export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-67108864}
-export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-33554432}
 # The signal of Slurm ahead of the end of a job's time ends no launcher: a training takes it. Tasks
 # of srun begin with the signals of a login, so they ignore it once more.
 trap '' USR1

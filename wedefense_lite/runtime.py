@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from wedefense_lite.files import InputError
-from wedefense_lite.processes import usable_cores
+from wedefense_lite.processes import keep_memory, usable_cores
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "auto"]
 # Of a training by several processes: each holds all weights, or a part of them.
@@ -98,7 +98,8 @@ def reading_processes(setting: int | Literal["auto"]) -> int:
 
 
 def start_process(gpus: str | None = None, timeout: timedelta = SCORING_TIMEOUT) -> Process:
-    """Choose the device, and join the processes that ``torchrun`` or ``srun`` started.
+    """Choose the device, join the processes that ``torchrun`` or ``srun`` started, and let this one
+    keep memory that arrays leave.
 
     Args:
         gpus: CUDA devices of this node by index, such as ``0,1`` or ``[0,1]``, one a process; by
@@ -111,6 +112,7 @@ def start_process(gpus: str | None = None, timeout: timedelta = SCORING_TIMEOUT)
     """
     timeout = longest_wait(timeout)
     heartbeat.end_with_launcher()
+    keep_memory()
     # Ranks, as torchrun sets them.
     world = _variable("WORLD_SIZE", default=1, least=1)
     rank = _variable("RANK", default=0, most=world - 1)

@@ -31,15 +31,6 @@ def test_a_single_process_needs_no_launcher(launched):
     assert launched("--nproc=1", "train.py") == "python train.py"
 
 
-def test_memory_of_arrays_is_kept_unless_the_user_says_otherwise(launched, tmp_path):
-    (tmp_path / "python").write_text(
-        '#!/bin/sh\necho "$MALLOC_TRIM_THRESHOLD_ $MALLOC_MMAP_THRESHOLD_"\n'
-    )
-    assert launched("train.py") == f"{2**26} {2**25}"
-    own = {"MALLOC_TRIM_THRESHOLD_": "1", "MALLOC_MMAP_THRESHOLD_": "2"}
-    assert launched("train.py", **own) == "1 2"
-
-
 def test_several_processes_are_started_by_one_torchrun(launched):
     expected = "torchrun --standalone --nproc_per_node=2 --max-restarts=0 train.py"
     assert launched("--nproc=2", "train.py") == expected
