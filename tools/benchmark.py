@@ -28,7 +28,7 @@ from benchmarks.work import SMALLEST, Bench, Size
 from jsonargparse.typing import PositiveInt
 
 from wedefense_lite.files import NO_VALUE, InputError, read_json
-from wedefense_lite.processes import usable_cores
+from wedefense_lite.processes import keep_memory, usable_cores
 from wedefense_lite.provenance import code_commit
 from wedefense_lite.report.tables import check_outputs, publish, table
 from wedefense_lite.runtime import Precision
@@ -89,6 +89,7 @@ def benchmark(
         if name not in CASES:
             raise InputError(f"--cases {cases}: no case {name!r}, expected {', '.join(CASES)}")
     check_outputs(json)
+    keep_memory()  # as every command does that computes
     earlier = _read_earlier(compare) if compare else {}
     size = SMALLEST if smallest else Size()
     cores = usable_cores()
