@@ -15,7 +15,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # they take half as long again on a quiet machine, as each must be woken. Tens of microseconds cost
 # neither. GNU's OpenMP reads this when PyTorch is imported.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 interruption.leave_at_once()
 

@@ -61,7 +61,7 @@ def test_a_system_that_scores_is_built_without_the_compiler_of_pytorch():
 @pytest.mark.parametrize(
     ("of_the_user", "expected"),
     [
-        ({}, "None 3000 False"),
+        ({}, "None 2000 False"),
         ({"OMP_WAIT_POLICY": "active"}, "active None False"),
         ({"GOMP_SPINCOUNT": "7"}, "None 7 False"),
     ],
