@@ -89,7 +89,7 @@ def benchmark(
         if name not in CASES:
             raise InputError(f"--cases {cases}: no case {name!r}, expected {', '.join(CASES)}")
     check_outputs(json)
-    keep_memory()  # as every command does that computes
+    keep_memory()  # as training and scoring do
     earlier = _read_earlier(compare) if compare else {}
     size = SMALLEST if smallest else Size()
     cores = usable_cores()

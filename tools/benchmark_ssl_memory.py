@@ -48,9 +48,8 @@ def benchmark_ssl_memory(
             f"--steps={steps}",
         ]
         command = [sys.executable, __file__, *sizes, f"--checkpointing={choice}"]
-        env = os.environ | {
-            "MALLOC_MMAP_THRESHOLD_": "65536"
-        }  # what is freed is given back, not kept for later
+        # Memory that is freed is given back, not kept for later.
+        env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
         ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
         peaks.append(int(ran.stdout))
         print(f"checkpointing {choice:<5} {peaks[-1] / 2**20:8.0f} MiB", flush=True)

@@ -31,11 +31,12 @@ def keep_memory() -> None:
     """Keep memory that arrays leave for the next ones, up to 64 MB, unless the user says otherwise.
 
     Given back to the system and asked for again, it takes up to half of the time of augmentation.
-    Only the C library of GNU can do it.
+    Only the C library of GNU can do it. Processes that this one starts do it too.
     """
     libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallopt"):
+    if not hasattr(libc, "mallopt") or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return
     for number, variable, num_bytes in MEMORY_OPTIONS:
         if variable not in os.environ:
             libc.mallopt(number, num_bytes)
+            os.environ[variable] = str(num_bytes)

@@ -9,6 +9,7 @@ import scipy.signal
 import torch
 from refvectors import OTHERS, needs
 
+from wedefense_lite.files import InputError
 from wedefense_lite.frontends import LFCC, Fbank, LogSpectrogram, MatlabLFCC, SpecAugment, spectral
 from wedefense_lite.frontends.base import valid_mask
 from wedefense_lite.frontends.spec_augment import NestedSpecAugment
@@ -152,6 +153,14 @@ def test_too_short_an_utterance_is_refused(frontend):
     frontend()(torch.zeros(2, window), torch.tensor([window, window]))
     with pytest.raises(ValueError, match=f"{window - 1} samples are too short .* {window}"):
         frontend()(torch.zeros(2, window), torch.tensor([window, window - 1]))
+
+
+@pytest.mark.parametrize("frontend", [LFCC, LogSpectrogram, MatlabLFCC])
+def test_windows_longer_than_the_transform_are_refused(frontend):
+    expected = f"{frontend.__name__}: windows of 960 samples, expected at most fft_size, 512"
+    with pytest.raises(InputError, match=expected):
+        frontend(sample_rate=48000, frame_ms=20.0)
+    assert frontend(sample_rate=48000, frame_ms=20.0, fft_size=1024).window_samples == 960
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS)

@@ -69,8 +69,9 @@ def test_threads_draw_the_same_samples_in_the_same_order(monkeypatch):
     table = make_trials(0, count=30)
     statistic = DetectionMeasure(table, MetricOptions()).resampled_metrics
     resampler = make_resampler(table)
+    monkeypatch.setattr(bootstrap, "LONG_SAMPLE", 60.0)
     alone = replicates(statistic, resampler, 20)["eer"]
-    monkeypatch.setattr(bootstrap, "TRIALS_FOR_THREADS", 0)
+    monkeypatch.setattr(bootstrap, "LONG_SAMPLE", 0.0)
     threaded = replicates(statistic, resampler, 20)["eer"]
     assert len(set(alone.tolist())) > 2
     assert threaded.tolist() == alone.tolist()

@@ -28,7 +28,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def pages(mode: str, **environment: str) -> int:
     """Pages that the system gives a process for arrays that it makes anew."""
     variables = dict(os.environ)
-    for variable in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
+    for variable in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"):
         variables.pop(variable, None)
     output = subprocess.check_output(
         [sys.executable, "-c", PROGRAM, mode], cwd=ROOT, env=variables | environment, text=True
@@ -42,3 +42,5 @@ def test_memory_of_arrays_is_kept_unless_the_user_says_otherwise():
     assert pages("keep") < 100
     assert pages("leave") > 1000
     assert pages("keep", **own) > 1000
+    tunables = "glibc.malloc.trim_threshold=131072:glibc.malloc.mmap_threshold=131072"
+    assert pages("keep", GLIBC_TUNABLES=tunables) > 1000

@@ -119,6 +119,7 @@ class Decoder(Protocol):
 # Files in memory that nobody uses. To write over one takes a sixth of the time of making it.
 _spare_files: list[int] = []
 LARGEST_SPARE_FILE = 2**24  # bytes
+MOST_SPARE_FILES = 8
 
 
 def _close_spare_files() -> None:
@@ -141,6 +142,7 @@ def memory_file(data: bytes = b"") -> Iterator[int]:
         descriptor = _spare_files.pop()
     except IndexError:
         descriptor = _make_memory_file()
+    process = os.getpid()
     is_spare = False
     try:
         os.ftruncate(descriptor, len(data))
@@ -149,7 +151,9 @@ def memory_file(data: bytes = b"") -> Iterator[int]:
             num_written += os.pwrite(descriptor, memoryview(data)[num_written:], num_written)
         os.lseek(descriptor, 0, os.SEEK_SET)
         yield descriptor
-        is_spare = os.fstat(descriptor).st_size <= LARGEST_SPARE_FILE
+        # A process that was forked meanwhile has the same file.
+        is_spare = process == os.getpid() and len(_spare_files) < MOST_SPARE_FILES
+        is_spare = is_spare and os.fstat(descriptor).st_size <= LARGEST_SPARE_FILE
     finally:
         if is_spare:
             _spare_files.append(descriptor)

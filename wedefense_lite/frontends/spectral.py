@@ -18,6 +18,7 @@ from jsonargparse.typing import NonNegativeFloat
 from torch import Tensor
 
 from wedefense_lite.audio.pre_emphasis import pre_emphasise
+from wedefense_lite.files import InputError
 from wedefense_lite.frontends.base import Frontend, is_exporting, length_range, valid_mask
 
 # Audio whose windows and spectra, many times as large, stay in the caches of a CPU.
@@ -79,9 +80,10 @@ class Spectral(Frontend):
     def _features_of_parts(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """``frames_BFD``, on a CPU of a few utterances after the other.
 
-        Each has the values that it has in the whole batch, in a third of the time.
+        Each has the values that it has in the whole batch, but for the noise of a dither, in a
+        third of the time.
         """
-        if wav_BT.device.type != "cpu" or is_exporting():
+        if wav_BT.device.type != "cpu" or is_exporting() or torch.compiler.is_compiling():
             return self.features(wav_BT, lengths_B)
         size = max(1, SAMPLES_OF_PART // wav_BT.shape[1])
         parts = []
@@ -105,7 +107,7 @@ def squared_spectrum(windows_BFW: Tensor, fft_size: int, is_training: bool) -> T
         spectrum_BFQ = torch.fft.rfft(samples_BFW, fft_size)
         # Not by abs(), which takes five times as long.
         power_BFQ = spectrum_BFQ.real.square() + spectrum_BFQ.imag.square()
-        return power_BFQ.to(windows_BFW.dtype)
+        return power_BFQ.float()
     time_W1 = torch.arange(windows_BFW.shape[2])[:, None]
     bin_Q = torch.arange(fft_size // 2 + 1)
     # The angle of a whole turn is 0: so small angles keep all digits.
@@ -196,10 +198,18 @@ class CentredStft(Spectral):
         fft_size: points of the transform.
         pre_emphasis: coefficient a of y[t] = x[t] - a x[t-1]; 0 disables it.
         options: options of ``Spectral``.
+
+    Raises:
+        InputError: a window is longer than the transform.
     """
 
     def __init__(self, dim: int, fft_size: int = 512, pre_emphasis: float = 0.97, **options):
         super().__init__(dim, **options)
+        if self.window_samples > fft_size:
+            raise InputError(
+                f"{type(self).__name__}: windows of {self.window_samples} samples, expected at "
+                f"most fft_size, {fft_size}"
+            )
         self.fft_size = fft_size
         self.pre_emphasis = pre_emphasis
         self.register_buffer("window", torch.hamming_window(self.window_samples), persistent=False)
@@ -216,8 +226,10 @@ class CentredStft(Spectral):
         spare = self.fft_size - self.window_samples
         window_W = F.pad(self.window, (spare // 2, spare - spare // 2))
         centred_BT = F.pad(emphasised_BT, (self.fft_size // 2, self.fft_size // 2))
-        windows_BFW = centred_BT.unfold(1, self.fft_size, self.hop_samples)
-        return squared_spectrum(windows_BFW * window_W, self.fft_size, self.training)
+        # As squared_spectrum: float64 in scoring.
+        dtype = torch.float32 if self.training or is_exporting() else torch.float64
+        windows_BFW = centred_BT.to(dtype).unfold(1, self.fft_size, self.hop_samples)
+        return squared_spectrum(windows_BFW * window_W.to(dtype), self.fft_size, self.training)
 
 
 class LFCC(CentredStft):

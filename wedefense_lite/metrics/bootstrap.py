@@ -1,5 +1,6 @@
 """Confidence intervals by resampling trials, or clusters that share a speaker or an attack."""
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,8 +12,8 @@ from wedefense_lite.metrics.detection import UndefinedMetric
 from wedefense_lite.processes import usable_cores
 
 MAX_DRAWS = 100  # of one sample, until it defines every metric
-# Trials of a set whose samples take longer than to hand them to another thread.
-TRIALS_FOR_THREADS = 5_000
+# Seconds of a sample that takes longer than to hand it to another thread.
+LONG_SAMPLE = 0.001
 
 
 class Resampler:
@@ -30,13 +31,9 @@ class Resampler:
         sizes: number of trials of each class.
         clusters: ``(N,)`` cluster of each trial, class after class; ``-``, or None for all, leaves
             a trial on its own.
-
-    Attributes:
-        num_trials: number of trials of all classes.
     """
 
     def __init__(self, sizes: Sequence[int], clusters: ArrayLike | None = None):
-        self.num_trials = sum(sizes)
         self._class_ends = np.cumsum(sizes)[:-1]
         # Without clusters a class is a stratum and a trial a unit, in the order of the trials.
         self._stratum_sizes = sizes
@@ -87,10 +84,10 @@ def replicates(
     Args:
         statistic: metrics of a sample, given the counts of the trials of each class, an argument a
             class. Of those that the sample does not define the value is None; if it defines none,
-            ``UndefinedMetric``. For a large set it runs in threads, since sorting and summing let
-            other threads run.
+            ``UndefinedMetric``. It runs in threads where it takes long, since sorting and summing
+            let other threads run.
         resampler: draws the counts.
-        count: number of samples.
+        count: number of samples, at least 1.
         seed: sample n has a generator of its own, seeded by ``(seed, n)``.
 
     Raises:
@@ -115,11 +112,13 @@ def replicates(
             values = {name: value for name, value in values.items() if value is not None}
         raise problem
 
-    if resampler.num_trials < TRIALS_FOR_THREADS:
-        samples = [measure_sample(number) for number in range(count)]
+    start = time.perf_counter()
+    samples = [measure_sample(0)]
+    if time.perf_counter() - start < LONG_SAMPLE:
+        samples += [measure_sample(number) for number in range(1, count)]
     else:
         with ThreadPoolExecutor(usable_cores()) as pool:
-            samples = list(pool.map(measure_sample, range(count)))
+            samples += pool.map(measure_sample, range(1, count))
     values = {}
     for name in samples[0]:
         values[name] = np.array([sample[name] for sample in samples])
