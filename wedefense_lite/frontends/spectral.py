@@ -107,7 +107,7 @@ def squared_spectrum(windows_BFW: Tensor, fft_size: int, is_training: bool) -> T
         spectrum_BFQ = torch.fft.rfft(samples_BFW, fft_size)
         # Not by abs(), which takes five times as long.
         power_BFQ = spectrum_BFQ.real.square() + spectrum_BFQ.imag.square()
-        return power_BFQ.float()
+        return power_BFQ.to(windows_BFW.dtype)
     time_W1 = torch.arange(windows_BFW.shape[2])[:, None]
     bin_Q = torch.arange(fft_size // 2 + 1)
     # The angle of a whole turn is 0: so small angles keep all digits.
@@ -229,7 +229,9 @@ class CentredStft(Spectral):
         # As squared_spectrum: float64 in scoring.
         dtype = torch.float32 if self.training or is_exporting() else torch.float64
         windows_BFW = centred_BT.to(dtype).unfold(1, self.fft_size, self.hop_samples)
-        return squared_spectrum(windows_BFW * window_W.to(dtype), self.fft_size, self.training)
+        windows_BFW = windows_BFW * window_W.to(dtype)
+        power_BFQ = squared_spectrum(windows_BFW, self.fft_size, self.training)
+        return power_BFQ.to(self.window.dtype)
 
 
 class LFCC(CentredStft):
