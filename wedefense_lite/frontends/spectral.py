@@ -21,7 +21,8 @@ from wedefense_lite.audio.pre_emphasis import pre_emphasise
 from wedefense_lite.files import InputError
 from wedefense_lite.frontends.base import Frontend, is_exporting, length_range, valid_mask
 
-# Audio whose windows and spectra, many times as large, stay in the caches of a CPU.
+# Samples that a CPU works on at a time: their windows and spectra, many times as large, stay in its
+# caches.
 SAMPLES_OF_PART = 2**18
 
 
@@ -78,10 +79,10 @@ class Spectral(Frontend):
         return frames_BFD, frame_lengths_B
 
     def _features_of_parts(self, wav_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """``frames_BFD``, on a CPU of a few utterances after the other.
+        """``frames_BFD`` of a batch, of which a CPU works on a few utterances at a time.
 
-        Each has the values that it has in the whole batch, but for the noise of a dither, in a
-        third of the time.
+        That takes a third of the time. The values are those of the whole batch to the last bit;
+        only a dither draws other noise.
         """
         if wav_BT.device.type != "cpu" or is_exporting() or torch.compiler.is_compiling():
             return self.features(wav_BT, lengths_B)
